@@ -1,0 +1,32 @@
+"""What can go wrong, as one tree.
+
+    LesionEdgeError
+    ├── ImageError                 a picture cannot be read or is unfit to be classified
+    ├── ModelError                 a model file is broken, incomplete or of a kind we do not run
+    ├── CameraError                a camera is absent, busy, gone or unusable
+    └── MissingDependencyError     an optional library is absent (also an ImportError)
+
+Every message names the file or device, what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class LesionEdgeError(Exception):
+    """Any error that this package raises on purpose."""
+
+
+class ImageError(LesionEdgeError):
+    """A picture cannot be read or is unfit to be classified."""
+
+
+class ModelError(LesionEdgeError):
+    """A model file is broken, incomplete or of a kind that cannot be run."""
+
+
+class CameraError(LesionEdgeError):
+    """A camera is absent, busy, gone or unusable."""
+
+
+class MissingDependencyError(LesionEdgeError, ImportError):
+    """A library that is not installed is needed; the message gives the install command."""
