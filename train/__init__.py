@@ -1,0 +1,1 @@
+"""Training: a dataset and a recipe become a run folder. Needs TensorFlow; not in the wheel."""

@@ -1,0 +1,197 @@
+"""The networks: ``build(recipe, …)`` gives a flat functional Keras model that ends in logits.
+
+Quantization-aware training wants it so: no nested model, batch normalisation right after a
+convolution, no layer that rescales. Strided convolutions pad as TensorFlow's ``same`` does,
+which for even sizes is what the published MobileNetV2 does with a layer of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tf_keras as keras
+
+from train.recipe import Model, RecipeError
+
+layers = keras.layers
+MOBILENETV2_BLOCKS = (
+    # expansion, channels, repeats, stride (Sandler et al. 2018, arXiv:1801.04381, table 2)
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+HEAD = ("features", "dropout", "logits")
+"""Names of the layers that a head-only stage trains."""
+
+
+def build(model: Model, *, classes: int, height_px: int | None, width_px: int | None) -> keras.Model:
+    """Make the network that a recipe names.
+
+    Args:
+        model: The recipe's ``[model]``.
+        classes: Number of outputs.
+        height_px: Input height; None leaves it open.
+        width_px: Input width; None leaves it open.
+
+    Returns:
+        A model from (N, height_px, width_px, 3) float32 in [-1, 1] to (N, classes) logits.
+
+    Raises:
+        RecipeError: There is no such architecture.
+    """
+    body = ARCHITECTURES.get(model.architecture)
+    if body is None:
+        known = ", ".join(ARCHITECTURES)
+        raise RecipeError(f"architecture {model.architecture!r} is unknown; known: {known}")
+    pictures = keras.Input((height_px, width_px, 3), name="image")
+    x = body(pictures)
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.Dropout(model.dropout, name="dropout")(x)
+    return keras.Model(pictures, layers.Dense(classes, name="logits")(x), name=model.architecture)
+
+
+def mobilenetv2(x: keras.KerasTensor) -> keras.KerasTensor:
+    """MobileNetV2 at width 1.0 (Sandler et al. 2018), with Keras' own layer names."""
+    x = _conv_bn(x, 32, "Conv1", bn="bn_Conv1", strides=2)
+    x = layers.ReLU(6.0, name="Conv1_relu")(x)
+    number = 0
+    for expansion, channels, repeats, stride in MOBILENETV2_BLOCKS:
+        for repeat in range(repeats):
+            x = _inverted_residual(x, number, expansion, channels, stride if repeat == 0 else 1)
+            number += 1
+    x = _conv_bn(x, 1280, "Conv_1", bn="Conv_1_bn", kernel=1)
+    return layers.ReLU(6.0, name="out_relu")(x)
+
+
+def _inverted_residual(
+    x: keras.KerasTensor, number: int, expansion: int, channels: int, stride: int
+) -> keras.KerasTensor:
+    prefix = f"block_{number}_" if number else "expanded_conv_"
+    start, incoming = x, x.shape[-1]
+    if expansion > 1:
+        x = _conv_bn(x, incoming * expansion, prefix + "expand", kernel=1)
+        x = layers.ReLU(6.0, name=prefix + "expand_relu")(x)
+    x = layers.DepthwiseConv2D(
+        3, strides=stride, padding="same", use_bias=False, name=prefix + "depthwise"
+    )(x)
+    x = _batch_norm(x, prefix + "depthwise_BN")
+    x = layers.ReLU(6.0, name=prefix + "depthwise_relu")(x)
+    x = _conv_bn(x, channels, prefix + "project", kernel=1)
+    if stride == 1 and incoming == channels:
+        x = layers.Add(name=prefix + "add")([start, x])
+    return x
+
+
+def cnn(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Stack conv-BN-ReLU blocks with pooling and dropout: small, and trained from scratch."""
+    x = _conv_bn_relu(x, 24, "stem", strides=2)
+    for number, channels in enumerate((32, 48, 64, 96), start=1):
+        x = _conv_bn_relu(x, channels, f"block_{number}_a")
+        x = _conv_bn_relu(x, channels, f"block_{number}_b")
+        if number < 4:
+            x = layers.MaxPooling2D(name=f"block_{number}_pool")(x)
+            x = layers.Dropout(0.05, name=f"block_{number}_dropout")(x)
+    return x
+
+
+def _conv_bn_relu(x: keras.KerasTensor, filters: int, name: str, strides: int = 1) -> keras.KerasTensor:
+    return layers.ReLU(6.0, name=name + "_relu")(_conv_bn(x, filters, name, strides=strides))
+
+
+def _conv_bn(
+    x: keras.KerasTensor,
+    filters: int,
+    name: str,
+    *,
+    bn: str | None = None,
+    kernel: int = 3,
+    strides: int = 1,
+) -> keras.KerasTensor:
+    x = layers.Conv2D(
+        filters, kernel, strides=strides, padding="same", use_bias=False, name=name,
+        kernel_initializer="he_normal",
+    )(x)  # fmt: skip
+    return _batch_norm(x, bn or name + "_BN")
+
+
+def _batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return layers.BatchNormalization(epsilon=1e-3, momentum=0.99, name=name)(x)
+
+
+ARCHITECTURES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
+    "mobilenetv2": mobilenetv2,
+    "cnn": cnn,
+}
+
+
+def load_imagenet(model: keras.Model, file: Path | None, sample: np.ndarray) -> None:
+    """Start a MobileNetV2 from ImageNet weights.
+
+    Args:
+        model: From ``build``; its layers carry Keras' names.
+        file: An .npz of ``<convolution>/kernel`` and ``/bias`` with batch normalisation folded
+            in; None downloads Keras' own weights.
+        sample: (N, H, W, 3) float32 training pictures in [-1, 1] at the model's size, by which
+            folded batch normalisation is given back its statistics.
+
+    Raises:
+        RecipeError: The file lacks a layer, or there is no network to download from.
+    """
+    if file is None:
+        _load_keras_imagenet(model)
+    else:
+        _load_folded(model, file, sample)
+
+
+def _load_keras_imagenet(model: keras.Model) -> None:
+    try:
+        published = keras.applications.MobileNetV2(include_top=False, weights="imagenet")
+    except Exception as error:  # noqa: BLE001 - Keras raises plain Exception for a failed download
+        raise RecipeError(
+            f"ImageNet weights cannot be downloaded ({error}); give a file by --weights"
+        ) from error
+    for layer in published.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _load_folded(model: keras.Model, file: Path, sample: np.ndarray) -> None:
+    """Load kernels and biases, then turn each bias back into a batch normalisation.
+
+    With mean 0, variance 1 - eps, gamma 1 and beta = bias the network computes exactly what the
+    folded one does; then the mean and variance that each layer really sees go in, with gamma =
+    sqrt(variance + eps) and beta = bias + mean, which leaves the function unchanged.
+    """
+    norms = {layer.input.node.layer.name: layer for layer in model.layers if _is_norm(layer)}
+    with np.load(file) as weights:
+        missing = [name for name in norms if f"{name}/kernel" not in weights]
+        if missing:
+            raise RecipeError(f"{file}: no weights for {', '.join(missing[:3])} ({len(missing)} in all)")
+        for name, norm in norms.items():
+            model.get_layer(name).set_weights([weights[f"{name}/kernel"]])
+            bias = weights[f"{name}/bias"]
+            ones, zeros = np.ones_like(bias), np.zeros_like(bias)
+            norm.set_weights([ones, bias, zeros, ones - norm.epsilon])
+    seen = keras.Model(model.input, [norm.input for norm in norms.values()])
+    for norm, (mean, variance) in zip(norms.values(), _moments(seen, sample)):
+        bias = norm.get_weights()[1]
+        norm.set_weights([np.sqrt(variance + norm.epsilon), bias + mean, mean, variance])
+
+
+def _is_norm(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, layers.BatchNormalization)
+
+
+def _moments(model: keras.Model, sample: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    sums: list[list[np.ndarray]] = []
+    for start in range(0, len(sample), 32):
+        outputs = [x.numpy().astype(np.float64) for x in model(sample[start : start + 32])]
+        sums.append([np.stack([x.mean((0, 1, 2)), (x**2).mean((0, 1, 2))]) for x in outputs])
+    moments = [np.mean(layer, axis=0) for layer in zip(*sums)]
+    return [(m.astype(np.float32), (q - m**2).astype(np.float32)) for m, q in moments]

@@ -1,0 +1,84 @@
+"""Pictures through ``lesionedge.image`` once, into memory-mapped uint8 arrays on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from lesionedge import image as images
+from lesionedge.errors import LesionEdgeError
+
+Progress = Callable[[int, int], None]
+
+
+def prepared(
+    paths: Sequence[Path],
+    preprocessing: images.Preprocessing,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give every picture as the preprocessing makes it, from the cache where it is there.
+
+    The cache's name is a digest of the settings and of each file's path, size and time of
+    change, so that it can never be stale; a killed run leaves only a ``.part`` file.
+
+    Args:
+        paths: N picture files.
+        preprocessing: Size, crop and resampling.
+        folder: Where caches lie; made if need be.
+        progress: Called with (done, of) as pictures are prepared.
+
+    Returns:
+        (N, height_px, width_px, 3) uint8 RGB, memory-mapped and read-only; and (N,) bool,
+        false where a picture could not be read (its pixels are zeros).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{_digest(paths, preprocessing)}.npy"
+    good = file.with_suffix(".good.npy")
+    if not (file.exists() and good.exists()):
+        _fill(paths, preprocessing, file, good, progress)
+    return np.load(file, mmap_mode="r"), np.load(good)
+
+
+def _digest(paths: Sequence[Path], preprocessing: images.Preprocessing) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(preprocessing), sort_keys=True).encode())
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _fill(
+    paths: Sequence[Path],
+    preprocessing: images.Preprocessing,
+    file: Path,
+    good_file: Path,
+    progress: Progress | None,
+) -> None:
+    shape = (len(paths), preprocessing.height_px, preprocessing.width_px, 3)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    good = np.zeros(len(paths), dtype=bool)
+
+    def read(index: int) -> None:
+        try:
+            pixels[index] = images.model_input(paths[index], preprocessing)
+            good[index] = True
+        except LesionEdgeError:
+            good[index] = False
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(read, range(len(paths))), start=1):
+            if progress is not None and (done % 500 == 0 or done == len(paths)):
+                progress(done, len(paths))
+    pixels.flush()
+    np.save(good_file, good)
+    part.replace(file)

@@ -1,0 +1,162 @@
+"""The card: what a model says of itself, written once and packed unchanged into its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lesionedge
+from lesionedge.diagnosis import describe
+from train.fit import Data, load_model, logits
+from train.recipe import Recipe
+from train.run import Run, write_text
+
+ATTRIBUTION = (
+    "Trained on HAM10000 (Tschandl, Rosendahl, Kittler: The HAM10000 dataset, Sci. Data 5, 180161, "
+    "2018, doi:10.1038/sdata.2018.161), ViDIR Group, Medical University of Vienna, CC BY-NC 4.0"
+)
+IMAGENET = "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)"
+INTENDED_USE = "Research and teaching on dermoscopic pictures; not a medical device, never advice"
+LIMITS = (
+    "Knows seven diagnoses only and will name one of them for anything it is shown",
+    "Trained on dermoscopic pictures; smartphone photographs without a dermatoscope are not what it knows",
+    "Nearly all pictures are of light skin (Austria and Queensland); dark skin is not represented",
+    "Measured on lesions held out of the same collection; other cameras and clinics will do worse",
+)
+SENSITIVITIES = (0.9, 0.95, 0.98)
+
+
+def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
+    """Fit the calibration and write ``card.json``, still without metrics."""
+    truth = data.classes[data.rows("calibration")]
+    inputs = data.inputs("calibration", recipe.input)
+    malignant = np.array([describe(label).malignant for label in data.labels])
+    temperatures, points = {}, {}
+    for kind, file in models(run).items():
+        answers = logits(load_model(file), inputs)
+        temperatures[kind] = fit_temperature(answers, truth)
+        risk = softmax(answers / temperatures[kind])[:, malignant].sum(1)
+        points[kind] = operating_points(risk, malignant[truth])
+    run.say(f"temperatures: {temperatures}")
+    card = _facts(recipe, data, seed) | {
+        "calibration": {
+            "method": "temperature", "split": "calibration", "pictures": len(truth),
+            "lesions": data.table["group"].iloc[data.rows("calibration")].nunique(),
+            "temperature": temperatures,
+        },
+        "operating_points": points["int8" if "int8" in points else "float"],
+        "metrics": {},
+    }  # fmt: skip
+    write_text(run.card, json.dumps(card, indent=2) + "\n")
+
+
+def models(run: Run) -> dict[str, Path]:
+    """Give the run's Keras models: ``float``, and ``int8`` where it was trained for that."""
+    recipe = run.read_recipe()
+    quantized = recipe.stages[-1].quantize
+    return {"float": run.float_weights, **({"int8": run.weights} if quantized else {})}
+
+
+def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
+    """Put the headline figures of the test split into the card."""
+    card = run.read_card()
+    card["metrics"] = {
+        "test": {
+            kind: {
+                name: value for name, value in figures.items() if name not in ("confusion", "per_class")
+            }
+            | {"recall": {label: row["recall"] for label, row in figures["per_class"].items()}}
+            for kind, figures in metrics.items()
+        }
+    }
+    write_text(run.card, json.dumps(card, indent=2) + "\n")
+
+
+def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
+    labels = [describe(label) for label in data.labels]
+    counts = data.table["split"].value_counts()
+    source = IMAGENET if recipe.model.weights == "imagenet" else ""
+    return {
+        "format": 1,
+        "name": recipe.name,
+        "version": lesionedge.__version__,
+        "description": recipe.description,
+        "architecture": recipe.model.architecture,
+        "labels": [{"label": d.label, "name": d.name, "malignant": d.malignant} for d in labels],
+        "input": {
+            "width_px": recipe.input.width_px, "height_px": recipe.input.height_px,
+            "crop": recipe.input.crop, "crop_fraction": recipe.input.crop_fraction,
+            "resampling": recipe.input.resampling, "mean": [127.5] * 3, "std": [127.5] * 3,
+        },
+        "output": {"activation": "softmax"},
+        "quantization": {"training": "qat" if recipe.stages[-1].quantize else "none"},
+        "data": {
+            "name": data.name, "split": "by lesion, look-alike lesions joined", "seed": seed,
+            "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
+        },
+        "licence": "CC BY-NC 4.0",
+        "attribution": ATTRIBUTION + source,
+        "intended_use": INTENDED_USE,
+        "limits": list(LIMITS),
+    }  # fmt: skip
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Give (N, classes) probabilities that sum to 1."""
+    from scipy.special import softmax as scipy_softmax
+
+    result: np.ndarray = scipy_softmax(logits.astype(np.float64), axis=1)
+    return result
+
+
+def fit_temperature(answers: np.ndarray, truth: np.ndarray) -> float:
+    """Find the T for which softmax(logits / T) fits the truth best.
+
+    Temperature scaling (Guo et al. 2017, arXiv:1706.04599): it minimises the mean negative
+    log-likelihood and leaves every ranking as it is.
+
+    Args:
+        answers: (N, classes) logits.
+        truth: (N,) int class numbers.
+    """
+    from scipy.optimize import minimize_scalar
+    from sklearn.metrics import log_loss
+
+    classes = np.arange(answers.shape[1])
+
+    def cost(log_t: float) -> float:
+        return float(log_loss(truth, softmax(answers / np.exp(log_t)), labels=classes))
+
+    found = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def operating_points(risk: np.ndarray, malignant: np.ndarray) -> list[dict[str, float]]:
+    """Choose thresholds of the malignant probability for given sensitivities.
+
+    Args:
+        risk: (N,) malignant probabilities.
+        malignant: (N,) bool, the truth.
+
+    Returns:
+        For each wanted sensitivity the highest threshold that reaches it on these pictures,
+        with the specificity and sensitivity found there; none where one class is absent.
+    """
+    from sklearn.metrics import roc_curve
+
+    if malignant.all() or not malignant.any():
+        return []
+    fpr, tpr, thresholds = roc_curve(malignant, risk)
+    points = []
+    for wanted in SENSITIVITIES:
+        at = int(np.argmax(tpr >= wanted))
+        points.append(
+            {
+                "sensitivity": wanted, "threshold": float(thresholds[at]),
+                "measured_sensitivity": float(tpr[at]), "measured_specificity": float(1 - fpr[at]),
+            }
+        )  # fmt: skip
+    return points

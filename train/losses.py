@@ -1,0 +1,36 @@
+"""What is ours of the loss: logit adjustment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from train.recipe import Loss
+
+
+def logit_adjusted(loss: Loss, class_counts: np.ndarray) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Make the cross-entropy that a rare class weighs in as much as a common one.
+
+    softmax(logits + tau * log(share of the class)) is compared with the target, so that the
+    logits alone, without the shares, minimise the balanced error (Menon et al. 2021,
+    "Long-tail learning via logit adjustment", arXiv:2007.07314, equation 10).
+
+    Args:
+        loss: The recipe's ``[loss]``; with tau 0 this is the plain cross-entropy.
+        class_counts: (classes,) training pictures of each class.
+
+    Returns:
+        A function of (N,) int labels and (N, classes) logits to (N,) losses.
+    """
+    classes = len(class_counts)
+    shares = np.maximum(class_counts, 1) / np.maximum(class_counts, 1).sum()
+    offset = tf.constant(loss.tau * np.log(shares), tf.float32)
+    smoothing = loss.label_smoothing
+
+    def call(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+        return tf.nn.softmax_cross_entropy_with_logits(targets, logits + offset)
+
+    return call

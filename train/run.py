@@ -1,0 +1,198 @@
+"""The run folder: what a training leaves behind, and what it resumes from."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+
+from lesionedge.errors import LesionEdgeError
+from train import recipe as recipes
+from train.recipe import Recipe
+
+
+class RunError(LesionEdgeError):
+    """A run folder is in use, incomplete or belongs to another recipe."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths inside one run folder."""
+
+    folder: Path
+    """``runs/NAME``."""
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as run."""
+        return self.folder / "recipe.toml"
+
+    @property
+    def split(self) -> Path:
+        """Columns path, label, lesion, group, split and what else is known of a picture."""
+        return self.folder / "split.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The best model of the last stage: architecture and weights, ending in logits."""
+        return self.folder / "weights.h5"
+
+    @property
+    def float_weights(self) -> Path:
+        """The best model of the last stage that was not quantization-aware."""
+        return self.folder / "float.h5"
+
+    @property
+    def card(self) -> Path:
+        """What the model says of itself."""
+        return self.folder / "card.json"
+
+    @property
+    def metrics(self) -> Path:
+        """What ``evaluate`` measured."""
+        return self.folder / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        """Pictures of the metrics."""
+        return self.folder / "plots"
+
+    @property
+    def history(self) -> Path:
+        """One row an epoch."""
+        return self.folder / "history.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What a killed run resumes from."""
+        return self.folder / "checkpoint"
+
+    def say(self, text: str) -> None:
+        """Tell the person at the terminal, and the log file."""
+        click.echo(text, err=True)
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second process from writing the same folder.
+
+        Raises:
+            RunError: Another process is at work in it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.folder}: another process is training in it") from None
+            yield
+
+    def table(self) -> pd.DataFrame:
+        """Read ``split.csv``.
+
+        Raises:
+            RunError: It is not there.
+        """
+        if not self.split.exists():
+            raise RunError(f"{self.folder}: no split.csv; expected a run folder made by fit")
+        return pd.read_csv(self.split, dtype={"label": str, "lesion": str, "path": str})
+
+    def read_recipe(self) -> Recipe:
+        """Read the recipe as run.
+
+        Raises:
+            RunError: It is not there.
+        """
+        if not self.recipe.exists():
+            raise RunError(f"{self.folder}: no recipe.toml; expected a run folder made by fit")
+        return recipes.load(str(self.recipe))
+
+    def read_card(self) -> dict[str, Any]:
+        """Read ``card.json``.
+
+        Raises:
+            RunError: It is not there.
+        """
+        if not self.card.exists():
+            raise RunError(f"{self.folder}: no card.json; the training has not ended yet: run fit again")
+        card: dict[str, Any] = json.loads(self.card.read_text(encoding="utf-8"))
+        return card
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Write one row an epoch, as CSV."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+    part.replace(path)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a training stands after an epoch."""
+
+    stage: int
+    """Number of the stage that goes on."""
+    epoch: int
+    """How many of its epochs are done."""
+    best: float
+    """Best validation score of the stage so far."""
+    best_epoch: int
+    """Epoch that gave it."""
+    history: tuple[dict[str, Any], ...]
+    """One entry an epoch, over all stages."""
+    arrays: dict[str, list[np.ndarray]]
+    """weights, average, optimizer: arrays in the order of the variables."""
+
+
+def save_state(path: Path, state: State) -> None:
+    """Write a checkpoint whole or not at all."""
+    flat = {
+        f"{kind}/{number:05d}": array
+        for kind, arrays in state.arrays.items()
+        for number, array in enumerate(arrays)
+    }
+    facts = {
+        "stage": state.stage, "epoch": state.epoch, "best": state.best,
+        "best_epoch": state.best_epoch, "history": state.history,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **flat)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def load_state(path: Path) -> State | None:
+    """Read a checkpoint; None where there is none."""
+    if not path.exists():
+        return None
+    with np.load(path) as data:
+        facts = json.loads(str(data["facts"]))
+        arrays: dict[str, list[np.ndarray]] = {}
+        for key in sorted(set(data.files) - {"facts"}):
+            arrays.setdefault(key.split("/")[0], []).append(data[key])
+    return State(**{**facts, "history": tuple(facts["history"])}, arrays=arrays)
