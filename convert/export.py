@@ -1,0 +1,142 @@
+"""A run folder -> one .tflite file: calibrated probabilities, standard metadata, the card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+import tf_keras as keras
+
+from convert import metadata
+from lesionedge import image as images
+from lesionedge.errors import ModelError
+
+FORMATS = ("int8", "float16", "float32")
+REPRESENTATIVE_PICTURES = 200
+"""How many training pictures show post-training quantization what activations are like."""
+
+
+def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
+    """Convert a run's model and write it whole or not at all.
+
+    Args:
+        run: A finished run folder: ``card.json``, ``weights.h5``, ``float.h5``, ``split.csv``.
+        file_format: ``int8`` (the quantization-aware model where there is one, else the float
+            model by post-training quantization), ``float16`` or ``float32`` (the float model).
+        output: The .tflite file to write.
+
+    Returns:
+        The card as packed.
+
+    Raises:
+        ModelError: The run is not finished or something in it cannot be read.
+    """
+    card = read_card(run)
+    trained_for_it = card["quantization"]["training"] == "qat"
+    kind = "int8" if file_format == "int8" and trained_for_it else "float"
+    temperature = float(card["calibration"]["temperature"][kind])
+    model = with_probabilities(load(run, kind), card["output"]["activation"], temperature)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    method = "none"
+    if file_format == "int8":
+        method = "qat" if trained_for_it else "post-training"
+        content = _int8(converter, None if trained_for_it else _representative(run, card))
+    else:
+        content = _floating(converter, half=file_format == "float16")
+    card["file"] = {
+        "format": file_format, "method": method, "temperature": temperature,
+        "converter": f"TensorFlow {tf.__version__}",
+    }  # fmt: skip
+    section = card["input"]
+    packed = metadata.pack(
+        content, card, labels=[entry["label"] for entry in card["labels"]],
+        mean=section["mean"], std=section["std"],
+    )  # fmt: skip
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(output.name + ".part")
+    part.write_bytes(packed)
+    part.replace(output)
+    return card
+
+
+def read_card(run: Path) -> dict[str, Any]:
+    """Read a run's card.
+
+    Raises:
+        ModelError: It is not there.
+    """
+    file = run / "card.json"
+    if not file.is_file():
+        raise ModelError(f"{run}: no card.json; expected the folder of a finished training run")
+    card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return card
+
+
+def load(run: Path, kind: str) -> keras.Model:
+    """Load a run's Keras model: ``int8`` (quantization-aware) or ``float``.
+
+    Raises:
+        ModelError: The file is missing or is not a Keras model.
+    """
+    import tensorflow_model_optimization as tfmot
+
+    file = run / ("weights.h5" if kind == "int8" else "float.h5")
+    try:
+        with tfmot.quantization.keras.quantize_scope():
+            return keras.models.load_model(file, compile=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: not a Keras model that can be read ({error})") from error
+
+
+def with_probabilities(model: keras.Model, activation: str, temperature: float) -> keras.Model:
+    """Put the calibration behind the logits: softmax or sigmoid of logits / temperature.
+
+    Args:
+        model: Ends in (N, classes) logits.
+        activation: ``softmax`` or ``sigmoid``.
+        temperature: From the calibration split.
+    """
+    factor = 1.0 / temperature
+    x = keras.layers.Lambda(lambda logits: logits * factor, name="calibrated")(model.output)
+    return keras.Model(model.input, keras.layers.Activation(activation, name="probabilities")(x))
+
+
+def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]] | None) -> bytes:
+    """Quantize to int8 with uint8 pixels in and float32 probabilities out.
+
+    After quantization-aware training every range is in the graph, and what has none (the
+    scaling by the temperature and the softmax) stays float. Otherwise a sample of pictures gives
+    the ranges, and the activation is kept float by name.
+    """
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.float32
+    if sample is None:
+        return bytes(converter.convert())
+    pictures = list(sample)
+    converter.representative_dataset = lambda: iter(pictures)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return bytes(converter.convert())
+
+
+def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:
+    if half:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def _representative(run: Path, card: dict[str, Any]) -> Iterator[list[np.ndarray]]:
+    table = pd.read_csv(run / "split.csv")
+    rows = table[table["split"] == "train"]
+    rows = rows.sample(min(REPRESENTATIVE_PICTURES, len(rows)), random_state=0)
+    preprocessing = images.Preprocessing.from_card(card["input"])
+    mean, std = (np.array(card["input"][key], np.float32) for key in ("mean", "std"))
+    for path in rows["path"]:
+        pixels = images.model_input(path, preprocessing).astype(np.float32)
+        yield [((pixels - mean) / std)[None]]
