@@ -1,3 +1,67 @@
-"""Calibrated skin-lesion classification on small computers, for research."""
+"""Calibrated skin-lesion classification on small computers, for research.
+
+    import lesionedge
+    answer = lesionedge.classify("photo.jpg")
+    print(answer.label, answer.probability)
+
+Research use only: not a medical device, never advice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# Loaded when first used: importing the package costs no numpy and no Pillow.
+_HOMES = {
+    "CameraError": "errors",
+    "Candidate": "classifier",
+    "Classifier": "classifier",
+    "Diagnosis": "diagnosis",
+    "ImageError": "errors",
+    "LesionEdgeError": "errors",
+    "MissingDependencyError": "errors",
+    "ModelError": "errors",
+    "Prediction": "classifier",
+    "classify": "classifier",
+}
+
+if TYPE_CHECKING:
+    from lesionedge.classifier import Candidate, Classifier, Prediction, classify
+    from lesionedge.diagnosis import Diagnosis
+    from lesionedge.errors import (
+        CameraError,
+        ImageError,
+        LesionEdgeError,
+        MissingDependencyError,
+        ModelError,
+    )
+
+__all__ = [
+    "CameraError",
+    "Candidate",
+    "Classifier",
+    "Diagnosis",
+    "ImageError",
+    "LesionEdgeError",
+    "MissingDependencyError",
+    "ModelError",
+    "Prediction",
+    "__version__",
+    "classify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

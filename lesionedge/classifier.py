@@ -1,0 +1,393 @@
+"""From a picture to an answer: ``Classifier``, ``Prediction``, ``classify``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from lesionedge import image as images
+from lesionedge import metadata
+from lesionedge.diagnosis import Diagnosis, describe
+from lesionedge.errors import LesionEdgeError, ModelError
+from lesionedge.image import ImageSource, Preprocessing
+from lesionedge.interpreter import Interpreter, default_threads, quantise
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EMBEDDED = {
+    "mobilenetv2": "mobilenetv2-int8.tflite",
+    "mobilenetv2-float16": "mobilenetv2-float16.tflite",
+    "cnn": "cnn-int8.tflite",
+}
+"""Name of an embedded model -> its file in ``lesionedge/models``."""
+
+DEFAULT_MODEL = "mobilenetv2"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One class and how likely it is."""
+
+    label: str
+    """The short code, such as ``mel``."""
+    name: str
+    """What people read, such as ``Melanoma``."""
+    probability: float
+    """Calibrated, 0-1."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's answer to one picture."""
+
+    label: str
+    """Code of the most likely class."""
+    name: str
+    """Its name."""
+    probability: float
+    """Its calibrated probability, 0-1."""
+    malignant_probability: float
+    """Sum of the probabilities of the malignant classes, 0-1."""
+    top: tuple[Candidate, ...]
+    """The most likely classes, best first."""
+    warnings: tuple[str, ...]
+    """What the reader should know of the picture."""
+    timings_ms: Mapping[str, float]
+    """Milliseconds of ``decode``, ``preprocess`` and ``invoke``."""
+    model: str
+    """Name or path of the model that answered."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A picture ready for the model."""
+
+    values: NDArray[Any]
+    warnings: tuple[str, ...]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Classifier:
+    """A loaded model that answers pictures.
+
+    One interpreter, reused. All methods may be called from several threads: decoding runs side
+    by side, the network answers one picture at a time (with ``threads`` threads of its own).
+    Instances pickle as the model's name and options and load it again.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | None = None, *, threads: int | None = None,
+        labels: str | os.PathLike[str] | Sequence[str] | None = None,
+        normalize: tuple[float, float] | None = None, verbose: bool = False,
+    ) -> None:  # fmt: skip
+        """Load a model.
+
+        Args:
+            model: Name of an embedded model or path of a .tflite file; None for ``mobilenetv2``.
+            threads: Threads that run the network; None for the usable physical cores, at most 4.
+            labels: Labels file (one a line) or the labels, in output order, for a model that
+                has none inside; they take the place of those inside.
+            normalize: (mean, std): the network is fed (pixel - mean) / std, pixels 0-255; for a
+                model that does not say.
+            verbose: Let the native library's log lines through.
+
+        Raises:
+            ModelError: The model is missing, corrupt, not a classifier or lacks its labels.
+            MissingDependencyError: No TFLite runtime works here.
+        """
+        self._options = (model, threads, labels, normalize, verbose)
+        self.model = DEFAULT_MODEL if model is None else os.fsdecode(model)
+        self.path = find_model(self.model)
+        found = metadata.read(self.path)
+        self._interpreter = Interpreter(self.path, threads=threads, verbose=verbose)
+        self.threads = self._interpreter.threads
+        self.card: Mapping[str, Any] = found.card or {}
+        self.diagnoses = self._read_labels(labels, found)
+        self.preprocessing = self._read_preprocessing()
+        self._table = self._read_normalisation(normalize, found)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the model's name and options."""
+        return _rebuild, self._options
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes' codes, in output order."""
+        return tuple(diagnosis.label for diagnosis in self.diagnoses)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names, in output order."""
+        return tuple(diagnosis.name for diagnosis in self.diagnoses)
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """The loaded network."""
+        return self._interpreter
+
+    def classify(self, image: ImageSource, *, top_k: int | None = None) -> Prediction:
+        """Answer one picture.
+
+        Args:
+            image: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array.
+            top_k: How many classes ``top`` lists; None, or more than there are, for all.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        _check_top_k(top_k)
+        return self._answer(self._prepare(image), top_k)
+
+    def classify_many(
+        self, images: Iterable[ImageSource], *, top_k: int | None = None,
+        errors: Literal["raise", "yield"] = "raise",
+    ) -> Iterator[Prediction | LesionEdgeError]:  # fmt: skip
+        """Answer many pictures, in their order, while the next ones are decoded ahead.
+
+        Args:
+            images: Pictures as ``classify`` takes them; read as they are needed.
+            top_k: As in ``classify``.
+            errors: ``raise`` the first error, or ``yield`` it in the picture's place.
+
+        Returns:
+            An iterator of one Prediction (or LesionEdgeError) a picture.
+        """
+        _check_top_k(top_k)
+        if errors not in ("raise", "yield"):
+            raise ValueError(f"errors is {errors!r}; expected 'raise' or 'yield'")
+        return self._answers(iter(images), top_k, errors)
+
+    def probabilities(self, image: ImageSource) -> NDArray[np.float32]:
+        """Give every class's calibrated probability.
+
+        Args:
+            image: As ``classify`` takes it.
+
+        Returns:
+            (classes,) float32, 0-1, in the order of ``labels``.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        return self._run(self._prepare(image).values)
+
+    def model_input(self, image: ImageSource) -> NDArray[np.uint8]:
+        """Give the exact pixels that the network is fed.
+
+        Args:
+            image: As ``classify`` takes it.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        return images.model_input(image, self.preprocessing)
+
+    def _read_labels(
+        self, given: str | os.PathLike[str] | Sequence[str] | None, found: metadata.ModelMetadata
+    ) -> tuple[Diagnosis, ...]:
+        count = self._interpreter.output.shape[-1]
+        if given is None:
+            labels, source = found.labels, "its metadata"
+        elif isinstance(given, (str, os.PathLike)):
+            labels, source = _labels_file(given), os.fsdecode(given)
+        else:
+            labels, source = tuple(given), "labels"
+        if labels is None:
+            raise ModelError(
+                f"{self.path}: has no labels inside; give them with --labels FILE (one a line, in "
+                f"the order of its {count} outputs)"
+                + ("" if found.mean else " and its normalisation with --normalize MEAN,STD")
+            )
+        classes = 2 if count == 1 else count
+        if len(labels) != classes:
+            raise ModelError(
+                f"{self.path}: {source} has {len(labels)} labels; its output needs {classes}"
+                + (" (negative, positive)" if count == 1 else "")
+            )
+        entries = {entry.get("label"): entry for entry in self.card.get("labels", ())}
+        return tuple(_diagnosis(label, entries.get(label)) for label in labels)
+
+    def _read_preprocessing(self) -> Preprocessing:
+        _, height, width, _ = self._interpreter.input.shape
+        if "input" not in self.card:
+            # What other programs do for a model that does not say: the whole picture, squeezed.
+            return Preprocessing(width, height, crop="stretch")
+        preprocessing = Preprocessing.from_card(self.card["input"])
+        if (preprocessing.width_px, preprocessing.height_px) != (width, height):
+            raise ModelError(
+                f"{self.path}: its card says {preprocessing.width_px}x{preprocessing.height_px} px, "
+                f"its input is {width}x{height} px"
+            )
+        return preprocessing
+
+    def _read_normalisation(
+        self, given: tuple[float, float] | None, found: metadata.ModelMetadata
+    ) -> NDArray[Any] | None:
+        """Give (256, 3) stored values by pixel value and channel; None: pixels go in as they are."""
+        import numpy as np
+
+        info = self._interpreter.input
+        if given is None and info.dtype == "uint8" and found.card is not None:
+            return None
+        mean, std = ((given[0],), (given[1],)) if given else (found.mean, found.std)
+        if mean is None or std is None:
+            raise ModelError(
+                f"{self.path}: does not say how pixels are normalised; give --normalize MEAN,STD "
+                "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1)"
+            )
+        if len(mean) not in (1, 3) or 0 in std:
+            raise ModelError(f"{self.path}: mean {mean} and std {std} do not fit 3 channels")
+        levels = np.arange(256, dtype=np.float64)[:, None]
+        real = (levels - np.asarray(mean)) / np.asarray(std)
+        table = quantise(np.broadcast_to(real, (256, 3)), info)
+        # A quantised input whose scale holds the normalisation: at most rounding is between them.
+        if info.dtype == "uint8" and np.abs(table.astype(int) - levels.astype(int)).max() <= 1:
+            return None
+        return np.ascontiguousarray(table)
+
+    def _prepare(self, source: ImageSource) -> _Prepared:
+        begin = time.perf_counter()
+        picture = images.decode(source, self.preprocessing)
+        decoded = time.perf_counter()
+        values = self._normalise(images.fit(picture.image, self.preprocessing))
+        end = time.perf_counter()
+        timings = {"decode": (decoded - begin) * 1000, "preprocess": (end - decoded) * 1000}
+        return _Prepared(values, picture.warnings, timings)
+
+    def _normalise(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        if self._table is None:
+            return pixels
+        import numpy as np
+
+        return np.stack([self._table[:, c][pixels[..., c]] for c in range(3)], axis=-1)
+
+    def _run(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        scores = self._interpreter.run(values)
+        if len(scores) > 1:
+            return scores
+        import numpy as np
+
+        return np.array([1 - scores[0], scores[0]], np.float32)
+
+    def _answer(self, prepared: _Prepared, top_k: int | None) -> Prediction:
+        begin = time.perf_counter()
+        scores = self._run(prepared.values).tolist()
+        took = (time.perf_counter() - begin) * 1000
+        ranking = rank(scores)
+        top = tuple(
+            Candidate(self.diagnoses[i].label, self.diagnoses[i].name, scores[i])
+            for i in ranking[:top_k]
+        )
+        best = self.diagnoses[ranking[0]]
+        malignant = sum(p for d, p in zip(self.diagnoses, scores) if d.malignant)
+        return Prediction(
+            label=best.label, name=best.name, probability=scores[ranking[0]],
+            malignant_probability=min(malignant, 1.0), top=top, warnings=prepared.warnings,
+            timings_ms={**prepared.timings_ms, "invoke": took}, model=self.model,
+        )  # fmt: skip
+
+    def _answers(
+        self, pictures: Iterator[ImageSource], top_k: int | None, errors: str
+    ) -> Iterator[Prediction | LesionEdgeError]:
+        from collections import deque
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        workers = default_threads()
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="lesionedge-decode")
+        ahead: deque[Future[_Prepared]] = deque()
+        try:
+            while True:
+                for picture in pictures:
+                    ahead.append(pool.submit(self._prepare, picture))
+                    if len(ahead) > 2 * workers:
+                        break
+                if not ahead:
+                    return
+                try:
+                    yield self._answer(ahead.popleft().result(), top_k)
+                except LesionEdgeError as error:
+                    if errors == "raise":
+                        raise
+                    yield error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _rebuild(model: Any, threads: Any, labels: Any, normalize: Any, verbose: Any) -> Classifier:
+    return Classifier(model, threads=threads, labels=labels, normalize=normalize, verbose=verbose)
+
+
+def rank(scores: Sequence[float]) -> list[int]:
+    """Give class numbers, the most likely first; equal ones in the model's order."""
+    return sorted(range(len(scores)), key=lambda i: -scores[i])
+
+
+def find_model(model: str) -> str:
+    """Give the file of an embedded model's name, or the path itself.
+
+    Raises:
+        ModelError: There is neither.
+    """
+    if model in EMBEDDED:
+        return os.path.join(os.path.dirname(__file__), "models", EMBEDDED[model])  # noqa: PTH118, PTH120
+    if not os.path.exists(model):  # noqa: PTH110
+        raise ModelError(
+            f"{model}: no such model; expected a .tflite file or one of {', '.join(EMBEDDED)}"
+        )
+    return model
+
+
+def _labels_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    name = os.fsdecode(path)
+    try:
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123
+            return metadata.split_labels(file.read())
+    except OSError as error:
+        raise ModelError(f"{name}: labels cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name}: labels are not UTF-8 text ({error.reason})") from error
+
+
+def _diagnosis(label: str, entry: Mapping[str, Any] | None) -> Diagnosis:
+    known = describe(label)
+    if entry is None:
+        return known
+    return Diagnosis(
+        label, str(entry.get("name", known.name)), bool(entry.get("malignant", known.malignant))
+    )
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}; expected 1 or more, or None for all classes")
+
+
+@functools.lru_cache(maxsize=4)
+def _cached(model: str | None) -> Classifier:
+    return Classifier(model)
+
+
+def classify(
+    image: ImageSource, *, model: str | os.PathLike[str] | None = None, top_k: int | None = None
+) -> Prediction:
+    """Answer one picture; the model is loaded once and kept.
+
+    Args:
+        image: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array.
+        model: Name of an embedded model or path of a .tflite file; None for ``mobilenetv2``.
+        top_k: How many classes ``top`` lists; None for all.
+
+    Raises:
+        ImageError: The picture cannot be read.
+        ModelError: The model cannot be loaded.
+    """
+    return _cached(None if model is None else os.fsdecode(model)).classify(image, top_k=top_k)
