@@ -1,0 +1,73 @@
+"""``python -m convert``: export, verify."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# The models are Keras 2's, which TensorFlow takes only when asked at its start.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import click
+
+from lesionedge.errors import LesionEdgeError
+
+
+@click.group()
+def main() -> None:
+    """Turn a training run into .tflite files, and prove that they agree with it."""
+
+
+_run = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@main.command()
+@click.argument("run", type=_run)
+@click.option(
+    "--format", "file_format", type=click.Choice(["int8", "float16", "float32"]), default="int8",
+    show_default=True,
+)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+def export(run: Path, file_format: str, output: Path) -> None:
+    """Convert the model of the training run in RUN."""
+    from convert import export as exporting
+
+    card = exporting.export(run, file_format, output)
+    method = card["file"]["method"]
+    click.echo(f"{output}: {file_format} ({method}), {output.stat().st_size / 1e6:.2f} MB", err=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--run", type=_run, required=True, help="The run folder that the file came from.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Compare on at most so many pictures.")
+def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
+    """Compare FILE with its run's Keras model; exit with 1 when it lost too much."""
+    from convert import verify as verifying
+
+    found = verifying.verify(file, run, split=split, limit=limit)
+    value, low, high = found.change
+    click.echo(
+        f"pictures               {found.pictures} ({split})\n"
+        f"same top label         {found.top1_agreement:.2%}\n"
+        f"largest difference     {found.largest_difference:.4f}\n"
+        f"mean difference        {found.mean_difference:.4f}\n"
+        f"balanced accuracy      Keras (float) {found.keras_balanced_accuracy:.4f}, "
+        f"{file.name} {found.tflite_balanced_accuracy:.4f}\n"
+        f"change                 {value:+.4f} [{low:+.4f}, {high:+.4f}], "
+        f"allowed {-found.allowed_loss:+.3f}"
+    )
+    if not found.passed:
+        click.echo(f"error: {file} lost more than its format may", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LesionEdgeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

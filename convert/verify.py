@@ -1,0 +1,119 @@
+"""Does a .tflite file answer as the run's Keras model does? Same pictures, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import lesionedge
+from convert.export import load, read_card, with_probabilities
+from lesionedge.errors import ModelError
+
+ALLOWED_LOSS = {"int8": 0.01, "float16": 0.002, "float32": 0.002}
+"""Balanced accuracy that a format may lose before verification fails."""
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What comparing a file with its run found."""
+
+    pictures: int
+    """How many pictures both answered."""
+    top1_agreement: float
+    """Share of pictures with the same top label."""
+    largest_difference: float
+    """Largest difference of any probability."""
+    mean_difference: float
+    """Mean over pictures of the largest difference of a probability."""
+    keras_balanced_accuracy: float
+    """Of the Keras model."""
+    tflite_balanced_accuracy: float
+    """Of the file, through ``lesionedge.Classifier``."""
+    change: tuple[float, float, float]
+    """File minus Keras, balanced accuracy: value, and the 95 % paired interval by lesion."""
+    allowed_loss: float
+    """What the file's format may lose."""
+
+    @property
+    def passed(self) -> bool:
+        """False when the file loses more than allowed and the interval excludes zero."""
+        value, _, high = self.change
+        return not (value < -self.allowed_loss and high < 0)
+
+
+def verify(file: Path, run: Path, *, split: str = "test", limit: int | None = None) -> Agreement:
+    """Compare a .tflite file with the Keras model of its run.
+
+    An int8 file is compared with the float model, which is what quantisation took away from,
+    and every other file with the model that it was converted from, which is the same one.
+
+    Args:
+        file: The .tflite file.
+        run: The run folder that it came from.
+        split: Which of the run's held-out pictures.
+        limit: Compare on at most so many.
+
+    Raises:
+        ModelError: The file or the run cannot be read, or they do not belong together.
+    """
+    card = read_card(run)
+    classifier = lesionedge.Classifier(file)
+    labels = [entry["label"] for entry in card["labels"]]
+    if list(classifier.labels) != labels:
+        raise ModelError(f"{file}: labels {classifier.labels}; the run's are {labels}")
+    table = pd.read_csv(run / "split.csv")
+    table = table[table["split"] == split].head(limit if limit is not None else len(table))
+    if table.empty:
+        raise ModelError(f"{run}: its split.csv has no {split} pictures")
+    truth = table["label"].map(labels.index).to_numpy()
+    inputs = np.stack([classifier.model_input(path) for path in table["path"]])
+    ours = np.stack([classifier.probabilities(pixels_path) for pixels_path in table["path"]])
+    theirs = _keras(run, card, inputs)
+    change = _change(ours.argmax(1) == truth, theirs.argmax(1) == truth, truth, table["group"].to_numpy())
+    gaps = np.abs(ours - theirs).max(1)
+    return Agreement(
+        pictures=len(table),
+        top1_agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        largest_difference=float(gaps.max()),
+        mean_difference=float(gaps.mean()),
+        keras_balanced_accuracy=_balanced(theirs.argmax(1) == truth, truth),
+        tflite_balanced_accuracy=_balanced(ours.argmax(1) == truth, truth),
+        change=change,
+        allowed_loss=ALLOWED_LOSS[classifier.card["file"]["format"]],
+    )
+
+
+def _keras(run: Path, card: dict[str, Any], inputs: np.ndarray) -> np.ndarray:
+    kind = "float"
+    temperature = float(card["calibration"]["temperature"][kind])
+    model = with_probabilities(load(run, kind), card["output"]["activation"], temperature)
+    mean, std = (np.array(card["input"][key], np.float32) for key in ("mean", "std"))
+    batches: Sequence[np.ndarray] = np.array_split(inputs, max(1, len(inputs) // 32))
+    return np.concatenate([model((b - mean) / std, training=False).numpy() for b in batches])
+
+
+def _balanced(right: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
+    weights = np.ones(len(truth)) if weights is None else weights
+    total = np.bincount(truth, weights)
+    present = total > 0
+    return float((np.bincount(truth, right * weights)[present] / total[present]).mean())
+
+
+def _change(
+    ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray, groups: np.ndarray
+) -> tuple[float, float, float]:
+    """Give the difference of balanced accuracy with its paired bootstrap interval by lesion."""
+    _, numbers = np.unique(groups, return_inverse=True)
+    count = int(numbers.max()) + 1
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, numbers]
+    spread = [_balanced(ours, truth, w) - _balanced(theirs, truth, w) for w in draws.astype(float)]
+    low, high = np.percentile(spread, [2.5, 97.5])
+    return _balanced(ours, truth) - _balanced(theirs, truth), float(low), float(high)

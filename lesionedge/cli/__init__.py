@@ -1,0 +1,104 @@
+"""The command ``lesionedge``: one file a command, imported only when it is used."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+import click
+
+from lesionedge import __version__
+from lesionedge.errors import LesionEdgeError
+
+COMMANDS = {
+    "predict": "Classify pictures.",
+    "info": "Show what a model is, was trained on and can do.",
+}
+"""Command -> one line of help; its code is ``lesionedge.cli.<command>.command``."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the commands' names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"lesionedge.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what is foreseen to go wrong becomes one line and an exit status."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except LesionEdgeError as error:
+            fail(str(error))
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _close_stdout()
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                raise
+            _close_stdout()
+            fail(f"{error.filename or 'output'}: cannot be written ({error.strerror})")
+            ctx.exit(1)
+        return result
+
+
+def fail(text: str) -> None:
+    """Print one line of error."""
+    click.echo(f"lesionedge: error: {printable(text)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Escape what would not print, or would steer the terminal, such as a file's odd name."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def _close_stdout() -> None:
+    """Keep Python from writing what is left, and failing again, when it exits."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lesionedge", message="%(prog)s %(version)s")
+@click.option("--verbose", is_flag=True, help="Show the native library's log lines.")
+@click.pass_context
+def main(ctx: click.Context, verbose: bool) -> None:
+    """Calibrated skin-lesion classification on small computers.
+
+    For research: not a medical device, never advice.
+    """
+    ctx.obj = {"verbose": verbose}

@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+RESEARCH_USE = "For research use only: not a diagnosis."
+
+
+class Normalisation(click.ParamType):
+    """``MEAN,STD``: two numbers."""
+
+    name = "M,S"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Parse ``127.5,127.5``."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            mean, std = (float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not MEAN,STD, such as 127.5,127.5", param, ctx)
+        if not std:
+            self.fail("STD is 0; pixels are divided by it", param, ctx)
+        return mean, std
+
+
+model = click.option(
+    "-m", "--model", metavar="MODEL",
+    help="mobilenetv2 (default), mobilenetv2-float16, cnn, or a .tflite file.",
+)  # fmt: skip
+threads = click.option(
+    "--threads", type=click.IntRange(min=1),
+    help="Threads that run the network [default: physical cores, at most 4].",
+)  # fmt: skip
+labels = click.option(
+    "--labels", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Labels, one a line in output order, for a model that has none inside.",
+)  # fmt: skip
+normalize = click.option(
+    "--normalize", type=Normalisation(),
+    help="The network wants (pixel - M) / S; for a model that does not say.",
+)  # fmt: skip

@@ -1,0 +1,203 @@
+"""Answers as text with bars, JSON lines or CSV; to standard output or, whole, to a file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, TextIO
+
+from lesionedge.cli import printable
+from lesionedge.cli.options import RESEARCH_USE
+from lesionedge.errors import LesionEdgeError
+
+if TYPE_CHECKING:
+    from lesionedge.classifier import Prediction
+
+CSV_COLUMNS = ("path", "label", "name", "probability", "malignant_probability", "error")
+BAR = 24
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+class OutputError(LesionEdgeError):
+    """The results cannot be written."""
+
+
+def as_dict(path: str, prediction: Prediction) -> dict[str, Any]:
+    """Give an answer as the JSON contract has it."""
+    return {
+        "path": path,
+        "label": prediction.label,
+        "name": prediction.name,
+        "probability": prediction.probability,
+        "malignant_probability": prediction.malignant_probability,
+        "top": [
+            {"label": c.label, "name": c.name, "probability": c.probability} for c in prediction.top
+        ],
+        "warnings": list(prediction.warnings),
+        "model": prediction.model,
+        "timings_ms": dict(prediction.timings_ms),
+    }
+
+
+class TextWriter:
+    """For people: a block a picture, and the research-use line at the end."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        self._blocks = _can_encode(_EIGHTHS, encoding)
+        self._any = False
+
+    def answer(self, path: str, prediction: Prediction) -> None:
+        """Write one answer."""
+        lines = [printable(path)]
+        wide = max((len(c.name) for c in prediction.top), default=0)
+        for c in prediction.top:
+            share = f"{c.probability:6.1%}"
+            lines.append(f"  {c.name:<{wide}}  {c.label:<6} {share}  {self._bar(c.probability)}".rstrip())
+        lines.append(f"  malignant {prediction.malignant_probability:.1%}")
+        lines += [f"  warning: {warning}" for warning in prediction.warnings]
+        self._file.write("\n".join(lines) + "\n\n")
+        self._any = True
+
+    def failure(self, path: str, error: str) -> None:
+        """Leave failures to standard error."""
+
+    def close(self) -> None:
+        """End with the research-use line."""
+        if self._any:
+            self._file.write(RESEARCH_USE + "\n")
+
+    def _bar(self, share: float) -> str:
+        if not self._blocks:
+            return "#" * round(share * BAR)
+        eighths = round(share * BAR * 8)
+        return (_EIGHTHS[8] * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+
+
+class JsonWriter:
+    """For programs: one JSON object a line."""
+
+    def __init__(self, file: IO[str]) -> None:
+        import json
+
+        self._file, self._dumps = file, json.dumps
+
+    def answer(self, path: str, prediction: Prediction) -> None:
+        """Write one answer."""
+        self._file.write(self._dumps(as_dict(path, prediction)) + "\n")
+
+    def failure(self, path: str, error: str) -> None:
+        """Write one failure."""
+        self._file.write(self._dumps({"path": path, "error": error}) + "\n")
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+
+class CsvWriter:
+    """For spreadsheets: a header and a row a picture."""
+
+    def __init__(self, file: IO[str]) -> None:
+        import csv
+
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(CSV_COLUMNS)
+
+    def answer(self, path: str, prediction: Prediction) -> None:
+        """Write one answer."""
+        p = prediction
+        self._writer.writerow([path, p.label, p.name, p.probability, p.malignant_probability, ""])
+
+    def failure(self, path: str, error: str) -> None:
+        """Write one failure."""
+        self._writer.writerow([path, "", "", "", "", error])
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+
+Writer = TextWriter | JsonWriter | CsvWriter if sys.version_info >= (3, 10) else Any
+WRITERS: dict[str, Callable[[IO[str]], Any]] = {
+    "text": TextWriter, "json": JsonWriter, "csv": CsvWriter,
+}  # fmt: skip
+
+
+def _can_encode(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+@contextmanager
+def opened(path: str | None) -> Iterator[IO[str]]:
+    """Open where results go.
+
+    A regular file appears whole, when all is written, or not at all; a device or a pipe is
+    written directly; None is standard output.
+
+    Raises:
+        OutputError: It cannot be written; nothing half-written is left.
+    """
+    if path is None:
+        _let_odd_names_through(sys.stdout)
+        yield sys.stdout
+        return
+    try:
+        mode = _mode(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                yield file
+            return
+        with _whole(os.path.realpath(path), mode) as file:
+            yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _whole(path: str, mode: int | None) -> Iterator[IO[str]]:
+    import tempfile
+
+    handle, part = tempfile.mkstemp(prefix=".lesionedge-", dir=os.path.dirname(path) or ".")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, stat.S_IMODE(mode) if mode is not None else 0o666 & ~_umask())
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _let_odd_names_through(stream: TextIO) -> None:
+    """Names that are not UTF-8 come out as the bytes that they are."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="surrogateescape" if _is_utf8(stream) else "backslashreplace")
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
