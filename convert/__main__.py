@@ -14,6 +14,8 @@ import click
 
 from lesionedge.errors import LesionEdgeError
 
+NAMES = {"float": "float", "int8": "quantization-aware"}
+
 
 @click.group()
 def main() -> None:
@@ -36,7 +38,9 @@ def export(run: Path, file_format: str, output: Path) -> None:
 
     card = exporting.export(run, file_format, output)
     method = card["file"]["method"]
-    click.echo(f"{output}: {file_format} ({method}), {output.stat().st_size / 1e6:.2f} MB", err=True)
+    click.echo(
+        f"{output}: {file_format} ({method}), {output.stat().st_size / 1e6:.2f} MB", err=True
+    )
 
 
 @main.command()
@@ -49,18 +53,19 @@ def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     from convert import verify as verifying
 
     found = verifying.verify(file, run, split=split, limit=limit)
-    value, low, high = found.change
-    click.echo(
-        f"pictures               {found.pictures} ({split})\n"
-        f"same top label         {found.top1_agreement:.2%}\n"
-        f"largest difference     {found.largest_difference:.4f}\n"
-        f"mean difference        {found.mean_difference:.4f}\n"
-        f"balanced accuracy      Keras (float) {found.keras_balanced_accuracy:.4f}, "
-        f"{file.name} {found.tflite_balanced_accuracy:.4f}\n"
-        f"change                 {value:+.4f} [{low:+.4f}, {high:+.4f}], "
-        f"allowed {-found.allowed_loss:+.3f}"
-    )
-    if not found.passed:
+    for kind, one in found.items():
+        value, low, high = one.change
+        click.echo(
+            f"{file.name} against the {NAMES[kind]} model, {one.pictures} pictures ({split})\n"
+            f"  same top label       {one.top1_agreement:.2%}\n"
+            f"  probabilities differ by {one.largest_difference:.4f} at most, "
+            f"{one.mean_difference:.4f} in the mean\n"
+            f"  balanced accuracy    Keras {one.keras_balanced_accuracy:.4f}, "
+            f"file {one.tflite_balanced_accuracy:.4f}\n"
+            f"  change               {value:+.4f} [{low:+.4f}, {high:+.4f}], "
+            f"allowed {-one.allowed_loss:+.3f}"
+        )
+    if not all(one.passed for one in found.values()):
         click.echo(f"error: {file} lost more than its format may", err=True)
         sys.exit(1)
 

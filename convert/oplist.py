@@ -18,10 +18,10 @@ def operators(file: str | os.PathLike[str]) -> list[str]:
     from tensorflow.lite.python import schema_py_generated as schema
 
     names = {
-        code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+        code: name
+        for name, code in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
     }
     model = schema.ModelT.InitFromPackedBuf(Path(file).read_bytes(), 0)
-    codes = [
-        max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes
-    ]
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     return [names[codes[operator.opcodeIndex]] for operator in model.subgraphs[0].operators]

@@ -48,17 +48,22 @@ class Agreement:
         return not (value < -self.allowed_loss and high < 0)
 
 
-def verify(file: Path, run: Path, *, split: str = "test", limit: int | None = None) -> Agreement:
-    """Compare a .tflite file with the Keras model of its run.
+def verify(
+    file: Path, run: Path, *, split: str = "test", limit: int | None = None
+) -> dict[str, Agreement]:
+    """Compare a .tflite file with the Keras models of its run.
 
-    An int8 file is compared with the float model, which is what quantisation took away from,
-    and every other file with the model that it was converted from, which is the same one.
+    A file of a quantization-aware run is held against both: the quantization-aware model that
+    it was converted from, and the float model, which is what quantisation took away from.
 
     Args:
         file: The .tflite file.
         run: The run folder that it came from.
         split: Which of the run's held-out pictures.
         limit: Compare on at most so many.
+
+    Returns:
+        ``float`` and, where the file came from it, ``int8`` -> what comparing found.
 
     Raises:
         ModelError: The file or the run cannot be read, or they do not belong together.
@@ -69,29 +74,40 @@ def verify(file: Path, run: Path, *, split: str = "test", limit: int | None = No
     if list(classifier.labels) != labels:
         raise ModelError(f"{file}: labels {classifier.labels}; the run's are {labels}")
     table = pd.read_csv(run / "split.csv")
-    table = table[table["split"] == split].head(limit if limit is not None else len(table))
+    table = table[table["split"] == split]
+    if limit is not None and limit < len(table):
+        table = table.sample(limit, random_state=0)
     if table.empty:
         raise ModelError(f"{run}: its split.csv has no {split} pictures")
-    truth = table["label"].map(labels.index).to_numpy()
     inputs = np.stack([classifier.model_input(path) for path in table["path"]])
-    ours = np.stack([classifier.probabilities(pixels_path) for pixels_path in table["path"]])
-    theirs = _keras(run, card, inputs)
-    change = _change(ours.argmax(1) == truth, theirs.argmax(1) == truth, truth, table["group"].to_numpy())
+    ours = np.stack([classifier.probabilities(path) for path in table["path"]])
+    truth = table["label"].map(labels.index).to_numpy()
+    kinds = ["int8", "float"] if classifier.card["file"]["method"] == "qat" else ["float"]
+    allowed = ALLOWED_LOSS[classifier.card["file"]["format"]]
+    return {
+        kind: _compare(ours, _keras(run, card, kind, inputs), truth, table["group"], allowed)
+        for kind in kinds
+    }
+
+
+def _compare(
+    ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray, groups: pd.Series[int], allowed: float
+) -> Agreement:
+    right, reference = ours.argmax(1) == truth, theirs.argmax(1) == truth
     gaps = np.abs(ours - theirs).max(1)
     return Agreement(
-        pictures=len(table),
+        pictures=len(truth),
         top1_agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
         largest_difference=float(gaps.max()),
         mean_difference=float(gaps.mean()),
-        keras_balanced_accuracy=_balanced(theirs.argmax(1) == truth, truth),
-        tflite_balanced_accuracy=_balanced(ours.argmax(1) == truth, truth),
-        change=change,
-        allowed_loss=ALLOWED_LOSS[classifier.card["file"]["format"]],
+        keras_balanced_accuracy=_balanced(reference, truth),
+        tflite_balanced_accuracy=_balanced(right, truth),
+        change=_change(right, reference, truth, groups.to_numpy()),
+        allowed_loss=allowed,
     )
 
 
-def _keras(run: Path, card: dict[str, Any], inputs: np.ndarray) -> np.ndarray:
-    kind = "float"
+def _keras(run: Path, card: dict[str, Any], kind: str, inputs: np.ndarray) -> np.ndarray:
     temperature = float(card["calibration"]["temperature"][kind])
     model = with_probabilities(load(run, kind), card["output"]["activation"], temperature)
     mean, std = (np.array(card["input"][key], np.float32) for key in ("mean", "std"))

@@ -203,8 +203,8 @@ class Classifier:
             labels, source = tuple(given), "labels"
         if labels is None:
             raise ModelError(
-                f"{self.path}: has no labels inside; give them with --labels FILE (one a line, in "
-                f"the order of its {count} outputs)"
+                f"{self.path}: has no labels inside; give them with --labels FILE (one a line, "
+                f"in the order of its {count} outputs)"
                 + ("" if found.mean else " and its normalisation with --normalize MEAN,STD")
             )
         classes = 2 if count == 1 else count
@@ -224,15 +224,15 @@ class Classifier:
         preprocessing = Preprocessing.from_card(self.card["input"])
         if (preprocessing.width_px, preprocessing.height_px) != (width, height):
             raise ModelError(
-                f"{self.path}: its card says {preprocessing.width_px}x{preprocessing.height_px} px, "
-                f"its input is {width}x{height} px"
+                f"{self.path}: its card says "
+                f"{preprocessing.width_px}x{preprocessing.height_px} px, its input is {width}x{height} px"
             )
         return preprocessing
 
     def _read_normalisation(
         self, given: tuple[float, float] | None, found: metadata.ModelMetadata
     ) -> NDArray[Any] | None:
-        """Give (256, 3) stored values by pixel value and channel; None: pixels go in as they are."""
+        """Give (256, 3) stored values by pixel value and channel; None: pixels go in as is."""
         import numpy as np
 
         info = self._interpreter.input
@@ -338,8 +338,8 @@ def find_model(model: str) -> str:
         ModelError: There is neither.
     """
     if model in EMBEDDED:
-        return os.path.join(os.path.dirname(__file__), "models", EMBEDDED[model])  # noqa: PTH118, PTH120
-    if not os.path.exists(model):  # noqa: PTH110
+        return os.path.join(os.path.dirname(__file__), "models", EMBEDDED[model])
+    if not os.path.exists(model):
         raise ModelError(
             f"{model}: no such model; expected a .tflite file or one of {', '.join(EMBEDDED)}"
         )
@@ -349,7 +349,7 @@ def find_model(model: str) -> str:
 def _labels_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
     name = os.fsdecode(path)
     try:
-        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123
+        with open(path, encoding="utf-8-sig") as file:
             return metadata.split_labels(file.read())
     except OSError as error:
         raise ModelError(f"{name}: labels cannot be read ({error.strerror})") from error

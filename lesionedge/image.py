@@ -83,11 +83,15 @@ class Preprocessing:
     def __post_init__(self) -> None:
         """Refuse settings that no picture could be prepared by."""
         if self.width_px < 1 or self.height_px < 1:
-            raise ModelError(f"model input of {self.width_px}x{self.height_px} px; expected 1 or more")
+            raise ModelError(
+                f"model input of {self.width_px}x{self.height_px} px; expected 1 or more"
+            )
         if self.crop not in _CROPS:
             raise ModelError(f"card: crop is {self.crop!r}; expected one of {', '.join(_CROPS)}")
         if not 0 < self.crop_fraction <= 1:
-            raise ModelError(f"card: crop_fraction is {self.crop_fraction}; expected above 0, up to 1")
+            raise ModelError(
+                f"card: crop_fraction is {self.crop_fraction}; expected above 0, up to 1"
+            )
         if self.resampling not in _RESAMPLING:
             expected = ", ".join(_RESAMPLING)
             raise ModelError(f"card: resampling is {self.resampling!r}; expected one of {expected}")
@@ -288,7 +292,7 @@ def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None)
         turn = _UPRIGHT.get(_orientation(image))
         full = image.size
         if preprocessing is not None:
-            image.draft(None, _least_size(full, preprocessing, turned=_swaps(turn)))  # type: ignore[arg-type]
+            image.draft(None, _least_size(full, preprocessing, turned=_swaps(turn)))
         warnings = _animation_warning(image)
         image = to_rgb(image)
         if turn is not None:

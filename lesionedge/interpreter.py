@@ -1,4 +1,7 @@
-"""Runs a .tflite file: threads, tensors, quantising. The only importer of LiteRT or tflite-runtime."""
+"""Runs a .tflite file: threads, tensors, quantising.
+
+The only importer of LiteRT and tflite-runtime.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,11 @@ def _physical_cores(cpus: set[int]) -> int:
 
 def _cgroup_quota() -> float | None:
     """Give how many CPUs' worth of time the container may use; None where there is no limit."""
-    own = [line.split(":", 2)[2] for line in _text("/proc/self/cgroup").splitlines() if line[:3] == "0::"]
+    own = [
+        line.split(":", 2)[2]
+        for line in _text("/proc/self/cgroup").splitlines()
+        if line[:3] == "0::"
+    ]
     for folder in {f"/sys/fs/cgroup{own[0]}" if own else "", "/sys/fs/cgroup"} - {""}:
         quota, _, period = _text(f"{folder.rstrip('/')}/cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit():
@@ -97,7 +104,7 @@ def _cgroup_quota() -> float | None:
 
 def _text(path: str) -> str:
     try:
-        with open(path) as file:  # noqa: PTH123 - pathlib is not needed for anything else here
+        with open(path) as file:
             return file.read().strip()
     except (OSError, UnicodeDecodeError):
         return ""
@@ -198,8 +205,8 @@ class Interpreter:
             raise ValueError(f"threads is {threads}; expected 1 or more")
         self.threads = threads or default_threads()
         self._lock = threading.Lock()
-        if not os.path.isfile(self.path):  # noqa: PTH113 - pathlib costs start-up time
-            kind = "is a folder" if os.path.isdir(self.path) else "no such file"  # noqa: PTH112
+        if not os.path.isfile(self.path):
+            kind = "is a folder" if os.path.isdir(self.path) else "no such file"
             raise ModelError(f"{self.path}: {kind}; expected a .tflite model")
         with nullcontext() if verbose else quiet():
             self.backend = find_backend()
@@ -295,10 +302,13 @@ def quantise(real: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     if kind.kind == "f":
         return np.asarray(real).astype(kind)
     if not info.scale:
-        raise ModelError(f"tensor {info.name} is {info.dtype} without a scale; expected a quantised one")
+        raise ModelError(
+            f"tensor {info.name} is {info.dtype} without a scale; expected a quantised one"
+        )
     limits = np.iinfo(kind)
     stored = np.rint(np.asarray(real, np.float64) / info.scale) + info.zero_point
-    return np.clip(stored, limits.min, limits.max).astype(kind)
+    clipped: NDArray[Any] = np.clip(stored, limits.min, limits.max).astype(kind)
+    return clipped
 
 
 def dequantise(stored: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
@@ -316,9 +326,12 @@ def dequantise(stored: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
     if stored.dtype.kind == "f":
         return stored.astype(np.float32)
     if not info.scale:
-        raise ModelError(f"tensor {info.name} is {info.dtype} without a scale; expected a quantised one")
+        raise ModelError(
+            f"tensor {info.name} is {info.dtype} without a scale; expected a quantised one"
+        )
     wide = stored.astype(np.int32) - info.zero_point
-    return (wide * np.float32(info.scale)).astype(np.float32)
+    real: NDArray[np.float32] = (wide * np.float32(info.scale)).astype(np.float32)
+    return real
 
 
 @contextmanager
@@ -336,7 +349,9 @@ def quiet() -> Iterator[None]:
             return
         import tempfile
 
-        with tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else _memory_file() as held:
+        with (
+            tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else _memory_file() as held
+        ):
             os.dup2(held.fileno(), 2)
             try:
                 yield
@@ -345,7 +360,9 @@ def quiet() -> Iterator[None]:
                 os.close(saved)
                 held.seek(0)
                 lines = held.read().splitlines(keepends=True)
-                rest = b"".join(line for line in lines if not line.startswith(tuple(n.encode() for n in _NOISE)))
+                rest = b"".join(
+                    line for line in lines if not line.startswith(tuple(n.encode() for n in _NOISE))
+                )
                 if rest.strip():
                     os.write(2, rest)
 

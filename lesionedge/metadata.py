@@ -65,24 +65,30 @@ def read(path: str | os.PathLike[str]) -> ModelMetadata:
     """
     name = os.fsdecode(path)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a Path would only be made to be opened
+        with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < 8:
                 raise ModelError(f"{name}: is too short to be a .tflite model")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _read(content, file, name)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: cannot be read ({getattr(error, 'strerror', 0) or error})") from None
+        raise ModelError(
+            f"{name}: cannot be read ({getattr(error, 'strerror', 0) or error})"
+        ) from None
 
 
 def _read(content: mmap.mmap, file: BinaryIO, name: str) -> ModelMetadata:
     if content[4:8] != b"TFL3":
-        raise ModelError(f"{name}: not a .tflite model (its identifier is {content[4:8]!r}, not b'TFL3')")
+        raise ModelError(
+            f"{name}: not a .tflite model (its identifier is {content[4:8]!r}, not b'TFL3')"
+        )
     try:
         standard = _metadata_buffer(content)
         table = _Table.root(standard) if standard is not None else None
         return _assemble(table, _Archive(content, file))
     except (_BrokenError, struct.error, UnicodeDecodeError) as error:
-        raise ModelError(f"{name}: its metadata is broken ({error}); the file may be cut short") from None
+        raise ModelError(
+            f"{name}: its metadata is broken ({error}); the file may be cut short"
+        ) from None
 
 
 def _metadata_buffer(content: mmap.mmap) -> bytes | None:
@@ -98,7 +104,7 @@ def _metadata_buffer(content: mmap.mmap) -> bytes | None:
             offset, size = buffers[number].scalar(1, "<Q", 0), buffers[number].scalar(2, "<Q", 0)
             if offset > 1:
                 return _slice(content, offset, size)
-            return buffers[number].raw(0)
+            return bytes(buffers[number].raw(0))
     return None
 
 
@@ -134,7 +140,7 @@ def _normalization(
 
 def _labels(tensor: _Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
     """Give locale -> labels; the file's type says what it is, never its name."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for file in tensor.tables(6):
         if file.scalar(2, "<B", 0) in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS):
             text = archive.read(file.text(0) or "")
@@ -171,7 +177,7 @@ class _BrokenError(Exception):
 def _slice(content: Bytes, start: int, size: int) -> bytes:
     if start < 0 or size < 0 or start + size > len(content):
         raise _BrokenError(f"{size} bytes at {start} of {len(content)}")
-    return content[start : start + size]
+    return bytes(content[start : start + size])
 
 
 def _number(content: Bytes, form: str, at: int) -> Any:
@@ -270,6 +276,12 @@ class _Archive:
             try:
                 with archive.open(name) as file:
                     data: bytes = file.read(MAX_FILE_BYTES + 1)
-            except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+            except (
+                zipfile.BadZipFile,
+                zlib.error,
+                NotImplementedError,
+                RuntimeError,
+                EOFError,
+            ) as error:
                 raise _BrokenError(f"the file {name!r} in it cannot be read: {error}") from None
         return data

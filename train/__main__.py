@@ -59,7 +59,11 @@ def prepare(recipe_name: str, data: Path, out: Path, seed: int, cache_folder: Pa
     run = Run(out)
     with run.lock():
         fitting.prepare(
-            recipe.load(recipe_name), data, run, seed=seed, cache_folder=_cache_of(out, cache_folder)
+            recipe.load(recipe_name),
+            data,
+            run,
+            seed=seed,
+            cache_folder=_cache_of(out, cache_folder),
         )
     click.echo(f"{run.split} written")
 
@@ -75,7 +79,12 @@ def prepare(recipe_name: str, data: Path, out: Path, seed: int, cache_folder: Pa
     help="ImageNet weights (.npz); without it Keras downloads them.",
 )  # fmt: skip
 def fit(
-    recipe_name: str, data: Path, out: Path, seed: int, cache_folder: Path | None, weights: Path | None
+    recipe_name: str,
+    data: Path,
+    out: Path,
+    seed: int,
+    cache_folder: Path | None,
+    weights: Path | None,
 ) -> None:
     """Train as RECIPE says; the same command again resumes a training that was stopped."""
     from train import fit as fitting
@@ -83,7 +92,11 @@ def fit(
     from train.run import Run
 
     loaded = recipe.load(recipe_name)
-    path = Path(recipe_name) if recipe_name.endswith(".toml") else recipe.FOLDER / f"{recipe_name}.toml"
+    path = (
+        Path(recipe_name)
+        if recipe_name.endswith(".toml")
+        else recipe.FOLDER / f"{recipe_name}.toml"
+    )
     fitting.fit(
         loaded, path.read_text(encoding="utf-8"), data, Run(out),
         weights=weights, seed=seed, cache_folder=_cache_of(out, cache_folder),

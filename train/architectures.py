@@ -30,7 +30,9 @@ HEAD = ("features", "dropout", "logits")
 """Names of the layers that a head-only stage trains."""
 
 
-def build(model: Model, *, classes: int, height_px: int | None, width_px: int | None) -> keras.Model:
+def build(
+    model: Model, *, classes: int, height_px: int | None, width_px: int | None
+) -> keras.Model:
     """Make the network that a recipe names.
 
     Args:
@@ -100,7 +102,9 @@ def cnn(x: keras.KerasTensor) -> keras.KerasTensor:
     return x
 
 
-def _conv_bn_relu(x: keras.KerasTensor, filters: int, name: str, strides: int = 1) -> keras.KerasTensor:
+def _conv_bn_relu(
+    x: keras.KerasTensor, filters: int, name: str, strides: int = 1
+) -> keras.KerasTensor:
     return layers.ReLU(6.0, name=name + "_relu")(_conv_bn(x, filters, name, strides=strides))
 
 
@@ -154,7 +158,7 @@ def load_imagenet(model: keras.Model, file: Path | None, sample: np.ndarray) -> 
 def _load_keras_imagenet(model: keras.Model) -> None:
     try:
         published = keras.applications.MobileNetV2(include_top=False, weights="imagenet")
-    except Exception as error:  # noqa: BLE001 - Keras raises plain Exception for a failed download
+    except Exception as error:
         raise RecipeError(
             f"ImageNet weights cannot be downloaded ({error}); give a file by --weights"
         ) from error
@@ -174,7 +178,9 @@ def _load_folded(model: keras.Model, file: Path, sample: np.ndarray) -> None:
     with np.load(file) as weights:
         missing = [name for name in norms if f"{name}/kernel" not in weights]
         if missing:
-            raise RecipeError(f"{file}: no weights for {', '.join(missing[:3])} ({len(missing)} in all)")
+            raise RecipeError(
+                f"{file}: no weights for {', '.join(missing[:3])} ({len(missing)} in all)"
+            )
         for name, norm in norms.items():
             model.get_layer(name).set_weights([weights[f"{name}/kernel"]])
             bias = weights[f"{name}/bias"]

@@ -22,7 +22,7 @@ IMAGENET = "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)
 INTENDED_USE = "Research and teaching on dermoscopic pictures; not a medical device, never advice"
 LIMITS = (
     "Knows seven diagnoses only and will name one of them for anything it is shown",
-    "Trained on dermoscopic pictures; smartphone photographs without a dermatoscope are not what it knows",
+    "Trained on dermoscopic pictures; it does not know photographs without a dermatoscope",
     "Nearly all pictures are of light skin (Austria and Queensland); dark skin is not represented",
     "Measured on lesions held out of the same collection; other cameras and clinics will do worse",
 )
@@ -66,7 +66,9 @@ def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
     card["metrics"] = {
         "test": {
             kind: {
-                name: value for name, value in figures.items() if name not in ("confusion", "per_class")
+                name: value
+                for name, value in figures.items()
+                if name not in ("confusion", "per_class")
             }
             | {"recall": {label: row["recall"] for label, row in figures["per_class"].items()}}
             for kind, figures in metrics.items()

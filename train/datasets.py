@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lesionedge import image as images
 from lesionedge.diagnosis import HAM10000
 from lesionedge.errors import LesionEdgeError
 
@@ -61,7 +60,9 @@ def load(root: Path) -> Dataset:
     missing = {"lesion_id", "image_id", "dx"} - set(rows.columns)
     if missing:
         found = ", ".join(map(str, rows.columns))
-        raise DatasetError(f"{csv}: columns {', '.join(sorted(missing))} are missing; found {found}")
+        raise DatasetError(
+            f"{csv}: columns {', '.join(sorted(missing))} are missing; found {found}"
+        )
     files = {path.stem: path for path in _pictures(root)}
     if not files:
         raise DatasetError(f"{root}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
@@ -86,9 +87,7 @@ def _metadata_file(root: Path) -> Path:
     for name in ("HAM10000_metadata.csv", "HAM10000_metadata"):
         if (root / name).is_file():
             return root / name
-    raise DatasetError(
-        f"{root}: no HAM10000_metadata.csv; expected the folder as published (metadata and pictures)"
-    )
+    raise DatasetError(f"{root}: no HAM10000_metadata.csv; expected the folder as published")
 
 
 def _pictures(root: Path) -> Iterable[Path]:
@@ -127,7 +126,9 @@ def perceptual_hash(pixels: np.ndarray) -> np.ndarray:
     return np.packbits(imagehash.phash(small, hash_size=side, highfreq_factor=4).hash)
 
 
-def merge_twins(lesions: Sequence[str], hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
+def merge_twins(
+    lesions: Sequence[str], hashes: np.ndarray
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Group pictures of one lesion, and of lesions that look the same under several names.
 
     Near-duplicates with different lesion ids are known in HAM10000 (Abhishek et al. 2025,

@@ -52,7 +52,9 @@ def evaluate(
     run.plots.mkdir(exist_ok=True)
     plots.training_curves(run.history, run.plots / "training.png")
     for name, p in answers.items():
-        plots.confusion(results[name]["confusion"]["value"], labels, run.plots / f"confusion-{name}.png")
+        plots.confusion(
+            results[name]["confusion"]["value"], labels, run.plots / f"confusion-{name}.png"
+        )
         plots.reliability(p, truth, run.plots / f"reliability-{name}.png")
         plots.roc(p, truth, labels, run.plots / f"roc-{name}.png")
         run.say(f"{split} {name}: {summary(results[name])}")
@@ -81,7 +83,14 @@ def tflite_answers(file: Path, paths: Sequence[str] | pd.Series[str]) -> np.ndar
 
 def summary(figures: dict[str, Any]) -> str:
     """Put the headline figures on one line."""
-    names = ("balanced_accuracy", "accuracy", "macro_auroc", "melanoma_auroc", "malignant_auroc", "ece")
+    names = (
+        "balanced_accuracy",
+        "accuracy",
+        "macro_auroc",
+        "melanoma_auroc",
+        "malignant_auroc",
+        "ece",
+    )
     return ", ".join(
         f"{name.replace('_', ' ')} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
         for name in names

@@ -127,7 +127,9 @@ def _split(table: pd.DataFrame, pixels: np.ndarray, run: Run, seed: int) -> pd.D
         kept = run.table()
         names = [Path(path).name for path in table["path"]]
         if [Path(path).name for path in kept["path"]] != names:
-            raise RunError(f"{run.split}: lists other pictures than the dataset; choose another --out")
+            raise RunError(
+                f"{run.split}: lists other pictures than the dataset; choose another --out"
+            )
         return kept.assign(path=table["path"].astype(str))
     hashes = np.array([datasets.perceptual_hash(picture) for picture in pixels])
     groups, twins = datasets.merge_twins(table["lesion"].tolist(), hashes)
@@ -141,7 +143,9 @@ def _split(table: pd.DataFrame, pixels: np.ndarray, run: Run, seed: int) -> pd.D
     return table
 
 
-def _build(recipe: Recipe, stage: Stage, classes: int, best: list[np.ndarray] | None) -> keras.Model:
+def _build(
+    recipe: Recipe, stage: Stage, classes: int, best: list[np.ndarray] | None
+) -> keras.Model:
     """Make a stage's model with the best weights of the stage before it."""
     # A float stage may train at another size than the one that it is evaluated at.
     size = (recipe.input.height_px, recipe.input.width_px) if stage.quantize else (None, None)
@@ -185,10 +189,16 @@ def _stage(
     inputs = data.inputs("validation", recipe.input)
     truth = data.classes[data.rows("validation")]
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
-        facts = trainer.epoch(data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say)
+        facts = trainer.epoch(
+            data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say
+        )
         average = trainer.average()
         score = _balanced_accuracy(truth, logits(model, inputs, average).argmax(1))
-        facts |= {"stage": stage.name, "epoch": state.epoch + 1, "validation_balanced_accuracy": score}
+        facts |= {
+            "stage": stage.name,
+            "epoch": state.epoch + 1,
+            "validation_balanced_accuracy": score,
+        }
         if score > state.best:
             _save_best(run, number, average)
             state = replace(state, best=score, best_epoch=state.epoch + 1)
@@ -251,7 +261,9 @@ def load_model(file: Path) -> keras.Model:
         return keras.models.load_model(file, compile=False)
 
 
-def logits(model: keras.Model, inputs: np.ndarray, weights: list[np.ndarray] | None = None) -> np.ndarray:
+def logits(
+    model: keras.Model, inputs: np.ndarray, weights: list[np.ndarray] | None = None
+) -> np.ndarray:
     """Run a model over prepared pictures.
 
     Args:
@@ -268,7 +280,9 @@ def logits(model: keras.Model, inputs: np.ndarray, weights: list[np.ndarray] | N
         model.set_weights(weights)
     predict = tf.function(lambda x: model(pipeline.normalise(x), training=False))
     size = 32
-    whole = np.concatenate([predict(inputs[i : i + size]).numpy() for i in range(0, len(inputs), size)])
+    whole = np.concatenate(
+        [predict(inputs[i : i + size]).numpy() for i in range(0, len(inputs), size)]
+    )
     if own is not None:
         model.set_weights(own)
     return whole
@@ -289,7 +303,9 @@ class Trainer:
         self.recipe, self.stage, self.model = recipe, stage, model
         self.steps = len(classes) // recipe.batch_size
         if self.steps == 0:
-            raise RecipeError(f"{len(classes)} training pictures make no batch of {recipe.batch_size}")
+            raise RecipeError(
+                f"{len(classes)} training pictures make no batch of {recipe.batch_size}"
+            )
         self.loss = losses.logit_adjusted(recipe.loss, np.bincount(classes, minlength=count))
         self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -313,7 +329,9 @@ class Trainer:
         self.model.set_weights(arrays["weights"])
         variables = self.optimizer.variables
         own = list(variables() if callable(variables) else variables)
-        for variable, value in zip([*self.averages, *own], [*arrays["average"], *arrays["optimizer"]]):
+        for variable, value in zip(
+            [*self.averages, *own], [*arrays["average"], *arrays["optimizer"]]
+        ):
             variable.assign(value)
 
     def average(self) -> list[np.ndarray]:
@@ -342,7 +360,9 @@ class Trainer:
         part = (step - warm) / max(1.0, self.stage.epochs * self.steps - warm)
         return self.stage.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
 
-    def epoch(self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None]) -> dict[str, float]:
+    def epoch(
+        self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None]
+    ) -> dict[str, float]:
         """Train for one pass over the training pictures.
 
         Returns:

@@ -10,7 +10,9 @@ import tensorflow as tf
 from train.recipe import Loss
 
 
-def logit_adjusted(loss: Loss, class_counts: np.ndarray) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def logit_adjusted(
+    loss: Loss, class_counts: np.ndarray
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Make the cross-entropy that a rare class weighs in as much as a common one.
 
     softmax(logits + tau * log(share of the class)) is compared with the target, so that the

@@ -96,7 +96,9 @@ def _figures(
     }
     if "mel" in labels:
         melanoma = list(labels).index("mel")
-        figures["melanoma_auroc"] = lambda w: auroc(truth == melanoma, probabilities[:, melanoma], w)
+        figures["melanoma_auroc"] = lambda w: auroc(
+            truth == melanoma, probabilities[:, melanoma], w
+        )
         figures["melanoma_sensitivity_at_90_specificity"] = lambda w: sensitivity_at(
             truth == melanoma, probabilities[:, melanoma], w, specificity=0.9
         )

@@ -95,7 +95,7 @@ def random_changes(
     return _recolour(draw, augment, count, pictures / 127.5 - 1.0)
 
 
-def _transforms(draw, augment: Augment, count: int, size: tuple[int, int], input_px: int):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _transforms(draw, augment: Augment, count: int, size: tuple[int, int], input_px: int):  # type: ignore[no-untyped-def]
     """Give (B, 8) matrices from the result's pixels to the cached picture's."""
     height, width = size
     turn = draw(1, -1.0, 1.0, (count,)) * math.radians(augment.rotation_deg)
@@ -114,7 +114,7 @@ def _transforms(draw, augment: Augment, count: int, size: tuple[int, int], input
     return tf.stack([a, b, left, c, d, top, zeros, zeros], axis=1)
 
 
-def _recolour(draw, augment: Augment, count: int, pictures: tf.Tensor) -> tf.Tensor:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _recolour(draw, augment: Augment, count: int, pictures: tf.Tensor) -> tf.Tensor:  # type: ignore[no-untyped-def]
     """Change saturation, contrast, each channel's gain and brightness: one matrix, one offset."""
     contrast = 1 + draw(6, -1.0, 1.0, (count, 1, 1)) * augment.contrast
     saturation = 1 + draw(7, -1.0, 1.0, (count, 1, 1)) * augment.saturation

@@ -77,7 +77,9 @@ def roc(probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], fil
     figure.savefig(file, dpi=150)
 
 
-def reliability(probabilities: np.ndarray, truth: np.ndarray, file: Path, *, bins: int = 15) -> None:
+def reliability(
+    probabilities: np.ndarray, truth: np.ndarray, file: Path, *, bins: int = 15
+) -> None:
     """Draw how often the top answer is right against how sure it is."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     edges = np.linspace(0, 1, bins + 1)
@@ -92,7 +94,12 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, file: Path, *, bin
         )  # fmt: skip
         axes.plot(confidence[here].mean(), right[here].mean(), "o", color="black", markersize=3)
     axes.plot([0, 1], [0, 1], "--", color="0.4")
-    axes.set(ylabel="share that is right", title="reliability of the top answer", xlim=(0, 1), ylim=(0, 1))
+    axes.set(
+        ylabel="share that is right",
+        title="reliability of the top answer",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
     below.hist(confidence, edges, color="0.5")
     below.set(xlabel="probability of the top answer", ylabel="pictures")
     figure.savefig(file, dpi=150)

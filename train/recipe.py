@@ -111,7 +111,7 @@ class Recipe:
     weight_decay: float = 0.0
     """AdamW's decoupled weight decay, on kernels only."""
     ema: float = 0.0
-    """Decay a step of the exponential moving average of the weights; the average is what is kept."""
+    """Decay a step of the weights' moving average, which is what is kept; 0: no average."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
     source: str = ""
@@ -131,7 +131,9 @@ def load(name_or_path: str) -> Recipe:
         return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
     except FileNotFoundError:
         known = ", ".join(names())
-        raise RecipeError(f"{name_or_path}: no such recipe; known: {known}; or give a .toml") from None
+        raise RecipeError(
+            f"{name_or_path}: no such recipe; known: {known}; or give a .toml"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
 

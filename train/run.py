@@ -126,7 +126,9 @@ class Run:
             RunError: It is not there.
         """
         if not self.card.exists():
-            raise RunError(f"{self.folder}: no card.json; the training has not ended yet: run fit again")
+            raise RunError(
+                f"{self.folder}: no card.json; the training has not ended yet: run fit again"
+            )
         card: dict[str, Any] = json.loads(self.card.read_text(encoding="utf-8"))
         return card
 

@@ -117,7 +117,11 @@ def _crop(section: Mapping[str, Any] | None) -> str:
 def _method(section: Mapping[str, Any] | None) -> str | None:
     if not section:
         return None
-    methods = {"qat": "quantization-aware training", "post-training": "after training", "none": "no"}
+    methods = {
+        "qat": "quantization-aware training",
+        "post-training": "after training",
+        "none": "no",
+    }
     method = section.get("method", "")
     return f"{section.get('format')}, {methods.get(method, method)}"
 
@@ -141,13 +145,14 @@ def _metrics(metrics: Mapping[str, Any] | None) -> list[str]:
     for split, models in (metrics or {}).items():
         kind = "int8" if "int8" in models else "float"
         figures = models.get(kind, {})
-        lines += ["", f"Measured on {figures.get('pictures')} pictures of {figures.get('lesions')} "
-                      f"lesions never trained on ({split}, {kind}; 95 % interval by lesion)"]  # fmt: skip
+        lines += [
+            "",
+            f"Measured on {figures.get('pictures')} pictures of {figures.get('lesions')} lesions "
+            f"never trained on ({split}, {kind}; 95 % interval by lesion)",
+        ]
         for key, title in HEADLINES.items():
             if value := figures.get(key):
                 lines.append(
                     f"  {title:<42} {value['value']:.3f}  [{value['low']:.3f}, {value['high']:.3f}]"
                 )
     return lines
-
-

@@ -7,7 +7,7 @@ import click
 RESEARCH_USE = "For research use only: not a diagnosis."
 
 
-class Normalisation(click.ParamType):
+class Normalisation(click.ParamType):  # type: ignore[type-arg]
     """``MEAN,STD``: two numbers."""
 
     name = "M,S"

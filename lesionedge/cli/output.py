@@ -57,7 +57,9 @@ class TextWriter:
         wide = max((len(c.name) for c in prediction.top), default=0)
         for c in prediction.top:
             share = f"{c.probability:6.1%}"
-            lines.append(f"  {c.name:<{wide}}  {c.label:<6} {share}  {self._bar(c.probability)}".rstrip())
+            lines.append(
+                f"  {c.name:<{wide}}  {c.label:<6} {share}  {self._bar(c.probability)}".rstrip()
+            )
         lines.append(f"  malignant {prediction.malignant_probability:.1%}")
         lines += [f"  warning: {warning}" for warning in prediction.warnings]
         self._file.write("\n".join(lines) + "\n\n")

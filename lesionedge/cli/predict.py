@@ -68,7 +68,9 @@ class Settings:
 @click.command("predict")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @options.model
-@click.option("-k", "--top-k", type=click.IntRange(min=1), help="List only the N likeliest classes.")
+@click.option(
+    "-k", "--top-k", type=click.IntRange(min=1), help="List only the N likeliest classes."
+)
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), default=0.0, metavar="P",
     help="List only classes of at least this probability.",
@@ -83,7 +85,9 @@ class Settings:
     "--format", "form", type=click.Choice(list(WRITERS)), default="text", show_default=True,
     help="json: one object a line.",
 )  # fmt: skip
-@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write there, whole or not at all.")
+@click.option(
+    "-o", "--output", type=click.Path(), metavar="FILE", help="Write there, whole or not at all."
+)
 @click.option(
     "--annotate", type=click.Path(file_okay=False), metavar="DIR",
     help="Write each picture with its answer drawn on it.",
@@ -92,7 +96,7 @@ class Settings:
 @options.normalize
 @click.pass_context
 def command(
-    ctx: click.Context, paths: tuple[str, ...], recursive: bool, jobs: int, form: str,
+    ctx: click.Context, /, paths: tuple[str, ...], recursive: bool, jobs: int, form: str,
     output: str | None, annotate: str | None, **given: Any,
 ) -> None:  # fmt: skip
     """Classify pictures: files, folders, patterns, or - for standard input.
