@@ -1,0 +1,65 @@
+# make demo    install into .venv and classify the bundled example
+# make test    everything tests need, then all tests
+# make lint    style, types, import directions
+# make bench   speed against hand-written code, on this machine
+# make help    the others
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+EXAMPLE := examples/synthetic_lesion.jpg
+
+.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi release-models clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(VENV)/.runtime: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) install -e ".[train,dev]"
+	@touch $@
+
+demo: $(VENV)/.runtime
+	$(BIN)/lesionedge predict $(EXAMPLE)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.runtime
+	$(BIN)/python benchmarks/latency.py
+
+# make wheel        dist/*.whl
+wheel: $(VENV)/.dev
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist .
+
+# make test-wheel   the wheel alone, in a fresh environment
+test-wheel: wheel
+	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist/*.whl $(EXAMPLE)
+
+# make test-tflite  the same answers with tflite-runtime in place of LiteRT
+test-tflite: $(VENV)/.dev wheel
+	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*.whl $(EXAMPLE)
+
+# make test-pi      the wheel on emulated 64- and 32-bit Raspberry Pi systems
+test-pi: wheel
+	sh tests/test_pi.sh dist/*.whl $(EXAMPLE)
+
+# make release-models HAM10000=DIR [WEIGHTS=FILE]   train and convert the embedded models (hours)
+HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
+release-models: $(VENV)/.dev
+	PYTHON=$(BIN)/python sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
+
+# make clean        remove what the others made, but runs/
+clean:
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

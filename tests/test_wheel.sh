@@ -1,0 +1,36 @@
+#!/bin/sh
+# The wheel alone: only the package and its models inside; installs without TensorFlow; answers.
+# Usage: test_wheel.sh WHEEL PICTURE
+set -eu
+wheel=$1 picture=$2
+python=${PYTHON:-python3}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+"$python" - "$wheel" <<'CHECK'
+import sys, zipfile
+names = zipfile.ZipFile(sys.argv[1]).namelist()
+tops = {name.split("/")[0] for name in names}
+assert all(top == "lesionedge" or top.endswith(".dist-info") for top in tops), tops
+models = {name for name in names if name.startswith("lesionedge/models/")}
+wanted = {"mobilenetv2-int8.tflite", "mobilenetv2-float16.tflite", "cnn-int8.tflite",
+          "MODEL_CARD.md", "LICENSE"}
+assert {name.rsplit("/", 1)[1] for name in models} >= wanted, models
+assert "lesionedge/py.typed" in names
+CHECK
+
+"$python" -m venv "$folder/venv"
+"$folder/venv/bin/pip" --disable-pip-version-check --quiet install "$wheel"
+cp "$picture" "$folder/picture.jpg"
+cd "$folder"
+"$folder/venv/bin/lesionedge" predict picture.jpg --format json >answer.json
+"$folder/venv/bin/lesionedge" predict picture.jpg -m cnn
+"$folder/venv/bin/lesionedge" info >/dev/null
+"$folder/venv/bin/python" - <<'CHECK'
+import importlib.util, json
+answer = json.load(open("answer.json"))
+assert abs(sum(c["probability"] for c in answer["top"]) - 1) < 1e-3, answer
+for heavy in ("tensorflow", "tf_keras", "pandas", "sklearn", "matplotlib", "scipy"):
+    assert importlib.util.find_spec(heavy) is None, f"{heavy} came with the wheel"
+CHECK
+echo "the wheel works alone"
