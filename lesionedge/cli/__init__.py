@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -101,4 +102,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
 
     For research: not a medical device, never advice.
     """
+    # Pillow's remarks on a broken file add nothing to the error that follows.
+    if not verbose:
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     ctx.obj = {"verbose": verbose}

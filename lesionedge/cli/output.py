@@ -60,7 +60,9 @@ class TextWriter:
             lines.append(
                 f"  {c.name:<{wide}}  {c.label:<6} {share}  {self._bar(c.probability)}".rstrip()
             )
-        lines.append(f"  malignant {prediction.malignant_probability:.1%}")
+        # Nothing is known of a foreign model's labels: do not seem to call them benign.
+        if prediction.malignant_probability:
+            lines.append(f"  malignant {prediction.malignant_probability:.1%}")
         lines += [f"  warning: {warning}" for warning in prediction.warnings]
         self._file.write("\n".join(lines) + "\n\n")
         self._any = True

@@ -1,0 +1,76 @@
+"""What the tests share: small real models, drawn pictures, the command line."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+MODELS = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of small models that ``make_models.py`` made."""
+    return MODELS
+
+
+@pytest.fixture(scope="session")
+def int8() -> str:
+    """A small int8 model with labels and card."""
+    return str(MODELS / "int8.tflite")
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., Image.Image]:
+    """Draws a synthetic lesion: (width, height, seed=…)."""
+    return runpy.run_path(str(ROOT / "examples" / "synthetic_lesion.py"))["draw"]
+
+
+@pytest.fixture
+def picture(tmp_path: Path, draw: Callable[..., Image.Image]) -> Path:
+    """A 300x200 JPEG."""
+    path = tmp_path / "lesion.jpg"
+    draw(300, 200, seed=1).save(path, quality=95)
+    return path
+
+
+@pytest.fixture
+def cli_run() -> Callable[..., Result]:
+    """Runs ``lesionedge`` with arguments in this process."""
+    from lesionedge.cli import main
+
+    def run(*arguments: object, **options: Any) -> Result:
+        return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="lesionedge", **options)
+
+    return run
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Runs ``lesionedge`` as a process of its own."""
+
+    def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        line = [sys.executable, "-m", "lesionedge", *map(os.fsencode, map(str, arguments))]
+        settings = {"capture_output": True, "timeout": 120, **options}
+        return subprocess.run(line, **settings)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ham10000() -> Path:
+    """HAM10000, where it is at hand."""
+    root = Path(os.environ.get("LESIONEDGE_DATA", ROOT.parent / "shared" / "data")) / "ham10000"
+    if not root.is_dir():
+        pytest.skip("HAM10000 is not at hand: set LESIONEDGE_DATA to the folder that holds ham10000/")
+    return root

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from lesionedge import ImageError, ModelError
+from lesionedge import image as images
+from lesionedge.image import Preprocessing
+
+SQUARE = Preprocessing(32, 32)
+
+
+def encoded(picture, form="PNG", **options):
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def test_every_kind_of_source_gives_the_same_pixels(draw, tmp_path):
+    picture = draw(90, 70, seed=1)
+    path = tmp_path / "a.png"
+    picture.save(path)
+    wanted = images.model_input(path, SQUARE)
+    assert wanted.shape == (32, 32, 3)
+    assert wanted.dtype == np.uint8
+    sources = [str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), picture,
+               np.asarray(picture), Image.open(path)]  # fmt: skip
+    for source in sources:
+        assert np.array_equal(images.model_input(source, SQUARE), wanted)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(draw, orientation):
+    picture = draw(90, 70, seed=2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture, "JPEG", exif=exif, quality=95)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.array_equal(images.model_input(content, SQUARE), images.model_input(upright, SQUARE))
+    assert images.decode(content).size == upright.size
+
+
+def test_broken_exif_is_no_reason_to_fail(draw):
+    content = encoded(draw(64, 64, seed=1), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\xff")
+    assert images.decode(content).size == (64, 64)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"])
+def test_every_mode_becomes_rgb(draw, mode):
+    picture = draw(40, 40, seed=3)
+    if mode.startswith("I"):
+        grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+        picture = Image.fromarray(grey if mode == "I;16" else grey.astype(np.int32))
+    elif mode == "PA":
+        picture = picture.convert("P").convert("PA")
+    else:
+        picture = picture.convert(mode)
+    assert picture.mode == mode
+    result = images.to_rgb(picture)
+    assert result.mode == "RGB"
+    lightness = np.asarray(result.convert("L")).astype(int)
+    wanted = np.asarray(draw(40, 40, seed=3).convert("L")).astype(int)
+    # Dithered to black and white or to a palette, only the mean can be right.
+    assert abs(lightness.mean() - wanted.mean()) < 6
+    if mode not in ("1", "P", "PA"):
+        assert np.abs(lightness - wanted).mean() < 6
+
+
+def test_transparency_is_laid_over_white():
+    clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    half = Image.new("LA", (20, 20), (0, 128))
+    assert images.to_rgb(clear).getpixel((5, 5)) == (255, 255, 255)
+    assert images.to_rgb(half).getpixel((5, 5))[0] in (126, 127, 128)
+    palette = Image.new("P", (20, 20), 0)
+    content = encoded(palette, "PNG", transparency=0)
+    assert images.decode(content).image.getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_16_bit_white_stays_white():
+    white = Image.fromarray(np.full((20, 20), 65535, np.uint16))
+    assert images.to_rgb(white).getpixel((0, 0)) == (255, 255, 255)
+    assert images.decode(encoded(white)).image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_float_pixels_are_refused():
+    with pytest.raises(ImageError, match="floating-point"):
+        images.decode(Image.new("F", (20, 20)))
+
+
+def test_large_jpegs_are_decoded_at_a_reduced_scale_with_the_same_result(draw):
+    content = encoded(draw(1600, 1200, seed=4), "JPEG", quality=95)
+    fast = images.decode(content, Preprocessing(224, 224))
+    assert fast.size == (1600, 1200)
+    assert fast.image.height < 1200
+    assert fast.image.height >= 1.4 * 224
+    whole = images.fit(images.decode(content).image, Preprocessing(224, 224)).astype(int)
+    reduced = images.fit(fast.image, Preprocessing(224, 224)).astype(int)
+    assert np.abs(whole - reduced).mean() < 1.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 400)])
+def test_too_small_is_refused(size):
+    with pytest.raises(ImageError, match="too small"):
+        images.decode(encoded(Image.new("RGB", size)))
+
+
+def test_a_bomb_is_refused_before_it_is_decoded():
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
+    content += struct.pack(">I", zlib.crc32(chunk))
+    content += struct.pack(">I", 4) + b"IDAT" + b"\0" * 8
+    with pytest.raises(ImageError, match=r"20000x20000 px is 400 MP; .*200 MP"):
+        images.decode(content)
+
+
+def test_pictures_between_pillows_limit_and_ours_are_no_warning():
+    content = encoded(Image.new("1", (11_000, 9_000)))
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert images.decode(content).size == (11_000, 9_000)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_cut_short_files_are_errors_not_grey_bars(draw, form, tmp_path):
+    content = encoded(draw(200, 150, seed=5), form)
+    path = tmp_path / "cut.dat"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ImageError, match=r"cut\.dat"):
+        images.decode(path)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_files_raise_only_our_errors(draw, seed):
+    rng = np.random.default_rng(seed)
+    form = ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"][seed % 6]
+    content = bytearray(encoded(draw(60, 60, seed=6), form))
+    for position in rng.integers(0, len(content), 12):
+        content[position] = rng.integers(0, 256)
+    try:
+        images.model_input(bytes(content), SQUARE)
+    except ImageError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((40, 40), np.uint8), np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40, 3), np.float32)],
+)
+def test_other_arrays_are_refused(array):
+    with pytest.raises(ImageError, match=r"expected \(H, W, 3\) uint8 RGB"):
+        images.decode(array)
+
+
+def test_arrays_need_not_be_contiguous_or_writable():
+    array = np.arange(60 * 80 * 3, dtype=np.uint8).reshape(60, 80, 3)
+    turned = array[::-1, ::-1]
+    turned.flags.writeable = False
+    wanted = images.model_input(np.ascontiguousarray(turned), SQUARE)
+    assert np.array_equal(images.model_input(turned, SQUARE), wanted)
+
+
+def test_other_things_are_refused():
+    with pytest.raises(ImageError, match="int is not a picture"):
+        images.decode(3)
+
+
+def test_a_callers_picture_is_left_as_it_was(draw, tmp_path):
+    path = tmp_path / "large.jpg"
+    draw(900, 600, seed=1).save(path)
+    with Image.open(path) as mine:
+        images.model_input(mine, SQUARE)
+        assert mine.size == (900, 600)
+        assert mine.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "box"),
+    [
+        ((600, 450), {}, (75, 0, 525, 450)),
+        ((450, 600), {}, (0, 75, 450, 525)),
+        ((600, 450), {"crop": "stretch"}, (0, 0, 600, 450)),
+        ((600, 450), {"crop_fraction": 0.5}, (187, 112, 412, 337)),
+    ],
+)
+def test_crop_box(size, settings, box):
+    assert images.crop_box(size, Preprocessing(224, 224, **settings)) == box
+
+
+def test_crop_box_takes_the_inputs_shape():
+    assert images.crop_box((600, 450), Preprocessing(342, 256)) == (0, 0, 600, 449)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"width_px": 224},
+        {"width_px": 224, "height_px": 0},
+        {"width_px": 224, "height_px": 224, "crop": "left"},
+        {"width_px": 224, "height_px": 224, "crop_fraction": 1.5},
+        {"width_px": 224, "height_px": 224, "resampling": "magic"},
+    ],
+)
+def test_unusable_cards_are_refused(section):
+    with pytest.raises(ModelError, match="card|input of"):
+        Preprocessing.from_card(section)

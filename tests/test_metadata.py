@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from lesionedge import ModelError, metadata
+
+
+def test_reads_what_our_writer_wrote(models):
+    found = metadata.read(models / "int8.tflite")
+    assert found.labels == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+    assert found.mean == found.std == (127.5, 127.5, 127.5)
+    assert (found.name, found.version, found.license) == ("test", "1", "Apache-2.0")
+    assert found.card is not None
+    assert found.card["input"]["width_px"] == 32
+
+
+def test_reads_what_others_wrote(models):
+    found = metadata.read(models / "foreign.tflite")
+    assert found.labels == tuple(f"thing {n}" for n in range(7))
+    assert (found.mean, found.std) == ((127.5,), (127.5,))
+    assert found.name == "things"
+    assert found.card is None
+
+
+def test_a_model_without_metadata_says_nothing(models):
+    assert metadata.read(models / "bare.tflite") == metadata.ModelMetadata()
+
+
+@pytest.mark.parametrize("text", ["a\nb\n", "a\r\nb\r\n", "a\nb", " a \nb\n\n"])
+def test_labels_files_of_every_system(text):
+    assert metadata.split_labels(text) == ("a", "b")
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"this is no model at all, but text", b"\0" * 64])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.tflite"):
+        metadata.read(path)
+
+
+def test_missing_and_folder(tmp_path):
+    with pytest.raises(ModelError, match="No such file"):
+        metadata.read(tmp_path / "m.tflite")
+    with pytest.raises(ModelError, match="directory"):
+        metadata.read(tmp_path)
+
+
+def with_archive(model: bytes, files: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return model + content.getvalue()
+
+
+def test_compressed_files_and_a_byte_order_mark_are_read(models, tmp_path):
+    bare = (models / "foreign.tflite").read_bytes()
+    bare = bare[: bare.index(b"PK\x03\x04")]
+    path = tmp_path / "m.tflite"
+    labels = "\ufeffmél\nnævus\n".encode()
+    path.write_bytes(with_archive(bare, {"names.txt": labels}, zipfile.ZIP_DEFLATED))
+    assert metadata.read(path).labels == ("mél", "nævus")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "names.txt"),
+        ({"names.txt": b"\xff\xfe\xfa"}, "broken"),
+        ({"names.txt": b"x" * 5_000_000}, "over 4000000 bytes"),
+        ({"names.txt": b"a", "lesionedge.json": b"{"}, "not JSON"),
+        ({"names.txt": b"a", "lesionedge.json": b"[1]"}, "no object"),
+        ({"names.txt": b"a", "lesionedge.json": b"[" * 200_000}, "not JSON"),
+    ],
+)
+def test_broken_archives_are_refused(models, tmp_path, files, message):
+    bare = (models / "foreign.tflite").read_bytes()
+    path = tmp_path / "m.tflite"
+    path.write_bytes(with_archive(bare[: bare.index(b"PK\x03\x04")], files))
+    with pytest.raises(ModelError, match=message):
+        metadata.read(path)
+
+
+@pytest.mark.parametrize("name", ["int8", "foreign"])
+def test_damage_anywhere_is_our_error_or_none(models, tmp_path, name):
+    whole = (models / f"{name}.tflite").read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "m.tflite"
+    for trial in range(300):
+        content = bytearray(whole)
+        if trial % 3 == 0:
+            content = content[: rng.integers(0, len(content))]
+        else:
+            for position in rng.integers(0, len(content), 8):
+                content[position] = rng.integers(0, 256)
+        path.write_bytes(content)
+        try:
+            metadata.read(path)
+        except ModelError as error:
+            assert "m.tflite" in str(error)
