@@ -22,7 +22,7 @@ HEADLINES = {
 
 
 @click.command("info")
-@click.argument("model", required=False, type=click.Path())
+@click.argument("model", required=False, type=click.Path(readable=False))
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+
+from lesionedge.cli.options import RESEARCH_USE
+
+
+def test_info_shows_what_matters(cli_run, int8):
+    result = cli_run("info", int8)
+    assert result.exit_code == 0
+    for words in ("A model for tests", "32 x 32 x 3 uint8", "Melanoma (malignant)", "Apache-2.0"):
+        assert words in result.stdout
+    assert result.stdout.rstrip().splitlines()[-1] == RESEARCH_USE
+
+
+def test_info_as_json_gives_the_card_and_the_files_facts(cli_run, int8):
+    facts = json.loads(cli_run("info", int8, "--format", "json").stdout)
+    assert facts["input"]["crop"] == "centre"
+    assert facts["tensors"]["input"] == {"shape": [1, 32, 32, 3], "dtype": "uint8"}
+    assert [entry["label"] for entry in facts["labels"]][4] == "mel"
+
+
+def test_info_of_a_model_from_elsewhere(cli_run, models):
+    assert "thing 3" in cli_run("info", models / "foreign.tflite").stdout
+    bare = cli_run("info", models / "bare.tflite")
+    assert bare.exit_code == 0
+    assert "--labels" in bare.stdout
+
+
+def test_info_of_no_model(cli_run, tmp_path):
+    result = cli_run("info", tmp_path / "none.tflite")
+    assert result.exit_code == 1
+    assert "none.tflite" in result.stderr

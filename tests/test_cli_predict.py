@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lesionedge import Classifier
+from lesionedge.cli.options import RESEARCH_USE
+
+KEYS = {"path", "label", "name", "probability", "malignant_probability", "top", "warnings", "model",
+        "timings_ms"}  # fmt: skip
+
+
+def lines(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path, draw):
+    root = tmp_path / "pictures"
+    (root / "deep").mkdir(parents=True)
+    for number in range(7):
+        draw(60, 60, seed=number).save(root / f"{number}.jpg")
+    draw(60, 60, seed=9).save(root / "deep" / "x.PNG")
+    (root / "notes.txt").write_text("no picture")
+    return root
+
+
+def test_json_is_the_contract(cli_run, int8, picture):
+    result = cli_run("predict", picture, "-m", int8, "--format", "json")
+    assert result.exit_code == 0
+    (answer,) = lines(result)
+    assert set(answer) >= KEYS
+    assert answer["path"] == str(picture)
+    assert answer["model"] == int8
+    assert set(answer["timings_ms"]) == {"decode", "preprocess", "invoke"}
+    assert set(answer["top"][0]) == {"label", "name", "probability"}
+    exact = Classifier(int8).classify(picture)
+    assert answer["probability"] == exact.probability
+    assert answer["malignant_probability"] == exact.malignant_probability
+
+
+def test_text_shows_bars_and_ends_with_the_research_line(cli_run, int8, picture):
+    result = cli_run("predict", picture, "-m", int8)
+    assert result.exit_code == 0
+    assert "█" in result.stdout
+    assert "Melanoma" in result.stdout
+    assert "%" in result.stdout
+    assert result.stdout.rstrip().splitlines()[-1] == RESEARCH_USE
+
+
+def test_csv_has_the_contracts_columns(cli_run, int8, picture, tmp_path):
+    result = cli_run("predict", picture, tmp_path / "none.jpg", "-m", int8, "--format", "csv")
+    assert result.exit_code == 1
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert list(rows[0]) == ["path", "label", "name", "probability", "malignant_probability", "error"]
+    assert rows[0]["error"] == ""
+    assert float(rows[0]["probability"]) == Classifier(int8).classify(picture).probability
+    assert rows[1]["label"] == ""
+    assert "no such file" in rows[1]["error"]
+
+
+def test_k_and_threshold_shorten_the_list_only(cli_run, int8, picture):
+    plain = lines(cli_run("predict", picture, "-m", int8, "--format", "json"))[0]
+    short = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "-k", 2))[0]
+    assert short["top"] == plain["top"][:2]
+    high = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "--threshold", 0.99))[0]
+    assert high["top"] == []
+    assert high["label"] == plain["label"]
+    many = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "-k", 50))[0]
+    assert many["top"] == plain["top"]
+
+
+def test_folders_patterns_and_recursion(cli_run, int8, folder):
+    flat = lines(cli_run("predict", folder, "-m", int8, "--format", "json"))
+    assert [os.path.basename(a["path"]) for a in flat] == [f"{n}.jpg" for n in range(7)]
+    deep = lines(cli_run("predict", folder, "-m", int8, "--format", "json", "--recursive"))
+    assert len(deep) == 8
+    some = lines(cli_run("predict", f"{folder}/[0-2].jpg", "-m", int8, "--format", "json"))
+    assert len(some) == 3
+
+
+def test_standard_input(command, int8, picture):
+    done = command("predict", "-", "-m", int8, "--format", "json", input=picture.read_bytes())
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["path"] == "-"
+    broken = command("predict", "-", "-m", int8, "--format", "json", input=b"text")
+    assert broken.returncode == 1
+    assert json.loads(broken.stdout)["error"].startswith("-: ")
+
+
+def test_one_bad_file_never_stops_the_rest(cli_run, int8, folder):
+    (folder / "3.jpg").write_text("not a picture")
+    result = cli_run("predict", folder, "-m", int8, "--format", "json")
+    assert result.exit_code == 1
+    answers = lines(result)
+    assert [("error" in a) for a in answers] == [n == 3 for n in range(7)]
+    assert set(answers[3]) == {"path", "error"}
+    assert "3.jpg" in result.stderr
+
+
+def test_jobs_give_the_same_answers_in_the_same_order(command, int8, folder):
+    (folder / "3.jpg").write_text("not a picture")
+    options = ("-m", int8, "--format", "json", "--recursive")
+    one, two = (command("predict", folder, *options, "--jobs", n) for n in (1, 2))
+    assert one.returncode == two.returncode == 1
+
+    def answers(done):
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        return [{k: v for k, v in row.items() if k != "timings_ms"} for row in rows]
+
+    assert answers(one) == answers(two)
+    assert len(answers(one)) == 8
+
+
+@pytest.fixture
+def many(folder, tmp_path):
+    """A folder of 4,000 links to a few pictures."""
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(4000):
+        os.link(folder / f"{number % 7}.jpg", root / f"{number:05d}.jpg")
+    return root
+
+
+def started(arguments):
+    """Start ``lesionedge predict`` and wait for its first answer."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lesionedge", "predict", "--format", "json", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"{")
+    return process
+
+
+def test_a_killed_worker_is_an_error_not_a_hang(int8, many):
+    with started([many, "-m", int8, "--jobs", 2]) as process:
+        worker = next(pid for pid in children(process.pid) if b"spawn_main" in command_line(pid))
+        os.kill(worker, signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"worker process was killed" in errors
+    assert b"Traceback" not in errors
+
+
+def children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def command_line(pid: int) -> bytes:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupted(int8, many, jobs):
+    with started([many, "-m", int8, "--jobs", jobs]) as process:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+
+
+def test_a_pipe_closed_by_its_reader(int8, many):
+    with started([many, "-m", int8]) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 1
+    assert b"Traceback" not in errors
+    assert b"BrokenPipe" not in errors
+
+
+def test_output_to_a_file_leaves_stdout_empty(cli_run, int8, picture, tmp_path):
+    target = tmp_path / "out.json"
+    target.write_text("old")
+    target.chmod(0o640)
+    result = cli_run("predict", picture, "-m", int8, "--format", "json", "-o", target)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(target.read_text())["path"] == str(picture)
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert os.listdir(tmp_path).count("out.json") == 1
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".lesionedge")]
+
+
+def test_output_through_a_link_and_to_a_device(cli_run, int8, picture, tmp_path):
+    target = tmp_path / "real.csv"
+    target.touch()
+    (tmp_path / "link.csv").symlink_to(target)
+    cli_run("predict", picture, "-m", int8, "--format", "csv", "-o", tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert target.read_text().startswith("path,label")
+    assert cli_run("predict", picture, "-m", int8, "-o", "/dev/null").exit_code == 0
+
+
+def test_annotate_makes_its_folder_and_never_overwrites(cli_run, int8, picture, draw, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    draw(80, 80, seed=3).save(other / "lesion.jpg")
+    out = tmp_path / "new" / "drawn"
+    result = cli_run("predict", picture, other / "lesion.jpg", "-m", int8, "--annotate", out)
+    assert result.exit_code == 0
+    assert sorted(os.listdir(out)) == ["lesion-2.jpg", "lesion.jpg"]
+    before = picture.read_bytes()
+    cli_run("predict", picture, "-m", int8, "--annotate", picture.parent)
+    assert picture.read_bytes() == before
+    with Image.open(out / "lesion.jpg") as drawn:
+        assert not drawn.getexif()
+        assert drawn.height > 200
+
+
+def test_progress_goes_to_stderr_for_more_than_a_few(cli_run, int8, folder):
+    result = cli_run("predict", folder, "-m", int8, "--format", "json")
+    assert "7 of 7 pictures" in result.stderr
+    assert "pictures" not in result.stdout.replace("pictures/", "")
+    assert cli_run("predict", folder / "1.jpg", "-m", int8).stderr == ""
+
+
+def test_labels_and_normalize(cli_run, models, picture, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"thing {n}" for n in range(7)))
+    result = cli_run("predict", picture, "-m", models / "bare.tflite", "--labels", labels,
+                     "--normalize", "127.5,127.5", "--format", "json")  # fmt: skip
+    assert result.exit_code == 0
+    given = lines(result)[0]
+    standard = lines(cli_run("predict", picture, "-m", models / "foreign.tflite", "--format", "json"))
+    assert given["top"] == standard[0]["top"]
+
+
+def test_a_foreign_models_labels_are_not_called_benign(cli_run, models, picture):
+    assert "malignant" not in cli_run("predict", picture, "-m", models / "foreign.tflite").stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-k", "0"], ["--threshold", "2"], ["--threads", "0"], ["--jobs", "0"],
+        ["--format", "xml"], ["--normalize", "1"], ["--normalize", "1,0"], ["--nonsense"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_exit_2(cli_run, int8, picture, options):
+    assert cli_run("predict", picture, "-m", int8, *options).exit_code == 2
+
+
+def test_no_paths_is_exit_2(cli_run):
+    assert cli_run("predict").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["-dash.jpg", "with space.jpg", "emoji 🩺.jpg", "new\nline.jpg"])
+def test_odd_names_simply_work(command, int8, draw, tmp_path, name):
+    draw(40, 40, seed=1).save(tmp_path / name, "JPEG")
+    for form in ("text", "json", "csv"):
+        done = command("predict", "-m", int8, "--format", form, "--", name, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        if form == "json":
+            assert json.loads(done.stdout)["path"] == name
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C", "POSIX"])
+def test_names_that_are_not_utf8(command, int8, draw, tmp_path, locale):
+    name = b"caf\xe9.jpg"
+    content = io.BytesIO()
+    draw(40, 40, seed=1).save(content, "JPEG")
+    path = os.path.join(os.fsencode(tmp_path), name)
+    with open(path, "wb") as file:
+        file.write(content.getvalue())
+    environment = {**os.environ, "LC_ALL": locale}
+    for form in ("text", "json", "csv"):
+        done = command("predict", "-m", int8, "--format", form, os.fsdecode(path), env=environment)
+        assert done.returncode == 0, done.stderr
+        if form == "json":
+            assert os.fsencode(json.loads(done.stdout)["path"]) == path
+        elif form == "csv":
+            assert name in done.stdout
+        else:
+            assert b"caf\\xe9.jpg" in done.stdout
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(int8, folder, many):
+    def peak_kb(pictures):
+        code = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True,"
+            " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        line = [sys.executable, "-c", code, sys.executable, "-m", "lesionedge", "predict",
+                str(pictures), "-m", int8, "--format", "json"]  # fmt: skip
+        return int(subprocess.run(line, capture_output=True, check=True).stdout)
+
+    assert peak_kb(many) < peak_kb(folder) * 1.1
+
+
+def test_annotated_picture_is_legible_at_any_size(draw, int8):
+    from lesionedge import render
+
+    classifier = Classifier(int8)
+    for size in [(20, 20), (600, 450), (450, 600), (40, 900)]:
+        picture = draw(*size, seed=1) if min(size) > 30 else Image.new("RGB", size, (200, 150, 140))
+        answer = classifier.classify(picture)
+        drawn = render.annotate(picture, answer, classifier.preprocessing)
+        assert drawn.width >= render.LEAST_WIDTH_PX
+        panel = np.asarray(drawn)[-40:]
+        assert panel.max() > 200, "nothing is written below the picture"

@@ -1,0 +1,202 @@
+"""What training does before and after TensorFlow; the rest is in test_pipeline.py."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="the train extra is not installed")
+from lesionedge.image import Preprocessing, model_input
+from train import cache, datasets, metrics, recipe, run
+
+
+@pytest.fixture
+def dataset(tmp_path, draw):
+    """A few synthetic pictures laid out as HAM10000 is published."""
+    root = tmp_path / "ham"
+    (root / "images").mkdir(parents=True)
+    rows = []
+    for number in range(24):
+        name = f"ISIC_{number:07d}"
+        label = ("nv", "mel", "bcc")[number % 3]
+        rows.append((f"HAM_{number // 2:07d}", name, label, "histo", "50", "male", "back"))
+        draw(64, 48, seed=number).save(root / "images" / f"{name}.jpg")
+    write_csv(root / "HAM10000_metadata.csv", rows)
+    return root
+
+
+def write_csv(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow("lesion_id image_id dx dx_type age sex localization".split())
+        writer.writerows(rows)
+
+
+def test_every_published_layout_gives_the_same_table(dataset):
+    one = datasets.load(dataset).table
+    for part in (1, 2):
+        (dataset / f"HAM10000_images_part_{part}").mkdir()
+    for number, path in enumerate(sorted((dataset / "images").iterdir())):
+        shutil.move(path, dataset / f"HAM10000_images_part_{1 + number % 2}")
+    (dataset / "images").rmdir()
+    (dataset / "HAM10000_metadata.csv").rename(dataset / "HAM10000_metadata")
+    two = datasets.load(dataset).table
+    assert len(one) == len(two) == 24
+    assert [p.name for p in one["path"]] == [p.name for p in two["path"]]
+    assert one["label"].tolist() == two["label"].tolist()
+
+
+def test_unusable_rows_are_skipped_and_counted(dataset):
+    with (dataset / "HAM10000_metadata.csv").open("a") as file:
+        file.write("HAM_9,ISIC_none,nv,histo,50,male,back\n")
+        file.write("HAM_9,ISIC_0000001,zzz,histo,50,male,back\n")
+        file.write("HAM_9,ISIC_0000002,nv,histo,50,male,back\n")
+    (dataset / "images" / "ISIC_0000005.jpg").unlink()
+    found = datasets.load(dataset)
+    assert len(found.table) == 23
+    assert found.skipped == {"no picture": 2, "unknown diagnosis": 1, "listed twice": 1}
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata.csv", "images"])
+def test_missing_parts_are_named(dataset, name):
+    path = dataset / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata|holds no pictures"):
+        datasets.load(dataset)
+
+
+def test_no_lesion_crosses_the_split():
+    rng = np.random.default_rng(0)
+    lesions = rng.integers(0, 500, 1500)
+    labels = np.array(["nv", "mel", "bcc"])[lesions % 3]
+    assigned = datasets.split(labels.tolist(), lesions, seed=1)
+    assert set(assigned) == set(datasets.SPLITS)
+    for lesion in np.unique(lesions):
+        assert len(set(assigned[lesions == lesion])) == 1
+    shares = {name: (assigned == name).mean() for name in datasets.SPLITS}
+    assert shares["train"] == pytest.approx(0.7, abs=0.03)
+    assert shares["test"] == pytest.approx(0.15, abs=0.03)
+    assert np.array_equal(assigned, datasets.split(labels.tolist(), lesions, seed=1))
+    assert not np.array_equal(assigned, datasets.split(labels.tolist(), lesions, seed=2))
+
+
+def test_look_alikes_under_two_lesions_stay_together(draw):
+    first, other = (np.asarray(draw(200, 150, seed=n)) for n in (1, 2))
+    brighter = np.clip(first.astype(int) + 6, 0, 255).astype(np.uint8)
+    hashes = np.array([datasets.perceptual_hash(p) for p in (first, other, brighter)])
+    groups, twins = datasets.merge_twins(["a", "b", "c"], hashes)
+    assert twins == [(0, 2)]
+    assert groups[0] == groups[2] != groups[1]
+
+
+def test_real_ham10000_lesions_do_not_cross(ham10000):
+    """The whole collection's ids, and its known pair of one lesion under two ids."""
+    table = datasets.load(ham10000).table
+    assert len(table) == 10_015
+    pair = [next(p for p in table["path"] if p.stem == n) for n in ("ISIC_0025226", "ISIC_0030074")]
+    hashes = np.array([datasets.perceptual_hash(model_input(p, Preprocessing(342, 256))) for p in pair])
+    _, twins = datasets.merge_twins(["a", "b"], hashes)
+    assert twins == [(0, 1)]
+
+
+def test_the_cache_holds_what_the_device_feeds_the_model(dataset, tmp_path):
+    paths = sorted((dataset / "images").iterdir())
+    (dataset / "images" / "broken.jpg").write_text("no picture")
+    paths.append(dataset / "images" / "broken.jpg")
+    settings = Preprocessing(40, 40)
+    pixels, good = cache.prepared(paths, settings, tmp_path / "cache")
+    assert good.tolist() == [True] * 24 + [False]
+    for row, path in enumerate(paths[:-1]):
+        assert np.array_equal(pixels[row], model_input(path, settings))
+    before = os.listdir(tmp_path / "cache")
+    again, _ = cache.prepared(paths, settings, tmp_path / "cache")
+    assert np.array_equal(again, pixels)
+    assert os.listdir(tmp_path / "cache") == before
+    os.utime(paths[0], (1, 1))
+    cache.prepared(paths, settings, tmp_path / "cache")
+    assert len(os.listdir(tmp_path / "cache")) == 2 * len(before)
+
+
+def test_every_recipe_is_well_formed():
+    assert {"mobilenetv2", "cnn"} <= set(recipe.names())
+    for name in recipe.names():
+        loaded = recipe.load(name)
+        assert loaded.name == name
+        assert loaded.stages[-1].input_px == loaded.input.width_px
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "cannot be read"),
+        ('name = "x"', "architecture missing|missing"),
+        ("[input]\nwidth_px = 1\nheight_px = 1\ncolour = 3\n", "unknown colour"),
+    ],
+)
+def test_malformed_recipes_say_where(tmp_path, text, message):
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(recipe.RecipeError, match=message) as caught:
+        recipe.load(str(path))
+    assert "r.toml" in str(caught.value)
+    with pytest.raises(recipe.RecipeError, match="known: .*mobilenetv2"):
+        recipe.load("nonsense")
+
+
+def test_metrics_against_scikit_learn():
+    from sklearn import metrics as sk
+
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 3, 400)
+    raw = rng.random((400, 3)) + np.eye(3)[truth] * 0.7
+    probabilities = raw / raw.sum(1, keepdims=True)
+    groups = np.arange(400) // 2
+    found = metrics.measure(probabilities, truth, groups, ["mel", "nv", "bcc"], [True, False, True])
+    answers = probabilities.argmax(1)
+    assert found["balanced_accuracy"]["value"] == pytest.approx(sk.balanced_accuracy_score(truth, answers))
+    assert found["accuracy"]["value"] == pytest.approx(sk.accuracy_score(truth, answers))
+    wanted = sk.roc_auc_score(truth, probabilities, multi_class="ovr")
+    assert found["macro_auroc"]["value"] == pytest.approx(wanted)
+    assert found["confusion"]["value"] == sk.confusion_matrix(truth, answers).tolist()
+    assert found["per_class"]["nv"]["recall"]["value"] == pytest.approx(sk.recall_score(truth == 1, answers == 1))
+    for name in ("balanced_accuracy", "melanoma_auroc", "malignant_auroc", "ece"):
+        assert found[name]["low"] < found[name]["value"] + 1e-9
+        assert found[name]["value"] - 1e-9 < found[name]["high"] or name == "ece"
+    assert found["lesions"] == 200
+
+
+def test_calibration_error_of_a_calibrated_and_a_boastful_model():
+    rng = np.random.default_rng(4)
+    sure = rng.uniform(0.5, 1, 20_000)
+    truth = (rng.random(20_000) > sure).astype(int)
+    ones = np.ones(20_000)
+    honest = np.stack([sure, 1 - sure], 1)
+    assert metrics.expected_calibration_error(honest, truth, ones) < 0.015
+    boastful = np.stack([np.full(20_000, 0.999), np.full(20_000, 0.001)], 1)
+    wanted = 0.999 - (truth == 0).mean()
+    assert metrics.expected_calibration_error(boastful, truth, ones) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_two_processes_never_write_one_run(tmp_path):
+    one = run.Run(tmp_path / "r")
+    with one.lock(), pytest.raises(run.RunError, match="another process"), run.Run(tmp_path / "r").lock():
+        pass
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    path = tmp_path / "c" / "state.npz"
+    arrays = {"weights": [np.eye(3), np.zeros(2)], "optimizer": [np.array(7)]}
+    state = run.State(1, 2, 0.5, 2, ({"loss": 1.0},), arrays)
+    assert run.load_state(path) is None
+    run.save_state(path, state)
+    back = run.load_state(path)
+    assert back is not None
+    assert (back.stage, back.epoch, back.best, back.history) == (1, 2, 0.5, ({"loss": 1.0},))
+    assert all(np.array_equal(a, b) for a, b in zip(back.arrays["weights"], arrays["weights"]))
