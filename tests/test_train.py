@@ -87,6 +87,11 @@ def test_no_lesion_crosses_the_split():
     assert not np.array_equal(assigned, datasets.split(labels.tolist(), lesions, seed=2))
 
 
+def test_too_few_pictures_to_split():
+    with pytest.raises(datasets.DatasetError, match="largest class has 2 pictures"):
+        datasets.split(["a", "a", "b"], np.arange(3), seed=1)
+
+
 def test_look_alikes_under_two_lesions_stay_together(draw):
     first, other = (np.asarray(draw(200, 150, seed=n)) for n in (1, 2))
     brighter = np.clip(first.astype(int) + 6, 0, 255).astype(np.uint8)

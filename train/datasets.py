@@ -171,10 +171,18 @@ def split(labels: Sequence[str], groups: np.ndarray, *, seed: int) -> np.ndarray
 
     Returns:
         (N,) names of splits.
+
+    Raises:
+        DatasetError: There are too few pictures to split.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     count = sum(FOLDS.values())
+    most = int(np.unique(labels, return_counts=True)[1].max())
+    if most < count:
+        raise DatasetError(
+            f"the largest class has {most} pictures; a split into {count} folds needs {count}"
+        )
     folds = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
     owners = [name for name, share in FOLDS.items() for _ in range(share)]
     result = np.empty(len(labels), dtype=object)

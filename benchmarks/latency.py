@@ -1,0 +1,213 @@
+"""How much this package costs on top of the same steps written by hand, on this machine.
+
+    python benchmarks/latency.py [--json FILE]
+
+Four figures, each measured in turns with its counterpart so that a drifting clock meets both:
+
+- one picture in one process: ``Classifier.classify(path)`` against Pillow's open, crop and resize
+  and the interpreter's invoke, written by hand with the same number of threads;
+- a cold start: ``lesionedge predict one.jpg`` against a bare script doing the same;
+- ``import lesionedge`` on top of the Python interpreter's own start;
+- peak memory of ``lesionedge predict``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lesionedge
+from lesionedge.interpreter import find_backend, quiet
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "synthetic_lesion.jpg"
+BARE = """
+import sys
+import numpy as np
+from PIL import Image
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    from tflite_runtime.interpreter import Interpreter
+network = Interpreter(sys.argv[1], num_threads=int(sys.argv[3]))
+network.allocate_tensors()
+picture = Image.open(sys.argv[2]).convert("RGB")
+side = min(picture.size)
+left, top = (picture.width - side) // 2, (picture.height - side) // 2
+box = (left, top, left + side, top + side)
+pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR, box))[None]
+network.set_tensor(network.get_input_details()[0]["index"], pixels)
+network.invoke()
+print(network.get_tensor(network.get_output_details()[0]["index"])[0])
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Overhead of lesionedge on this machine.")
+    parser.add_argument("picture", nargs="?", default=str(EXAMPLE))
+    parser.add_argument("--rounds", type=int, default=400, help="turns in one process")
+    parser.add_argument("--starts", type=int, default=25, help="turns of a process of its own")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    options = parser.parse_args()
+    classifier = lesionedge.Classifier()
+    figures = {
+        "machine": machine(),
+        "threads": classifier.threads,
+        "picture": os.path.basename(options.picture),
+        "warm": warm(classifier, options.picture, options.rounds),
+        "cold": cold(classifier, options.picture, options.starts),
+        "import": importing(options.starts),
+    }
+    print(report(figures))
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def machine() -> dict[str, str]:
+    """Say what this is measured on."""
+    model = ""
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+    backend = find_backend()
+    return {
+        "cpu": f"{model or platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "runtime": f"{backend.name} {backend.version}",
+        "lesionedge": lesionedge.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def warm(classifier: lesionedge.Classifier, picture: str, rounds: int) -> dict[str, float]:
+    """Time one picture in one process, both ways in turns."""
+    by_hand = hand_written(classifier.path, classifier.threads)
+    for _ in range(20):
+        classifier.classify(picture)
+        by_hand(picture)
+    ours, theirs = in_turns(lambda: classifier.classify(picture), lambda: by_hand(picture), rounds)
+    return compared(ours, theirs)
+
+
+def hand_written(model: str, threads: int) -> Callable[[str], Any]:
+    """The same steps as a person would write them."""
+    import numpy as np
+    from PIL import Image
+
+    with quiet():
+        network = find_backend().interpreter(model_path=model, num_threads=threads)
+        network.allocate_tensors()
+    into = network.get_input_details()[0]["index"]
+    out = network.get_output_details()[0]["index"]
+
+    def classify(path: str) -> Any:
+        picture = Image.open(path).convert("RGB")
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        box = (left, top, left + side, top + side)
+        pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR, box))
+        network.set_tensor(into, pixels[None])
+        network.invoke()
+        return network.get_tensor(out)[0]
+
+    return classify
+
+
+def cold(classifier: lesionedge.Classifier, picture: str, starts: int) -> dict[str, float]:
+    """Time a process that answers one picture, both ways in turns, and its peak memory."""
+    ours = [sys.executable, "-m", "lesionedge", "predict", picture]
+    script = Path(sys.executable).parent / "lesionedge"
+    if script.exists():
+        ours = [str(script), "predict", picture]
+    with tempfile.TemporaryDirectory() as folder:
+        bare = Path(folder) / "bare.py"
+        bare.write_text(BARE)
+        theirs = [sys.executable, str(bare), classifier.path, picture, str(classifier.threads)]
+        peaks: dict[str, list[float]] = {"ours": [], "bare": []}
+        for _ in range(2):
+            process(ours)
+            process(theirs)
+        times = in_turns(
+            lambda: peaks["ours"].append(process(ours)), lambda: peaks["bare"].append(process(theirs)), starts
+        )
+    return compared(*times) | {
+        "peak_memory_mb": statistics.median(peaks["ours"]),
+        "bare_peak_memory_mb": statistics.median(peaks["bare"]),
+    }
+
+
+def importing(starts: int) -> dict[str, float]:
+    """Time ``import lesionedge`` in a process of its own against an empty program."""
+    ours, theirs = in_turns(
+        lambda: process([sys.executable, "-c", "import lesionedge"]),
+        lambda: process([sys.executable, "-c", "pass"]),
+        starts,
+    )
+    return {"extra_ms": statistics.median(a - b for a, b in zip(ours, theirs))}
+
+
+def process(line: list[str]) -> float:
+    """Run a program and give its peak memory in MB."""
+    child = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{' '.join(line)} failed with {child.returncode}")
+    return usage.ru_maxrss / 1024
+
+
+def in_turns(
+    ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Time two things in turns; who begins changes every time. Milliseconds."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds):
+        order = ((ours, 0), (theirs, 1)) if number % 2 else ((theirs, 1), (ours, 0))
+        for call, which in order:
+            begin = time.perf_counter()
+            call()
+            times[which].append((time.perf_counter() - begin) * 1000)
+    return times
+
+
+def compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Give medians and the ratio of each pair, with the middle half of its spread."""
+    ratios = [a / b for a, b in zip(ours, theirs)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {
+        "ours_ms": statistics.median(ours), "by_hand_ms": statistics.median(theirs),
+        "ratio": middle, "ratio_q1": low, "ratio_q3": high,
+    }  # fmt: skip
+
+
+def report(figures: dict[str, Any]) -> str:
+    """Lay the figures out for people."""
+    rows = [f"{key}: {value}" for key, value in figures["machine"].items()]
+    rows.append(f"{figures['picture']}, mobilenetv2, {figures['threads']} threads")
+    for name, title in (("warm", "one picture, one process"), ("cold", "cold start")):
+        f = figures[name]
+        rows.append(
+            f"{title:<26} {f['ours_ms']:8.2f} ms, by hand {f['by_hand_ms']:8.2f} ms, "
+            f"ratio {f['ratio']:.3f} [{f['ratio_q1']:.3f}, {f['ratio_q3']:.3f}]"
+        )
+    c = figures["cold"]
+    rows.append(
+        f"{'peak memory of predict':<26} {c['peak_memory_mb']:8.1f} MB, "
+        f"by hand {c['bare_peak_memory_mb']:8.1f} MB"
+    )
+    rows.append(f"{'import lesionedge':<26} {figures['import']['extra_ms']:8.2f} ms")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()

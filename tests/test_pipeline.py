@@ -1,0 +1,254 @@
+"""From pictures to an answer: prepare, fit (killed and resumed), evaluate, export, verify, predict.
+
+Everything is real but small: synthetic pictures, one epoch a stage, the programs as a person runs
+them.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lesionedge
+from lesionedge import Classifier
+
+ROOT = Path(__file__).parent.parent
+if importlib.util.find_spec("tensorflow_model_optimization") is None:
+    pytest.skip("the train extra is not installed", allow_module_level=True)
+
+RECIPE = """
+name = "tiny"
+description = "A recipe for tests"
+batch_size = 8
+ema = 0.5
+cache_side_px = 36
+[input]
+width_px = 32
+height_px = 32
+[model]
+architecture = "cnn"
+[augment]
+rotation_deg = 90
+flip = true
+[[stages]]
+name = "float"
+epochs = 2
+learning_rate = 1e-3
+input_px = 32
+[[stages]]
+name = "quantized"
+epochs = 1
+learning_rate = 1e-4
+input_px = 32
+quantize = true
+freeze_batch_norm = true
+"""
+
+
+def program(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, draw) -> Path:
+    """A finished run that was killed after its first epoch and resumed."""
+    root = tmp_path_factory.mktemp("pipeline")
+    (root / "ham" / "images").mkdir(parents=True)
+    labels = ("nv", "mel", "bcc", "bkl", "akiec", "df", "vasc")
+    with (root / "ham" / "HAM10000_metadata.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow("lesion_id image_id dx dx_type age sex localization".split())
+        for number in range(84):
+            label = "nv" if number % 2 else labels[number // 2 % 7]
+            name = f"ISIC_{number:07d}"
+            writer.writerow((f"HAM_{number}", name, label, "histo", 50, "male", "back"))
+            draw(48, 36, seed=number).save(root / "ham" / "images" / f"{name}.jpg")
+    (root / "tiny.toml").write_text(RECIPE)
+    out = root / "runs" / "tiny"
+    fit = ["train", "fit", root / "tiny.toml", "--data", root / "ham", "--out", out, "--seed", 3]
+    with subprocess.Popen(
+        [sys.executable, "-m", *map(str, fit)], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as first:
+        while not (out / "checkpoint" / "state.npz").exists():
+            assert first.poll() is None, "fit ended before its first epoch"
+            time.sleep(0.02)
+        os.kill(first.pid, signal.SIGKILL)
+    program(*fit)
+    return out
+
+
+@pytest.fixture(scope="module")
+def files(run) -> dict[str, Path]:
+    """The run's .tflite files by format."""
+    made = {}
+    for form in ("int8", "float16", "float32"):
+        made[form] = run.parent / f"tiny-{form}.tflite"
+        program("convert", "export", run, "--format", form, "-o", made[form])
+    return made
+
+
+def test_a_killed_run_resumes_and_ends(run):
+    with (run / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["stage"], row["epoch"]) for row in rows] == [
+        ("float", "1"), ("float", "2"), ("quantized", "1"),
+    ]  # fmt: skip
+    assert "resuming" in (run / "log.txt").read_text()
+    names = {"recipe.toml", "split.csv", "weights.h5", "float.h5", "card.json", "metrics.json",
+             "history.csv", "log.txt", "plots", "checkpoint"}  # fmt: skip
+    assert names <= set(os.listdir(run))
+    assert set(os.listdir(run.parent)) >= {"tiny", "cache"}
+
+
+def test_the_card_and_the_metrics_are_whole(run):
+    card = json.loads((run / "card.json").read_text())
+    assert [entry["label"] for entry in card["labels"]] == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+    assert card["quantization"]["training"] == "qat"
+    assert set(card["calibration"]["temperature"]) == {"float", "int8"}
+    assert sum(card["data"]["pictures"].values()) == 84
+    assert card["metrics"]["test"]["int8"]["balanced_accuracy"]["low"] <= 1
+    metrics = json.loads((run / "metrics.json").read_text())["models"]
+    assert set(metrics) == {"float", "int8"}
+    assert np.array(metrics["int8"]["confusion"]["value"]).sum() == metrics["int8"]["pictures"]
+    for name in ("training", "confusion-int8", "roc-int8", "reliability-int8"):
+        assert (run / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_recipe_may_not_take_the_folder(run):
+    done = program("train", "fit", "cnn", "--data", run.parent.parent / "ham", "--out", run, check=False)
+    assert done.returncode == 1
+    assert "another recipe" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exported_files_have_the_formats_promised(files):
+    sizes = {form: path.stat().st_size for form, path in files.items()}
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
+    for form, path in files.items():
+        classifier = Classifier(path)
+        assert classifier.card["file"]["format"] == form
+        assert classifier.card["file"]["method"] == ("qat" if form == "int8" else "none")
+        assert classifier.interpreter.input.dtype == ("uint8" if form == "int8" else "float32")
+        assert classifier.interpreter.output.dtype == "float32"
+        assert classifier.labels[4] == "mel"
+
+
+def operators(path: Path) -> list[str]:
+    code = f"from convert.oplist import operators; print(*operators({str(path)!r}))"
+    return program_output(code).split()
+
+
+def program_output(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
+    )  # fmt: skip
+    return done.stdout.splitlines()[-1]
+
+
+def test_the_int8_body_is_int8_throughout(files):
+    found = operators(files["int8"])
+    assert found[0] == "QUANTIZE"  # uint8 pixels become int8
+    assert found[-3:] == ["DEQUANTIZE", "MUL", "SOFTMAX"]  # calibration, in float
+    body = found[1:-3]
+    assert "QUANTIZE" not in body
+    assert "DEQUANTIZE" not in body
+    # XNNPACK has kernels for all of these, so that it takes the whole graph.
+    known = {"CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "FULLY_CONNECTED", "ADD"}
+    assert set(body) <= known
+
+
+def test_the_same_pixels_reach_keras_and_the_device(run, files):
+    code = (
+        "from pathlib import Path; import numpy as np; from train import cache, run;"
+        "from lesionedge import Classifier; from lesionedge.image import Preprocessing;"
+        f"r = run.Run(Path({str(run)!r})); t = r.table(); t = t[t['split'] == 'test'];"
+        "paths = [Path(p) for p in t['path']];"
+        f"c = Classifier({str(files['int8'])!r});"
+        "pixels, _ = cache.prepared(paths, Preprocessing.from_card(r.read_card()['input']),"
+        f" Path({str(run.parent / 'cache')!r}));"
+        "print(all(np.array_equal(a, c.model_input(p)) for a, p in zip(pixels, paths)))"
+    )
+    assert program_output(code) == "True"
+
+
+def test_verify_passes_what_agrees_and_fails_what_does_not(run, files, tmp_path):
+    for form in ("float16", "int8"):
+        done = program("convert", "verify", files[form], "--run", run)
+        assert "same top label" in done.stdout
+    other = program("convert", "verify", ROOT / "tests/data/bare.tflite", "--run", run, check=False)
+    assert other.returncode == 1
+    assert "bare.tflite" in other.stderr
+    empty = program("convert", "export", tmp_path, "-o", tmp_path / "x.tflite", check=False)
+    assert empty.returncode == 1
+    assert "card.json" in empty.stderr
+
+
+def test_post_training_quantization_is_said_in_the_card(run, tmp_path):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for name in ("float.h5", "split.csv"):
+        (plain / name).symlink_to(run / name)
+    card = json.loads((run / "card.json").read_text())
+    card["quantization"]["training"] = "none"
+    (plain / "card.json").write_text(json.dumps(card))
+    program("convert", "export", plain, "--format", "int8", "-o", tmp_path / "p.tflite")
+    classifier = Classifier(tmp_path / "p.tflite")
+    assert classifier.card["file"]["method"] == "post-training"
+    assert classifier.interpreter.input.dtype == "uint8"
+
+
+def test_evaluate_measures_the_file_itself(run, files):
+    before = (run / "card.json").read_text()
+    program("train", "evaluate", run, "--model", files["int8"])
+    metrics = json.loads((run / "metrics.json").read_text())["models"]
+    assert "tiny-int8.tflite" in metrics
+    assert (run / "card.json").read_text() == before
+
+
+def test_predict_answers_with_the_new_model(cli_run, files, picture):
+    result = cli_run("predict", picture, "-m", files["int8"], "--format", "json")
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert sum(c["probability"] for c in answer["top"]) == pytest.approx(1, abs=1e-4)
+
+
+MEDIAPIPE = """
+import json, sys
+import mediapipe, numpy
+from mediapipe.tasks.python import BaseOptions, vision
+options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]))
+with vision.ImageClassifier.create_from_options(options) as classifier:
+    picture = mediapipe.Image(mediapipe.ImageFormat.SRGB, numpy.load(sys.argv[2]))
+    answer = classifier.classify(picture).classifications[0]
+print(json.dumps({c.category_name: c.score for c in answer.categories}))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="mediapipe is not installed")
+@pytest.mark.parametrize("form", ["int8", "float16", "embedded"])
+def test_mediapipe_runs_our_files_and_agrees(files, picture, tmp_path, form):
+    path = files[form] if form in files else lesionedge.Classifier().path
+    ours = Classifier(path)
+    pixels = ours.model_input(picture)
+    np.save(tmp_path / "pixels.npy", pixels)
+    line = [sys.executable, "-c", MEDIAPIPE, str(path), str(tmp_path / "pixels.npy")]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    theirs = json.loads(done.stdout)
+    for label, probability in zip(ours.labels, ours.probabilities(pixels).tolist()):
+        assert theirs[label] == pytest.approx(probability, abs=0.01)

@@ -1,0 +1,21 @@
+#!/bin/sh
+# From the pictures to the files in lesionedge/models: train both recipes, convert, verify.
+# Usage: release.sh HAM10000-FOLDER [IMAGENET-WEIGHTS.npz]
+# Takes hours on two cores; every step resumes when the same command is run again.
+set -eu
+data=$1 weights=${2:-}
+python=${PYTHON:-python3}
+models=lesionedge/models
+[ -d "$data" ] || { echo "no such folder: '$data'; give make HAM10000=DIR" >&2; exit 2; }
+
+"$python" -m train fit mobilenetv2 --data "$data" --out runs/mobilenetv2 ${weights:+--weights "$weights"}
+"$python" -m train fit cnn --data "$data" --out runs/cnn
+"$python" -m convert export runs/mobilenetv2 --format int8 -o $models/mobilenetv2-int8.tflite
+"$python" -m convert export runs/mobilenetv2 --format float16 -o $models/mobilenetv2-float16.tflite
+"$python" -m convert export runs/cnn --format int8 -o $models/cnn-int8.tflite
+"$python" -m convert verify $models/mobilenetv2-int8.tflite --run runs/mobilenetv2
+"$python" -m convert verify $models/mobilenetv2-float16.tflite --run runs/mobilenetv2
+"$python" -m convert verify $models/cnn-int8.tflite --run runs/cnn
+"$python" -m train evaluate runs/mobilenetv2 \
+  --model $models/mobilenetv2-int8.tflite --model $models/mobilenetv2-float16.tflite
+"$python" -m train evaluate runs/cnn --model $models/cnn-int8.tflite
