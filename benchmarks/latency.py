@@ -138,7 +138,9 @@ def cold(classifier: lesionedge.Classifier, picture: str, starts: int) -> dict[s
             process(ours)
             process(theirs)
         times = in_turns(
-            lambda: peaks["ours"].append(process(ours)), lambda: peaks["bare"].append(process(theirs)), starts
+            lambda: peaks["ours"].append(process(ours)),
+            lambda: peaks["bare"].append(process(theirs)),
+            starts,
         )
     return compared(*times) | {
         "peak_memory_mb": statistics.median(peaks["ours"]),

@@ -225,7 +225,8 @@ class Classifier:
         if (preprocessing.width_px, preprocessing.height_px) != (width, height):
             raise ModelError(
                 f"{self.path}: its card says "
-                f"{preprocessing.width_px}x{preprocessing.height_px} px, its input is {width}x{height} px"
+                f"{preprocessing.width_px}x{preprocessing.height_px} px, "
+                f"its input is {width}x{height} px"
             )
         return preprocessing
 

@@ -50,7 +50,9 @@ def cli_run() -> Callable[..., Result]:
     from lesionedge.cli import main
 
     def run(*arguments: object, **options: Any) -> Result:
-        return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="lesionedge", **options)
+        return CliRunner().invoke(
+            main, [str(a) for a in arguments], prog_name="lesionedge", **options
+        )
 
     return run
 
@@ -72,5 +74,7 @@ def ham10000() -> Path:
     """HAM10000, where it is at hand."""
     root = Path(os.environ.get("LESIONEDGE_DATA", ROOT.parent / "shared" / "data")) / "ham10000"
     if not root.is_dir():
-        pytest.skip("HAM10000 is not at hand: set LESIONEDGE_DATA to the folder that holds ham10000/")
+        pytest.skip(
+            "HAM10000 is not at hand: set LESIONEDGE_DATA to the folder that holds ham10000/"
+        )
     return root

@@ -55,7 +55,8 @@ def bad(tmp_path, draw):
     ("kind", "words"),
     [
         ("missing", "no such file"), ("empty", "empty"), ("text", "not a picture"),
-        ("cut-jpeg", "cut short"), ("cut-png", "cut short"), ("dot", "too small"), ("bomb", "200 MP"),
+        ("cut-jpeg", "cut short"), ("cut-png", "cut short"), ("dot", "too small"),
+        ("bomb", "200 MP"),
     ],
 )  # fmt: skip
 def test_bad_pictures(command, int8, bad, kind, words):
@@ -123,7 +124,11 @@ def test_corrupt_and_missing_models(command, models, picture, tmp_path):
     text = tmp_path / "text.tflite"
     text.write_text("I am no model at all")
     check(command("predict", picture, "-m", text), "text.tflite", words="not a .tflite model")
-    check(command("predict", picture, "-m", tmp_path / "none.tflite"), "none.tflite", words="no such model")
+    check(
+        command("predict", picture, "-m", tmp_path / "none.tflite"),
+        "none.tflite",
+        words="no such model",
+    )
 
 
 def test_disk_full_leaves_nothing_half_written(int8, picture, tmp_path):
@@ -138,7 +143,9 @@ def test_disk_full_leaves_nothing_half_written(int8, picture, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     line = [sys.executable, "-m", "lesionedge", "predict", str(picture), "-m", int8]
-    done = subprocess.run([*line, "-o", str(out / "a.json")], capture_output=True, preexec_fn=no_room)
+    done = subprocess.run(
+        [*line, "-o", str(out / "a.json")], capture_output=True, preexec_fn=no_room
+    )
     check(done, "a.json", words="cannot be written")
     assert os.listdir(out) == []
     done = subprocess.run([*line, "--annotate", str(out)], capture_output=True, preexec_fn=no_room)
@@ -149,7 +156,11 @@ def test_disk_full_leaves_nothing_half_written(int8, picture, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_device(command, int8, picture):
-    check(command("predict", picture, "-m", int8, "-o", "/dev/full"), "/dev/full", words="No space left")
+    check(
+        command("predict", picture, "-m", int8, "-o", "/dev/full"),
+        "/dev/full",
+        words="No space left",
+    )
     with open("/dev/full", "w") as full:
         done = command("predict", picture, "-m", int8, capture_output=False, stdout=full,
                        stderr=subprocess.PIPE)  # fmt: skip
@@ -170,5 +181,7 @@ def test_metadata_csv_with_missing_columns(tmp_path):
     from train import datasets
 
     (tmp_path / "HAM10000_metadata.csv").write_text("image_id,diagnosis\nISIC_1,nv\n")
-    with pytest.raises(datasets.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"):
+    with pytest.raises(
+        datasets.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
+    ):
         datasets.load(Path(tmp_path))

@@ -81,7 +81,9 @@ def test_a_model_without_metadata_needs_labels_and_normalisation(models, picture
 def test_normalisation_is_computed_for_every_type(models, picture):
     names = [f"thing {n}" for n in range(7)]
     answers = [
-        Classifier(models / f"{name}.tflite", labels=names, normalize=(100.0, 80.0)).probabilities(picture)
+        Classifier(models / f"{name}.tflite", labels=names, normalize=(100.0, 80.0)).probabilities(
+            picture
+        )
         for name in ("bare", "bare-float")
     ]
     assert np.abs(answers[0] - answers[1]).max() < 0.05

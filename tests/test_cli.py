@@ -31,7 +31,10 @@ def test_unknown_command_is_wrong_usage(cli_run):
 
 def test_runs_as_a_module():
     done = subprocess.run(
-        [sys.executable, "-m", "lesionedge", "--version"], capture_output=True, check=True, text=True
+        [sys.executable, "-m", "lesionedge", "--version"],
+        capture_output=True,
+        check=True,
+        text=True,
     )
     assert re.fullmatch(r"lesionedge \S+\n", done.stdout)
 

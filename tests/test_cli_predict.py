@@ -61,7 +61,14 @@ def test_csv_has_the_contracts_columns(cli_run, int8, picture, tmp_path):
     result = cli_run("predict", picture, tmp_path / "none.jpg", "-m", int8, "--format", "csv")
     assert result.exit_code == 1
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert list(rows[0]) == ["path", "label", "name", "probability", "malignant_probability", "error"]
+    assert list(rows[0]) == [
+        "path",
+        "label",
+        "name",
+        "probability",
+        "malignant_probability",
+        "error",
+    ]
     assert rows[0]["error"] == ""
     assert float(rows[0]["probability"]) == Classifier(int8).classify(picture).probability
     assert rows[1]["label"] == ""
@@ -72,7 +79,9 @@ def test_k_and_threshold_shorten_the_list_only(cli_run, int8, picture):
     plain = lines(cli_run("predict", picture, "-m", int8, "--format", "json"))[0]
     short = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "-k", 2))[0]
     assert short["top"] == plain["top"][:2]
-    high = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "--threshold", 0.99))[0]
+    high = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "--threshold", 0.99))[
+        0
+    ]
     assert high["top"] == []
     assert high["label"] == plain["label"]
     many = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "-k", 50))[0]
@@ -232,7 +241,9 @@ def test_labels_and_normalize(cli_run, models, picture, tmp_path):
                      "--normalize", "127.5,127.5", "--format", "json")  # fmt: skip
     assert result.exit_code == 0
     given = lines(result)[0]
-    standard = lines(cli_run("predict", picture, "-m", models / "foreign.tflite", "--format", "json"))
+    standard = lines(
+        cli_run("predict", picture, "-m", models / "foreign.tflite", "--format", "json")
+    )
     assert given["top"] == standard[0]["top"]
 
 

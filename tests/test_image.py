@@ -51,7 +51,9 @@ def test_broken_exif_is_no_reason_to_fail(draw):
     assert images.decode(content).size == (64, 64)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"]
+)
 def test_every_mode_becomes_rgb(draw, mode):
     picture = draw(40, 40, seed=3)
     if mode.startswith("I"):
@@ -152,7 +154,11 @@ def test_damaged_files_raise_only_our_errors(draw, seed):
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((40, 40), np.uint8), np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40, 3), np.float32)],
+    [
+        np.zeros((40, 40), np.uint8),
+        np.zeros((40, 40, 4), np.uint8),
+        np.zeros((40, 40, 3), np.float32),
+    ],
 )
 def test_other_arrays_are_refused(array):
     with pytest.raises(ImageError, match=r"expected \(H, W, 3\) uint8 RGB"):

@@ -10,13 +10,23 @@ import lesionedge
 
 def loaded_after(code: str) -> set[str]:
     script = f"{code}\nimport sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
     return set(done.stdout.splitlines()[-1].split())
 
 
 def test_importing_the_package_loads_nothing_heavy():
     loaded = loaded_after("import lesionedge")
-    assert not loaded & {"numpy", "PIL", "click", "ai_edge_litert", "tflite_runtime", "json", "zipfile"}
+    assert not loaded & {
+        "numpy",
+        "PIL",
+        "click",
+        "ai_edge_litert",
+        "tflite_runtime",
+        "json",
+        "zipfile",
+    }
 
 
 def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, picture):
@@ -27,7 +37,8 @@ def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, picture):
     loaded = loaded_after(code)
     assert "lesionedge.classifier" in loaded
     heavy = {"tensorflow", "tf_keras", "fastapi", "cv2", "av", "matplotlib", "pandas", "scipy",
-             "multiprocessing", "lesionedge.render", "lesionedge.web", "lesionedge.camera"}  # fmt: skip
+             "multiprocessing", "lesionedge.render", "lesionedge.web",
+             "lesionedge.camera"}  # fmt: skip
     assert not loaded & heavy
 
 

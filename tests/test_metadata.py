@@ -35,7 +35,9 @@ def test_labels_files_of_every_system(text):
     assert metadata.split_labels(text) == ("a", "b")
 
 
-@pytest.mark.parametrize("content", [b"", b"short", b"this is no model at all, but text", b"\0" * 64])
+@pytest.mark.parametrize(
+    "content", [b"", b"short", b"this is no model at all, but text", b"\0" * 64]
+)
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "m.tflite"
     path.write_bytes(content)

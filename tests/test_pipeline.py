@@ -71,7 +71,7 @@ def run(tmp_path_factory, draw) -> Path:
     labels = ("nv", "mel", "bcc", "bkl", "akiec", "df", "vasc")
     with (root / "ham" / "HAM10000_metadata.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow("lesion_id image_id dx dx_type age sex localization".split())
+        writer.writerow(["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"])
         for number in range(84):
             label = "nv" if number % 2 else labels[number // 2 % 7]
             name = f"ISIC_{number:07d}"
@@ -116,7 +116,15 @@ def test_a_killed_run_resumes_and_ends(run):
 
 def test_the_card_and_the_metrics_are_whole(run):
     card = json.loads((run / "card.json").read_text())
-    assert [entry["label"] for entry in card["labels"]] == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+    assert [entry["label"] for entry in card["labels"]] == [
+        "akiec",
+        "bcc",
+        "bkl",
+        "df",
+        "mel",
+        "nv",
+        "vasc",
+    ]
     assert card["quantization"]["training"] == "qat"
     assert set(card["calibration"]["temperature"]) == {"float", "int8"}
     assert sum(card["data"]["pictures"].values()) == 84
@@ -129,7 +137,9 @@ def test_the_card_and_the_metrics_are_whole(run):
 
 
 def test_another_recipe_may_not_take_the_folder(run):
-    done = program("train", "fit", "cnn", "--data", run.parent.parent / "ham", "--out", run, check=False)
+    done = program(
+        "train", "fit", "cnn", "--data", run.parent.parent / "ham", "--out", run, check=False
+    )
     assert done.returncode == 1
     assert "another recipe" in done.stderr
     assert "Traceback" not in done.stderr
@@ -239,7 +249,9 @@ print(json.dumps({c.category_name: c.score for c in answer.categories}))
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="mediapipe is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("mediapipe") is None, reason="mediapipe is not installed"
+)
 @pytest.mark.parametrize("form", ["int8", "float16", "embedded"])
 def test_mediapipe_runs_our_files_and_agrees(files, picture, tmp_path, form):
     path = files[form] if form in files else lesionedge.Classifier().path

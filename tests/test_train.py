@@ -32,7 +32,7 @@ def dataset(tmp_path, draw):
 def write_csv(path, rows):
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow("lesion_id image_id dx dx_type age sex localization".split())
+        writer.writerow(["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"])
         writer.writerows(rows)
 
 
@@ -106,7 +106,9 @@ def test_real_ham10000_lesions_do_not_cross(ham10000):
     table = datasets.load(ham10000).table
     assert len(table) == 10_015
     pair = [next(p for p in table["path"] if p.stem == n) for n in ("ISIC_0025226", "ISIC_0030074")]
-    hashes = np.array([datasets.perceptual_hash(model_input(p, Preprocessing(342, 256))) for p in pair])
+    hashes = np.array(
+        [datasets.perceptual_hash(model_input(p, Preprocessing(342, 256))) for p in pair]
+    )
     _, twins = datasets.merge_twins(["a", "b"], hashes)
     assert twins == [(0, 1)]
 
@@ -165,12 +167,16 @@ def test_metrics_against_scikit_learn():
     groups = np.arange(400) // 2
     found = metrics.measure(probabilities, truth, groups, ["mel", "nv", "bcc"], [True, False, True])
     answers = probabilities.argmax(1)
-    assert found["balanced_accuracy"]["value"] == pytest.approx(sk.balanced_accuracy_score(truth, answers))
+    assert found["balanced_accuracy"]["value"] == pytest.approx(
+        sk.balanced_accuracy_score(truth, answers)
+    )
     assert found["accuracy"]["value"] == pytest.approx(sk.accuracy_score(truth, answers))
     wanted = sk.roc_auc_score(truth, probabilities, multi_class="ovr")
     assert found["macro_auroc"]["value"] == pytest.approx(wanted)
     assert found["confusion"]["value"] == sk.confusion_matrix(truth, answers).tolist()
-    assert found["per_class"]["nv"]["recall"]["value"] == pytest.approx(sk.recall_score(truth == 1, answers == 1))
+    assert found["per_class"]["nv"]["recall"]["value"] == pytest.approx(
+        sk.recall_score(truth == 1, answers == 1)
+    )
     for name in ("balanced_accuracy", "melanoma_auroc", "malignant_auroc", "ece"):
         assert found[name]["low"] < found[name]["value"] + 1e-9
         assert found[name]["value"] - 1e-9 < found[name]["high"] or name == "ece"
@@ -186,12 +192,18 @@ def test_calibration_error_of_a_calibrated_and_a_boastful_model():
     assert metrics.expected_calibration_error(honest, truth, ones) < 0.015
     boastful = np.stack([np.full(20_000, 0.999), np.full(20_000, 0.001)], 1)
     wanted = 0.999 - (truth == 0).mean()
-    assert metrics.expected_calibration_error(boastful, truth, ones) == pytest.approx(wanted, abs=1e-6)
+    assert metrics.expected_calibration_error(boastful, truth, ones) == pytest.approx(
+        wanted, abs=1e-6
+    )
 
 
 def test_two_processes_never_write_one_run(tmp_path):
     one = run.Run(tmp_path / "r")
-    with one.lock(), pytest.raises(run.RunError, match="another process"), run.Run(tmp_path / "r").lock():
+    with (
+        one.lock(),
+        pytest.raises(run.RunError, match="another process"),
+        run.Run(tmp_path / "r").lock(),
+    ):
         pass
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,10 @@ def _build(
     model = architectures.build(recipe.model, classes=classes, height_px=size[0], width_px=size[1])
     if best is not None:
         model.set_weights(best)
-    return quantization_aware(model) if stage.quantize else model
+    if not stage.quantize:
+        return model
+    architectures.equalise_depthwise(model)
+    return quantization_aware(model)
 
 
 def quantization_aware(model: keras.Model) -> keras.Model:
@@ -189,7 +193,7 @@ def _stage(
     inputs = data.inputs("validation", recipe.input)
     truth = data.classes[data.rows("validation")]
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
-        facts = trainer.epoch(
+        facts: dict[str, Any] = trainer.epoch(
             data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say
         )
         average = trainer.average()
@@ -362,7 +366,7 @@ class Trainer:
 
     def epoch(
         self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None]
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         """Train for one pass over the training pictures.
 
         Returns:

@@ -89,8 +89,8 @@ def _figures(
     figures: dict[str, Weighted] = {
         "accuracy": lambda w: np.average(right, weights=w),
         "balanced_accuracy": lambda w: _recalls(right, truth, len(labels), w).mean(),
-        "macro_auroc": lambda w: np.mean(
-            [auroc(truth == c, probabilities[:, c], w) for c in range(len(labels))]
+        "macro_auroc": lambda w: float(
+            np.mean([auroc(truth == c, probabilities[:, c], w) for c in range(len(labels))])
         ),
         "ece": lambda w: expected_calibration_error(probabilities, truth, w),
     }
@@ -166,10 +166,14 @@ def _per_class(
             for row, name in enumerate(names)
         }
         figures["auroc"] = _interval(
-            lambda w, c=c: auroc(truth == c, probabilities[:, c], w), draws[:200]
+            _one_against_rest(truth == c, probabilities[:, c]), draws[:200]
         )
         result[label] = {"pictures": int((truth == c).sum()), **figures}
     return result
+
+
+def _one_against_rest(positive: np.ndarray, score: np.ndarray) -> Weighted:
+    return lambda weights: auroc(positive, score, weights)
 
 
 def _confusion(

@@ -68,8 +68,8 @@ def roc(probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], fil
             continue
         fpr, tpr, _ = roc_curve(positive, probabilities[:, c])
         area = roc_auc_score(positive, probabilities[:, c])
-        style = {"color": LINES[c % len(LINES)], "linestyle": STYLES[c % len(STYLES)]}
-        axes.plot(fpr, tpr, label=f"{label} {area:.3f}", **style)
+        colour, style = LINES[c % len(LINES)], STYLES[c % len(STYLES)]
+        axes.plot(fpr, tpr, label=f"{label} {area:.3f}", color=colour, linestyle=style)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", title="ROC, class against the rest")
     axes.legend(title="AUROC", loc="lower right")

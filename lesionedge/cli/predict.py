@@ -66,7 +66,9 @@ class Settings:
 
 
 @click.command("predict")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(readable=False))
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(readable=False)
+)
 @options.model
 @click.option(
     "-k", "--top-k", type=click.IntRange(min=1), help="List only the N likeliest classes."
@@ -86,7 +88,11 @@ class Settings:
     help="json: one object a line.",
 )  # fmt: skip
 @click.option(
-    "-o", "--output", type=click.Path(readable=False), metavar="FILE", help="Write there, whole or not at all."
+    "-o",
+    "--output",
+    type=click.Path(readable=False),
+    metavar="FILE",
+    help="Write there, whole or not at all.",
 )
 @click.option(
     "--annotate", type=click.Path(file_okay=False), metavar="DIR",
