@@ -124,20 +124,22 @@ def _progress(run: Run) -> cache.Progress:
 
 
 def _split(table: pd.DataFrame, pixels: np.ndarray, run: Run, seed: int) -> pd.DataFrame:
+    paths = table["path"].astype(str)
     if run.split.exists():
         kept = run.table()
-        names = [Path(path).name for path in table["path"]]
-        if [Path(path).name for path in kept["path"]] != names:
+        if [Path(path).name for path in kept["path"]] != [Path(path).name for path in paths]:
             raise RunError(
                 f"{run.split}: lists other pictures than the dataset; choose another --out"
             )
-        return kept.assign(path=table["path"].astype(str))
+        if not kept["path"].equals(paths):  # the dataset lies elsewhere than it did
+            write_text(run.split, kept.assign(path=paths).to_csv(index=False))
+        return kept.assign(path=paths)
     hashes = np.array([datasets.perceptual_hash(picture) for picture in pixels])
     groups, twins = datasets.merge_twins(table["lesion"].tolist(), hashes)
     run.say(f"{len(set(groups))} groups of pictures; {len(twins)} look-alike pairs kept together")
     labels = table["label"].tolist()
     table = table.assign(group=groups, split=datasets.split(labels, groups, seed=seed))
-    table["path"] = table["path"].astype(str)
+    table["path"] = paths
     write_text(run.split, table.to_csv(index=False))
     counts = pd.crosstab(table["split"], table["label"])
     run.say(f"pictures by split and class:\n{counts.to_string()}")
@@ -316,7 +318,7 @@ class Trainer:
         self.optimizer.build(model.trainable_variables)
         self.averaged = [v for v in model.weights if v.dtype.is_floating]
         self.averages = [tf.Variable(v, trainable=False) for v in self.averaged]
-        self._step = tf.function(self._train_step)
+        self.train_step = tf.function(self._train_step)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
         """Give all that a resumed stage needs."""
@@ -384,7 +386,7 @@ class Trainer:
             self.optimizer.learning_rate.assign(rate)
             # The average of the first steps is over few: let it move as fast as they do.
             decay = min(self.recipe.ema, (1 + done) / (10 + done))
-            total += float(self._step(pictures, labels, tf.constant(decay, tf.float32)))
+            total += float(self.train_step(pictures, labels, tf.constant(decay, tf.float32)))
             now = time.monotonic()
             if now - reported > REPORT_EVERY_S:
                 reported = now
