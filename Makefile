@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# A plain path entry: the default kind of editable install adds 10 ms to every start.
+EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
 .PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi release-models clean
@@ -16,11 +18,11 @@ help:
 
 $(VENV)/.runtime: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -e .
+	$(PIP) install -e . $(EDITABLE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e ".[train,dev]"
+	$(PIP) install -e ".[train,dev]" $(EDITABLE)
 	@touch $@
 
 demo: $(VENV)/.runtime

@@ -53,10 +53,15 @@ class Backend:
 
     name: str
     """``litert`` or ``tflite-runtime``."""
-    version: str
-    """Its version, ``unknown`` where it does not say."""
+    package: str
+    """Name of the installed package."""
     interpreter: Any
     """Its Interpreter class."""
+
+    @property
+    def version(self) -> str:
+        """Its version, ``unknown`` where it does not say; looked up only when it is asked for."""
+        return _version(self.package)
 
 
 def default_threads() -> int:
@@ -128,7 +133,7 @@ def find_backend() -> Backend:
 def _litert() -> Backend:
     from ai_edge_litert import interpreter
 
-    return Backend("litert", _version("ai_edge_litert"), interpreter.Interpreter)
+    return Backend("litert", "ai-edge-litert", interpreter.Interpreter)
 
 
 def _tflite_runtime() -> Backend:
@@ -148,21 +153,21 @@ def _tflite_runtime() -> Backend:
         )
     from tflite_runtime import interpreter
 
-    return Backend("tflite-runtime", _version("tflite_runtime"), interpreter.Interpreter)
+    return Backend("tflite-runtime", "tflite-runtime", interpreter.Interpreter)
 
 
 def _is_built_for_numpy_1() -> bool:
-    version = _version("tflite_runtime").split(".")
+    version = _version("tflite-runtime").split(".")
     return not (version[0].isdigit() and version[1].isdigit()) or (
         (int(version[0]), int(version[1])) < (2, 17)
     )
 
 
-def _version(module: str) -> str:
+def _version(package: str) -> str:
     from importlib import metadata
 
     try:
-        return metadata.version(module.replace("_", "-"))
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "unknown"
 
@@ -347,11 +352,7 @@ def quiet() -> Iterator[None]:
         except OSError:  # there is no standard error to keep clean
             yield
             return
-        import tempfile
-
-        with (
-            tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else _memory_file() as held
-        ):
+        with _memory_file() as held:
             os.dup2(held.fileno(), 2)
             try:
                 yield
@@ -368,4 +369,8 @@ def quiet() -> Iterator[None]:
 
 
 def _memory_file() -> Any:
-    return os.fdopen(os.memfd_create("lesionedge-log"), "w+b")
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("lesionedge-log"), "w+b")
+    import tempfile
+
+    return tempfile.TemporaryFile()
