@@ -226,14 +226,15 @@ def _from_array(array: Any) -> Picture:
 
 
 def _open(source: Any, name: str) -> Image.Image:
+    if isinstance(source, (str, os.PathLike)) and _is_pipe(source, name):
+        with open(source, "rb") as pipe:  # decoders go back and forth, which a pipe cannot
+            source = pipe.read()
     if isinstance(source, (bytes, bytearray)):
         import io
 
         _refuse_empty(len(source), name)
         source = io.BytesIO(source)
-    elif isinstance(source, (str, os.PathLike)):
-        _check_path(source, name)
-    elif not hasattr(source, "read"):
+    elif not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
         kind = type(source).__name__
         raise ImageError(f"{kind} is not a picture: give a path, bytes, file, PIL image or array")
     try:
@@ -253,7 +254,8 @@ def _open(source: Any, name: str) -> Image.Image:
         raise ImageError(f"{name}: cannot be read as a picture ({_reason(error)})") from error
 
 
-def _check_path(path: str | os.PathLike[str], name: str) -> None:
+def _is_pipe(path: str | os.PathLike[str], name: str) -> bool:
+    """Check that a path can hold a picture, and tell whether it is a named pipe."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -266,6 +268,7 @@ def _check_path(path: str | os.PathLike[str], name: str) -> None:
         raise ImageError(f"{name}: is a folder; expected a picture file")
     if stat.S_ISREG(status.st_mode):
         _refuse_empty(status.st_size, name)
+    return stat.S_ISFIFO(status.st_mode)
 
 
 def _refuse_empty(size_bytes: int, name: str) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 import warnings
 import zlib
 
@@ -44,6 +46,17 @@ def test_exif_orientation_is_honoured(draw, orientation):
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     assert np.array_equal(images.model_input(content, SQUARE), images.model_input(upright, SQUARE))
     assert images.decode(content).size == upright.size
+
+
+def test_a_named_pipe_is_read(draw, tmp_path):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    content = encoded(draw(64, 64, seed=1), "JPEG")
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    found = images.model_input(pipe, SQUARE)
+    writer.join()
+    assert np.array_equal(found, images.model_input(content, SQUARE))
 
 
 def test_broken_exif_is_no_reason_to_fail(draw):
