@@ -205,8 +205,9 @@ def _stage(
             "epoch": state.epoch + 1,
             "validation_balanced_accuracy": score,
         }
-        if score > state.best:
+        if score > state.best or stage.keep == "last":
             _save_best(run, number, average)
+        if score > state.best:
             state = replace(state, best=score, best_epoch=state.epoch + 1)
         state = replace(
             state, epoch=state.epoch + 1, history=(*state.history, facts), arrays=trainer.arrays()

@@ -87,6 +87,12 @@ class Stage:
     """Batch normalisation uses its moving statistics, which stay as they are."""
     warmup_epochs: float = 0.0
     """Over how many epochs the learning rate rises from 0."""
+    keep: str = "best"
+    """``best`` by validation balanced accuracy, or the ``last`` epoch's weights.
+
+    Validation has a dozen pictures of the rarest classes: in a short stage that ends at a
+    learning rate of zero, the best of a few epochs is luck and the last is the better choice.
+    """
     patience: int = 1000
     """Epochs without a better validation score after which the stage ends."""
 
