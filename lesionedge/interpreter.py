@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lesionedge.errors import MissingDependencyError, ModelError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+T = TypeVar("T")
 MAX_THREADS = 4
 """More threads than this make a network this small slower, not faster."""
 
@@ -119,14 +120,28 @@ def find_backend() -> Backend:
     """Load the library that runs models: LiteRT, else tflite-runtime.
 
     Raises:
-        MissingDependencyError: Neither can be used; the message says why and what to type.
+        MissingDependencyError: Neither can be imported; the message says why and what to type.
     """
-    faults = []
+    return _first(lambda backend: backend)
+
+
+def _first(use: Callable[[Backend], T]) -> T:
+    """Give what the first backend that works makes; one that imports may yet fail to work.
+
+    Raises:
+        ModelError: A backend works but refuses the model.
+        MissingDependencyError: None works.
+    """
+    faults, refusal = [], None
     for load in (_litert, _tflite_runtime):
         try:
-            return load()
+            return use(load())
+        except ModelError as error:
+            refusal = refusal or error
         except (ImportError, OSError, AttributeError, SystemError) as error:
             faults.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
+    if refusal is not None:
+        raise refusal
     raise MissingDependencyError(f"no TFLite runtime works here ({'; '.join(faults)}). {_mend()}")
 
 
@@ -214,21 +229,20 @@ class Interpreter:
             kind = "is a folder" if os.path.isdir(self.path) else "no such file"
             raise ModelError(f"{self.path}: {kind}; expected a .tflite model")
         with nullcontext() if verbose else quiet():
-            self.backend = find_backend()
-            self._native = self._load()
+            self.backend, self._native = _first(self._load)
         self.input = self._picture_tensor()
         self.output = self._score_tensor()
 
-    def _load(self) -> Any:
+    def _load(self, backend: Backend) -> tuple[Backend, Any]:
         try:
-            native = self.backend.interpreter(model_path=self.path, num_threads=self.threads)
+            native = backend.interpreter(model_path=self.path, num_threads=self.threads)
             native.allocate_tensors()
-        except (ValueError, RuntimeError, OSError, TypeError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(
-                f"{self.path}: {self.backend.name} cannot load it ({reason}); is the file whole?"
+                f"{self.path}: {backend.name} cannot load it ({reason}); is the file whole?"
             ) from error
-        return native
+        return backend, native
 
     def _picture_tensor(self) -> TensorInfo:
         details = self._native.get_input_details()

@@ -63,8 +63,7 @@ def annotate(
 def _panel(
     draw: ImageDraw.ImageDraw, prediction: Prediction, width: int, top: int, unit: int
 ) -> None:
-    font = ImageFont.load_default(size=unit)
-    small = ImageFont.load_default(size=max(11, round(unit * 0.75)))
+    font, small = _font(unit), _font(max(11, round(unit * 0.75)))
     step = round(unit * 1.6)
     y = top + round(unit * 0.5)
     numbers = width - round(unit * 4)
@@ -79,6 +78,16 @@ def _panel(
     risk = f"malignant {prediction.malignant_probability:.1%}"
     draw.text((unit * 0.5, y), risk, ALERT, font)
     draw.text((unit * 0.5, y + step), f"{prediction.model}: {NOTE}", TEXT, small)
+
+
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    try:
+        return ImageFont.load_default(size=size_px)
+    except TypeError:  # Pillow before 10.1 has one small font only; most systems have this one
+        try:
+            return ImageFont.truetype("DejaVuSans.ttf", size_px)
+        except OSError:
+            return ImageFont.load_default()
 
 
 def _shortened(
