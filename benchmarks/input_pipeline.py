@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from train import architectures, pipeline, recipe
-from train.fit import Trainer
+from train.trainer import Trainer
 
 
 def main() -> None:

@@ -52,13 +52,13 @@ _cache = click.option(
 @_cache
 def prepare(recipe_name: str, data: Path, out: Path, seed: int, cache_folder: Path | None) -> None:
     """Read the dataset, report what is skipped, split it and prepare its pictures."""
-    from train import fit as fitting
+    from train import data as preparation
     from train import recipe
     from train.run import Run
 
     run = Run(out)
     with run.lock():
-        fitting.prepare(
+        preparation.prepare(
             recipe.load(recipe_name),
             data,
             run,

@@ -10,7 +10,8 @@ import numpy as np
 
 import lesionedge
 from lesionedge.diagnosis import describe
-from train.fit import Data, load_model, logits
+from train.data import Data
+from train.networks import load_model, logits
 from train.recipe import Recipe
 from train.run import Run, write_text
 

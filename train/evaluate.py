@@ -12,7 +12,7 @@ import pandas as pd
 
 from lesionedge.image import Preprocessing
 from train import cache, card, metrics, plots
-from train.fit import load_model, logits
+from train.networks import load_model, logits
 from train.run import Run, write_text
 
 

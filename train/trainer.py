@@ -1,0 +1,125 @@
+"""One stage's model, optimizer and averaged weights: an epoch at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from train import losses, pipeline
+from train.data import Data
+from train.recipe import Recipe, RecipeError, Stage
+
+REPORT_EVERY_S = 15.0
+
+
+class Trainer:
+    """One stage's model, optimizer and averaged weights."""
+
+    def __init__(
+        self, recipe: Recipe, stage: Stage, model: keras.Model, classes: np.ndarray, count: int
+    ) -> None:
+        self.recipe, self.stage, self.model = recipe, stage, model
+        self.steps = len(classes) // recipe.batch_size
+        if self.steps == 0:
+            raise RecipeError(
+                f"{len(classes)} training pictures make no batch of {recipe.batch_size}"
+            )
+        self.loss = losses.logit_adjusted(recipe.loss, np.bincount(classes, minlength=count))
+        self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
+        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        self.optimizer.build(model.trainable_variables)
+        self.averaged = [v for v in model.weights if v.dtype.is_floating]
+        self.averages = [tf.Variable(v, trainable=False) for v in self.averaged]
+        self.train_step = tf.function(self._train_step)
+
+    def arrays(self) -> dict[str, list[np.ndarray]]:
+        """Give all that a resumed stage needs."""
+        variables = self.optimizer.variables
+        own = list(variables() if callable(variables) else variables)
+        return {
+            "weights": self.model.get_weights(),
+            "average": [v.numpy() for v in self.averages],
+            "optimizer": [v.numpy() for v in own],
+        }
+
+    def restore(self, arrays: dict[str, list[np.ndarray]]) -> None:
+        """Take up where ``arrays`` were given."""
+        self.model.set_weights(arrays["weights"])
+        variables = self.optimizer.variables
+        own = list(variables() if callable(variables) else variables)
+        for variable, value in zip(
+            [*self.averages, *own], [*arrays["average"], *arrays["optimizer"]]
+        ):
+            variable.assign(value)
+
+    def average(self) -> list[np.ndarray]:
+        """Give the averaged weights, in the order of ``model.get_weights()``."""
+        if not self.recipe.ema:
+            return self.model.get_weights()
+        mean = {id(v): a for v, a in zip(self.averaged, self.averages)}
+        return [mean[id(v)].numpy() if id(v) in mean else v.numpy() for v in self.model.weights]
+
+    def _train_step(self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            answers = self.model(pictures, training=True)
+            loss = tf.reduce_mean(self.loss(labels, answers))
+        variables = self.model.trainable_variables
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), self.recipe.clip_norm)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        for mean, value in zip(self.averages, self.averaged):
+            mean.assign_add((value - mean) * (1.0 - decay))
+        return loss
+
+    def learning_rate(self, step: int) -> float:
+        """Give the rate at a step of the stage: linear warm-up, then a half cosine to zero."""
+        warm = self.stage.warmup_epochs * self.steps
+        if step < warm:
+            return self.stage.learning_rate * (step + 1) / (warm + 1)
+        part = (step - warm) / max(1.0, self.stage.epochs * self.steps - warm)
+        return self.stage.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
+
+    def epoch(
+        self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Train for one pass over the training pictures.
+
+        Returns:
+            loss, learning_rate, pictures_per_s and seconds.
+        """
+        batches = pipeline.batches(
+            data.pixels, data.classes, data.rows("train"), augment=self.recipe.augment,
+            input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
+        )  # fmt: skip
+        begin = reported = time.monotonic()
+        total = rate = 0.0
+        for step, (pictures, labels) in enumerate(batches):
+            done = epoch * self.steps + step
+            rate = self.learning_rate(done)
+            self.optimizer.learning_rate.assign(rate)
+            # The average of the first steps is over few: let it move as fast as they do.
+            decay = min(self.recipe.ema, (1 + done) / (10 + done))
+            total += float(self.train_step(pictures, labels, tf.constant(decay, tf.float32)))
+            now = time.monotonic()
+            if now - reported > REPORT_EVERY_S:
+                reported = now
+                say(self._report(epoch, step + 1, total, now - begin))
+        seconds = time.monotonic() - begin
+        speed = self.steps * self.recipe.batch_size / seconds
+        return {
+            "loss": total / self.steps, "learning_rate": rate,
+            "pictures_per_s": speed, "seconds": seconds,
+        }  # fmt: skip
+
+    def _report(self, epoch: int, steps: int, total: float, seconds: float) -> str:
+        left = (self.stage.epochs - epoch) * self.steps - steps
+        return (
+            f"{self.stage.name} epoch {epoch + 1}/{self.stage.epochs} step {steps}/{self.steps}: "
+            f"loss {total / steps:.3f}, {steps * self.recipe.batch_size / seconds:.1f} pictures/s, "
+            f"stage done in {left * seconds / steps / 60:.0f} min"
+        )
