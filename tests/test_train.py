@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="the train extra is not installed")
 from lesionedge.image import Preprocessing, model_input
-from train import cache, datasets, metrics, recipe, run
+from train import cache, calibration, datasets, metrics, recipe, run
 
 
 @pytest.fixture
@@ -195,6 +195,31 @@ def test_calibration_error_of_a_calibrated_and_a_boastful_model():
     assert metrics.expected_calibration_error(boastful, truth, ones) == pytest.approx(
         wanted, abs=1e-6
     )
+
+
+def test_the_temperature_undoes_a_scale():
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 2, (20_000, 4))
+    chances = calibration.softmax(logits)
+    truth = np.array([rng.choice(4, p=p) for p in chances])
+    assert calibration.fit_temperature(logits, truth) == pytest.approx(1, abs=0.05)
+    assert calibration.fit_temperature(logits * 3, truth) == pytest.approx(3, abs=0.15)
+    assert calibration.fit_temperature(logits, logits.argmax(1)) == calibration.TEMPERATURES[0]
+
+
+def test_operating_points_reach_their_sensitivity():
+    rng = np.random.default_rng(6)
+    malignant = rng.random(2000) < 0.3
+    risk = np.clip(rng.normal(0.3 + 0.3 * malignant, 0.15), 0, 1)
+    points = calibration.operating_points(risk, malignant)
+    assert [p["sensitivity"] for p in points] == [0.9, 0.95, 0.98]
+    for p in points:
+        found = risk >= p["threshold"]
+        assert (
+            found[malignant].mean() == pytest.approx(p["measured_sensitivity"]) >= p["sensitivity"]
+        )
+        assert (~found)[~malignant].mean() == pytest.approx(p["measured_specificity"])
+    assert calibration.operating_points(risk, np.zeros(2000, bool)) == []
 
 
 def test_two_processes_never_write_one_run(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 
 import lesionedge
 from lesionedge.diagnosis import describe
+from train.calibration import fit_temperature, operating_points, softmax
 from train.data import Data
 from train.networks import load_model, logits
 from train.recipe import Recipe
@@ -27,7 +28,6 @@ LIMITS = (
     "Nearly all pictures are of light skin (Austria and Queensland); dark skin is not represented",
     "Measured on lesions held out of the same collection; other cameras and clinics will do worse",
 )
-SENSITIVITIES = (0.9, 0.95, 0.98)
 
 
 def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
@@ -105,61 +105,3 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "intended_use": INTENDED_USE,
         "limits": list(LIMITS),
     }  # fmt: skip
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Give (N, classes) probabilities that sum to 1."""
-    from scipy.special import softmax as scipy_softmax
-
-    result: np.ndarray = scipy_softmax(logits.astype(np.float64), axis=1)
-    return result
-
-
-def fit_temperature(answers: np.ndarray, truth: np.ndarray) -> float:
-    """Find the T for which softmax(logits / T) fits the truth best.
-
-    Temperature scaling (Guo et al. 2017, arXiv:1706.04599): it minimises the mean negative
-    log-likelihood and leaves every ranking as it is.
-
-    Args:
-        answers: (N, classes) logits.
-        truth: (N,) int class numbers.
-    """
-    from scipy.optimize import minimize_scalar
-    from sklearn.metrics import log_loss
-
-    classes = np.arange(answers.shape[1])
-
-    def cost(log_t: float) -> float:
-        return float(log_loss(truth, softmax(answers / np.exp(log_t)), labels=classes))
-
-    found = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20)), method="bounded")
-    return float(np.exp(found.x))
-
-
-def operating_points(risk: np.ndarray, malignant: np.ndarray) -> list[dict[str, float]]:
-    """Choose thresholds of the malignant probability for given sensitivities.
-
-    Args:
-        risk: (N,) malignant probabilities.
-        malignant: (N,) bool, the truth.
-
-    Returns:
-        For each wanted sensitivity the highest threshold that reaches it on these pictures,
-        with the specificity and sensitivity found there; none where one class is absent.
-    """
-    from sklearn.metrics import roc_curve
-
-    if malignant.all() or not malignant.any():
-        return []
-    fpr, tpr, thresholds = roc_curve(malignant, risk)
-    points = []
-    for wanted in SENSITIVITIES:
-        at = int(np.argmax(tpr >= wanted))
-        points.append(
-            {
-                "sensitivity": wanted, "threshold": float(thresholds[at]),
-                "measured_sensitivity": float(tpr[at]), "measured_specificity": float(1 - fpr[at]),
-            }
-        )  # fmt: skip
-    return points

@@ -12,6 +12,7 @@ import pandas as pd
 
 from lesionedge.image import Preprocessing
 from train import cache, card, metrics, plots
+from train.calibration import softmax
 from train.networks import load_model, logits
 from train.run import Run, write_text
 
@@ -68,7 +69,7 @@ def _keras_answers(
     inputs, _ = cache.prepared(paths, Preprocessing.from_card(facts["input"]), cache_folder)
     temperatures = facts["calibration"]["temperature"]
     return {
-        kind: card.softmax(logits(load_model(file), inputs) / temperatures[kind])
+        kind: softmax(logits(load_model(file), inputs) / temperatures[kind])
         for kind, file in card.models(run).items()
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,9 @@ def _finish(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
         model = quantization_aware(model) if quantize else model
         model.set_weights(_load_best(run, number))
         part = file.with_name(file.stem + ".part.h5")
-        model.save(part, include_optimizer=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that HDF5 is Keras' older format
+            model.save(part, include_optimizer=False)
         part.replace(file)
     card.write(recipe, data, run, seed=seed)
     card.add_metrics(run, evaluate.evaluate(run, cache_folder=data.folder))

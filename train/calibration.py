@@ -1,0 +1,76 @@
+"""From logits to probabilities that mean what they say, and thresholds on them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SENSITIVITIES = (0.9, 0.95, 0.98)
+TEMPERATURES = (0.1, 10.0)
+"""Lowest and highest temperature that is considered."""
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Give (N, classes) probabilities that sum to 1."""
+    from scipy.special import softmax as scipy_softmax
+
+    result: np.ndarray = scipy_softmax(logits.astype(np.float64), axis=1)
+    return result
+
+
+def fit_temperature(answers: np.ndarray, truth: np.ndarray) -> float:
+    """Find the T for which softmax(logits / T) is as confident as it is right.
+
+    Expectation consistency (Clarte et al. 2023, arXiv:2303.02644): the mean probability of the
+    top answer equals the share of top answers that are right. The usual choice, least negative
+    log-likelihood (Guo et al. 2017, arXiv:1706.04599), assumes that the logits are right but for
+    their scale; these, trained to give rare classes their due, are not meant for the mix of
+    classes that they are calibrated on, and it leaves them far too confident.
+
+    Args:
+        answers: (N, classes) logits.
+        truth: (N,) int class numbers.
+
+    Returns:
+        T, within ``TEMPERATURES``.
+    """
+    from scipy.optimize import brentq
+
+    right = float((answers.argmax(1) == truth).mean())
+
+    def excess(log_t: float) -> float:
+        return float(softmax(answers / np.exp(log_t)).max(1).mean()) - right
+
+    low, high = np.log(TEMPERATURES)
+    if excess(low) <= 0:
+        return TEMPERATURES[0]
+    if excess(high) >= 0:
+        return TEMPERATURES[1]
+    return float(np.exp(brentq(excess, low, high)))
+
+
+def operating_points(risk: np.ndarray, malignant: np.ndarray) -> list[dict[str, float]]:
+    """Choose thresholds of the malignant probability for given sensitivities.
+
+    Args:
+        risk: (N,) malignant probabilities.
+        malignant: (N,) bool, the truth.
+
+    Returns:
+        For each wanted sensitivity the highest threshold that reaches it on these pictures,
+        with the specificity and sensitivity found there; none where one class is absent.
+    """
+    from sklearn.metrics import roc_curve
+
+    if malignant.all() or not malignant.any():
+        return []
+    fpr, tpr, thresholds = roc_curve(malignant, risk)
+    points = []
+    for wanted in SENSITIVITIES:
+        at = int(np.argmax(tpr >= wanted))
+        points.append(
+            {
+                "sensitivity": wanted, "threshold": float(thresholds[at]),
+                "measured_sensitivity": float(tpr[at]), "measured_specificity": float(1 - fpr[at]),
+            }
+        )  # fmt: skip
+    return points
