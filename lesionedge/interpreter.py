@@ -5,13 +5,14 @@ The only importer of LiteRT and tflite-runtime.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from lesionedge.errors import MissingDependencyError, ModelError
 
@@ -19,14 +20,30 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-T = TypeVar("T")
 MAX_THREADS = 4
 """More threads than this make a network this small slower, not faster."""
 
 DTYPES = ("uint8", "int8", "float16", "float32")
 """Tensor types that a model's input and output may have."""
 
-_NOISE = ("INFO:", "WARNING:", "W0000", "I0000", "E0000", "WARNING: All log messages")
+_PROBE = (
+    b"\x18\0\0\0TFL3\0\0\x0e\0\x14\0\x10\0\x0c\0\x08\0\0\0\x04\0\x0e\0\0\0\x10\0\0\0"
+    b"\x1c\0\0\0\x84\0\0\0\x03\0\0\0\x01\0\0\0\x08\0\0\0\x04\0\x04\0\x04\0\0\0\x01\0\0\0"
+    b"\x10\0\0\0\x0c\0\x14\0\x10\0\x0c\0\x08\0\x04\0\x0c\0\0\0\x10\0\0\0\x10\0\0\0"
+    b"\x14\0\0\0\x18\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0"
+    b"\x10\0\0\0\x0c\0\x0c\0\x08\0\0\0\0\0\x04\0\x0c\0\0\0\x08\0\0\0\x0c\0\0\0"
+    b"\x01\0\0\0x\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0"
+)
+"""The least .tflite that loads: one float32 tensor, both input and output, and no operator."""
+
+_FAILURES = (
+    ImportError, OSError, AttributeError, SystemError, RuntimeError, ValueError, TypeError,
+)  # fmt: skip
+# "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." and absl's "W0000 … file.cc:42] …".
+_NATIVE_LINE = (
+    rb"(?:INFO|WARNING|VERBOSE): \S.*(?:tensorflow|tflite|xnnpack|litert|delegate)"
+    rb"|[IWE]\d{4} .*\.(?:cc|h):\d+\] |WARNING: All log messages before absl::"
+)
 _stderr_lock = threading.Lock()
 
 
@@ -71,8 +88,8 @@ def default_threads() -> int:
     Honours CPU affinity and cgroup (container) quotas; two hardware threads of one core count
     once, since the kernels here saturate a core.
     """
-    cores = _physical_cores(_usable_cpus())
-    quota = _cgroup_quota()
+    cores = physical_cores(_usable_cpus())
+    quota = cpu_quota()
     if quota is not None:
         cores = min(cores, max(1, int(quota)))
     return max(1, min(MAX_THREADS, cores))
@@ -84,28 +101,57 @@ def _usable_cpus() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _physical_cores(cpus: set[int]) -> int:
+def physical_cores(cpus: set[int], root: str = "/") -> int:
+    """Count the cores that these hardware threads belong to.
+
+    Args:
+        cpus: Numbers of hardware threads.
+        root: Where ``sys`` is mounted.
+    """
     cores = set()
     for cpu in cpus:
-        siblings = _text(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings = _text(f"{root}sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings or str(cpu))
     return len(cores)
 
 
-def _cgroup_quota() -> float | None:
-    """Give how many CPUs' worth of time the container may use; None where there is no limit."""
-    own = [
-        line.split(":", 2)[2]
-        for line in _text("/proc/self/cgroup").splitlines()
-        if line[:3] == "0::"
-    ]
-    for folder in {f"/sys/fs/cgroup{own[0]}" if own else "", "/sys/fs/cgroup"} - {""}:
-        quota, _, period = _text(f"{folder.rstrip('/')}/cpu.max").partition(" ")
-        if quota.isdigit() and period.isdigit():
-            return int(quota) / int(period)
-    quota = _text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-    period = _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+def cpu_quota(root: str = "/") -> float | None:
+    """Give how many CPUs' worth of time the container may use; None where there is no limit.
+
+    A limit on any of the control groups around this process holds for it (kernel.org,
+    admin-guide/cgroup-v2, "cpu.max"; scheduler/sched-bwc for version 1).
+
+    Args:
+        root: Where ``proc`` and ``sys`` are mounted.
+    """
+    quotas = (_quota(folder) for folder in _cgroup_folders(root))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _cgroup_folders(root: str) -> Iterator[str]:
+    mount = f"{root}sys/fs/cgroup"
+    yield mount
+    yield f"{mount}/cpu"
+    for line in _text(f"{root}proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = f"{mount}/cpu" if controllers else mount
+        while path not in ("", "/"):
+            yield top + path
+            path = os.path.dirname(path)
+
+
+def _quota(folder: str) -> float | None:
+    quota, _, period = _text(f"{folder}/cpu.max").partition(" ")
+    if not quota:
+        quota = _text(f"{folder}/cpu.cfs_quota_us")
+        period = _text(f"{folder}/cpu.cfs_period_us")
+    # "max" and "-1" stand for no limit.
+    if not (quota.isdigit() and period.isdigit()) or int(period) == 0:
+        return None
+    return int(quota) / int(period)
 
 
 def _text(path: str) -> str:
@@ -119,29 +165,21 @@ def _text(path: str) -> str:
 def find_backend() -> Backend:
     """Load the library that runs models: LiteRT, else tflite-runtime.
 
-    Raises:
-        MissingDependencyError: Neither can be imported; the message says why and what to type.
-    """
-    return _first(lambda backend: backend)
-
-
-def _first(use: Callable[[Backend], T]) -> T:
-    """Give what the first backend that works makes; one that imports may yet fail to work.
+    One counts only if it really builds an interpreter: some installations import and then fail.
 
     Raises:
-        ModelError: A backend works but refuses the model.
-        MissingDependencyError: None works.
+        MissingDependencyError: Neither can be used; the message says why and what to type.
     """
-    faults, refusal = [], None
+    faults = []
     for load in (_litert, _tflite_runtime):
         try:
-            return use(load())
-        except ModelError as error:
-            refusal = refusal or error
-        except (ImportError, OSError, AttributeError, SystemError) as error:
-            faults.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
-    if refusal is not None:
-        raise refusal
+            with quiet(keep=False):
+                backend = load()
+                backend.interpreter(model_content=_PROBE, num_threads=1).allocate_tensors()
+        except _FAILURES as error:
+            faults.append(_fault(load is _tflite_runtime, error))
+        else:
+            return backend
     raise MissingDependencyError(f"no TFLite runtime works here ({'; '.join(faults)}). {_mend()}")
 
 
@@ -152,30 +190,27 @@ def _litert() -> Backend:
 
 
 def _tflite_runtime() -> Backend:
-    import numpy as np
-
-    try:
-        import importlib.util
-
-        present = importlib.util.find_spec("tflite_runtime") is not None
-    except ImportError:
-        present = False
-    if present and int(np.__version__.split(".")[0]) >= 2 and _is_built_for_numpy_1():
-        # It imports, printing a page, and dies when it is first used: do not let it.
-        raise ImportError(
-            f"tflite-runtime {_version('tflite_runtime')} was built for numpy 1 and numpy is "
-            f'{np.__version__}: pip install "numpy<2"'
-        )
     from tflite_runtime import interpreter
 
     return Backend("tflite-runtime", "tflite-runtime", interpreter.Interpreter)
 
 
-def _is_built_for_numpy_1() -> bool:
-    version = _version("tflite-runtime").split(".")
-    return not (version[0].isdigit() and version[1].isdigit()) or (
-        (int(version[0]), int(version[1])) < (2, 17)
-    )
+def _fault(of_tflite_runtime: bool, error: BaseException) -> str:
+    """Say why a library cannot be used."""
+    if of_tflite_runtime and not isinstance(error, ModuleNotFoundError):
+        import numpy as np
+
+        if int(np.__version__.split(".")[0]) >= 2:
+            return (
+                f"tflite-runtime {_version('tflite-runtime')} was built for numpy 1 and numpy is "
+                f'{np.__version__}: pip install "numpy<2"'
+            )
+    return _reason(error)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _version(package: str) -> str:
@@ -203,7 +238,7 @@ class Interpreter:
 
     ``run`` may be called from several threads; calls take turns on the one native interpreter,
     which itself uses ``threads`` threads. For more throughput use one process, or one
-    Interpreter, a thread.
+    Interpreter, a thread. A forked process loads the model again when it first runs it.
     """
 
     def __init__(
@@ -224,53 +259,68 @@ class Interpreter:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}; expected 1 or more")
         self.threads = threads or default_threads()
-        self._lock = threading.Lock()
+        self._verbose = verbose
         if not os.path.isfile(self.path):
             kind = "is a folder" if os.path.isdir(self.path) else "no such file"
             raise ModelError(f"{self.path}: {kind}; expected a .tflite model")
-        with nullcontext() if verbose else quiet():
-            self.backend, self._native = _first(self._load)
+        self.backend = find_backend()
+        # One value, so that a thread never sees one process's lock with another's network.
+        self._loaded = os.getpid(), threading.Lock(), self._load()
         self.input = self._picture_tensor()
         self.output = self._score_tensor()
 
-    def _load(self, backend: Backend) -> tuple[Backend, Any]:
+    def _load(self) -> Any:
         try:
-            native = backend.interpreter(model_path=self.path, num_threads=self.threads)
-            native.allocate_tensors()
-        except (ValueError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            with nullcontext() if self._verbose else quiet():
+                native = self.backend.interpreter(**self._source(), num_threads=self.threads)
+                native.allocate_tensors()
+        except _FAILURES as error:
             raise ModelError(
-                f"{self.path}: {backend.name} cannot load it ({reason}); is the file whole?"
+                f"{self.path}: {self.backend.name} cannot load it ({_reason(error)}); expected a "
+                "whole .tflite file of built-in operators"
             ) from error
-        return backend, native
+        return native
+
+    def _source(self) -> dict[str, Any]:
+        try:
+            self.path.encode()
+        except UnicodeEncodeError:  # the native library knows UTF-8 names only
+            with open(self.path, "rb") as file:
+                return {"model_content": file.read()}
+        return {"model_path": self.path}
 
     def _picture_tensor(self) -> TensorInfo:
-        details = self._native.get_input_details()
-        info = _info(details[0]) if details else None
+        details = self._loaded[2].get_input_details()
+        info = _info(details[0]) if len(details) == 1 else None
         if (
-            info is None or len(details) != 1 or len(info.shape) != 4 or info.shape[0] != 1
-            or info.shape[3] != 3 or info.dtype not in DTYPES
+            info is None or len(info.shape) != 4 or info.shape[0] != 1 or info.shape[3] != 3
+            or info.dtype not in DTYPES or -1 in details[0]["shape_signature"][1:]
         ):  # fmt: skip
-            found = ", ".join(f"{list(i.shape)} {i.dtype}" for i in map(_info, details)) or "none"
-            raise ModelError(
-                f"{self.path}: not an image classifier: its inputs are {found}; "
-                f"expected one of [1, H, W, 3] and {', '.join(DTYPES)}"
-            )
+            raise self._not_a_classifier("inputs", details, "[1, H, W, 3] of fixed size")
         return info
 
     def _score_tensor(self) -> TensorInfo:
-        details = self._native.get_output_details()
-        info = _info(details[0]) if details else None
-        size = 1
-        for side in info.shape if info else (0,):
-            size *= side
-        if info is None or len(details) != 1 or info.dtype not in DTYPES or size != info.shape[-1]:
-            found = ", ".join(f"{list(i.shape)} {i.dtype}" for i in map(_info, details)) or "none"
-            raise ModelError(
-                f"{self.path}: not an image classifier: its outputs are {found}; "
-                f"expected one of [1, classes] and {', '.join(DTYPES)}"
-            )
+        details = self._loaded[2].get_output_details()
+        info = _info(details[0]) if len(details) == 1 else None
+        if (
+            info is None or info.dtype not in DTYPES or not info.shape
+            or not math.prod(info.shape) == info.shape[-1] > 0
+        ):  # fmt: skip
+            raise self._not_a_classifier("outputs", details, "[1, classes]")
         return info
+
+    def _not_a_classifier(
+        self, role: str, details: Sequence[dict[str, Any]], expected: str
+    ) -> ModelError:
+        # A batch of any size is run as 1; another side that is not fixed is -1.
+        found = [
+            f"{one['shape'].tolist()[:1] + one['shape_signature'].tolist()[1:]} {_info(one).dtype}"
+            for one in details
+        ]
+        return ModelError(
+            f"{self.path}: not an image classifier: its {role} are {', '.join(found) or 'none'}; "
+            f"expected one of {expected} and {', '.join(DTYPES)}"
+        )
 
     def run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Classify one prepared picture.
@@ -280,12 +330,26 @@ class Interpreter:
 
         Returns:
             (classes,) float32, dequantised.
+
+        Raises:
+            ModelError: An operator fails.
         """
-        with self._lock:
-            self._native.set_tensor(self.input.index, values[None])
-            self._native.invoke()
-            raw = self._native.get_tensor(self.output.index)
+        if self._loaded[0] != os.getpid():
+            self._load_after_fork()
+        _, lock, native = self._loaded
+        with lock:
+            native.set_tensor(self.input.index, values[None])
+            try:
+                native.invoke()
+            except RuntimeError as error:
+                raise ModelError(f"{self.path}: cannot be run ({_reason(error)})") from error
+            raw = native.get_tensor(self.output.index)
         return dequantise(raw.reshape(-1), self.output)
+
+    def _load_after_fork(self) -> None:
+        """Load the model anew: the native threads stayed behind in the parent process."""
+        self._left_behind = self._loaded  # to destroy it would be to wait for those threads
+        self._loaded = os.getpid(), threading.Lock(), self._load()
 
 
 def _info(details: dict[str, Any]) -> TensorInfo:
@@ -354,11 +418,14 @@ def dequantise(stored: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet(*, keep: bool = True) -> Iterator[None]:
     """Hold back native log lines on standard error; whatever else is written there comes out.
 
     LiteRT and XNNPACK write to file descriptor 2 and have no switch for it in Python. The
     descriptor is the process's: lines of other threads are let through when this ends.
+
+    Args:
+        keep: Let what is no native log line through; else nothing.
     """
     with _stderr_lock:
         try:
@@ -373,13 +440,20 @@ def quiet() -> Iterator[None]:
             finally:
                 os.dup2(saved, 2)
                 os.close(saved)
-                held.seek(0)
-                lines = held.read().splitlines(keepends=True)
-                rest = b"".join(
-                    line for line in lines if not line.startswith(tuple(n.encode() for n in _NOISE))
-                )
-                if rest.strip():
-                    os.write(2, rest)
+                if keep and held.seek(0, os.SEEK_END):
+                    _pass_on(held)
+
+
+def _pass_on(held: Any) -> None:
+    import re
+
+    native = re.compile(_NATIVE_LINE, re.IGNORECASE)
+    held.seek(0)
+    rest = b"".join(line for line in held if not native.match(line))
+    # Whoever reads standard error may be gone.
+    with suppress(OSError):
+        while rest:
+            rest = rest[os.write(2, rest) :]
 
 
 def _memory_file() -> Any:

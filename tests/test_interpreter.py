@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lesionedge import ModelError, interpreter
 from lesionedge.interpreter import Interpreter, TensorInfo, dequantise, quantise
+
+ROOT = Path(__file__).parent.parent
 
 
 def info(dtype, scale=0.0, zero_point=0):
@@ -69,6 +73,31 @@ def test_results_do_not_alias_the_networks_memory(models):
     assert np.array_equal(first, kept)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_gets_the_same_answer(models):
+    code = (
+        "import os, sys, numpy as np; from lesionedge.interpreter import Interpreter\n"
+        f"n = Interpreter({str(models / 'int8.tflite')!r}, threads=2)\n"
+        "answer = lambda: n.run(np.full((32, 32, 3), 99, np.uint8)).tolist()\n"
+        "wanted = answer(); child = os.fork()\n"
+        "if not child: os._exit(answer() != wanted)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["-m  \N{GRINNING FACE} \u00e9.tflite", os.fsdecode(b"\xff.tflite")]
+)
+def test_models_may_have_any_name(models, tmp_path, name):
+    path = os.path.join(tmp_path, name)
+    shutil.copy(models / "int8.tflite", path)
+    pixels = np.full((32, 32, 3), 99, np.uint8)
+    wanted = Interpreter(models / "int8.tflite").run(pixels)
+    assert np.array_equal(Interpreter(path).run(pixels), wanted)
+    assert np.array_equal(Interpreter(os.fsencode(path)).run(pixels), wanted)
+
+
 def test_several_threads_get_their_own_answers(models):
     network = Interpreter(models / "int8.tflite")
     pictures = [np.full((32, 32, 3), level, np.uint8) for level in range(0, 250, 10)]
@@ -122,6 +151,48 @@ def test_default_threads_honour_affinity():
     assert done.stdout.strip() == b"1"
 
 
+def cgroup(root, own, **limits):
+    """Write what a kernel would show of control groups; ``__`` in a name stands for /."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "self" / "cgroup").write_text(own)
+    for name, value in limits.items():
+        file = root / "sys" / "fs" / "cgroup" / name.replace("__", "/").replace("cpu_", "cpu.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{value}\n")
+    return interpreter.cpu_quota(f"{root}/")
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "quota"),
+    [
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu_max": "max 100000"}, None),
+        ("0::/\n", {"cpu_max": "150000 100000"}, 1.5),
+        ("0::/a/b\n", {"a__cpu_max": "200000 100000", "a__b__cpu_max": "max 100000"}, 2),
+        ("0::/a/b\n", {"a__cpu_max": "300000 100000", "a__b__cpu_max": "50000 50000"}, 1),
+        ("4:cpu,cpuacct:/docker/1\n1:name=systemd:/x\n",
+         {"cpu__cpu_cfs_quota_us": 250000, "cpu__cpu_cfs_period_us": 100000}, 2.5),
+        ("4:cpu,cpuacct:/job\n",
+         {"cpu__job__cpu_cfs_quota_us": 100000, "cpu__job__cpu_cfs_period_us": 100000,
+          "cpu__cpu_cfs_quota_us": -1, "cpu__cpu_cfs_period_us": 100000}, 1),
+        ("0::/../b\n", {"cpu_max": "nonsense"}, None),
+    ],
+)  # fmt: skip
+def test_container_quotas(tmp_path, own, limits, quota):
+    assert cgroup(tmp_path, own, **limits) == quota
+
+
+def test_hardware_threads_of_one_core_count_once(tmp_path):
+    for cpu, siblings in enumerate(["0,2", "1,3", "0,2", "1,3"]):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{siblings}\n")
+    count = interpreter.physical_cores
+    assert count({0, 1, 2, 3}, f"{tmp_path}/") == 2
+    assert count({1, 3}, f"{tmp_path}/") == 1
+    assert count({4, 5}, f"{tmp_path}/") == 2  # not described: one each
+
+
 def native_lines(model, *, verbose):
     code = (
         "import sys; from lesionedge.interpreter import Interpreter; import numpy as np;"
@@ -136,10 +207,91 @@ def test_native_log_lines_are_held_back_and_come_back_when_asked(models):
     assert b"XNNPACK" in native_lines(models / "int8.tflite", verbose=True)
 
 
+NATIVE = (
+    b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+    b"WARNING: Attempting to use a delegate that only supports static-sized tensors\n"
+    b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    b"W0000 00:00:1795242387.903696   17277 environment.cc:42] Something\n"
+)
+OTHERS = b"somebody's words\nINFO:     Application startup complete.\nWARNING:root:a logger's\n"
+
+
 def test_what_else_is_written_meanwhile_is_passed_on(capfd):
     with interpreter.quiet():
-        os.write(2, b"INFO: native chatter\nsomebody's words\n")
-    assert capfd.readouterr().err == "somebody's words\n"
+        os.write(2, NATIVE + OTHERS)
+    assert capfd.readouterr().err == OTHERS.decode()
+    with pytest.raises(KeyError), interpreter.quiet():
+        os.write(2, NATIVE + OTHERS)
+        raise KeyError
+    assert capfd.readouterr().err == OTHERS.decode()
+
+
+def packages(folder, **contents):
+    """Stand-ins for installed libraries; None: as if it were not installed."""
+    for name, content in contents.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(
+            "" if content else f"raise {ABSENT.format(name)}"
+        )
+        (folder / name / "interpreter.py").write_text(content or "")
+    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+
+
+ABSENT = "ModuleNotFoundError(\"No module named '{}'\")"
+DYING = """
+import os
+class Interpreter:
+    def __init__(self, **options):
+        os.write(2, b"a page about numpy")
+        raise SystemError("returned a result with an exception set")
+"""
+
+
+def no_backend(environment, before=""):
+    code = (
+        "import sys, numpy\nfrom lesionedge.interpreter import find_backend\n"
+        "from lesionedge import MissingDependencyError\n"
+        f"{before}\ntry: find_backend()\nexcept MissingDependencyError as error: print(error)"
+    )
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, capture_output=True, check=True, text=True, env=environment)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_backend_that_cannot_build_an_interpreter_does_not_count(tmp_path):
+    environment = packages(tmp_path, ai_edge_litert=DYING, tflite_runtime=None)
+    said = no_backend(environment)
+    assert "returned a result with an exception set; No module named 'tflite_runtime'" in said
+    assert "pip install ai-edge-litert" in said
+    environment = packages(tmp_path / "all", ai_edge_litert=None, tflite_runtime=DYING)
+    numpy_2 = int(np.__version__[0]) >= 2
+    assert ('pip install "numpy<2"' if numpy_2 else "an exception set") in no_backend(environment)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [("3, 11", 'pip install tflite-runtime "numpy<2"'), ("3, 12", "use a 64-bit system")],
+)
+def test_what_to_do_on_a_32_bit_system(tmp_path, version, words):
+    environment = packages(tmp_path, ai_edge_litert=None, tflite_runtime=None)
+    pretended = f"sys.maxsize, sys.version_info = 2**31 - 1, ({version})"
+    assert words in no_backend(environment, pretended)
+
+
+def test_the_next_backend_is_taken(tmp_path):
+    backend = interpreter.find_backend()
+    if backend.name != "litert":
+        pytest.skip("there is no LiteRT here to stand in for tflite-runtime")
+    passing = f"import sys; sys.path.remove({str(tmp_path)!r}); sys.modules.pop('ai_edge_litert');"
+    passing += "from ai_edge_litert.interpreter import Interpreter"
+    environment = packages(tmp_path, ai_edge_litert="raise OSError('no libLiteRt')",
+                           tflite_runtime=passing)  # fmt: skip
+    code = "from lesionedge.interpreter import find_backend; print(find_backend().name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert (done.stdout, done.stderr) == ("tflite-runtime\n", "")
 
 
 def test_the_backend_names_itself():
