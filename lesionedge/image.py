@@ -10,7 +10,9 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ImageSource = Union[
-    str, "os.PathLike[str]", bytes, bytearray, BinaryIO, Image.Image, "NDArray[np.uint8]"
-]
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, Image.Image,
+    "NDArray[np.uint8]",
+]  # fmt: skip
 """A path, the bytes of a file, an open binary file, a PIL image or an (H, W, 3) uint8 RGB array."""
 
 MAX_PIXELS = 200_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
+
+HUGE_PIXELS = 50_000_000
+"""Pictures with more pixels than this are decoded one at a time, lest memory run out."""
 
 MIN_SIDE_PX = 16
 """Pictures with a side shorter than this hold no lesion that could be judged."""
@@ -57,12 +63,15 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's decoders are known to raise on broken files.
+# What Pillow's decoders raise on broken files, Warning where the user made errors of warnings.
 _DECODE_ERRORS = (
-    OSError, ValueError, SyntaxError, EOFError, struct.error, IndexError, KeyError,
-    TypeError, OverflowError, ZeroDivisionError, AttributeError, RuntimeError, AssertionError,
+    OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, LookupError, TypeError,
+    ArithmeticError, AttributeError, RuntimeError, AssertionError, NameError, Warning,
+    Image.DecompressionBombError,
 )  # fmt: skip
-_open_lock = threading.Lock()
+_DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow has other programs run them
+_SHRINKING = ("JPEG", "MPO")  # formats of which Image.draft knows the scale beforehand
+_limit_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class Preprocessing:
                 crop_fraction=float(section.get("crop_fraction", 1.0)),
                 resampling=str(section.get("resampling", "bilinear")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ModelError(f"card: its input section is unusable ({error!r})") from error
 
 
@@ -198,7 +207,7 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> P
     """
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "picture"
-        return _decoded(source, str(name), None)
+        return _decoded(source, os.fsdecode(name), None)
     if hasattr(source, "__array_interface__"):
         return _from_array(source)
     name = source_name(source)
@@ -210,7 +219,7 @@ def source_name(source: object) -> str:
     """Name a picture's source for messages: its path, or what kind of thing it is."""
     if isinstance(source, (str, os.PathLike)):
         return os.fsdecode(source)
-    if isinstance(source, (bytes, bytearray)):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         return f"picture of {len(source)} bytes"
     name = getattr(source, "name", None) or getattr(source, "filename", None)
     return name if isinstance(name, str) else "picture"
@@ -226,32 +235,56 @@ def _from_array(array: Any) -> Picture:
 
 
 def _open(source: Any, name: str) -> Image.Image:
-    if isinstance(source, (str, os.PathLike)) and _is_pipe(source, name):
-        with open(source, "rb") as pipe:  # decoders go back and forth, which a pipe cannot
-            source = pipe.read()
-    if isinstance(source, (bytes, bytearray)):
-        import io
-
-        _refuse_empty(len(source), name)
-        source = io.BytesIO(source)
-    elif not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
-        kind = type(source).__name__
-        raise ImageError(f"{kind} is not a picture: give a path, bytes, file, PIL image or array")
     try:
-        # Pillow's own limit warns at 89 MP and refuses at 179 MP; ours, checked just
-        # after the header is read and before any pixel is, stands in for it meanwhile.
-        with _open_lock:
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                return Image.open(source)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
+        content = _content(source, name)
+        with _no_limit():
+            image = Image.open(content)
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture that can be read (JPEG, PNG, …)") from error
     except PermissionError as error:
         raise ImageError(f"{name}: no permission to read it") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: cannot be read as a picture ({_reason(error)})") from error
+    if image.format in _DRAWINGS:
+        image.close()
+        raise ImageError(f"{name}: is a drawing ({image.format}); expected a photograph")
+    return image
+
+
+def _content(source: Any, name: str) -> Any:
+    """Give what Pillow can open: a path or a file that goes back and forth."""
+    import io
+
+    if isinstance(source, (str, os.PathLike)):
+        if not _is_pipe(source, name):
+            return source
+        with open(source, "rb") as pipe:
+            source = pipe.read()
+    elif hasattr(source, "read"):
+        if source.seekable():
+            return source
+        source = source.read()
+    if not isinstance(source, (bytes, bytearray, memoryview)):
+        kind = type(source).__name__
+        raise ImageError(f"{kind} is not a picture: give a path, bytes, file, PIL image or array")
+    _refuse_empty(len(source), name)
+    return io.BytesIO(source)
+
+
+@contextmanager
+def _no_limit() -> Iterator[None]:
+    """Lift Pillow's own limit, which warns at 89 MP and refuses at 179 MP; ours stands in for it.
+
+    The limit is the process's: it is lifted for moments only, by one thread at a time, and put
+    back unless somebody else has set it meanwhile.
+    """
+    with _limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            if Image.MAX_IMAGE_PIXELS is None:
+                Image.MAX_IMAGE_PIXELS = limit
 
 
 def _is_pipe(path: str | os.PathLike[str], name: str) -> bool:
@@ -290,23 +323,30 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 
 def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None) -> Picture:
-    _check_size(image.size, name)
+    size = image.size
+    _check_size(size, name)
     try:
+        warnings = _frames_warning(image)
+        drafted = preprocessing is not None and image.format in _SHRINKING
+        if preprocessing is not None and drafted:
+            turned = _swaps(_UPRIGHT.get(_orientation(image)))
+            image.draft(None, _least_size(size, preprocessing, turned=turned))
+        # Some decoders check the limit again.
+        with _no_limit() if size[0] * size[1] > HUGE_PIXELS else nullcontext():
+            image.load()
+        # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
         turn = _UPRIGHT.get(_orientation(image))
-        full = image.size
-        if preprocessing is not None:
-            image.draft(None, _least_size(full, preprocessing, turned=_swaps(turn)))
-        warnings = _animation_warning(image)
+        size = size if drafted else image.size
         image = to_rgb(image)
         if turn is not None:
             image = image.transpose(turn)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except MemoryError as error:
-        raise ImageError(f"{name}: not enough memory to decode {full[0]}x{full[1]} px") from error
+        raise ImageError(f"{name}: not enough memory to decode {size[0]}x{size[1]} px") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short ({_reason(error)})") from error
-    return Picture(image, full[::-1] if _swaps(turn) else full, warnings)
+    return Picture(image, size[::-1] if _swaps(turn) else size, warnings)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -334,10 +374,13 @@ def _least_size(
     return math.ceil(size[0] * scale), math.ceil(size[1] * scale)
 
 
-def _animation_warning(image: Image.Image) -> tuple[str, ...]:
-    if getattr(image, "is_animated", False):
-        return ("animated picture: only its first frame was classified",)
-    return ()
+def _frames_warning(image: Image.Image) -> tuple[str, ...]:
+    # The further pictures in a phone's photograph (MPO) are depth maps and previews.
+    if image.format == "MPO" or not getattr(image, "is_animated", False) or image.tell() != 0:
+        return ()
+    if image.format == "TIFF":
+        return ("picture of several pages: only its first was classified",)
+    return ("animated picture: only its first frame was classified",)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -364,10 +407,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _from_16_bit(image: Image.Image) -> Image.Image:
     import numpy as np
 
-    values = np.asarray(image).astype(np.int64)
+    values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
     # 65535 / 255 = 257: white stays white.
-    grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def _reason(error: BaseException) -> str:
