@@ -33,9 +33,6 @@ ImageSource = Union[
 MAX_PIXELS = 200_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
 
-HUGE_PIXELS = 50_000_000
-"""Pictures with more pixels than this are decoded one at a time, lest memory run out."""
-
 MIN_SIDE_PX = 16
 """Pictures with a side shorter than this hold no lesion that could be judged."""
 
@@ -71,6 +68,7 @@ _DECODE_ERRORS = (
 )  # fmt: skip
 _DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow has other programs run them
 _SHRINKING = ("JPEG", "MPO")  # formats of which Image.draft knows the scale beforehand
+_PILLOWS_LIMIT = 89_000_000  # its own, a little less; a user may set it to None or lower
 _limit_lock = threading.Lock()
 
 
@@ -309,6 +307,10 @@ def _refuse_empty(size_bytes: int, name: str) -> None:
         raise ImageError(f"{name}: is empty (0 bytes)")
 
 
+def _is_huge(size: tuple[int, int]) -> bool:
+    return size[0] * size[1] > _PILLOWS_LIMIT
+
+
 def _check_size(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
@@ -331,8 +333,8 @@ def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None)
         if preprocessing is not None and drafted:
             turned = _swaps(_UPRIGHT.get(_orientation(image)))
             image.draft(None, _least_size(size, preprocessing, turned=turned))
-        # Some decoders check the limit again.
-        with _no_limit() if size[0] * size[1] > HUGE_PIXELS else nullcontext():
+        # The decoder of TIFF checks Pillow's limit again.
+        with _no_limit() if image.format == "TIFF" and _is_huge(size) else nullcontext():
             image.load()
         # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
         turn = _UPRIGHT.get(_orientation(image))

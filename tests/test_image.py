@@ -6,6 +6,7 @@ import struct
 import threading
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -38,14 +39,32 @@ def test_every_kind_of_source_gives_the_same_pixels(draw, tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_honoured(draw, orientation):
-    picture = draw(90, 70, seed=2)
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "MPO"])
+def test_exif_orientation_is_honoured(draw, form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = encoded(picture, "JPEG", exif=exif, quality=95)
+    content = encoded(draw(90, 70, seed=2), form, exif=exif, quality=95)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-    assert np.array_equal(images.model_input(content, SQUARE), images.model_input(upright, SQUARE))
     assert images.decode(content).size == upright.size
+    assert np.array_equal(images.model_input(content, SQUARE), images.model_input(upright, SQUARE))
+    assert np.array_equal(images.decode(content).image, upright)
+    assert np.array_equal(images.decode(Image.open(io.BytesIO(content))).image, upright)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pictures_decoded_at_a_reduced_scale_fit_the_same(draw, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(draw(300, 200, seed=2).resize((1200, 800)), "JPEG", exif=exif, quality=95)
+    wide = Preprocessing(96, 64)
+    reduced = images.decode(content, wide)
+    whole = images.decode(content)
+    assert reduced.size == whole.size == whole.image.size
+    assert reduced.image.width < whole.image.width
+    box = images.crop_box(reduced.image.size, wide)
+    assert box[2] - box[0] >= 1.4 * wide.width_px
+    difference = images.fit(reduced.image, wide).astype(int) - images.fit(whole.image, wide)
+    assert np.abs(difference).mean() < 1.5
 
 
 def test_a_named_pipe_is_read(draw, tmp_path):
@@ -57,6 +76,35 @@ def test_a_named_pipe_is_read(draw, tmp_path):
     found = images.model_input(pipe, SQUARE)
     writer.join()
     assert np.array_equal(found, images.model_input(content, SQUARE))
+
+
+def test_files_that_cannot_go_back_are_read(draw):
+    content = encoded(draw(64, 64, seed=1))
+    read_end, write_end = os.pipe()
+    with open(write_end, "wb") as file:
+        file.write(content)
+    with open(read_end, "rb") as pipe:
+        found = images.model_input(pipe, SQUARE)
+    assert np.array_equal(found, images.model_input(content, SQUARE))
+    assert np.array_equal(images.model_input(memoryview(content), SQUARE), found)
+
+
+def test_text_files_and_closed_ones_are_refused(draw, tmp_path):
+    path = tmp_path / "a.png"
+    draw(64, 64, seed=1).save(path)
+    with open(path, encoding="latin-1") as text, pytest.raises(ImageError, match=r"a\.png"):
+        images.decode(text)
+    with open(path, "rb") as file:
+        pass
+    with pytest.raises(ImageError, match=r"a\.png.*closed"):
+        images.decode(file)
+
+
+def test_a_callers_file_is_left_open(draw, tmp_path):
+    with open(tmp_path / "a.png", "w+b") as file:
+        draw(64, 64, seed=1).save(file, "PNG")
+        images.decode(file)
+        assert not file.closed
 
 
 def test_broken_exif_is_no_reason_to_fail(draw):
@@ -134,30 +182,79 @@ def test_a_bomb_is_refused_before_it_is_decoded():
         images.decode(content)
 
 
-def test_pictures_between_pillows_limit_and_ours_are_no_warning():
-    content = encoded(Image.new("1", (11_000, 9_000)))
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("size", [(11_000, 9_000), (14_000, 14_000)])
+def test_pictures_between_pillows_limits_and_ours_are_no_warning(form, size):
+    options = {"compression": "group4"} if form == "TIFF" else {}
+    content = encoded(Image.new("1", size), form, **options)
     limit = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert images.decode(content).size == (11_000, 9_000)
+        assert images.decode(content).size == size
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
-def test_cut_short_files_are_errors_not_grey_bars(draw, form, tmp_path):
-    content = encoded(draw(200, 150, seed=5), form)
+@pytest.mark.parametrize("form", ["TIFF", "GIF"])
+def test_other_bombs_are_refused_too(form):
+    size = (16_300, 13_000)
+    options = {"compression": "group4"} if form == "TIFF" else {}
+    content = encoded(Image.new("1", size), form, **options)
+    with pytest.raises(ImageError, match="212 MP; .*200 MP"):
+        images.decode(content)
+
+
+def test_a_users_own_limit_comes_back(monkeypatch, draw):
+    content = encoded(draw(64, 64, seed=1))
+    for limit in (None, 1000, 10**9):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert images.decode(content).size == (64, 64)
+        assert limit == Image.MAX_IMAGE_PIXELS
+        with pytest.raises(ImageError):
+            images.decode(b"no picture")
+        assert limit == Image.MAX_IMAGE_PIXELS
+
+
+FORMATS = [
+    ("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("GIF", {}), ("WEBP", {}),
+    ("WEBP", {"lossless": True}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("BMP", {}),
+    ("PPM", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "options"), FORMATS)
+def test_cut_short_files_are_errors_not_grey_bars(draw, form, options, tmp_path):
+    content = encoded(draw(200, 150, seed=5), form, **options)
+    whole = images.decode(content).image
     path = tmp_path / "cut.dat"
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ImageError, match=r"cut\.dat"):
-        images.decode(path)
+    for length in np.linspace(1, len(content) - 1, 40).astype(int):
+        path.write_bytes(content[:length])
+        try:
+            # What is cut off the very end may hold no pixels.
+            assert np.array_equal(images.decode(path).image, whole), length
+            assert length > 0.98 * len(content)
+        except ImageError as error:
+            assert "cut.dat" in str(error)
 
 
-@pytest.mark.parametrize("seed", range(40))
+def test_a_large_progressive_jpeg_cut_short_is_an_error():
+    noise = np.random.default_rng(1).integers(0, 256, (600, 600, 3), np.uint8)
+    content = encoded(Image.fromarray(noise), "JPEG", progressive=True, quality=95)
+    for share in (0.3, 0.6, 0.9, 0.999):
+        with pytest.raises(ImageError, match="cut short"):
+            images.model_input(content[: int(share * len(content))], SQUARE)
+
+
+def test_drawings_are_refused_and_never_run(draw):
+    with pytest.raises(ImageError, match="is a drawing"):
+        images.decode(encoded(draw(60, 60, seed=1), "EPS"))
+
+
+@pytest.mark.parametrize("seed", range(120))
 def test_damaged_files_raise_only_our_errors(draw, seed):
     rng = np.random.default_rng(seed)
-    form = ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"][seed % 6]
-    content = bytearray(encoded(draw(60, 60, seed=6), form))
-    for position in rng.integers(0, len(content), 12):
+    form, options = FORMATS[seed % len(FORMATS)]
+    content = bytearray(encoded(draw(60, 60, seed=6), form, **options))
+    for position in rng.integers(0, len(content) if seed % 2 else 200, 12):
         content[position] = rng.integers(0, 256)
     try:
         images.model_input(bytes(content), SQUARE)
@@ -200,6 +297,32 @@ def test_a_callers_picture_is_left_as_it_was(draw, tmp_path):
         assert mine.mode == "RGB"
 
 
+def test_only_animations_and_pages_are_warned_of(draw):
+    def several(form):
+        more = [draw(64, 64, seed=2)]
+        return encoded(draw(64, 64, seed=1), form, save_all=True, append_images=more)
+
+    assert images.decode(several("MPO")).warnings == ()
+    assert "pages" in images.decode(several("TIFF")).warnings[0]
+    for form in ("GIF", "PNG", "WEBP"):
+        content = several(form)
+        assert "first frame" in images.decode(content).warnings[0]
+        chosen = Image.open(io.BytesIO(content))
+        chosen.seek(1)
+        assert images.decode(chosen).warnings == ()
+        assert np.array_equal(images.decode(chosen).image, chosen.convert("RGB"))
+
+
+def test_several_threads_decode_at_once(draw):
+    contents = [encoded(draw(70, 60, seed=n), "JPEG") for n in range(8)]
+    wanted = [images.model_input(content, SQUARE) for content in contents]
+    limit = Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda c: images.model_input(c, SQUARE), contents * 20))
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted * 20))
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
 @pytest.mark.parametrize(
     ("size", "settings", "box"),
     [
@@ -225,6 +348,11 @@ def test_crop_box_takes_the_inputs_shape():
         {"width_px": 224, "height_px": 224, "crop": "left"},
         {"width_px": 224, "height_px": 224, "crop_fraction": 1.5},
         {"width_px": 224, "height_px": 224, "resampling": "magic"},
+        {"width_px": float("inf"), "height_px": 224},
+        {"width_px": 224, "height_px": 224, "crop_fraction": float("nan")},
+        [],
+        "224x224",
+        None,
     ],
 )
 def test_unusable_cards_are_refused(section):
