@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lesionedge import metadata
 from lesionedge.errors import MissingDependencyError, ModelError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _PROBE = (
 
 _FAILURES = (
     ImportError, OSError, AttributeError, SystemError, RuntimeError, ValueError, TypeError,
+    MemoryError,
 )  # fmt: skip
 # "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." and absl's "W0000 … file.cc:42] …".
 _NATIVE_LINE = (
@@ -214,11 +216,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _version(package: str) -> str:
-    from importlib import metadata
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
+        return version(package)
+    except PackageNotFoundError:
         return "unknown"
 
 
@@ -264,6 +266,8 @@ class Interpreter:
             kind = "is a folder" if os.path.isdir(self.path) else "no such file"
             raise ModelError(f"{self.path}: {kind}; expected a .tflite model")
         self.backend = find_backend()
+        if self.backend.name == "tflite-runtime":
+            metadata.verify(self.path)
         # One value, so that a thread never sees one process's lock with another's network.
         self._loaded = os.getpid(), threading.Lock(), self._load()
         self.input = self._picture_tensor()

@@ -91,6 +91,72 @@ def _read(content: mmap.mmap, file: BinaryIO, name: str) -> ModelMetadata:
         ) from None
 
 
+# What the tables of a model (schema.fbs) refer to: field -> kind of table, list of such a kind,
+# or list of items of so many bytes.
+_LAYOUT: Mapping[str, Mapping[int, str | list[str] | int]] = {
+    "Model": {1: ["OperatorCode"], 2: ["SubGraph"], 3: 1, 4: ["Buffer"], 5: 4, 6: ["Metadata"]},
+    "OperatorCode": {1: 1},
+    "SubGraph": {0: ["Tensor"], 1: 4, 2: 4, 3: ["Operator"], 4: 1},
+    "Tensor": {0: 4, 3: 1, 4: "Quantization", 7: 4},
+    "Quantization": {0: 4, 1: 4, 2: 4, 3: 8},
+    "Operator": {1: 4, 2: 4, 4: "Options", 5: 1},
+    "Options": {},
+    "Buffer": {0: 1},
+    "Metadata": {0: 1},
+}
+
+
+def verify(path: str | os.PathLike[str]) -> None:
+    """Check that everything a model file refers to lies within it.
+
+    LiteRT does so itself; tflite-runtime would crash the process.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ModelError: Something does not.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            model = _Table.root(content)
+            _verify(model, "Model")
+            _verify_numbers(model)
+        except (_BrokenError, struct.error) as error:
+            raise ModelError(
+                f"{os.fsdecode(path)}: damaged or cut short ({error}); expected a .tflite model"
+            ) from None
+
+
+def _verify(table: _Table, kind: str) -> None:
+    table.verify()
+    for number, what in _LAYOUT[kind].items():
+        if isinstance(what, int):
+            table.vector(number, what)
+        elif isinstance(what, list):
+            for item in table.tables(number):
+                _verify(item, what[0])
+        elif (inner := table.table(number)) is not None:
+            _verify(inner, what)
+
+
+def _verify_numbers(model: _Table) -> None:
+    buffers, codes = len(list(model.tables(4))), len(list(model.tables(1)))
+    for graph in model.tables(2):
+        tensors = list(graph.tables(0))
+        numbers = [(tensor.scalar(2, "<I", 0), buffers) for tensor in tensors]
+        users = [(graph, (1, 2))] + [(operator, (1, 2)) for operator in graph.tables(3)]
+        for table, fields in users:
+            # -1 stands for an input that is left out.
+            numbers += [
+                (n, len(tensors)) for field in fields for n in table.integers(field) if n + 1
+            ]
+        numbers += [(operator.scalar(0, "<I", 0), codes) for operator in graph.tables(3)]
+        for found, count in numbers:
+            if not 0 <= found < count:
+                raise _BrokenError(f"it names number {found} of {count}")
+
+
 def _metadata_buffer(content: mmap.mmap) -> bytes | None:
     """Find the flatbuffer under the name TFLITE_METADATA."""
     model = _Table.root(content)
@@ -196,6 +262,11 @@ class _Table:
     def root(cls, content: Bytes) -> _Table:
         return cls(content, _number(content, "<I", 0))
 
+    def verify(self) -> None:
+        """Check that its own fields lie within the file."""
+        _slice(self._content, self._fields, self._size)
+        _slice(self._content, self._at, _number(self._content, "<H", self._fields + 2))
+
     def _field(self, number: int) -> int | None:
         entry = 4 + 2 * number
         if entry + 2 > self._size:
@@ -215,7 +286,7 @@ class _Table:
         at = self._follow(number)
         return None if at is None else _Table(self._content, at)
 
-    def _vector(self, number: int, item_bytes: int) -> tuple[int, int]:
+    def vector(self, number: int, item_bytes: int) -> tuple[int, int]:
         """Give where a vector's items begin and how many there are."""
         at = self._follow(number)
         if at is None:
@@ -226,19 +297,23 @@ class _Table:
         return at + 4, count
 
     def tables(self, number: int) -> Iterator[_Table]:
-        start, count = self._vector(number, 4)
+        start, count = self.vector(number, 4)
         for at in range(start, start + 4 * count, 4):
             yield _Table(self._content, at + _number(self._content, "<I", at))
 
     def raw(self, number: int) -> bytes:
-        start, count = self._vector(number, 1)
+        start, count = self.vector(number, 1)
         return _slice(self._content, start, count)
 
     def text(self, number: int) -> str | None:
         return None if self._field(number) is None else self.raw(number).decode("utf-8")
 
+    def integers(self, number: int) -> tuple[int, ...]:
+        start, count = self.vector(number, 4)
+        return struct.unpack(f"<{count}i", _slice(self._content, start, 4 * count))
+
     def floats(self, number: int) -> tuple[float, ...]:
-        start, count = self._vector(number, 4)
+        start, count = self.vector(number, 4)
         return struct.unpack(f"<{count}f", _slice(self._content, start, 4 * count))
 
 

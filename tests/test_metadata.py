@@ -105,3 +105,31 @@ def test_damage_anywhere_is_our_error_or_none(models, tmp_path, name):
             metadata.read(path)
         except ModelError as error:
             assert "m.tflite" in str(error)
+
+
+@pytest.mark.parametrize("name", ["int8", "float16", "bare", "not-image"])
+def test_verify_passes_whole_models_and_refuses_cut_ones(models, tmp_path, name):
+    content = (models / f"{name}.tflite").read_bytes()
+    metadata.verify(models / f"{name}.tflite")
+    cut = tmp_path / "cut.tflite"
+    end = content.find(b"PK\x03\x04")  # the files behind the model are no part of it
+    for length in range(8, len(content) if end < 0 else end, 97):
+        cut.write_bytes(content[:length])
+        with pytest.raises(ModelError, match=r"cut\.tflite: damaged or cut short"):
+            metadata.verify(cut)
+
+
+def test_verify_refuses_damaged_tables(models, tmp_path):
+    content = (models / "bare.tflite").read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(content)
+        damaged[rng.integers(8, 1500)] ^= 0x80  # the rest is weights
+        file = tmp_path / "damaged.tflite"
+        file.write_bytes(damaged)
+        try:
+            metadata.verify(file)
+        except ModelError:
+            refused += 1
+    assert refused > 20
