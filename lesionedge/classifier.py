@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lesionedge import image as images
 from lesionedge import metadata
@@ -17,6 +19,8 @@ from lesionedge.image import ImageSource, Preprocessing
 from lesionedge.interpreter import Interpreter, default_threads, quantise
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -28,6 +32,11 @@ EMBEDDED = {
 """Name of an embedded model -> its file in ``lesionedge/models``."""
 
 DEFAULT_MODEL = "mobilenetv2"
+
+_ROUNDING = 0.01  # how far a quantised probability may lie outside 0-1
+_LEAST_LEVELS = 32  # of 256; a picture with fewer is none any more
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -59,18 +68,17 @@ class Prediction:
     warnings: tuple[str, ...]
     """What the reader should know of the picture."""
     timings_ms: Mapping[str, float]
-    """Milliseconds of ``decode``, ``preprocess`` and ``invoke``."""
+    """Milliseconds of ``decode``, ``preprocess`` and ``invoke`` (with the wait for its turn)."""
     model: str
     """Name or path of the model that answered."""
 
 
-@dataclass(frozen=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """A picture ready for the model."""
 
     values: NDArray[Any]
     warnings: tuple[str, ...]
-    timings_ms: dict[str, float] = field(default_factory=dict)
+    timings_ms: dict[str, float]
 
 
 class Classifier:
@@ -78,6 +86,7 @@ class Classifier:
 
     One interpreter, reused. All methods may be called from several threads: decoding runs side
     by side, the network answers one picture at a time (with ``threads`` threads of its own).
+    An answer depends on the picture alone, never on what was asked before.
     Instances pickle as the model's name and options and load it again.
     """
 
@@ -98,19 +107,27 @@ class Classifier:
             verbose: Let the native library's log lines through.
 
         Raises:
-            ModelError: The model is missing, corrupt, not a classifier or lacks its labels.
+            ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
+                or its normalisation.
             MissingDependencyError: No TFLite runtime works here.
         """
         self._options = (model, threads, labels, normalize, verbose)
         self.model = DEFAULT_MODEL if model is None else os.fsdecode(model)
         self.path = find_model(self.model)
+        _check_normalisation(normalize)
         found = metadata.read(self.path)
         self._interpreter = Interpreter(self.path, threads=threads, verbose=verbose)
         self.threads = self._interpreter.threads
         self.card: Mapping[str, Any] = found.card or {}
-        self.diagnoses = self._read_labels(labels, found)
+        self._demand(
+            labels=labels is None and found.labels is None,
+            normalize=normalize is None and found.mean is None,
+        )
+        self.diagnoses = self._read_labels(labels, found.labels or ())
         self.preprocessing = self._read_preprocessing()
-        self._table = self._read_normalisation(normalize, found)
+        mean, std = ((normalize[0],), (normalize[1],)) if normalize else (found.mean, found.std)
+        self._mean, self._std = self._per_channel(mean), self._per_channel(std)
+        self._table = self._stored_levels()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the model's name and options."""
@@ -156,7 +173,9 @@ class Classifier:
             errors: ``raise`` the first error, or ``yield`` it in the picture's place.
 
         Returns:
-            An iterator of one Prediction (or LesionEdgeError) a picture.
+            An iterator of one Prediction (or LesionEdgeError) a picture. It takes a few pictures
+            from ``images`` before it gives the first answer, in the caller's thread; its own
+            threads end with it, also when it is closed early.
         """
         _check_top_k(top_k)
         if errors not in ("raise", "yield"):
@@ -191,30 +210,46 @@ class Classifier:
         """
         return images.model_input(image, self.preprocessing)
 
-    def _read_labels(
-        self, given: str | os.PathLike[str] | Sequence[str] | None, found: metadata.ModelMetadata
-    ) -> tuple[Diagnosis, ...]:
-        count = self._interpreter.output.shape[-1]
-        if given is None:
-            labels, source = found.labels, "its metadata"
-        elif isinstance(given, (str, os.PathLike)):
-            labels, source = _labels_file(given), os.fsdecode(given)
-        else:
-            labels, source = tuple(given), "labels"
-        if labels is None:
-            raise ModelError(
-                f"{self.path}: has no labels inside; give them with --labels FILE (one a line, "
-                f"in the order of its {count} outputs)"
-                + ("" if found.mean else " and its normalisation with --normalize MEAN,STD")
+    def _demand(self, *, labels: bool, normalize: bool) -> None:
+        """Ask for what the model does not say of itself; nothing is guessed."""
+        wanted = []
+        if labels:
+            count = self._interpreter.output.shape[-1]
+            wanted.append(f"its labels: give --labels FILE (one a line, for its {count} outputs)")
+        if normalize:
+            wanted.append(
+                "how pixels are normalised: give --normalize MEAN,STD "
+                "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1)"
             )
-        classes = 2 if count == 1 else count
+        if wanted:
+            raise ModelError(f"{self.path}: does not say {'; nor '.join(wanted)}")
+
+    def _read_labels(
+        self, given: str | os.PathLike[str] | Sequence[str] | None, inside: tuple[str, ...]
+    ) -> tuple[Diagnosis, ...]:
+        labels, source = inside, "its metadata"
+        if isinstance(given, (str, os.PathLike)):
+            labels, source = _labels_file(given), os.fsdecode(given)
+        elif given is not None:
+            labels, source = tuple(given), "the list given"
+        outputs = self._interpreter.output.shape[-1]
+        classes = 2 if outputs == 1 else outputs
         if len(labels) != classes:
             raise ModelError(
                 f"{self.path}: {source} has {len(labels)} labels; its output needs {classes}"
-                + (" (negative, positive)" if count == 1 else "")
+                + (" (negative, positive)" if outputs == 1 else "")
             )
-        entries = {entry.get("label"): entry for entry in self.card.get("labels", ())}
-        return tuple(_diagnosis(label, entries.get(label)) for label in labels)
+        entries = self._card_entries()
+        return tuple(_diagnosis(label, entries.get(label, {})) for label in labels)
+
+    def _card_entries(self) -> dict[str, Mapping[str, Any]]:
+        """Give the card's labels section by label."""
+        try:
+            return {str(entry["label"]): dict(entry) for entry in self.card.get("labels", ())}
+        except (TypeError, KeyError, ValueError) as error:
+            raise ModelError(
+                f"{self.path}: the labels in its card are unusable ({error!r})"
+            ) from None
 
     def _read_preprocessing(self) -> Preprocessing:
         _, height, width, _ = self._interpreter.input.shape
@@ -230,30 +265,34 @@ class Classifier:
             )
         return preprocessing
 
-    def _read_normalisation(
-        self, given: tuple[float, float] | None, found: metadata.ModelMetadata
-    ) -> NDArray[Any] | None:
-        """Give (256, 3) stored values by pixel value and channel; None: pixels go in as is."""
+    def _per_channel(self, values: Sequence[float] | None) -> NDArray[np.float32]:
+        import numpy as np
+
+        if values is None or len(values) not in (1, 3):
+            raise ModelError(f"{self.path}: normalisation by {values}; expected 1 or 3 numbers")
+        return np.asarray(values, np.float32)
+
+    def _stored_levels(self) -> NDArray[Any] | None:
+        """Give what a quantised input stores for each pixel value: (256, 3); None: that value."""
         import numpy as np
 
         info = self._interpreter.input
-        if given is None and info.dtype == "uint8" and found.card is not None:
+        if info.dtype.startswith("float"):
             return None
-        mean, std = ((given[0],), (given[1],)) if given else (found.mean, found.std)
-        if mean is None or std is None:
-            raise ModelError(
-                f"{self.path}: does not say how pixels are normalised; give --normalize MEAN,STD "
-                "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1)"
-            )
-        if len(mean) not in (1, 3) or 0 in std:
-            raise ModelError(f"{self.path}: mean {mean} and std {std} do not fit 3 channels")
         levels = np.arange(256, dtype=np.float64)[:, None]
-        real = (levels - np.asarray(mean)) / np.asarray(std)
-        table = quantise(np.broadcast_to(real, (256, 3)), info)
-        # A quantised input whose scale holds the normalisation: at most rounding is between them.
+        real = np.broadcast_to((levels - self._mean) / self._std, (256, 3))
+        table = quantise(real, info)
+        if len(np.unique(table)) < _LEAST_LEVELS:
+            raise ModelError(
+                f"{self.path}: normalisation by mean {self._mean.tolist()} and std "
+                f"{self._std.tolist()} does not fit its {info.dtype} input of scale "
+                f"{info.scale:g}; give --normalize MEAN,STD"
+            )
+        # A scale that holds the normalisation, as our own files have: only rounding is between
+        # them, and the camera's bytes go in untouched.
         if info.dtype == "uint8" and np.abs(table.astype(int) - levels.astype(int)).max() <= 1:
             return None
-        return np.ascontiguousarray(table)
+        return table
 
     def _prepare(self, source: ImageSource) -> _Prepared:
         begin = time.perf_counter()
@@ -265,14 +304,25 @@ class Classifier:
         return _Prepared(values, picture.warnings, timings)
 
     def _normalise(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        if self._table is None:
-            return pixels
         import numpy as np
 
+        info = self._interpreter.input
+        if info.dtype.startswith("float"):
+            real = np.subtract(pixels, self._mean, dtype=np.float32)
+            real /= self._std
+            return quantise(real, info)
+        if self._table is None:
+            return pixels
         return np.stack([self._table[:, c][pixels[..., c]] for c in range(3)], axis=-1)
 
     def _run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         scores = self._interpreter.run(values)
+        low, high = float(scores.min()), float(scores.max())
+        if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # also where one is not a number
+            raise ModelError(
+                f"{self.path}: its outputs, {low:.4g} to {high:.4g}, are no probabilities; "
+                "expected a softmax or a sigmoid at its end"
+            )
         if len(scores) > 1:
             return scores
         import numpy as np
@@ -300,27 +350,30 @@ class Classifier:
         self, pictures: Iterator[ImageSource], top_k: int | None, errors: str
     ) -> Iterator[Prediction | LesionEdgeError]:
         from collections import deque
-        from concurrent.futures import Future, ThreadPoolExecutor
+        from concurrent.futures import ThreadPoolExecutor
 
         workers = default_threads()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="lesionedge-decode")
         ahead: deque[Future[_Prepared]] = deque()
         try:
-            while True:
-                for picture in pictures:
-                    ahead.append(pool.submit(self._prepare, picture))
-                    if len(ahead) > 2 * workers:
-                        break
-                if not ahead:
-                    return
-                try:
-                    yield self._answer(ahead.popleft().result(), top_k)
-                except LesionEdgeError as error:
-                    if errors == "raise":
-                        raise
-                    yield error
+            for picture in pictures:
+                ahead.append(pool.submit(self._prepare, picture))
+                if len(ahead) > 2 * workers:
+                    yield self._finished(ahead.popleft(), top_k, errors)
+            while ahead:
+                yield self._finished(ahead.popleft(), top_k, errors)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _finished(
+        self, prepared: Future[_Prepared], top_k: int | None, errors: str
+    ) -> Prediction | LesionEdgeError:
+        try:
+            return self._answer(prepared.result(), top_k)
+        except LesionEdgeError as error:
+            if errors == "raise":
+                raise
+            return error
 
 
 def _rebuild(model: Any, threads: Any, labels: Any, normalize: Any, verbose: Any) -> Classifier:
@@ -339,7 +392,10 @@ def find_model(model: str) -> str:
         ModelError: There is neither.
     """
     if model in EMBEDDED:
-        return os.path.join(os.path.dirname(__file__), "models", EMBEDDED[model])
+        path = os.path.join(os.path.dirname(__file__), "models", EMBEDDED[model])
+        if not os.path.exists(path):
+            raise ModelError(f"{path}: no such file; install lesionedge again to have {model}")
+        return path
     if not os.path.exists(model):
         raise ModelError(
             f"{model}: no such model; expected a .tflite file or one of {', '.join(EMBEDDED)}"
@@ -358,10 +414,9 @@ def _labels_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise ModelError(f"{name}: labels are not UTF-8 text ({error.reason})") from error
 
 
-def _diagnosis(label: str, entry: Mapping[str, Any] | None) -> Diagnosis:
+def _diagnosis(label: str, entry: Mapping[str, Any]) -> Diagnosis:
+    """Say what a label means: what the card says, else what is known of it."""
     known = describe(label)
-    if entry is None:
-        return known
     return Diagnosis(
         label, str(entry.get("name", known.name)), bool(entry.get("malignant", known.malignant))
     )
@@ -372,9 +427,24 @@ def _check_top_k(top_k: int | None) -> None:
         raise ValueError(f"top_k is {top_k}; expected 1 or more, or None for all classes")
 
 
+def _check_normalisation(given: tuple[float, float] | None) -> None:
+    if given is None:
+        return
+    if len(given) != 2 or not all(map(math.isfinite, given)) or given[1] == 0:
+        raise ValueError(f"normalize is {given}; expected (mean, std), std not 0")
+
+
 @functools.lru_cache(maxsize=4)
-def _cached(model: str | None) -> Classifier:
+def _cached(model: str, state: tuple[int, ...]) -> Classifier:
     return Classifier(model)
+
+
+def _shared(model: str) -> Classifier:
+    """Give the one classifier of a model file; a new one when the file has changed."""
+    status = os.stat(find_model(model))
+    state = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    with _loading:
+        return _cached(model, state)
 
 
 def classify(
@@ -391,4 +461,5 @@ def classify(
         ImageError: The picture cannot be read.
         ModelError: The model cannot be loaded.
     """
-    return _cached(None if model is None else os.fsdecode(model)).classify(image, top_k=top_k)
+    name = DEFAULT_MODEL if model is None else os.fsdecode(model)
+    return _shared(name).classify(image, top_k=top_k)

@@ -381,19 +381,15 @@ def quantise(real: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
         info: The tensor.
 
     Returns:
-        The same shape, of the tensor's dtype; where it is not quantised, merely cast.
+        The same shape, of the tensor's dtype. Integers without a scale stand for themselves.
     """
     import numpy as np
 
     kind = np.dtype(info.dtype)
     if kind.kind == "f":
-        return np.asarray(real).astype(kind)
-    if not info.scale:
-        raise ModelError(
-            f"tensor {info.name} is {info.dtype} without a scale; expected a quantised one"
-        )
+        return np.asarray(real).astype(kind, copy=False)
     limits = np.iinfo(kind)
-    stored = np.rint(np.asarray(real, np.float64) / info.scale) + info.zero_point
+    stored = np.rint(np.asarray(real, np.float64) / (info.scale or 1.0)) + info.zero_point
     clipped: NDArray[Any] = np.clip(stored, limits.min, limits.max).astype(kind)
     return clipped
 
@@ -406,18 +402,14 @@ def dequantise(stored: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
         info: The tensor.
 
     Returns:
-        The same shape, float32.
+        The same shape, float32. Integers without a scale stand for themselves.
     """
     import numpy as np
 
     if stored.dtype.kind == "f":
         return stored.astype(np.float32)
-    if not info.scale:
-        raise ModelError(
-            f"tensor {info.name} is {info.dtype} without a scale; expected a quantised one"
-        )
     wide = stored.astype(np.int32) - info.zero_point
-    real: NDArray[np.float32] = (wide * np.float32(info.scale)).astype(np.float32)
+    real: NDArray[np.float32] = wide.astype(np.float32) * np.float32(info.scale or 1.0)
     return real
 
 

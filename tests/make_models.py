@@ -47,6 +47,10 @@ def main() -> None:
     write("bare-float", converter(softmax).convert())
     vector = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
     write("not-image", converter(vector).convert())
+    write("logits", packed(converter(network(7, "linear")).convert(), LABELS))
+    pictures = keras.Input((None, None, 3))
+    scores = keras.layers.GlobalAveragePooling2D()(pictures)
+    write("open-size", converter(keras.Model(pictures, keras.layers.Softmax()(scores))).convert())
 
 
 def network(outputs: int, activation: str) -> keras.Model:

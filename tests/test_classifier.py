@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
+import json
 import pickle
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +82,120 @@ def test_a_model_without_metadata_needs_labels_and_normalisation(models, picture
     assert np.array_equal(given.probabilities(picture), standard.probabilities(picture))
 
 
+def test_a_message_names_all_that_is_missing_and_no_more(models):
+    names = [f"thing {n}" for n in range(7)]
+    for name in ("bare", "bare-float"):
+        path = models / f"{name}.tflite"
+        with pytest.raises(ModelError, match="--labels.*7 outputs.*--normalize") as both:
+            Classifier(path)
+        assert "--normalize MEAN,STD" in str(both.value)
+        with pytest.raises(ModelError) as one:
+            Classifier(path, normalize=(0, 255))
+        assert "--normalize" not in str(one.value)
+        with pytest.raises(ModelError) as other:
+            Classifier(path, labels=names)
+        assert "--labels" not in str(other.value)
+
+
+def test_normalisation_that_would_leave_no_picture_is_refused(models):
+    names = [f"thing {n}" for n in range(7)]
+    # The input's scale is made for -1 to 1: nearly all pixel values would be stored as 255.
+    with pytest.raises(ModelError, match=r"mean \[0\.0\] and std \[1\.0\] does not fit its uint8"):
+        Classifier(models / "bare.tflite", labels=names, normalize=(0, 1))
+
+
+@pytest.mark.parametrize("normalize", [(0, 0), (float("nan"), 1), (1, float("inf")), (1,)])
+def test_impossible_normalisation_is_refused(int8, normalize):
+    with pytest.raises(ValueError, match=r"normalize is .* expected \(mean, std\)"):
+        Classifier(int8, normalize=normalize)
+
+
+def test_float_networks_are_fed_the_difference_over_the_deviation(models, picture):
+    classifier = Classifier(models / "float32.tflite")
+    pixels = classifier.model_input(picture)
+    by_hand = (pixels.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
+    wanted = classifier.interpreter.run(by_hand)
+    assert np.array_equal(classifier.probabilities(picture), wanted)
+
+
+def test_our_own_bytes_go_in_untouched(int8, picture):
+    classifier = Classifier(int8)
+    wanted = classifier.interpreter.run(classifier.model_input(picture))
+    given = Classifier(int8, normalize=(127.5, 127.5))
+    assert np.array_equal(classifier.probabilities(picture), wanted)
+    assert np.array_equal(given.probabilities(picture), wanted)
+
+
+def test_scores_that_are_no_probabilities_are_refused(models, picture):
+    with pytest.raises(ModelError, match=r"logits\.tflite: its outputs, .* are no probabilities"):
+        Classifier(models / "logits.tflite").classify(picture)
+
+
+def test_a_model_of_no_fixed_size_is_refused(models):
+    with pytest.raises(ModelError, match=r"its inputs are \[1, -1, -1, 3\] float32"):
+        Classifier(models / "open-size.tflite", labels=["a", "b", "c"], normalize=(0, 255))
+
+
+def with_card(model, folder, **changes):
+    """Copy a model of ours with another card."""
+    content = Path(model).read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    card = {**json.loads(files["lesionedge.json"]), **changes}
+    files["lesionedge.json"] = json.dumps(card).encode()
+    path = folder / "changed.tflite"
+    with open(path, "wb") as file:
+        file.write(content[: content.index(b"PK\x03\x04")])
+        with zipfile.ZipFile(file, "a") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    return path
+
+
+def test_the_cards_crop_and_meanings_are_used(int8, picture, tmp_path):
+    section = {"width_px": 32, "height_px": 32, "crop": "stretch", "resampling": "box"}
+    labels = [{"label": label, "name": label * 2, "malignant": label == "nv"}
+              for label in Classifier(int8).labels]  # fmt: skip
+    changed = Classifier(with_card(int8, tmp_path, input=section, labels=labels))
+    assert changed.preprocessing.crop == "stretch"
+    assert changed.names[4] == "melmel"
+    answer = changed.classify(picture)
+    by_label = {c.label: c.probability for c in answer.top}
+    assert answer.malignant_probability == pytest.approx(by_label["nv"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"input": None}, {"input": []}, {"input": {"width_px": 1e999, "height_px": 32}},
+        {"input": {"width_px": 64, "height_px": 32}}, {"labels": None}, {"labels": 3},
+        {"labels": ["mel"]}, {"labels": [{"name": "Melanoma"}]}, {"labels": [None]},
+    ],
+)  # fmt: skip
+def test_unusable_cards_are_refused(int8, tmp_path, changes):
+    with pytest.raises(ModelError, match="card"):
+        Classifier(with_card(int8, tmp_path, **changes))
+
+
+def test_a_replaced_model_file_is_noticed(models, picture, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes((models / "int8.tflite").read_bytes())
+    assert len(lesionedge.classify(picture, model=path).top) == 7
+    other = tmp_path / "other"
+    other.write_bytes((models / "sigmoid.tflite").read_bytes())
+    other.replace(path)
+    assert len(lesionedge.classify(picture, model=path).top) == 2
+
+
+def test_answers_do_not_depend_on_what_was_asked_before(int8, draw):
+    classifier = Classifier(int8)
+    pictures = [np.asarray(draw(50, 40, seed=n)) for n in range(6)]
+    alone = [Classifier(int8).probabilities(picture) for picture in pictures]
+    for order in (range(6), reversed(range(6)), [3, 3, 0, 5, 3]):
+        for number in order:
+            assert np.array_equal(classifier.probabilities(pictures[number]), alone[number])
+
+
 def test_normalisation_is_computed_for_every_type(models, picture):
     names = [f"thing {n}" for n in range(7)]
     answers = [
@@ -102,10 +220,18 @@ def test_wrong_number_of_labels(models, tmp_path):
         Classifier(models / "wrong-labels.tflite")
     file = tmp_path / "labels.txt"
     file.write_text("a\nb\n", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"labels\.txt has 2 labels"):
-        Classifier(models / "bare.tflite", labels=file, normalize=(0, 1))
-    with pytest.raises(ModelError, match="labels cannot be read"):
-        Classifier(models / "bare.tflite", labels=tmp_path / "none", normalize=(0, 1))
+    bare = models / "bare.tflite"
+    with pytest.raises(ModelError, match=r"labels\.txt has 2 labels; its output needs 7"):
+        Classifier(bare, labels=file, normalize=(127.5, 127.5))
+    with pytest.raises(ModelError, match="list given has 1 labels; its output needs 7"):
+        Classifier(bare, labels=["a"], normalize=(127.5, 127.5))
+    with pytest.raises(ModelError, match="none: labels cannot be read"):
+        Classifier(bare, labels=tmp_path / "none", normalize=(127.5, 127.5))
+    file.write_bytes(b"\xff\xfe\0")
+    with pytest.raises(ModelError, match=r"labels\.txt: labels are not UTF-8"):
+        Classifier(bare, labels=file, normalize=(127.5, 127.5))
+    with pytest.raises(ModelError, match=r"1 labels; its output needs 2 \(negative, positive\)"):
+        Classifier(models / "sigmoid.tflite", labels=["malignant"])
 
 
 def test_unknown_model_lists_the_known_ones():

@@ -51,9 +51,9 @@ def test_floats_are_cast(dtype):
     assert dequantise(values, info(dtype)).tolist() == [0.5, -1.0]
 
 
-def test_unquantised_integers_are_refused():
-    with pytest.raises(ModelError, match="without a scale"):
-        quantise(np.zeros(2), info("uint8"))
+def test_integers_without_a_scale_stand_for_themselves():
+    assert quantise(np.array([3.4, -1, 300]), info("uint8")).tolist() == [3, 0, 255]
+    assert dequantise(np.array([3, 200], np.uint8), info("uint8")).tolist() == [3.0, 200.0]
 
 
 @pytest.mark.parametrize("name", ["int8", "float32", "float16", "int8-tensors", "foreign"])
