@@ -9,9 +9,9 @@ Research use only: not a medical device, never advice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # what typing has under this name; to import it takes longer than all else
 
 # Loaded when first used: importing the package costs no numpy and no Pillow.
 _HOMES = {
@@ -64,4 +64,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING", "annotations"})

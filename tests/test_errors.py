@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import lesionedge
+from lesionedge import errors
+
+KINDS = ["ImageError", "ModelError", "CameraError", "MissingDependencyError"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_one_error_catches_all(name):
+    kind = getattr(lesionedge, name)
+    assert kind is getattr(errors, name)
+    assert issubclass(kind, lesionedge.LesionEdgeError)
+    assert name in (errors.__doc__ or "")
+
+
+def test_the_tree_holds_no_others():
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert defined == {*KINDS, "LesionEdgeError"}
+
+
+def test_a_missing_library_is_an_import_error_too():
+    with pytest.raises(ImportError, match="pip install something"):
+        raise lesionedge.MissingDependencyError("pip install something")
+
+
+def test_none_hides_among_errors_that_programs_catch_elsewhere():
+    for name in ("ImageError", "ModelError", "CameraError"):
+        assert not issubclass(getattr(lesionedge, name), (OSError, ValueError, RuntimeError))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_errors_travel_between_processes(name):
+    error = pickle.loads(pickle.dumps(getattr(lesionedge, name)("a.jpg: is empty")))
+    assert type(error) is getattr(lesionedge, name)
+    assert str(error) == "a.jpg: is empty"
