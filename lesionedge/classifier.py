@@ -282,16 +282,16 @@ class Classifier:
         levels = np.arange(256, dtype=np.float64)[:, None]
         real = np.broadcast_to((levels - self._mean) / self._std, (256, 3))
         table = quantise(real, info)
-        if len(np.unique(table)) < _LEAST_LEVELS:
+        # A scale that holds the normalisation, as our own files have: only rounding is between
+        # them, and the camera's bytes go in untouched.
+        if info.dtype == "uint8" and np.abs(table.astype(int) - levels.astype(int)).max() <= 1:
+            return None
+        if len(set(table.ravel().tolist())) < _LEAST_LEVELS:
             raise ModelError(
                 f"{self.path}: normalisation by mean {self._mean.tolist()} and std "
                 f"{self._std.tolist()} does not fit its {info.dtype} input of scale "
                 f"{info.scale:g}; give --normalize MEAN,STD"
             )
-        # A scale that holds the normalisation, as our own files have: only rounding is between
-        # them, and the camera's bytes go in untouched.
-        if info.dtype == "uint8" and np.abs(table.astype(int) - levels.astype(int)).max() <= 1:
-            return None
         return table
 
     def _prepare(self, source: ImageSource) -> _Prepared:
