@@ -36,7 +36,7 @@ demo: $(VENV)/.runtime
 	@touch $@
 
 test: $(VENV)/.dev .venv-mediapipe/.ready
-	LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+	LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

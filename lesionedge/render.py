@@ -53,7 +53,7 @@ def annotate(
     draw = ImageDraw.Draw(canvas)
     left, top, right, bottom = images.crop_box(picture.size, preprocessing)
     thick = max(2, unit // 8)
-    # White within black shows on skin of any colour.
+    # White beside black shows on skin of any colour.
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=thick * 2)
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=thick)
     _panel(draw, prediction, width, height, unit)

@@ -24,7 +24,7 @@ def fit_temperature(answers: np.ndarray, truth: np.ndarray) -> float:
     top answer equals the share of top answers that are right. The usual choice, least negative
     log-likelihood (Guo et al. 2017, arXiv:1706.04599), assumes that the logits are right but for
     their scale; these, trained to give rare classes their due, are not meant for the mix of
-    classes that they are calibrated on, and it leaves them far too confident.
+    classes that they are calibrated on.
 
     Args:
         answers: (N, classes) logits.
