@@ -146,7 +146,7 @@ def started(arguments):
         [sys.executable, "-m", "lesionedge", "predict", "--format", "json", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         # A test run in the background has SIGINT ignored, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline().startswith(b"{")
