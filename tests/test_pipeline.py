@@ -197,8 +197,10 @@ def test_the_same_pixels_reach_keras_and_the_device(run, files):
 
 def test_verify_passes_what_agrees_and_fails_what_does_not(run, files, tmp_path):
     for form in ("float16", "int8"):
-        done = program("convert", "verify", files[form], "--run", run)
+        # A dozen pictures and one epoch: whether int8 lost too much is chance here.
+        done = program("convert", "verify", files[form], "--run", run, check=form != "int8")
         assert "same top label" in done.stdout
+        assert ("lost more" in done.stderr) == bool(done.returncode)
     other = program("convert", "verify", ROOT / "tests/data/bare.tflite", "--run", run, check=False)
     assert other.returncode == 1
     assert "bare.tflite" in other.stderr
