@@ -298,7 +298,8 @@ class Classifier:
         begin = time.perf_counter()
         picture = images.decode(source, self.preprocessing)
         decoded = time.perf_counter()
-        values = self._normalise(images.fit(picture.image, self.preprocessing))
+        pixels = images.fit(picture.image, self.preprocessing, full_size=picture.size)
+        values = self._normalise(pixels)
         end = time.perf_counter()
         timings = {"decode": (decoded - begin) * 1000, "preprocess": (end - decoded) * 1000}
         return _Prepared(values, picture.warnings, timings)

@@ -147,15 +147,20 @@ def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np
     Raises:
         ImageError: The picture cannot be read.
     """
-    return fit(decode(source, preprocessing).image, preprocessing)
+    picture = decode(source, preprocessing)
+    return fit(picture.image, preprocessing, full_size=picture.size)
 
 
-def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def fit(
+    image: Image.Image, preprocessing: Preprocessing, *, full_size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     """Crop and resize an upright RGB picture to the model's input.
 
     Args:
         image: Mode RGB, any size.
         preprocessing: Size, crop and resampling, from the model's card.
+        full_size: (width, height) in px that it had before it was decoded at a reduced scale,
+            so that the same part of it is cropped; None for its own.
 
     Returns:
         (height_px, width_px, 3) uint8 RGB, 0-255.
@@ -163,7 +168,10 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     import numpy as np
 
     size = (preprocessing.width_px, preprocessing.height_px)
-    box = crop_box(image.size, preprocessing)
+    box: tuple[float, float, float, float] = crop_box(full_size or image.size, preprocessing)
+    if full_size is not None and full_size != image.size:
+        across, down = image.width / full_size[0], image.height / full_size[1]
+        box = box[0] * across, box[1] * down, box[2] * across, box[3] * down
     if image.size != size or box != (0, 0, *size):
         resampling = _RESAMPLING[preprocessing.resampling]
         image = image.resize(size, resampling, box=box, reducing_gap=REDUCING_GAP)
@@ -198,7 +206,8 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> P
     Args:
         source: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array.
         preprocessing: Where given, a JPEG may be decoded at a reduced scale, to no less
-            than ``DECODE_MARGIN`` times what these settings need.
+            than ``DECODE_MARGIN`` times what these settings need. Pictures given as PIL images
+            or arrays are taken as they are, and left as they are.
 
     Raises:
         ImageError: Missing, unreadable, truncated, not a picture, too small or too large.

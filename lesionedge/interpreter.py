@@ -290,8 +290,17 @@ class Interpreter:
                 return {"model_content": file.read()}
         return {"model_path": self.path}
 
+    def _details(self, role: str) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = getattr(self._loaded[2], f"get_{role}_details")()
+        except ValueError as error:  # such as a name that is not UTF-8
+            raise ModelError(
+                f"{self.path}: its {role}s cannot be read ({_reason(error)}); is the file whole?"
+            ) from error
+        return found
+
     def _picture_tensor(self) -> TensorInfo:
-        details = self._loaded[2].get_input_details()
+        details = self._details("input")
         info = _info(details[0]) if len(details) == 1 else None
         if (
             info is None or len(info.shape) != 4 or info.shape[0] != 1 or info.shape[3] != 3
@@ -301,7 +310,7 @@ class Interpreter:
         return info
 
     def _score_tensor(self) -> TensorInfo:
-        details = self._loaded[2].get_output_details()
+        details = self._details("output")
         info = _info(details[0]) if len(details) == 1 else None
         if (
             info is None or info.dtype not in DTYPES or not info.shape

@@ -133,6 +133,15 @@ def test_corrupt_missing_and_folder(models, tmp_path):
         Interpreter(tmp_path)
 
 
+def test_a_tensor_name_that_is_not_text_is_a_models_fault(models, tmp_path):
+    name = Interpreter(models / "int8.tflite").input.name.encode()
+    content = (models / "int8.tflite").read_bytes()
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(content.replace(name, b"\xe9" + name[1:]))
+    with pytest.raises(ModelError, match=r"damaged\.tflite: its inputs cannot be read"):
+        Interpreter(damaged)
+
+
 def test_threads(models):
     assert 1 <= interpreter.default_threads() <= interpreter.MAX_THREADS
     assert Interpreter(models / "int8.tflite").threads == interpreter.default_threads()
