@@ -1,7 +1,7 @@
 """Make the small real .tflite files that the tests run: python tests/make_models.py
 
 Their answers mean nothing; their formats are those of models that people have. Needs the ``train``
-extra, and mediapipe's schema (pip install --no-deps mediapipe) for the file that this project's
+extra, and mediapipe's schema (pip install --no-deps mediapipe opencv-python-headless) for the file that this project's
 writer has no part in.
 """
 
@@ -41,9 +41,9 @@ def main() -> None:
     write("float16", packed(half(softmax), LABELS))
     write("int8-tensors", packed(quantised(softmax, tf.int8, tf.int8), LABELS))
     write("sigmoid", packed(converter(sigmoid).convert(), ["benign", "malignant"], "sigmoid"))
-    bytes_only = quantised(softmax, tf.uint8, tf.uint8)
+    bytes_only, things = quantised(softmax, tf.uint8, tf.uint8), [f"thing {n}" for n in range(7)]
     write("bare", bytes_only)
-    write("foreign", foreign(bytes_only, [f"thing {n}" for n in range(7)]))
+    write("foreign", foreign(bytes_only, things))
     write("bare-float", converter(softmax).convert())
     vector = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
     write("not-image", converter(vector).convert())
@@ -51,6 +51,9 @@ def main() -> None:
     pictures = keras.Input((None, None, 3))
     scores = keras.layers.GlobalAveragePooling2D()(pictures)
     write("open-size", converter(keras.Model(pictures, keras.layers.Softmax()(scores))).convert())
+    write("float16-tensors", packed(converter(half_tensors(softmax)).convert(), LABELS))
+    inverted = quantised(mobilenet(7), tf.uint8, tf.uint8)
+    write("foreign-mobilenet", foreign(inverted, things))
 
 
 def network(outputs: int, activation: str) -> keras.Model:
@@ -61,6 +64,33 @@ def network(outputs: int, activation: str) -> keras.Model:
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0, 0.2))(x)
     return keras.Model(pictures, keras.layers.Activation(activation)(x))
+
+
+def half_tensors(model: keras.Model) -> keras.Model:
+    """The same network between float16 tensors, which the converter makes of casts only."""
+    pictures = keras.Input((SIDE_PX, SIDE_PX, 3), dtype=tf.float16)
+    scores = model(keras.layers.Lambda(lambda x: tf.cast(x, tf.float32))(pictures))
+    return keras.Model(pictures, keras.layers.Lambda(lambda x: tf.cast(x, tf.float16))(scores))
+
+
+def mobilenet(outputs: int) -> keras.Model:
+    """MobileNetV2's kind of network: inverted residuals around depthwise convolutions."""
+    pictures = keras.Input((SIDE_PX, SIDE_PX, 3))
+    x = normalised(keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(pictures))
+    for stride in (2, 1):
+        y = normalised(keras.layers.Conv2D(32, 1, use_bias=False)(x))
+        y = keras.layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False)(y)
+        y = keras.layers.Conv2D(8, 1, use_bias=False)(normalised(y))
+        y = keras.layers.BatchNormalization()(y)
+        x = y if stride > 1 else keras.layers.Add()([x, y])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0, 60))(x)
+    return keras.Model(pictures, keras.layers.Softmax()(x))
+
+
+def normalised(x: tf.Tensor) -> tf.Tensor:
+    """Batch normalisation and ReLU6."""
+    return keras.layers.ReLU(6)(keras.layers.BatchNormalization()(x))
 
 
 def converter(model: keras.Model) -> tf.lite.TFLiteConverter:

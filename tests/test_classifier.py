@@ -59,7 +59,9 @@ def test_model_input_is_what_the_network_is_fed(int8, picture):
     assert np.array_equal(direct, classifier.probabilities(pixels))
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "int8-tensors", "foreign"])
+@pytest.mark.parametrize(
+    "name", ["float32", "float16", "float16-tensors", "int8-tensors", "foreign"]
+)
 def test_every_format_of_one_network_agrees(models, int8, picture, name):
     pixels = Classifier(int8).model_input(picture)
     other = Classifier(models / f"{name}.tflite").probabilities(pixels)

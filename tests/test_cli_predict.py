@@ -249,6 +249,13 @@ def test_labels_and_normalize(cli_run, models, picture, tmp_path):
     assert given["top"] == standard[0]["top"]
 
 
+def test_a_quantized_mobilenet_made_elsewhere(cli_run, models, picture):
+    model = models / "foreign-mobilenet.tflite"
+    answer = lines(cli_run("predict", picture, "-m", model, "--format", "json"))[0]
+    assert {entry["label"] for entry in answer["top"]} == {f"thing {n}" for n in range(7)}
+    assert sum(entry["probability"] for entry in answer["top"]) == pytest.approx(1, abs=0.02)
+
+
 def test_a_foreign_models_labels_are_not_called_benign(cli_run, models, picture):
     assert "malignant" not in cli_run("predict", picture, "-m", models / "foreign.tflite").stdout
 

@@ -56,7 +56,9 @@ def test_integers_without_a_scale_stand_for_themselves():
     assert dequantise(np.array([3, 200], np.uint8), info("uint8")).tolist() == [3.0, 200.0]
 
 
-@pytest.mark.parametrize("name", ["int8", "float32", "float16", "int8-tensors", "foreign"])
+@pytest.mark.parametrize(
+    "name", ["int8", "float32", "float16", "float16-tensors", "int8-tensors", "foreign-mobilenet"]
+)
 def test_runs_every_kind(models, name):
     network = Interpreter(models / f"{name}.tflite", threads=1)
     scores = network.run(np.zeros((32, 32, 3), network.input.dtype))

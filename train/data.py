@@ -13,6 +13,10 @@ from train import cache, datasets
 from train.recipe import Recipe
 from train.run import Run, RunError, write_text
 
+HASHED = Preprocessing(341, 256, resampling="bilinear")
+"""The size at which look-alikes are searched for: the same for every recipe, so that all recipes
+with one seed share one split."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -57,7 +61,7 @@ def prepare(recipe: Recipe, data: Path, run: Run, *, seed: int, cache_folder: Pa
     table = dataset.table[good].reset_index(drop=True)
     if not good.all():
         pixels = cache.prepared([Path(p) for p in table["path"]], whole, cache_folder)[0]
-    table = _split(table, pixels, run, seed)
+    table = _split(table, run, seed, cache_folder)
     classes = table["label"].map({label: i for i, label in enumerate(dataset.labels)})
     return Data(
         dataset.name, table, dataset.labels, pixels, classes.to_numpy(np.int64), cache_folder
@@ -72,7 +76,7 @@ def _progress(run: Run) -> cache.Progress:
     return show
 
 
-def _split(table: pd.DataFrame, pixels: np.ndarray, run: Run, seed: int) -> pd.DataFrame:
+def _split(table: pd.DataFrame, run: Run, seed: int, cache_folder: Path) -> pd.DataFrame:
     paths = table["path"].astype(str)
     if run.split.exists():
         kept = run.table()
@@ -83,6 +87,7 @@ def _split(table: pd.DataFrame, pixels: np.ndarray, run: Run, seed: int) -> pd.D
         if not kept["path"].equals(paths):  # the dataset lies elsewhere than it did
             write_text(run.split, kept.assign(path=paths).to_csv(index=False))
         return kept.assign(path=paths)
+    pixels, _ = cache.prepared([Path(path) for path in paths], HASHED, cache_folder)
     hashes = np.array([datasets.perceptual_hash(picture) for picture in pixels])
     groups, twins = datasets.merge_twins(table["lesion"].tolist(), hashes)
     run.say(f"{len(set(groups))} groups of pictures; {len(twins)} look-alike pairs kept together")

@@ -85,6 +85,8 @@ class Stage:
     """Quantization-aware: weights and activations are rounded to 8 bits as they will be."""
     freeze_batch_norm: bool = False
     """Batch normalisation uses its moving statistics, which stay as they are."""
+    final_learning_rate: float = 0.0
+    """Where the cosine schedule ends."""
     warmup_epochs: float = 0.0
     """Over how many epochs the learning rate rises from 0."""
     keep: str = "best"

@@ -77,12 +77,13 @@ class Trainer:
         return loss
 
     def learning_rate(self, step: int) -> float:
-        """Give the rate at a step of the stage: linear warm-up, then a half cosine to zero."""
+        """Give the rate at a step of the stage: linear warm-up, then a half cosine."""
         warm = self.stage.warmup_epochs * self.steps
         if step < warm:
             return self.stage.learning_rate * (step + 1) / (warm + 1)
         part = (step - warm) / max(1.0, self.stage.epochs * self.steps - warm)
-        return self.stage.learning_rate * 0.5 * (1 + math.cos(math.pi * part))
+        end = self.stage.final_learning_rate
+        return end + (self.stage.learning_rate - end) * 0.5 * (1 + math.cos(math.pi * part))
 
     def epoch(
         self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None]

@@ -6,6 +6,8 @@ import errno
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -19,7 +21,12 @@ COMMANDS = {
 }
 """Command -> one line of help; its code is ``lesionedge.cli.<command>.command``."""
 
+ENDED_BY_HAND = frozenset({"camera", "serve"})
+"""Commands that run until they are interrupted: for them that is no failure."""
+
 INTERRUPTED = 130
+
+_OUTPUT_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class LazyGroup(click.Group):
@@ -43,32 +50,48 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse the arguments; ``--help`` and ``--version`` print here."""
+        with _foreseen():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what is foreseen to go wrong becomes one line and an exit status."""
-        try:
+        with _foreseen(ctx):
             result = super().invoke(ctx)
-            sys.stdout.flush()
-        except LesionEdgeError as error:
-            fail(str(error))
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo(err=True)
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            _close_stdout()
-            ctx.exit(1)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-                raise
-            _close_stdout()
-            fail(f"{error.filename or 'output'}: cannot be written ({error.strerror})")
-            ctx.exit(1)
+            if sys.stdout is not None:
+                sys.stdout.flush()
         return result
+
+
+@contextmanager
+def _foreseen(ctx: click.Context | None = None) -> Iterator[None]:
+    """Turn foreseeable faults into one line on standard error and an exit status."""
+    try:
+        yield
+    except LesionEdgeError as error:
+        fail(str(error))
+        status = 1
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        status = 0 if ctx and ctx.invoked_subcommand in ENDED_BY_HAND else INTERRUPTED
+    except BrokenPipeError:
+        status = 1
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRNOS:
+            raise
+        fail(f"{error.filename or 'standard output'}: cannot be written ({error.strerror})")
+        status = 1
+    else:
+        return
+    _settle_stdout()
+    raise click.exceptions.Exit(status)
 
 
 def fail(text: str) -> None:
     """Print one line of error."""
-    click.echo(f"lesionedge: error: {printable(text)}", err=True)
+    with suppress(OSError):  # where standard error is gone too, the exit status alone tells
+        click.echo(f"lesionedge: error: {printable(text)}", err=True)
 
 
 def printable(text: str) -> str:
@@ -85,12 +108,13 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def _close_stdout() -> None:
-    """Keep Python from writing what is left, and failing again, when it exits."""
+def _settle_stdout() -> None:
+    """Keep Python from failing again on what could not be written, when it exits."""
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return
+        sys.stdout.flush()
+    except (AttributeError, OSError, ValueError):
+        with suppress(AttributeError, OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 RESEARCH_USE = "For research use only: not a diagnosis."
@@ -21,10 +23,23 @@ class Normalisation(click.ParamType):  # type: ignore[type-arg]
         try:
             mean, std = (float(part) for part in str(value).split(","))
         except ValueError:
+            mean = std = math.nan
+        if not (math.isfinite(mean) and math.isfinite(std)):
             self.fail(f"{value!r} is not MEAN,STD, such as 127.5,127.5", param, ctx)
         if not std:
             self.fail("STD is 0; pixels are divided by it", param, ctx)
         return mean, std
+
+
+def _also_here(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Take ``--verbose`` after the command's name as well as before."""
+    if value:
+        ctx.ensure_object(dict)["verbose"] = True
+
+
+def is_verbose(ctx: click.Context) -> bool:
+    """Tell whether ``--verbose`` was given, before or after the command's name."""
+    return bool((ctx.obj or {}).get("verbose"))
 
 
 model = click.option(
@@ -42,4 +57,8 @@ labels = click.option(
 normalize = click.option(
     "--normalize", type=Normalisation(),
     help="The network wants (pixel - M) / S; for a model that does not say.",
+)  # fmt: skip
+verbose = click.option(
+    "--verbose", is_flag=True, expose_value=False, callback=_also_here,
+    help="Show the native library's log lines.",
 )  # fmt: skip

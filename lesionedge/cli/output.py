@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -54,16 +55,15 @@ class TextWriter:
     def answer(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         lines = [printable(path)]
-        wide = max((len(c.name) for c in prediction.top), default=0)
+        wide = max((len(printable(c.name)) for c in prediction.top), default=0)
         for c in prediction.top:
-            share = f"{c.probability:6.1%}"
-            lines.append(
-                f"  {c.name:<{wide}}  {c.label:<6} {share}  {self._bar(c.probability)}".rstrip()
-            )
+            name, label = printable(c.name), printable(c.label)
+            line = f"  {name:<{wide}}  {label:<6} {c.probability:6.1%}  {self._bar(c.probability)}"
+            lines.append(line.rstrip())
         # Nothing is known of a foreign model's labels: do not seem to call them benign.
         if prediction.malignant_probability:
             lines.append(f"  malignant {prediction.malignant_probability:.1%}")
-        lines += [f"  warning: {warning}" for warning in prediction.warnings]
+        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
         self._file.write("\n".join(lines) + "\n\n")
         self._any = True
 
@@ -124,7 +124,6 @@ class CsvWriter:
         """Nothing follows."""
 
 
-Writer = TextWriter | JsonWriter | CsvWriter if sys.version_info >= (3, 10) else Any
 WRITERS: dict[str, Callable[[IO[str]], Any]] = {
     "text": TextWriter, "json": JsonWriter, "csv": CsvWriter,
 }  # fmt: skip
@@ -143,57 +142,49 @@ def opened(path: str | None) -> Iterator[IO[str]]:
     """Open where results go.
 
     A regular file appears whole, when all is written, or not at all; a device or a pipe is
-    written directly; None is standard output.
+    written directly; None or ``-`` is standard output.
 
     Raises:
         OutputError: It cannot be written; nothing half-written is left.
     """
-    if path is None:
-        _let_odd_names_through(sys.stdout)
-        yield sys.stdout
-        return
     try:
-        mode = _mode(path)
-        if mode is not None and not stat.S_ISREG(mode):
-            with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                yield file
-            return
-        with _whole(os.path.realpath(path), mode) as file:
+        with _opened(None if path == "-" else path) as file:
             yield file
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def _mode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_mode
-    except FileNotFoundError:
-        return None
+        name = "standard output" if path in (None, "-") else path
+        raise OutputError(f"{name}: cannot be written ({error.strerror})") from error
 
 
 @contextmanager
-def _whole(path: str, mode: int | None) -> Iterator[IO[str]]:
-    import tempfile
+def _opened(path: str | None) -> Iterator[IO[str]]:
+    if path is None:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        _let_odd_names_through(sys.stdout)
+        yield sys.stdout
+        sys.stdout.flush()
+    elif _is_regular(path):
+        from io import TextIOWrapper
 
-    handle, part = tempfile.mkstemp(prefix=".lesionedge-", dir=os.path.dirname(path) or ".")
+        from lesionedge.atomic import whole_file
+
+        with whole_file(path) as file:
+            text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+            yield text
+            text.flush()
+            text.detach()
+    else:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as direct:
+            yield direct
+
+
+def _is_regular(path: str) -> bool:
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, stat.S_IMODE(mode) if mode is not None else 0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return True  # it will be
 
 
 def _let_odd_names_through(stream: TextIO) -> None:

@@ -26,58 +26,65 @@ class Source:
 def expand(arguments: Iterable[str], *, recursive: bool) -> Iterator[Source]:
     """List pictures: files, folders' pictures, patterns that the shell left alone, ``-``.
 
+    Hidden files and folders (``._photo.jpg``, ``.Trash-1000``) are taken only when named.
+
     Args:
         arguments: As typed.
         recursive: Whether folders are searched to their depth.
     """
     for argument in arguments:
-        if argument == "-" or os.path.isfile(argument):
-            yield Source(argument)
-        elif os.path.isdir(argument):
-            yield from _folder(argument, recursive)
-        elif any(c in argument for c in "*?[") and not os.path.lexists(argument):
-            yield from _pattern(argument)
+        if any(c in argument for c in "*?[") and not os.path.lexists(argument):
+            yield from _pattern(argument, recursive)
         else:
-            yield Source(argument)
+            yield from _named(argument, recursive)
+
+
+def is_picture_name(path: str) -> bool:
+    """Tell whether a name ends as pictures' names do."""
+    return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def _named(path: str, recursive: bool) -> Iterator[Source]:
+    if path == "-" or not os.path.isdir(path):
+        yield Source(path)
+        return
+    found = False
+    for source in _folder(path, recursive):
+        found = True
+        yield source
+    if not found:
+        hint = "" if recursive else "; --recursive looks into its folders too"
+        yield Source(path, f"{path}: the folder holds no pictures{hint}")
 
 
 def _folder(folder: str, recursive: bool) -> Iterator[Source]:
-    found = False
+    """Give a folder's pictures in the order of their names, then those of its folders."""
+    folders = []
     try:
-        for path in _files(folder, recursive):
-            found = True
-            yield Source(path)
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         yield Source(folder, f"{folder}: cannot be listed ({error.strerror})")
         return
-    if not found:
-        hint = "" if recursive else "; --recursive looks into its folders too"
-        yield Source(folder, f"{folder}: the folder holds no pictures{hint}")
-
-
-def _files(folder: str, recursive: bool) -> Iterator[str]:
-    """Give a folder's pictures in the order of their names, without holding a whole tree."""
-    folders = []
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
+        if entry.name.startswith("."):
+            continue
         if entry.is_dir():
             # A link to a folder could lead in a circle.
             if not entry.is_symlink():
                 folders.append(entry.path)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-            yield entry.path
+        elif is_picture_name(entry.name):
+            yield Source(entry.path)
     if recursive:
         for below in folders:
-            yield from _files(below, recursive)
+            yield from _folder(below, recursive)
 
 
-def _pattern(pattern: str) -> Iterator[Source]:
+def _pattern(pattern: str, recursive: bool) -> Iterator[Source]:
     import glob
 
     paths = sorted(glob.glob(pattern, recursive=True))
     for path in paths:
-        if os.path.isfile(path):
-            yield Source(path)
+        yield from _named(path, recursive)
     if not paths:
         yield Source(pattern, f"{pattern}: no file matches")

@@ -1,0 +1,52 @@
+"""How far a long list of pictures is, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+
+class Progress:
+    """A line in place on a terminal; elsewhere, such as in a log, a line now and then."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._done = count, 0
+        self._begin = self._shown = time.monotonic()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+
+    def step(self) -> None:
+        """Count one picture."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._shown >= (0.2 if self._terminal else 10.0):
+            self._shown = now
+            self._show()
+
+    def clear(self) -> None:
+        """Make room for another line."""
+        if self._terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def end(self) -> None:
+        """Show the whole."""
+        self._show()
+        if self._terminal:
+            click.echo(err=True)
+
+    def _show(self) -> None:
+        took = max(1e-9, time.monotonic() - self._begin)
+        text = f"{self._done} of {self._count} pictures, {self._done / took:.3g} a second"
+        left = took / self._done * (self._count - self._done)
+        if left >= 1:
+            text += f", {_span(left)} left"
+        if self._terminal:
+            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+        else:
+            click.echo(text, err=True)
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
