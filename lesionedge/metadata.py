@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, BinaryIO, Union
 
 from lesionedge.errors import ModelError
@@ -22,6 +25,9 @@ CARD_FILE = "lesionedge.json"
 
 MAX_FILE_BYTES = 4_000_000
 """Files inside the zip larger than this are not labels or cards and are refused."""
+
+MAX_ITEMS = 1_000_000
+"""A model that lists more tables and numbers than this (a large one lists thousands) is refused."""
 
 _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
 _NORMALIZATION_OPTIONS = 1
@@ -63,13 +69,27 @@ def read(path: str | os.PathLike[str]) -> ModelMetadata:
     Raises:
         ModelError: It is missing, not a .tflite, or its metadata is broken.
     """
+    with _mapped(path) as (content, file):
+        return _read(content, file, os.fsdecode(path))
+
+
+@contextmanager
+def _mapped(path: str | os.PathLike[str]) -> Iterator[tuple[mmap.mmap, BinaryIO]]:
+    """Map a model file into memory.
+
+    Raises:
+        ModelError: It cannot be.
+    """
     name = os.fsdecode(path)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for its writer
+            found = "a folder" if os.path.isdir(path) else "neither file nor folder"
+            raise ModelError(f"{name}: is {found}; expected a .tflite model")
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < 8:
                 raise ModelError(f"{name}: is too short to be a .tflite model")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _read(content, file, name)
+                yield content, file
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{name}: cannot be read ({getattr(error, 'strerror', 0) or error})"
@@ -117,7 +137,7 @@ def verify(path: str | os.PathLike[str]) -> None:
     Raises:
         ModelError: Something does not.
     """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with _mapped(path) as (content, _):
         try:
             model = _Table.root(content)
             _verify(model, "Model")
@@ -198,7 +218,8 @@ def _normalization(
         options = unit.table(1)
         if unit.scalar(0, "<B", 0) == _NORMALIZATION_OPTIONS and options is not None:
             mean, std = options.floats(0), options.floats(1)
-            if not mean or len(mean) != len(std) or 0.0 in std:
+            sane = all(map(isfinite, (*mean, *std))) and 0.0 not in std
+            if not mean or len(mean) != len(std) or not sane:
                 raise _BrokenError(f"NormalizationOptions of mean {mean} and std {std}")
             return mean, std
     return None, None
@@ -250,17 +271,30 @@ def _number(content: Bytes, form: str, at: int) -> Any:
     return struct.unpack(form, _slice(content, at, struct.calcsize(form)))[0]
 
 
+class _Budget:
+    """How much may still be read of one file, whose lists may overlap and so be without end."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ITEMS
+
+    def spend(self, items: int) -> None:
+        self._left -= items
+        if self._left < 0:
+            raise _BrokenError(f"it lists more than {MAX_ITEMS} things")
+
+
 class _Table:
     """A flatbuffer table (flatbuffers.dev, "Internals"): fields by number."""
 
-    def __init__(self, content: Bytes, at: int) -> None:
-        self._content, self._at = content, at
+    def __init__(self, content: Bytes, at: int, budget: _Budget) -> None:
+        budget.spend(1)
+        self._content, self._at, self._budget = content, at, budget
         self._fields = at - _number(content, "<i", at)
         self._size = _number(content, "<H", self._fields)
 
     @classmethod
     def root(cls, content: Bytes) -> _Table:
-        return cls(content, _number(content, "<I", 0))
+        return cls(content, _number(content, "<I", 0), _Budget())
 
     def verify(self) -> None:
         """Check that its own fields lie within the file."""
@@ -284,7 +318,7 @@ class _Table:
 
     def table(self, number: int) -> _Table | None:
         at = self._follow(number)
-        return None if at is None else _Table(self._content, at)
+        return None if at is None else _Table(self._content, at, self._budget)
 
     def vector(self, number: int, item_bytes: int) -> tuple[int, int]:
         """Give where a vector's items begin and how many there are."""
@@ -299,7 +333,7 @@ class _Table:
     def tables(self, number: int) -> Iterator[_Table]:
         start, count = self.vector(number, 4)
         for at in range(start, start + 4 * count, 4):
-            yield _Table(self._content, at + _number(self._content, "<I", at))
+            yield _Table(self._content, at + _number(self._content, "<I", at), self._budget)
 
     def raw(self, number: int) -> bytes:
         start, count = self.vector(number, 1)
@@ -310,6 +344,7 @@ class _Table:
 
     def integers(self, number: int) -> tuple[int, ...]:
         start, count = self.vector(number, 4)
+        self._budget.spend(count)
         return struct.unpack(f"<{count}i", _slice(self._content, start, 4 * count))
 
     def floats(self, number: int) -> tuple[float, ...]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import math
+import os
+import struct
 import zipfile
 
 import numpy as np
@@ -48,8 +51,42 @@ def test_other_files_are_refused(tmp_path, content):
 def test_missing_and_folder(tmp_path):
     with pytest.raises(ModelError, match="No such file"):
         metadata.read(tmp_path / "m.tflite")
-    with pytest.raises(ModelError, match="directory"):
+    with pytest.raises(ModelError, match="is a folder"):
         metadata.read(tmp_path)
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "m.tflite")
+    for read in (metadata.read, metadata.verify):
+        with pytest.raises(ModelError, match=r"m\.tflite: is neither"):
+            read(tmp_path / "m.tflite")
+
+
+def test_verify_names_what_cannot_be_opened(tmp_path):
+    with pytest.raises(ModelError, match="No such file"):
+        metadata.verify(tmp_path / "m.tflite")
+    (tmp_path / "m.tflite").touch()
+    with pytest.raises(ModelError, match="too short"):
+        metadata.verify(tmp_path / "m.tflite")
+
+
+def test_lists_without_end_are_refused(models, monkeypatch):
+    monkeypatch.setattr(metadata, "MAX_ITEMS", 10)
+    with pytest.raises(ModelError, match="more than 10"):
+        metadata.verify(models / "int8.tflite")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 0.0])
+def test_normalisation_that_cannot_be_divided_by_is_refused(models, tmp_path, number):
+    content = (models / "foreign.tflite").read_bytes()
+    half = struct.pack("<f", 127.5)
+    mean_at = content.rindex(half, 0, content.index(b"PK\x03\x04"))
+    at = content.rindex(half, 0, mean_at)
+    (tmp_path / "m.tflite").write_bytes(
+        content[:at] + struct.pack("<f", number) + content[at + 4 :]
+    )
+    with pytest.raises(ModelError, match="NormalizationOptions"):
+        metadata.read(tmp_path / "m.tflite")
 
 
 def with_archive(model: bytes, files: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:

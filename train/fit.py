@@ -13,13 +13,16 @@ import tf_keras as keras
 
 from train import architectures, card, evaluate, pipeline
 from train.data import Data, prepare
-from train.networks import logits, quantization_aware
+from train.networks import logits, quantization_aware, start_ranges
 from train.recipe import Recipe, RecipeError, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
 from train.trainer import Trainer
 
 STATISTICS_PICTURES = 512
 """How many training pictures give folded batch normalisation its statistics back."""
+
+RANGE_BATCHES = 16
+"""How many batches show quantization-aware training what activations are like."""
 
 
 def fit(
@@ -64,18 +67,26 @@ def _keep_recipe(run: Run, text: str) -> None:
 
 
 def _build(
-    recipe: Recipe, stage: Stage, classes: int, best: list[np.ndarray] | None
+    recipe: Recipe, stage: Stage, data: Data, best: list[np.ndarray] | None, seed: int
 ) -> keras.Model:
     """Make a stage's model with the best weights of the stage before it."""
     # A float stage may train at another size than the one that it is evaluated at.
     size = (recipe.input.height_px, recipe.input.width_px) if stage.quantize else (None, None)
-    model = architectures.build(recipe.model, classes=classes, height_px=size[0], width_px=size[1])
+    model = architectures.build(
+        recipe.model, classes=len(data.labels), height_px=size[0], width_px=size[1]
+    )
     if best is not None:
         model.set_weights(best)
     if not stage.quantize:
         return model
     architectures.equalise_depthwise(model)
-    return quantization_aware(model)
+    quantized = quantization_aware(model)
+    pictures = pipeline.batches(
+        data.pixels, data.classes, data.rows("train"), augment=recipe.augment,
+        input_px=stage.input_px, batch_size=recipe.batch_size, seed=(seed, 0),
+    )  # fmt: skip
+    start_ranges(quantized, model, (batch for batch, _ in pictures.take(RANGE_BATCHES)))
+    return quantized
 
 
 def _set_trainable(model: keras.Model, stage: Stage) -> None:
@@ -92,7 +103,7 @@ def _stage(
     seed: int,
 ) -> State:  # fmt: skip
     stage = recipe.stages[number]
-    model = _build(recipe, stage, len(data.labels), _best_before(run, recipe, number))
+    model = _build(recipe, stage, data, _best_before(run, recipe, number), seed)
     if number == 0 and not state.arrays and recipe.model.weights == "imagenet":
         _start_from_imagenet(model, data, weights, stage, seed)
     _set_trainable(model, stage)

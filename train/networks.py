@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,83 @@ def quantization_aware(model: keras.Model) -> keras.Model:
     import tensorflow_model_optimization as tfmot
 
     return tfmot.quantization.keras.quantize_model(model)
+
+
+def start_ranges(
+    quantized: keras.Model, floating: keras.Model, batches: Iterable[tf.Tensor]
+) -> None:
+    """Set the range of every rounded activation to what the float model shows there.
+
+    tensorflow_model_optimization starts all ranges at [-6, 6] and moves them by a thousandth a
+    step: a short quantization-aware training would end with bottlenecks clipped at 6 and the
+    input rounded to steps four times too coarse. The statistic is its own, the mean of the
+    batches' extremes.
+
+    Args:
+        quantized: From ``quantization_aware``, with the float model's weights; changed.
+        floating: The float model, before it was wrapped.
+        batches: Batches of (B, H, W, 3) float32 in [-1, 1].
+    """
+    ranges = _activation_ranges(quantized)
+    tensors = [_watched(floating, layer) for layer, _, _ in ranges]
+    watch = tf.function(
+        lambda x, see=keras.Model(floating.input, tensors): [
+            tf.stack([tf.reduce_min(y), tf.reduce_max(y)]) for y in see(x, training=False)
+        ]
+    )
+    extremes = np.mean([[pair.numpy() for pair in watch(batch)] for batch in batches], axis=0)
+    for (_, low, high), (smallest, largest) in zip(ranges, extremes):
+        low.assign(min(smallest, 0.0))  # zero must be exact: it pads
+        high.assign(max(largest, 0.0))
+
+
+def _activation_ranges(
+    quantized: keras.Model,
+) -> list[tuple[keras.layers.Layer, tf.Variable, tf.Variable]]:
+    found = []
+    for layer in quantized.layers:
+        own = {v.name.split("/")[-1].split(":")[0]: v for v in layer.weights}
+        for what in ("quantize_layer", "output", "post_activation"):
+            if f"{what}_min" in own:
+                found.append((layer, own[f"{what}_min"], own[f"{what}_max"]))
+    return found
+
+
+def _watched(floating: keras.Model, layer: keras.layers.Layer) -> keras.KerasTensor:
+    if layer.name == "quantize_layer":
+        return floating.input
+    return floating.get_layer(layer.name.removeprefix("quant_")).output
+
+
+def refresh_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
+    """Measure the mean and variance of every batch normalisation's input anew.
+
+    A rounded weight shifts what a channel is on average, the more so where the channel's input
+    is nearly constant and its variance small; measured with the rounded weights in place, the
+    mean takes the shift out again (bias correction; Nagel et al. 2019, arXiv:1906.04721,
+    section 4.2).
+
+    Args:
+        model: Float or quantization-aware; changed.
+        batches: Batches of (B, H, W, 3) float32 in [-1, 1].
+    """
+    inner = [getattr(layer, "layer", layer) for layer in model.layers]
+    norms = [layer for layer in inner if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0  # the moving statistics are then the last batch's
+    run = tf.function(lambda batch: model(batch, training=True))
+    sums: list[np.ndarray] | None = None
+    count = 0
+    for count, batch in enumerate(batches, start=1):
+        run(batch)
+        seen = [v.numpy() for n in norms for v in (n.moving_mean, n.moving_variance)]
+        sums = seen if sums is None else [a + b for a, b in zip(sums, seen)]
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+    moving = [v for n in norms for v in (n.moving_mean, n.moving_variance)]
+    for variable, total in zip(moving, sums or []):
+        variable.assign(total / count)
 
 
 def load_model(file: Path) -> keras.Model:
