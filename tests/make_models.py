@@ -1,8 +1,8 @@
 """Make the small real .tflite files that the tests run: python tests/make_models.py
 
 Their answers mean nothing; their formats are those of models that people have. Needs the ``train``
-extra, and mediapipe's schema (pip install --no-deps mediapipe opencv-python-headless) for the file that this project's
-writer has no part in.
+extra, and mediapipe's schema (pip install --no-deps mediapipe opencv-python-headless) for the files
+that this project's writer has no part in.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from lesionedge.diagnosis import describe
 from train.calibration import fit_temperature, operating_points, softmax
 from train.data import Data
 from train.networks import load_model, logits
+from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe
 from train.run import Run, write_text
 
@@ -92,7 +93,7 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "input": {
             "width_px": recipe.input.width_px, "height_px": recipe.input.height_px,
             "crop": recipe.input.crop, "crop_fraction": recipe.input.crop_fraction,
-            "resampling": recipe.input.resampling, "mean": [127.5] * 3, "std": [127.5] * 3,
+            "resampling": recipe.input.resampling, "mean": [PIXEL_MEAN] * 3, "std": [PIXEL_STD] * 3,
         },
         "output": {"activation": "softmax"},
         "quantization": {"training": "qat" if recipe.stages[-1].quantize else "none"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import tf_keras as keras
 
 from train import architectures, card, evaluate, pipeline
 from train.data import Data, prepare
-from train.networks import logits, quantization_aware, start_ranges
+from train.networks import logits, quantization_aware, refresh_batch_norm, start_ranges
 from train.recipe import Recipe, RecipeError, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
 from train.trainer import Trainer
@@ -21,8 +22,8 @@ from train.trainer import Trainer
 STATISTICS_PICTURES = 512
 """How many training pictures give folded batch normalisation its statistics back."""
 
-RANGE_BATCHES = 16
-"""How many batches show quantization-aware training what activations are like."""
+STATISTICS_BATCHES = 32
+"""How many training batches activations' statistics are measured on."""
 
 
 def fit(
@@ -81,12 +82,19 @@ def _build(
         return model
     architectures.equalise_depthwise(model)
     quantized = quantization_aware(model)
-    pictures = pipeline.batches(
-        data.pixels, data.classes, data.rows("train"), augment=recipe.augment,
-        input_px=stage.input_px, batch_size=recipe.batch_size, seed=(seed, 0),
-    )  # fmt: skip
-    start_ranges(quantized, model, (batch for batch, _ in pictures.take(RANGE_BATCHES)))
+    start_ranges(quantized, model, _pictures(recipe, data, seed))
+    refresh_batch_norm(quantized, _pictures(recipe, data, seed))
     return quantized
+
+
+def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
+    """Give some batches of training pictures at the size that the model is used at."""
+    batches = pipeline.batches(
+        data.pixels, data.classes, data.rows("train"), augment=recipe.augment,
+        input_px=recipe.input.width_px, batch_size=recipe.batch_size, seed=(seed, 0),
+    )  # fmt: skip
+    for pictures, _ in batches.take(STATISTICS_BATCHES):
+        yield pictures
 
 
 def _set_trainable(model: keras.Model, stage: Stage) -> None:
@@ -137,7 +145,26 @@ def _stage(
             f"validation balanced accuracy {score:.3f} (best {state.best:.3f}, "
             f"epoch {state.best_epoch}), {facts['pictures_per_s']:.0f} pictures/s"
         )
+    if stage.train == "all":
+        _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
     return State(number + 1, 0, -1.0, 0, state.history, {})
+
+
+def _settle(
+    recipe: Recipe, number: int, data: Data, run: Run, model: keras.Model, inputs: np.ndarray,
+    truth: np.ndarray, *, seed: int,
+) -> None:  # fmt: skip
+    """Measure the kept weights' batch normalisation at the size that the model is used at.
+
+    The moving statistics are those of other weights (the average's are of the steps before) and
+    of another size; averaged weights need their own (Izmailov et al. 2018, arXiv:1803.05407).
+    """
+    model.set_weights(_load_best(run, number))
+    refresh_batch_norm(model, _pictures(recipe, data, seed))
+    _save_best(run, number, model.get_weights())
+    score = _balanced_accuracy(truth, logits(model, inputs).argmax(1))
+    name = recipe.stages[number].name
+    run.say(f"{name}, statistics measured anew: validation balanced accuracy {score:.3f}")
 
 
 def _start_from_imagenet(

@@ -12,6 +12,9 @@ import tf_keras as keras
 from train import pipeline
 from train.run import RunError
 
+INPUT_RANGE = "quantize_layer"
+"""What tensorflow_model_optimization calls the layer that rounds the input."""
+
 
 def quantization_aware(model: keras.Model) -> keras.Model:
     """Make every layer round its weights and activations to 8 bits in the forward pass.
@@ -36,37 +39,30 @@ def start_ranges(
     Args:
         quantized: From ``quantization_aware``, with the float model's weights; changed.
         floating: The float model, before it was wrapped.
-        batches: Batches of (B, H, W, 3) float32 in [-1, 1].
+        batches: Batches of (B, H, W, 3) float32 in [-1, 1).
     """
-    ranges = _activation_ranges(quantized)
-    tensors = [_watched(floating, layer) for layer, _, _ in ranges]
-    watch = tf.function(
-        lambda x, see=keras.Model(floating.input, tensors): [
-            tf.stack([tf.reduce_min(y), tf.reduce_max(y)]) for y in see(x, training=False)
-        ]
+    ranges = {name: pair for layer in quantized.layers for name, pair in _ranges(layer).items()}
+    low, high = ranges.pop(INPUT_RANGE)
+    low.assign(-pipeline.PIXEL_MEAN / pipeline.PIXEL_STD)
+    high.assign(pipeline.LARGEST)
+    watched = keras.Model(floating.input, [floating.get_layer(name).output for name in ranges])
+    extremes = tf.function(
+        lambda x: [tf.stack([tf.reduce_min(y), tf.reduce_max(y)]) for y in watched(x)]
     )
-    extremes = np.mean([[pair.numpy() for pair in watch(batch)] for batch in batches], axis=0)
-    for (_, low, high), (smallest, largest) in zip(ranges, extremes):
+    means = np.mean([[pair.numpy() for pair in extremes(batch)] for batch in batches], axis=0)
+    for (low, high), (smallest, largest) in zip(ranges.values(), means):
         low.assign(min(smallest, 0.0))  # zero must be exact: it pads
         high.assign(max(largest, 0.0))
 
 
-def _activation_ranges(
-    quantized: keras.Model,
-) -> list[tuple[keras.layers.Layer, tf.Variable, tf.Variable]]:
-    found = []
-    for layer in quantized.layers:
-        own = {v.name.split("/")[-1].split(":")[0]: v for v in layer.weights}
-        for what in ("quantize_layer", "output", "post_activation"):
-            if f"{what}_min" in own:
-                found.append((layer, own[f"{what}_min"], own[f"{what}_max"]))
-    return found
-
-
-def _watched(floating: keras.Model, layer: keras.layers.Layer) -> keras.KerasTensor:
-    if layer.name == "quantize_layer":
-        return floating.input
-    return floating.get_layer(layer.name.removeprefix("quant_")).output
+def _ranges(layer: keras.layers.Layer) -> dict[str, tuple[tf.Variable, tf.Variable]]:
+    """Give the float layer's name -> the range that a quantization-aware one rounds it in."""
+    own = {v.name.split("/")[-1].split(":")[0]: v for v in layer.weights}
+    return {
+        layer.name.removeprefix("quant_"): (own[f"{what}_min"], own[f"{what}_max"])
+        for what in (INPUT_RANGE, "output", "post_activation")
+        if f"{what}_min" in own
+    }
 
 
 def refresh_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
@@ -79,25 +75,24 @@ def refresh_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> None
 
     Args:
         model: Float or quantization-aware; changed.
-        batches: Batches of (B, H, W, 3) float32 in [-1, 1].
+        batches: Batches of (B, H, W, 3) float32 in [-1, 1).
     """
     inner = [getattr(layer, "layer", layer) for layer in model.layers]
     norms = [layer for layer in inner if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, norm.trainable) for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0  # the moving statistics are then the last batch's
+        # The moving statistics are then the last batch's.
+        norm.momentum, norm.trainable = 0.0, True
     run = tf.function(lambda batch: model(batch, training=True))
-    sums: list[np.ndarray] | None = None
-    count = 0
-    for count, batch in enumerate(batches, start=1):
+    moving = [v for norm in norms for v in (norm.moving_mean, norm.moving_variance)]
+    seen = []
+    for batch in batches:
         run(batch)
-        seen = [v.numpy() for n in norms for v in (n.moving_mean, n.moving_variance)]
-        sums = seen if sums is None else [a + b for a, b in zip(sums, seen)]
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-    moving = [v for n in norms for v in (n.moving_mean, n.moving_variance)]
-    for variable, total in zip(moving, sums or []):
-        variable.assign(total / count)
+        seen.append([variable.numpy() for variable in moving])
+    for variable, *values in zip(moving, *seen):
+        variable.assign(np.mean(values, axis=0))
+    for norm, (momentum, trainable) in zip(norms, before):
+        norm.momentum, norm.trainable = momentum, trainable
 
 
 def load_model(file: Path) -> keras.Model:

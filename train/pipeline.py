@@ -17,9 +17,19 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G, B in brightness (ITU-R BT.601)."""
 
 
+PIXEL_MEAN = PIXEL_STD = 128.0
+"""A pixel enters a network as (pixel - mean) / std: -1 to 127/128.
+
+With the more common 127.5 a uint8 input would want a zero point of 127.5, which there is not:
+every pixel would lie between two steps, and be rounded to one in training, to the other on the
+device."""
+
+LARGEST = (255 - PIXEL_MEAN) / PIXEL_STD
+
+
 def normalise(pixels: tf.Tensor | np.ndarray) -> tf.Tensor:
-    """Map 0-255 to [-1, 1], the networks' input."""
-    return tf.cast(pixels, tf.float32) / 127.5 - 1.0
+    """Map 0-255 to the networks' input."""
+    return (tf.cast(pixels, tf.float32) - PIXEL_MEAN) / PIXEL_STD
 
 
 def batches(
@@ -44,7 +54,7 @@ def batches(
         seed: Two numbers that fix the order and every change.
 
     Returns:
-        Batches of ((B, input_px, input_px, 3) float32 in [-1, 1], (B,) int32).
+        Batches of ((B, input_px, input_px, 3) float32 in [-1, 1), (B,) int32).
     """
     order = np.random.default_rng(seed).permutation(rows)
     steps = len(order) // batch_size
@@ -78,7 +88,7 @@ def random_changes(
         seeds: (2,) int64 that fix the changes.
 
     Returns:
-        (B, input_px, input_px, 3) float32 in [-1, 1].
+        (B, input_px, input_px, 3) float32 in [-1, 1).
     """
     count, height, width = batch.shape[0], batch.shape[1], batch.shape[2]
 
@@ -92,7 +102,7 @@ def random_changes(
         output_shape=tf.constant([input_px, input_px]), fill_value=0.0,
         interpolation="BILINEAR", fill_mode="REFLECT",
     )  # fmt: skip
-    return _recolour(draw, augment, count, pictures / 127.5 - 1.0)
+    return _recolour(draw, augment, count, normalise(pictures))
 
 
 def _transforms(draw, augment: Augment, count: int, size: tuple[int, int], input_px: int):  # type: ignore[no-untyped-def]
@@ -125,5 +135,5 @@ def _recolour(draw, augment: Augment, count: int, pictures: tf.Tensor) -> tf.Ten
     flat = tf.reshape(pictures, (count, -1, 3))
     # A channel's gain is meant for 0-255, the values here run from -1: shift by what black gains.
     offset = brightness + (gains - 1) * contrast
-    flat = tf.clip_by_value(flat @ matrix + offset, -1.0, 1.0)
+    flat = tf.clip_by_value(flat @ matrix + offset, -1.0, LARGEST)
     return tf.reshape(flat, tf.shape(pictures))
