@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from lesionedge import image as images
+from lesionedge.atomic import whole_file
 from lesionedge.errors import ImageError
 
 if TYPE_CHECKING:
@@ -63,24 +63,25 @@ def annotate(
 def _panel(
     draw: ImageDraw.ImageDraw, prediction: Prediction, width: int, top: int, unit: int
 ) -> None:
-    font, small = _font(unit), _font(max(11, round(unit * 0.75)))
+    large, small = font(unit), font(max(11, round(unit * 0.75)))
     step = round(unit * 1.6)
     y = top + round(unit * 0.5)
     numbers = width - round(unit * 4)
     bars = round(width * 0.6)
     for candidate in prediction.top[:3]:
-        name = _shortened(draw, f"{candidate.label}  {candidate.name}", font, bars - unit)
-        draw.text((unit * 0.5, y), name, TEXT, font)
+        name = _shortened(draw, f"{candidate.label}  {candidate.name}", large, bars - unit)
+        draw.text((unit * 0.5, y), name, TEXT, large)
         end = bars + round((numbers - unit - bars) * candidate.probability)
         draw.rectangle((bars, y + unit * 0.2, max(end, bars + 1), y + unit), fill=BAR)
-        draw.text((numbers, y), f"{candidate.probability:.1%}", TEXT, font)
+        draw.text((numbers, y), f"{candidate.probability:.1%}", TEXT, large)
         y += step
     risk = f"malignant {prediction.malignant_probability:.1%}"
-    draw.text((unit * 0.5, y), risk, ALERT, font)
+    draw.text((unit * 0.5, y), risk, ALERT, large)
     draw.text((unit * 0.5, y + step), f"{prediction.model}: {NOTE}", TEXT, small)
 
 
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Give a font for drawn text, of this size where Pillow or the system has one that scales."""
     try:
         return ImageFont.load_default(size=size_px)
     except TypeError:  # Pillow before 10.1 has one small font only; most systems have this one
@@ -93,12 +94,12 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _shortened(
     draw: ImageDraw.ImageDraw,
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    face: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     width: int,
 ) -> str:
-    if draw.textlength(text, font) <= width:
+    if draw.textlength(text, face) <= width:
         return text
-    while text and draw.textlength(text + "…", font) > width:
+    while text and draw.textlength(text + "…", face) > width:
         text = text[:-1]
     return text.rstrip() + "…"
 
@@ -109,15 +110,9 @@ def save(picture: Image.Image, path: str) -> None:
     Raises:
         ImageError: It cannot be written.
     """
-    part = f"{path}.part"
     kind = "JPEG" if path.lower().endswith((".jpg", ".jpeg")) else "PNG"
     try:
-        try:
-            picture.save(part, kind, **({"quality": 92} if kind == "JPEG" else {}))
-            os.replace(part, path)
-        except BaseException:
-            if os.path.exists(part):
-                os.unlink(part)
-            raise
+        with whole_file(path) as file:
+            picture.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}))
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from error

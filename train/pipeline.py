@@ -73,7 +73,11 @@ def batches(
         return changed, tf.gather(tf.constant(labels, tf.int32), indices)
 
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(steps, dtype=np.int64), order))
-    return dataset.map(prepare, num_parallel_calls=2).prefetch(2)
+    # There is nothing to tune, and the tuning thread sleeps up to a minute before it lets an
+    # epoch end.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.map(prepare, num_parallel_calls=2).prefetch(2).with_options(options)
 
 
 def random_changes(

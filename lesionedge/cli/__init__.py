@@ -17,6 +17,7 @@ from lesionedge.errors import LesionEdgeError
 
 COMMANDS = {
     "predict": "Classify pictures.",
+    "benchmark": "Time a model on this machine.",
     "info": "Show what a model is, was trained on and can do.",
 }
 """Command -> one line of help; its code is ``lesionedge.cli.<command>.command``."""

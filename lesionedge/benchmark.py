@@ -1,0 +1,244 @@
+"""How fast a model answers on this machine, one picture at a time.
+
+MLPerf's single-stream scenario (Reddi et al. 2020, arXiv:1911.02549, section 4): the next query
+begins when the last one has ended, for at least 1,024 queries and 60 seconds; its figure of merit
+is the 90th percentile. Every setting is measured in a process of its own, so that memory and the
+first inference are its own too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Union
+
+from lesionedge import machine
+from lesionedge.classifier import Classifier
+from lesionedge.interpreter import physical_cores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MIN_QUERIES, MIN_SECONDS = 1024, 60.0
+"""MLPerf's least for a result that may be compared."""
+
+QUICK_QUERIES, QUICK_SECONDS = 64, 2.0
+STAGES = ("decode", "preprocess", "invoke", "whole")
+WARM_UP_QUERIES = 20
+CLOSE = 1.05
+"""Settings within this ratio of the fastest are as fast: the one with fewer threads is better."""
+
+BUSY_THREADS = 0.2
+"""Other programs that keep more hardware threads than this busy spoil a measurement."""
+
+Picture = Union[str, bytes]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A distribution of times, in milliseconds."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model with one number of threads."""
+
+    model: str
+    """Its name or path."""
+    threads: int
+    """How many threads ran the network."""
+    queries: int
+    """How many pictures were answered."""
+    duration_s: float
+    """How long that took."""
+    comparable: bool
+    """Whether it ran as long as MLPerf asks for."""
+    load_ms: float
+    """From nothing to a loaded model, the libraries' import included."""
+    first_ms: float
+    """The first answer, in which memory is laid out and caches are cold."""
+    latency_ms: dict[str, Latency]
+    """Stage -> its times: decode, preprocess, invoke, and the whole call."""
+    pictures_per_s: float
+    """Answers a second."""
+    peak_bytes: int | None
+    """The most memory that the process ever had (VmHWM); None where the system does not say."""
+    steady_bytes: int | None
+    """Its memory at the end (VmRSS)."""
+    before: machine.Condition
+    """The machine when it began."""
+    after: machine.Condition
+    """And when it ended."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the figures worth less."""
+        found = [f"the machine: {text}" for text in machine.throttled(self.after.throttle_flags)]
+        busy = machine.others_share(self.before, self.after)
+        if busy is not None and busy > BUSY_THREADS:
+            found.append(f"other programs kept {busy:.1f} hardware threads busy")
+        return tuple(found)
+
+
+def example_picture(width: int = 600, height: int = 450) -> bytes:
+    """Draw a JPEG that is as hard to decode as a dermoscopic picture: smooth, with fine grain.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+    """
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1.3 : 1.3 : width * 1j]
+    lesion = 1 / (1 + np.exp(12 * (np.hypot(x, y * 1.1) - 0.55 - 0.1 * np.sin(5 * x + 3 * y))))
+    skin, mole = np.array([215, 170, 150]), np.array([95, 60, 50])
+    colours = skin + lesion[..., None] * (mole - skin) + rng.normal(0, 4, (height, width, 1))
+    pixels: NDArray[np.uint8] = colours.clip(0, 255).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=90)
+    return content.getvalue()
+
+
+def measure(
+    pictures: Sequence[Picture], *, model: str | None = None, threads: int | None = None,
+    queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
+    progress: Callable[[float], None] | None = None,
+) -> Measurement:  # fmt: skip
+    """Answer pictures one after the other in this process and time it.
+
+    Args:
+        pictures: Paths or contents of pictures, answered in turns.
+        model: Name of an embedded model or path of a .tflite file.
+        threads: Threads that run the network; None for the default.
+        queries: At least so many answers.
+        seconds: And at least for so long.
+        progress: Called about once a second with the share that is done, 0-1.
+
+    Raises:
+        LesionEdgeError: The model or a picture cannot be used.
+        ValueError: There are no pictures.
+    """
+    if not pictures:
+        raise ValueError("no pictures to classify; expected at least one")
+    begin = time.perf_counter()
+    classifier = Classifier(model, threads=threads)
+    loaded = time.perf_counter()
+    classifier.classify(pictures[0])
+    first = time.perf_counter()
+    for number in range(WARM_UP_QUERIES):
+        classifier.classify(pictures[number % len(pictures)])
+    before = machine.condition()
+    times = _timed(classifier, pictures, queries, seconds, progress)
+    after = machine.condition()
+    duration = after.time_s - before.time_s
+    return Measurement(
+        model=classifier.model,
+        threads=classifier.threads,
+        queries=len(times["whole"]),
+        duration_s=duration,
+        comparable=queries >= MIN_QUERIES and seconds >= MIN_SECONDS,
+        load_ms=(loaded - begin) * 1000,
+        first_ms=(first - loaded) * 1000,
+        latency_ms={stage: _summary(values) for stage, values in times.items()},
+        pictures_per_s=len(times["whole"]) / duration,
+        peak_bytes=machine.memory_bytes("VmHWM"),
+        steady_bytes=machine.memory_bytes("VmRSS"),
+        before=before,
+        after=after,
+    )
+
+
+def _timed(
+    classifier: Classifier, pictures: Sequence[Picture], queries: int, seconds: float,
+    progress: Callable[[float], None] | None,
+) -> dict[str, list[float]]:  # fmt: skip
+    times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    begin = shown = now = time.perf_counter()
+    while len(times["whole"]) < queries or now - begin < seconds:
+        picture = pictures[len(times["whole"]) % len(pictures)]
+        start = time.perf_counter()
+        answer = classifier.classify(picture)
+        now = time.perf_counter()
+        times["whole"].append((now - start) * 1000)
+        for stage, value in answer.timings_ms.items():
+            times[stage].append(value)
+        if progress is not None and now - shown > 1:
+            shown = now
+            done = (len(times["whole"]) / queries, (now - begin) / seconds if seconds else 1.0)
+            progress(min(1.0, *done))
+    return times
+
+
+def _summary(values: Iterable[float]) -> Latency:
+    import numpy as np
+
+    found = np.fromiter(values, np.float64)
+    p50, p90, p99 = np.percentile(found, (50, 90, 99))
+    return Latency(
+        float(found.mean()), float(p50), float(p90), float(p99),
+        float(found.min()), float(found.max()),
+    )  # fmt: skip
+
+
+def measure_apart(
+    pictures: Sequence[Picture], *, model: str | None = None, threads: int | None = None,
+    queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
+) -> Measurement:  # fmt: skip
+    """Do as ``measure`` does, in a fresh process.
+
+    Raises:
+        LesionEdgeError: The model or a picture cannot be used.
+        ValueError: There are no pictures.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(
+            measure, pictures, model=model, threads=threads, queries=queries, seconds=seconds
+        ).result()
+
+
+def thread_counts() -> list[int]:
+    """List the numbers of threads worth trying here: 1, 2, ... up to the physical cores."""
+    usable = (
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    cores = physical_cores(set(usable))
+    counts = [n for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if n < cores]
+    return [*counts, cores]
+
+
+def best(measurements: Sequence[Measurement]) -> Measurement:
+    """Choose the setting with the lowest 90th percentile, or fewer threads that are as fast."""
+    fastest = min(m.latency_ms["whole"].p90 for m in measurements)
+    good = [m for m in measurements if m.latency_ms["whole"].p90 <= fastest * CLOSE]
+    return min(good, key=lambda m: (m.threads, m.latency_ms["whole"].p90))
+
+
+def advice(measurements: Sequence[Measurement]) -> list[str]:
+    """Say which model and how many threads to use here."""
+    lines = []
+    models = list(dict.fromkeys(m.model for m in measurements))
+    choice = {model: best([m for m in measurements if m.model == model]) for model in models}
+    for model, chosen in choice.items():
+        if sum(m.model == model for m in measurements) > 1:
+            lines.append(f"{model}: use --threads {chosen.threads} here")
+    ranked = sorted(choice.values(), key=lambda m: m.latency_ms["whole"].p90)
+    if len(ranked) > 1:
+        first, second = ranked[0], ranked[1]
+        ratio = second.latency_ms["whole"].p90 / first.latency_ms["whole"].p90
+        lines.append(f"{first.model} is {ratio:.2f} times as fast as {second.model} here")
+    return lines

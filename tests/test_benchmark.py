@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from lesionedge import ImageError, ModelError, benchmark
+
+QUICK = {"queries": 4, "seconds": 0.0}
+
+
+@pytest.fixture(scope="module")
+def measured(int8):
+    return benchmark.measure_apart([benchmark.example_picture()], model=int8, threads=1, **QUICK)
+
+
+def with_p90(m, *, model="m", threads=1, p90=1.0):
+    whole = dataclasses.replace(m.latency_ms["whole"], p90=p90)
+    latency = {**m.latency_ms, "whole": whole}
+    return dataclasses.replace(m, model=model, threads=threads, latency_ms=latency)
+
+
+def test_the_drawn_picture_is_a_jpeg_of_the_size_asked_for():
+    with Image.open(io.BytesIO(benchmark.example_picture(320, 240))) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (320, 240))
+
+
+def test_every_stage_is_measured(measured):
+    assert measured.queries == 4
+    assert measured.threads == 1
+    assert not measured.comparable
+    assert set(measured.latency_ms) == set(benchmark.STAGES)
+    for latency in measured.latency_ms.values():
+        assert 0 < latency.min <= latency.p50 <= latency.p90 <= latency.p99 <= latency.max
+    stages = sum(measured.latency_ms[stage].mean for stage in ("decode", "preprocess", "invoke"))
+    assert stages <= measured.latency_ms["whole"].mean
+    assert measured.load_ms > 0 and measured.first_ms > 0
+    assert measured.pictures_per_s == pytest.approx(4 / measured.duration_s)
+
+
+def test_runs_until_both_the_time_and_the_number_are_reached(int8):
+    shares = []
+    found = benchmark.measure(
+        [benchmark.example_picture(64, 64)], model=int8, queries=1, seconds=2.2,
+        progress=shares.append,
+    )  # fmt: skip
+    assert found.queries > 1
+    assert found.duration_s >= 2.2
+    assert shares and shares == sorted(shares) and shares[-1] <= 1
+
+
+def test_faults_come_through_the_other_process(int8, tmp_path):
+    with pytest.raises(ModelError, match="none"):
+        benchmark.measure_apart([benchmark.example_picture()], model="none", **QUICK)
+    with pytest.raises(ImageError, match="none.jpg"):
+        benchmark.measure_apart([str(tmp_path / "none.jpg")], model=int8, **QUICK)
+    with pytest.raises(ValueError, match="no pictures"):
+        benchmark.measure([], model=int8)
+
+
+def test_fewer_threads_are_better_when_as_fast(measured):
+    one, two = with_p90(measured, threads=1, p90=1.04), with_p90(measured, threads=2, p90=1.0)
+    assert benchmark.best([one, two]) is one
+    assert benchmark.best([with_p90(measured, threads=1, p90=1.2), two]) is two
+
+
+def test_advice_compares_models(measured):
+    lines = benchmark.advice(
+        [
+            with_p90(measured, model="a", threads=1, p90=4.0),
+            with_p90(measured, model="a", threads=2, p90=2.0),
+            with_p90(measured, model="b", p90=3.0),
+        ]
+    )
+    assert lines == ["a: use --threads 2 here", "a is 1.50 times as fast as b here"]
+
+
+def test_throttling_and_other_programs_are_warned_of(measured):
+    hot = dataclasses.replace(measured.after, throttle_flags=1 << 2)
+    assert any("throttled now" in w for w in dataclasses.replace(measured, after=hot).warnings)
+    busy = dataclasses.replace(
+        measured.before, time_s=measured.before.time_s + 1, busy_s=(measured.before.busy_s or 0) + 2
+    )
+    spoilt = dataclasses.replace(
+        measured, before=dataclasses.replace(measured.before, busy_s=measured.before.busy_s or 0),
+        after=busy,
+    )  # fmt: skip
+    assert any("2.0 hardware threads" in w for w in spoilt.warnings)
+
+
+def test_threads_to_try_begin_at_one_and_end_at_all_cores():
+    counts = benchmark.thread_counts()
+    assert counts[0] == 1
+    assert counts == sorted(set(counts))
+
+
+def test_the_command_prints_json_and_draws(cli_run, int8, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "QUICK_QUERIES", 2)
+    monkeypatch.setattr(benchmark, "QUICK_SECONDS", 0.0)
+    plot = tmp_path / "plot.png"
+    result = cli_run("benchmark", picture, "-m", int8, "--quick", "--json", "--plot", plot,
+                     "--threads", "auto")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert [m["threads"] for m in found["measurements"]] == benchmark.thread_counts()
+    assert found["measurements"][0]["comparable"] is False
+    assert found["machine"]["hardware_threads"] >= 1
+    with Image.open(plot) as drawn:
+        assert drawn.width == 960
+
+
+def test_the_command_prints_text_and_markdown(cli_run, int8, monkeypatch):
+    monkeypatch.setattr(benchmark, "QUICK_QUERIES", 2)
+    monkeypatch.setattr(benchmark, "QUICK_SECONDS", 0.0)
+    text = cli_run("benchmark", "-m", int8, "--quick", "--threads", 1).stdout
+    assert "not comparable" in text and "preprocess" in text and "1 thread:" in text
+    table = cli_run("benchmark", "-m", int8, "--quick", "--markdown").stdout
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 3
+    assert len({row.count("|") for row in rows}) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--threads", "0"], ["--threads", "many"], ["--json", "--markdown"], ["--plot", "a.jpg"],
+     ["none.jpg"]],
+)  # fmt: skip
+def test_wrong_usage(cli_run, int8, arguments):
+    assert cli_run("benchmark", "-m", int8, "--quick", *arguments).exit_code == 2
+
+
+def test_a_missing_model_is_one_line(cli_run):
+    result = cli_run("benchmark", "-m", "none.tflite", "--quick")
+    assert result.exit_code == 1
+    assert "none.tflite" in result.stderr and "Traceback" not in result.stderr
