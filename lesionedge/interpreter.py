@@ -332,6 +332,14 @@ class Interpreter:
             f"expected one of {expected} and {', '.join(DTYPES)}"
         )
 
+    @property
+    def delegated(self) -> bool | None:
+        """Whether the runtime gave the graph to XNNPACK's fast kernels; None: it does not say."""
+        operators = getattr(self._loaded[2], "_get_ops_details", None)
+        if operators is None:
+            return None
+        return any(operator["op_name"] == "DELEGATE" for operator in operators())
+
     def run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Classify one prepared picture.
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "Classify pictures.",
     "benchmark": "Time a model on this machine.",
     "info": "Show what a model is, was trained on and can do.",
+    "doctor": "Find what is missing here, and say how to mend it.",
 }
 """Command -> one line of help; its code is ``lesionedge.cli.<command>.command``."""
 

@@ -1,0 +1,1 @@
+"""Cameras, streams and files: one file a source, and the choice between them."""

@@ -1,0 +1,91 @@
+"""From what the user calls a source to the open source; the choice among cameras."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from lesionedge.camera.frame import Source
+from lesionedge.errors import CameraError, MissingDependencyError
+
+
+def open_source(address: str, size: tuple[int, int]) -> Source:
+    """Open a source.
+
+    Args:
+        address: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
+            pictures: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
+        size: (width, height) in px that a camera is asked for.
+
+    Raises:
+        CameraError: It is absent, busy or unusable.
+        MissingDependencyError: It needs a library that is not installed.
+    """
+    if address == "auto":
+        address = choose()
+    if address == "picamera2":
+        from lesionedge.camera.picamera2 import Picamera2Source
+
+        return Picamera2Source(size)
+    if address == "rpicam":
+        from lesionedge.camera.rpicam import RpicamSource
+
+        return RpicamSource(size)
+    if re.match(r"/dev/(video\d|v4l/)", address):
+        from lesionedge.camera.v4l2 import V4L2Source
+
+        return V4L2Source(address, size)
+    from lesionedge.camera import sequence
+
+    if "://" not in address and sequence.fits(address):
+        return sequence.SequenceSource(address)
+    if "://" not in address and not os.path.exists(address):
+        raise CameraError(
+            f"{address}: no such file; expected auto, picamera2, rpicam, /dev/videoN, a URL, "
+            "a video file, or a folder or pattern of pictures"
+        )
+    from lesionedge.camera.stream import StreamSource
+
+    return StreamSource(address)
+
+
+def choose() -> str:
+    """Give the address of the first camera found: picamera2's, rpicam's, then V4L2's.
+
+    Raises:
+        CameraError: There is none; the message says what was looked at, and how to install what
+            is missing.
+    """
+    looked = []
+    for name, find in _finders():
+        try:
+            return find()
+        except (CameraError, MissingDependencyError) as error:
+            looked.append(f"{name}: {error}")
+    raise CameraError(f"no camera found. Looked at {'; '.join(looked)}")
+
+
+def survey() -> Iterator[tuple[str, str, str]]:
+    """Look for every kind of camera.
+
+    Returns:
+        For each kind its name, what was found, and what to do where a library is missing.
+    """
+    for name, find in _finders():
+        try:
+            found = find()
+            yield name, "a camera" if found == name else found, ""
+        except MissingDependencyError as error:
+            found, _, mend = str(error).partition(": ")
+            yield name, found, mend
+        except CameraError as error:
+            yield name, str(error), ""
+
+
+def _finders() -> Iterator[tuple[str, Callable[[], str]]]:
+    from lesionedge.camera import picamera2, rpicam, v4l2
+
+    yield "picamera2", lambda: "picamera2" if picamera2.find() >= 0 else ""
+    yield "rpicam", lambda: "rpicam" if rpicam.find() else ""
+    yield "V4L2", v4l2.find

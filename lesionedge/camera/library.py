@@ -1,0 +1,31 @@
+"""Loads the libraries that only some cameras need."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from lesionedge.errors import MissingDependencyError
+
+EXTRA = "pip install 'lesionedge[camera]'"
+"""Installs what V4L2, files and streams need."""
+
+
+def load(name: str, install: str = EXTRA) -> Any:
+    """Import a library.
+
+    Args:
+        name: Of its module.
+        install: The command that installs it.
+
+    Raises:
+        MissingDependencyError: It is not installed, or cannot be loaded.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise MissingDependencyError(f"{name} cannot be loaded ({error}): {install}") from error
+        raise MissingDependencyError(f"{name} is not installed: {install}") from error
+    except (ImportError, ValueError, OSError) as error:  # ValueError: built for another numpy
+        raise MissingDependencyError(f"{name} cannot be loaded ({error}): {install}") from error

@@ -1,0 +1,94 @@
+"""Cuts a stream of JPEG files, one after the other, into frames."""
+
+from __future__ import annotations
+
+import re
+
+LARGEST_BYTES = 32_000_000
+"""A frame without an end is given up at this size."""
+
+_START = b"\xff\xd8\xff"
+# In the coded picture 0xFF is followed by 0 or a restart mark; anything else ends it.
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_SCAN, _END, _BEGIN = 0xDA, 0xD9, 0xD8
+
+
+class Cutter:
+    """Finds the frames in bytes that come in any portions.
+
+    Segments are walked by their lengths, so that a thumbnail inside one is no frame.
+    """
+
+    def __init__(self) -> None:
+        self.damaged = 0
+        """Frames that broke off or had no end."""
+        self._held = bytearray()
+        self._at = 0
+        self._in_scan = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take more bytes and give the frames that are now whole."""
+        self._held += data
+        frames = []
+        while (frame := self._next()) is not None:
+            frames.append(frame)
+        if len(self._held) > LARGEST_BYTES:
+            self.damaged += 1
+            self._drop(len(self._held))
+        return frames
+
+    def _next(self) -> bytes | None:
+        """Go on from where the bytes ran out; None when they do so again."""
+        while self._at or self._find_start():
+            mark = self._next_mark()
+            if mark is None:
+                return None
+            if mark == _END:
+                frame = bytes(self._held[: self._at])
+                self._drop(self._at)
+                return frame
+            if mark == _BEGIN:
+                # The frame before broke off: here begins another.
+                self.damaged += 1
+                self._drop(self._at - 2)
+            elif mark < 0:
+                self.damaged += 1
+                self._drop(2)
+        return None
+
+    def _find_start(self) -> bool:
+        start = self._held.find(_START)
+        if start < 0:
+            # Headers between frames; what could be the begin of a start is kept.
+            del self._held[: max(0, len(self._held) - 2)]
+            return False
+        self._drop(start)
+        self._at = 2
+        return True
+
+    def _next_mark(self) -> int | None:
+        """Step over one segment or scan and give its mark; -1 where there is none."""
+        held = self._held
+        if self._in_scan:
+            found = _END_OF_SCAN.search(held, self._at)
+            if found is None:
+                self._at = max(self._at, len(held) - 1)
+                return None
+            self._at, self._in_scan = found.start(), False
+        if len(held) < self._at + 2:
+            return None
+        mark = held[self._at + 1]
+        if held[self._at] != 0xFF:
+            return -1
+        if mark in (_END, _BEGIN):
+            self._at += 2
+            return mark
+        if len(held) < self._at + 4:
+            return None
+        self._at += 2 + int.from_bytes(held[self._at + 2 : self._at + 4], "big")
+        self._in_scan = mark == _SCAN
+        return mark
+
+    def _drop(self, count: int) -> None:
+        del self._held[:count]
+        self._at, self._in_scan = 0, False

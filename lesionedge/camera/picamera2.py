@@ -1,0 +1,55 @@
+"""CSI cameras on Raspberry Pi OS, through picamera2."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+from collections.abc import Iterator
+
+from lesionedge.camera.frame import Shot, from_array
+from lesionedge.camera.library import load
+from lesionedge.errors import CameraError
+
+STALL_S = 5.0
+ERRORS = (RuntimeError, OSError, IndexError, concurrent.futures.TimeoutError)
+INSTALL = "sudo apt install python3-picamera2, and python3 -m venv --system-site-packages"
+
+
+def find() -> int:
+    """Give the place of the first CSI camera in picamera2's list."""
+    for place, camera in enumerate(load("picamera2", INSTALL).Picamera2.global_camera_info()):
+        if "/usb" not in camera["Id"]:  # V4L2 serves those better
+            return place
+    raise CameraError("picamera2 sees no camera")
+
+
+class Picamera2Source:
+    """The first CSI camera, running at (width, height) px."""
+
+    live = True
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        try:
+            self._camera = load("picamera2", INSTALL).Picamera2(find())
+            # "BGR888" is what picamera2 calls arrays in the order red, green, blue.
+            main = {"size": size, "format": "BGR888"}
+            self._camera.configure(self._camera.create_video_configuration(main=main, queue=False))
+            self._camera.start()
+        except ERRORS as error:
+            raise CameraError(f"picamera2: the camera cannot be used ({error})") from error
+        self.description = f"picamera2: RGB {size[0]}x{size[1]}"
+
+    def frames(self) -> Iterator[Shot | None]:
+        """Give the next frame whenever one is asked for."""
+        while True:
+            try:
+                with self._camera.captured_request(wait=STALL_S) as request:
+                    array, facts = request.make_array("main"), request.get_metadata()
+            except ERRORS as error:
+                raise CameraError(f"picamera2: no frame within {STALL_S:g} s ({error})") from error
+            yield Shot(functools.partial(from_array, array), facts["SensorTimestamp"] / 1e9)
+
+    def close(self) -> None:
+        """Let go of the camera; first of a frame that may never come."""
+        self._camera.cancel_all_and_flush()
+        self._camera.close()

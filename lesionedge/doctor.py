@@ -1,0 +1,216 @@
+"""What is installed here, what works, and what to type to mend what does not."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from lesionedge import machine
+from lesionedge.errors import LesionEdgeError, MissingDependencyError
+
+OLDEST_PYTHON = (3, 10)
+LITTLE_MEMORY_BYTES = 80_000_000
+"""``lesionedge predict`` needs up to 65 MB."""
+
+HOT_C = 80.0
+"""From here on a Raspberry Pi slows its clock (raspberrypi.com, "Frequency management")."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    about: str
+    """What: ``runtime``, ``numpy``, ..."""
+    state: str
+    """``ok``; ``note``: prediction works, but something could be better; ``fault``: it cannot."""
+    found: str
+    """What there is."""
+    mend: str = ""
+    """The command, or else the deed, that mends it."""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that prediction and the cameras depend on, one after the other."""
+    yield _python()
+    yield _processor()
+    yield _libc()
+    yield _library("numpy")
+    yield _pillow()
+    yield from _runtime()
+    yield from _cameras()
+    yield _memory()
+    yield from _temperature()
+
+
+def works(findings: list[Finding]) -> bool:
+    """Tell whether prediction can work."""
+    return all(finding.state != "fault" for finding in findings)
+
+
+def bits() -> int:
+    """Give the width of this Python's pointers: 64 or 32."""
+    return 64 if sys.maxsize > 2**32 else 32
+
+
+def _python() -> Finding:
+    abi = sysconfig.get_config_var("SOABI") or platform.python_implementation()
+    found = f"{platform.python_version()}, {bits()} bit, {abi}"
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("Python", "fault", found, "install Python 3.10 or newer")
+    if bits() == 32 and sys.version_info >= (3, 12):
+        return Finding(
+            "Python", "fault", f"{found}: no TFLite runtime exists for 32 bit and this Python",
+            "use a 64-bit system (Raspberry Pi Imager offers it), or Python 3.11 or older",
+        )  # fmt: skip
+    if bits() == 32 and platform.machine() in ("aarch64", "x86_64"):
+        return Finding(
+            "Python", "note", f"{found}, on a 64-bit kernel ({platform.machine()})",
+            "pip takes this for a 64-bit system: see docs/raspberry-pi.md for how to install",
+        )  # fmt: skip
+    return Finding("Python", "ok", found)
+
+
+def _processor() -> Finding:
+    chip = machine.processor()
+    parts = [chip.name, chip.architecture, f"{chip.hardware_threads} hardware threads"]
+    parts.append(", ".join(chip.features) or "none of the features that these networks gain from")
+    if chip.governor == "powersave":
+        return Finding(
+            "processor", "note", f"{'; '.join(parts)}; governor powersave",
+            "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
+        )  # fmt: skip
+    return Finding("processor", "ok", "; ".join(parts))
+
+
+def _libc() -> Finding:
+    name, number = platform.libc_ver()
+    if platform.system() == "Linux" and name != "glibc":
+        return Finding(
+            "C library", "note", f"{name or 'not glibc (musl?)'} {number}".strip(),
+            "the runtimes' wheels are built for glibc: use a Debian-based system",
+        )  # fmt: skip
+    return Finding("C library", "ok", f"{name} {number}".strip() or platform.system())
+
+
+def _library(name: str) -> Finding:
+    try:
+        __import__(name)
+        return Finding(name, "ok", _version(name))
+    except ImportError as error:
+        return Finding(name, "fault", _first_line(error), f"pip install --force-reinstall {name}")
+
+
+def _pillow() -> Finding:
+    try:
+        from PIL import features
+    except ImportError as error:
+        return Finding(
+            "Pillow", "fault", _first_line(error), "pip install --force-reinstall pillow"
+        )
+    found = _version("pillow")
+    if not features.check("jpg"):
+        return Finding(
+            "Pillow", "fault", f"{found}, without JPEG",
+            "sudo apt install libjpeg62-turbo, then pip install --force-reinstall pillow",
+        )  # fmt: skip
+    if not features.check("libjpeg_turbo"):
+        return Finding(
+            "Pillow", "note", f"{found}, with a slow JPEG library",
+            "pip install --force-reinstall --only-binary :all: pillow",
+        )  # fmt: skip
+    return Finding("Pillow", "ok", f"{found}, libjpeg-turbo {features.version('libjpeg_turbo')}")
+
+
+def _runtime() -> Iterator[Finding]:
+    from lesionedge.interpreter import find_backend
+
+    try:
+        backend = find_backend()
+    except MissingDependencyError as error:
+        found, _, mend = str(error).rpartition(" Install one: ")
+        yield Finding("runtime", "fault", found or str(error), mend)
+        return
+    found = f"{backend.name} {backend.version}"
+    if backend.name == "tflite-runtime" and bits() == 64:
+        yield Finding(
+            "runtime", "note", f"{found}, where LiteRT is faster", "pip install ai-edge-litert"
+        )
+    else:
+        yield Finding("runtime", "ok", found)
+    yield _model()
+
+
+def _model() -> Finding:
+    """Run the embedded int8 model."""
+    import numpy as np
+
+    from lesionedge.classifier import DEFAULT_MODEL, Classifier
+
+    try:
+        classifier = Classifier()
+        grey = np.full(classifier.interpreter.input.shape[1:], 128, np.uint8)
+        classifier.probabilities(grey)
+        begin = time.perf_counter()
+        total = float(classifier.probabilities(grey).sum())
+        took_ms = (time.perf_counter() - begin) * 1000
+    except LesionEdgeError as error:
+        return Finding("model", "fault", str(error), "pip install --force-reinstall lesionedge")
+    if abs(total - 1) > 0.02:
+        return Finding(
+            "model", "fault", f"{DEFAULT_MODEL} answers probabilities that sum to {total:.3f}",
+            "pip install --upgrade --force-reinstall ai-edge-litert",
+        )  # fmt: skip
+    found = f"{DEFAULT_MODEL} (int8) answers in {took_ms:.1f} ms, {classifier.threads} threads"
+    if classifier.interpreter.delegated is False:
+        return Finding(
+            "model", "note", f"{found}, without XNNPACK",
+            "pip install --upgrade --force-reinstall ai-edge-litert",
+        )  # fmt: skip
+    taken = {True: ", by XNNPACK", None: ""}[classifier.interpreter.delegated]
+    return Finding("model", "ok", found + taken)
+
+
+def _cameras() -> Iterator[Finding]:
+    from lesionedge.camera.choice import survey
+
+    for name, found, mend in survey():
+        yield Finding(f"camera, {name}", "note" if mend else "ok", found, mend)
+
+
+def _memory() -> Finding:
+    free = machine.free_memory_bytes()
+    if free is None:
+        return Finding("memory", "ok", "the system does not say how much is free")
+    found = f"{free / 1e6:.0f} MB free"
+    if free < LITTLE_MEMORY_BYTES:
+        return Finding("memory", "note", found, "close other programs; prediction takes 65 MB")
+    return Finding("memory", "ok", found)
+
+
+def _temperature() -> Iterator[Finding]:
+    warmth, flags = machine.temperature_c(), machine.throttle_flags()
+    if warmth is not None:
+        hot = warmth >= HOT_C
+        mend = "cool the processor: its clock is lowered from here on" if hot else ""
+        yield Finding("temperature", "note" if hot else "ok", f"{warmth:.0f} °C", mend)
+    if flags is not None:
+        said = machine.throttled(flags)
+        mend = "a stronger power supply, or cooling" if said else ""
+        yield Finding("power", "note" if said else "ok", ", ".join(said) or "never throttled", mend)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "of unknown version"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

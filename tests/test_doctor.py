@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+
+import pytest
+
+from lesionedge import doctor, machine
+
+
+def by_name(findings):
+    return {finding.about: finding for finding in findings}
+
+
+def test_this_machine_can_predict():
+    findings = list(doctor.examine())
+    assert doctor.works(findings)
+    found = by_name(findings)
+    assert platform.python_version() in found["Python"].found
+    assert "mobilenetv2 (int8) answers" in found["model"].found
+    assert {"camera, picamera2", "camera, rpicam", "camera, V4L2"} <= set(found)
+    assert all(finding.mend for finding in findings if finding.state != "ok")
+
+
+def test_the_command_says_so(cli_run):
+    text = cli_run("doctor")
+    assert text.exit_code == 0
+    assert "Prediction works here." in text.stdout
+    found = json.loads(cli_run("doctor", "--json").stdout)
+    assert found["works"] is True
+    assert {finding["state"] for finding in found["findings"]} <= {"ok", "note"}
+
+
+def test_without_a_runtime_it_fails_and_says_what_to_type(command, tmp_path):
+    for package in ("ai_edge_litert", "tflite_runtime"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('wrong ELF class')\n")
+    result = command("doctor", "--json", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 1
+    found = json.loads(result.stdout)
+    assert found["works"] is False
+    (fault,) = [finding for finding in found["findings"] if finding["state"] == "fault"]
+    assert fault["about"] == "runtime"
+    assert "wrong ELF class" in fault["found"]
+    assert fault["mend"] == "pip install ai-edge-litert"
+
+
+def test_without_numpy_it_fails_and_does_not_stop(command, tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError('no numpy')\n")
+    result = command("doctor", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 1
+    assert b"Prediction cannot work here." in result.stdout
+    assert b"FAULT  numpy: no numpy" in result.stdout
+    assert b"memory" in result.stdout
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("width", "version", "chip", "state", "words"),
+    [
+        (2**63 - 1, (3, 11, 2), "aarch64", "ok", "64 bit"),
+        (2**31 - 1, (3, 11, 2), "armv7l", "ok", "32 bit"),
+        (2**31 - 1, (3, 11, 2), "aarch64", "note", "64-bit kernel"),
+        (2**31 - 1, (3, 13, 0), "armv7l", "fault", "no TFLite runtime exists"),
+    ],
+)
+def test_the_kind_of_python(monkeypatch, width, version, chip, state, words):
+    monkeypatch.setattr(sys, "maxsize", width)
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr(platform, "machine", lambda: chip)
+    finding = next(doctor.examine())
+    assert finding.state == state
+    assert words in finding.found
+    assert bool(finding.mend) == (state != "ok")
+
+
+def test_a_hot_and_starved_machine_is_noted(monkeypatch):
+    monkeypatch.setattr(machine, "temperature_c", lambda: 84.2)
+    monkeypatch.setattr(machine, "throttle_flags", lambda: 0x50005)
+    monkeypatch.setattr(machine, "free_memory_bytes", lambda: 30_000_000)
+    slow = dataclasses.replace(machine.processor(), governor="powersave")
+    monkeypatch.setattr(machine, "processor", lambda: slow)
+    found = by_name(doctor.examine())
+    for about in ("temperature", "power", "memory", "processor"):
+        assert found[about].state == "note"
+        assert found[about].mend
+    assert "under-voltage now" in found["power"].found
