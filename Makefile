@@ -47,22 +47,23 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.runtime
 	$(BIN)/python benchmarks/latency.py
 
-# make wheel        dist/*.whl
+# make wheel        dist/*.whl: one for all systems, one for 32-bit ARM
 wheel: $(VENV)/.dev
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist .
+	sh .ci/wheel_32bit.sh $(BIN)/python dist
 
 # make test-wheel   the wheel alone, in a fresh environment
 test-wheel: wheel
-	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist/*.whl $(EXAMPLE)
+	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist $(EXAMPLE)
 
 # make test-tflite  the same answers with tflite-runtime in place of LiteRT
 test-tflite: $(VENV)/.dev wheel
-	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*.whl $(EXAMPLE)
+	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*-any.whl $(EXAMPLE)
 
 # make test-pi      the wheel on emulated 64- and 32-bit Raspberry Pi systems
 test-pi: wheel
-	sh tests/test_pi.sh dist/*.whl $(EXAMPLE)
+	sh tests/test_pi.sh dist $(EXAMPLE)
 
 # make release-models HAM10000=DIR [WEIGHTS=FILE]   train and convert the embedded models (hours)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000

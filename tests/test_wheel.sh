@@ -1,14 +1,22 @@
 #!/bin/sh
 # The wheel alone: only the package and its models inside; installs without TensorFlow; answers.
-# Usage: test_wheel.sh WHEEL PICTURE
+# Usage: test_wheel.sh FOLDER-OF-WHEELS PICTURE
 set -eu
-wheel=$1 picture=$2
+wheel=$(echo "$1"/*-py3-none-any.whl) wheel32=$(echo "$1"/*-py3-none-linux_armv7l.whl) picture=$2
 python=${PYTHON:-python3}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-"$python" - "$wheel" <<'CHECK'
+"$python" - "$wheel" "$wheel32" <<'CHECK'
 import sys, zipfile
+general, for_32bit = (zipfile.ZipFile(path) for path in sys.argv[1:])
+for name in general.namelist():
+    if ".dist-info/" not in name:
+        assert general.read(name) == for_32bit.read(name), name
+(metadata,) = (name for name in for_32bit.namelist() if name.endswith("/METADATA"))
+needs = for_32bit.read(metadata).decode()
+assert "Requires-Dist: tflite-runtime>=2.13; python_version < '3.12'\n" in needs, needs
+assert "ai-edge-litert" not in needs.partition("\n\n")[0], needs
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 tops = {name.split("/")[0] for name in names}
 assert all(top == "lesionedge" or top.endswith(".dist-info") for top in tops), tops
