@@ -11,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi release-models clean
+.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera release-models clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -64,6 +64,10 @@ test-tflite: $(VENV)/.dev wheel
 # make test-pi      the wheel on emulated 64- and 32-bit Raspberry Pi systems
 test-pi: wheel
 	sh tests/test_pi.sh dist $(EXAMPLE)
+
+# make test-camera  a real V4L2 device, in a virtual machine
+test-camera: wheel
+	sh tests/test_v4l2.sh dist
 
 # make release-models HAM10000=DIR [WEIGHTS=FILE]   train and convert the embedded models (hours)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000

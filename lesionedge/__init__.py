@@ -15,6 +15,7 @@ TYPE_CHECKING = False  # what typing has under this name; to import it takes lon
 
 # Loaded when first used: importing the package costs no numpy and no Pillow.
 _HOMES = {
+    "Camera": "camera.capture",
     "CameraError": "errors",
     "Candidate": "classifier",
     "Classifier": "classifier",
@@ -23,11 +24,14 @@ _HOMES = {
     "LesionEdgeError": "errors",
     "MissingDependencyError": "errors",
     "ModelError": "errors",
+    "Observation": "live",
     "Prediction": "classifier",
     "classify": "classifier",
+    "watch": "live",
 }
 
 if TYPE_CHECKING:
+    from lesionedge.camera.capture import Camera
     from lesionedge.classifier import Candidate, Classifier, Prediction, classify
     from lesionedge.diagnosis import Diagnosis
     from lesionedge.errors import (
@@ -37,8 +41,10 @@ if TYPE_CHECKING:
         MissingDependencyError,
         ModelError,
     )
+    from lesionedge.live import Observation, watch
 
 __all__ = [
+    "Camera",
     "CameraError",
     "Candidate",
     "Classifier",
@@ -47,9 +53,11 @@ __all__ = [
     "LesionEdgeError",
     "MissingDependencyError",
     "ModelError",
+    "Observation",
     "Prediction",
     "__version__",
     "classify",
+    "watch",
 ]
 
 

@@ -334,6 +334,21 @@ class Classifier:
         begin = time.perf_counter()
         scores = self._run(prepared.values).tolist()
         took = (time.perf_counter() - begin) * 1000
+        timings = {**prepared.timings_ms, "invoke": took}
+        return self.prediction(scores, top_k=top_k, warnings=prepared.warnings, timings_ms=timings)
+
+    def prediction(
+        self, scores: Sequence[float], *, top_k: int | None = None,
+        warnings: tuple[str, ...] = (), timings_ms: Mapping[str, float] | None = None,
+    ) -> Prediction:  # fmt: skip
+        """Make an answer of probabilities, such as the mean of several pictures'.
+
+        Args:
+            scores: A probability a class, in the order of ``labels``.
+            top_k: How many classes ``top`` lists; None for all.
+            warnings: What the reader should know.
+            timings_ms: What it took.
+        """
         ranking = rank(scores)
         top = tuple(
             Candidate(self.diagnoses[i].label, self.diagnoses[i].name, scores[i])
@@ -343,8 +358,8 @@ class Classifier:
         malignant = sum(p for d, p in zip(self.diagnoses, scores) if d.malignant)
         return Prediction(
             label=best.label, name=best.name, probability=scores[ranking[0]],
-            malignant_probability=min(malignant, 1.0), top=top, warnings=prepared.warnings,
-            timings_ms={**prepared.timings_ms, "invoke": took}, model=self.model,
+            malignant_probability=min(malignant, 1.0), top=top, warnings=warnings,
+            timings_ms=timings_ms or {}, model=self.model,
         )  # fmt: skip
 
     def _answers(
@@ -356,13 +371,22 @@ class Classifier:
         workers = default_threads()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="lesionedge-decode")
         ahead: deque[Future[_Prepared]] = deque()
+        fault: Exception | None = None
         try:
-            for picture in pictures:
-                ahead.append(pool.submit(self._prepare, picture))
+            while True:
+                try:
+                    ahead.append(pool.submit(self._prepare, next(pictures)))
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001 - the caller's own, raised below
+                    fault = error  # after the answers to what was given before
+                    break
                 if len(ahead) > 2 * workers:
                     yield self._finished(ahead.popleft(), top_k, errors)
             while ahead:
                 yield self._finished(ahead.popleft(), top_k, errors)
+            if fault is not None:
+                raise fault
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -166,6 +166,11 @@ class Camera:
                 raise self._error
             return frame
 
+    def rest(self, seconds: float) -> None:
+        """Let time pass; ``close`` ends it early."""
+        if seconds > 0:
+            self._stop.wait(seconds)
+
     def count_damaged(self) -> None:
         """Count a frame that turned out damaged when it was decoded."""
         with self._changed:
@@ -233,7 +238,9 @@ class Camera:
             age = timedelta(seconds=now_s - captured_s)
             timestamp = datetime.now(timezone.utc) - age
             frame = Frame(self.seen, timestamp, captured_s, shot.content, self._before)
-            self._before = (shot.content, captured_s)
+            # Separate pictures have nothing to do with each other.
+            moving = live or shot.position_s is not None
+            self._before = (shot.content, captured_s) if moving else None
             if self._slot is not None:
                 self.dropped += 1
             self._slot = self._latest = frame

@@ -1,0 +1,373 @@
+"""This package against its peers: the same pictures, the same network, in turns, in one run.
+
+    python benchmarks/peers.py [--quick] [--json FILE] [--markdown FILE] [--plot FILE.png]
+
+Makes a virtual environment for each peer (in ``.venv-peers``, 4 GB in all; kept for the next time),
+then measures, always in turns so that a drifting clock meets all:
+
+- warm: from a picture's file to the answer, in a process that has loaded the model; the ratio of
+  each turn to the floor's, median and middle half;
+- cold: from the start of a process to its first answer, and the process's peak memory;
+- a folder of 1,000 pictures, one after the other, in pictures per second;
+- what the environment takes on disk.
+
+The peers are the modules of ``benchmarks/peer``; each says there what it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+ENVIRONMENTS = ROOT / ".venv-peers"
+MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-int8.tflite"
+FLOAT_MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-float16.tflite"
+SIZES = {"600x450": (600, 450), "1920x1080": (1920, 1080), "4000x3000": (4000, 3000)}
+FLOOR, OURS = "LiteRT + Pillow by hand", "lesionedge"
+PAUSE_S = 0.02
+"""Between turns: some runtimes' threads spin for a while after an answer."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to classify a picture."""
+
+    module: str
+    """Of ``benchmarks/peer``."""
+    environment: str
+    """Folder of its virtual environment."""
+    requirements: tuple[str, ...]
+    """What pip installs there."""
+    model: str
+    """What its ``load`` gets."""
+
+
+LITERT = ("ai-edge-litert>=2,<3", "pillow", "numpy")
+KERAS = ("tensorflow>=2.16,<2.22", "pillow", "scipy", "tf2onnx", "onnx")
+PEERS = {
+    FLOOR: Peer("by_hand", "litert", LITERT, str(MODEL)),
+    OURS: Peer("with_lesionedge", "lesionedge", (str(ROOT),), str(MODEL)),
+    "MediaPipe ImageClassifier": Peer(
+        "with_mediapipe", "mediapipe", ("mediapipe>=1.2,<2",), str(MODEL)
+    ),
+    "tflite-runtime + Pillow": Peer(
+        "by_hand", "tflite", ("tflite-runtime==2.14.0", "numpy<2", "pillow"), str(MODEL)
+    ),
+    "OpenCV + LiteRT, as in tutorials": Peer(
+        "with_opencv", "opencv", (*LITERT, "opencv-python-headless"), str(MODEL)
+    ),
+    "ONNX Runtime int8": Peer(
+        "with_onnxruntime", "onnxruntime", ("onnxruntime", "numpy", "pillow"), "int8.onnx"
+    ),
+    "ONNX Runtime float": Peer(
+        "with_onnxruntime", "onnxruntime", ("onnxruntime", "numpy", "pillow"), "float.onnx"
+    ),
+    "Keras predict, MobileNetV2": Peer("with_keras", "keras", KERAS, "MobileNetV2"),
+    "Keras predict, EfficientNetB3": Peer("with_keras", "keras", KERAS, "EfficientNetB3"),
+}
+
+
+class Worker:
+    """A peer's process, ready to answer."""
+
+    def __init__(self, peer: Peer, threads: int) -> None:
+        self._process = subprocess.Popen(
+            line(peer, threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, env=environment(),
+        )  # fmt: skip
+        self._read()
+
+    def ask(self, *paths: Path) -> tuple[float, int]:
+        """Let it classify pictures; give the milliseconds that it took and its last answer."""
+        assert self._process.stdin is not None
+        print("\t".join(map(str, paths)), file=self._process.stdin, flush=True)
+        took_ms, best = self._read().split()
+        return float(took_ms), int(best)
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        text = self._process.stdout.readline()
+        if not text:
+            raise SystemExit(f"{' '.join(map(str, self._process.args))} ended")  # type: ignore[arg-type]
+        return text
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="few turns: not to be published")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="where one may choose")
+    parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    rounds, starts, folder = (5, 2, 50) if options.quick else (150, 15, 1000)
+    with tempfile.TemporaryDirectory() as temporary:
+        peers = prepare(options.only, Path(temporary))
+        pictures = draw_pictures(Path(temporary))
+        figures = {
+            "machine": about(), "threads": options.threads, "rounds": rounds,
+            "warm_ms": warm(peers, pictures, options.threads, rounds),
+            "cold": cold(peers, pictures["600x450"], options.threads, starts),
+            "folder_per_s": throughput(peers, pictures["600x450"], options.threads, folder),
+            "disk_bytes": {name: disk_bytes(peer) for name, peer in peers.items()},
+        }  # fmt: skip
+    text = "\n".join(table(figures))
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.plot:
+        plot(figures, options.plot)
+
+
+def prepare(names: Iterable[str], temporary: Path) -> dict[str, Peer]:
+    """Make the environments, and the ONNX models where they are wanted."""
+    peers = {name: PEERS[name] for name in (FLOOR, OURS, *names)}
+    for peer in peers.values():
+        make_environment(peer)
+    for name, source in (("int8.onnx", MODEL), ("float.onnx", FLOAT_MODEL)):
+        users = [key for key, peer in peers.items() if peer.model == name]
+        if not users:
+            continue
+        make_environment(PEERS["Keras predict, MobileNetV2"])
+        target = temporary / name
+        say(f"converting {source.name} for ONNX Runtime")
+        run([python("keras"), "-m", "tf2onnx.convert", "--tflite", str(source), "--output",
+             str(target), "--opset", "17"])  # fmt: skip
+        for key in users:
+            old = peers[key]
+            peers[key] = Peer(old.module, old.environment, old.requirements, str(target))
+    return peers
+
+
+def make_environment(peer: Peer) -> None:
+    """Install what a peer needs, once."""
+    folder = ENVIRONMENTS / peer.environment
+    stamp = folder / "requirements.txt"
+    wanted = "\n".join(peer.requirements)
+    ours = peer.environment == "lesionedge"  # changes with every edit
+    if not ours and stamp.exists() and stamp.read_text() == wanted:
+        return
+    say(f"installing {', '.join(peer.requirements)}")
+    run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    run([python(peer.environment), "-m", "pip", "--disable-pip-version-check", "--quiet",
+         "install", *peer.requirements])  # fmt: skip
+    stamp.write_text(wanted)
+
+
+def draw_pictures(folder: Path) -> dict[str, Path]:
+    """Draw a JPEG of each size."""
+    from lesionedge.benchmark import example_picture
+
+    paths = {name: folder / f"{name}.jpg" for name in SIZES}
+    for name, path in paths.items():
+        path.write_bytes(example_picture(*SIZES[name]))
+    return paths
+
+
+def warm(
+    peers: dict[str, Peer], pictures: dict[str, Path], threads: int, rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Time every peer on every picture, in turns whose order changes."""
+    found: dict[str, dict[str, list[float]]] = {size: {p: [] for p in peers} for size in pictures}
+    order = list(peers)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(peer, threads)) for name, peer in peers.items()}
+        for size, path in pictures.items():
+            say(f"warm, {size}")
+            for turn in range(-3, rounds):
+                random.Random(turn).shuffle(order)
+                for name in order:
+                    took_ms, _ = workers[name].ask(path)
+                    if turn >= 0:
+                        found[size][name].append(took_ms)
+                    time.sleep(PAUSE_S)
+    return found
+
+
+def cold(
+    peers: dict[str, Peer], picture: Path, threads: int, starts: int
+) -> dict[str, dict[str, list[float]]]:
+    """Time processes of their own that answer one picture; and their peak memory."""
+    found: dict[str, dict[str, list[float]]] = {p: {"ms": [], "peak_mb": []} for p in peers}
+    for turn in range(-1, starts):
+        say(f"cold start {turn + 1} of {starts}")
+        for name, peer in peers.items():
+            begin = time.perf_counter()
+            child = subprocess.Popen(
+                [*line(peer, threads), str(picture)], stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env=environment(),
+            )  # fmt: skip
+            _, status, usage = os.wait4(child.pid, 0)
+            took_ms = (time.perf_counter() - begin) * 1000
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode:
+                raise SystemExit(f"{name}: ended with {child.returncode}")
+            if turn >= 0:
+                found[name]["ms"].append(took_ms)
+                found[name]["peak_mb"].append(usage.ru_maxrss / 1024)
+    return found
+
+
+def throughput(peers: dict[str, Peer], picture: Path, threads: int, count: int) -> dict[str, float]:
+    """Let every peer answer a folder of pictures, one after the other."""
+    folder = picture.parent / "folder"
+    folder.mkdir()
+    paths = [Path(shutil.copy(picture, folder / f"{number}.jpg")) for number in range(count)]
+    found = {}
+    for name, peer in peers.items():
+        say(f"folder of {count}: {name}")
+        with Worker(peer, threads) as worker:
+            worker.ask(*paths[:5])
+            took_ms, _ = worker.ask(*paths)
+            found[name] = count / took_ms * 1000
+    return found
+
+
+def disk_bytes(peer: Peer) -> int:
+    """Give what an environment's packages take on disk, without pip and setuptools."""
+    (site,) = (ENVIRONMENTS / peer.environment).glob("lib*/python*/site-packages")
+    tools = ("pip", "setuptools", "_distutils_hack", "pkg_resources")
+    wanted = (entry for entry in site.iterdir() if not entry.name.startswith(tools))
+    return sum(_bytes(entry) for entry in wanted)
+
+
+def _bytes(path: Path) -> int:
+    if path.is_symlink() or path.is_file():
+        return path.lstat().st_size
+    return sum(_bytes(entry) for entry in path.iterdir())
+
+
+def line(peer: Peer, threads: int) -> list[str]:
+    """Give the command that runs a peer."""
+    worker = str(HERE / "peer" / "worker.py")
+    return [python(peer.environment), worker, peer.module, peer.model, str(threads)]
+
+
+def environment() -> dict[str, str]:
+    """Give the surroundings of every peer: compiled modules may be kept, as by default."""
+    ours = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+    return {key: value for key, value in os.environ.items() if key not in ours}
+
+
+def python(name: str) -> str:
+    """Give the path of an environment's Python."""
+    return str(ENVIRONMENTS / name / "bin" / "python")
+
+
+def run(command: Sequence[str]) -> None:
+    """Run a program that must not fail."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def about() -> dict[str, Any]:
+    """Say what this is measured on."""
+    import platform
+
+    from lesionedge import __version__, machine
+
+    chip = machine.processor()
+    return {
+        "processor": chip.name, "hardware_threads": chip.hardware_threads,
+        "features": list(chip.features), "python": platform.python_version(),
+        "lesionedge": __version__, "date": time.strftime("%Y-%m-%d"),
+    }  # fmt: skip
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """Give the median of the turns' ratios and the middle half's ends."""
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
+    return middle, low, high
+
+
+def table(figures: dict[str, Any]) -> Iterator[str]:
+    """Lay the figures out as Markdown."""
+    here, sizes = figures["machine"], list(figures["warm_ms"])
+    yield (
+        f"{here['processor']}, {here['hardware_threads']} hardware threads "
+        f"({', '.join(here['features'])}), Python {here['python']}, {here['date']}; "
+        f"{figures['rounds']} turns, {figures['threads']} threads where one may choose."
+    )
+    yield ""
+    yield "Warm, file to answer: median ms, and how many times the floor [middle half of the turns]"
+    yield ""
+    yield f"| | {' | '.join(sizes)} |"
+    yield "|---|" + "---:|" * len(sizes)
+    for name in figures["cold"]:
+        cells = []
+        for size in sizes:
+            times = figures["warm_ms"][size]
+            middle, low, high = ratios(times[name], times[FLOOR])
+            cells.append(
+                f"{statistics.median(times[name]):.2f} · {middle:.2f} [{low:.2f}, {high:.2f}]"
+            )
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+    yield "| | cold start | peak memory | folder of pictures | on disk |"
+    yield "|---|---:|---:|---:|---:|"
+    for name, start in figures["cold"].items():
+        disk_mb = figures["disk_bytes"][name] / 1e6
+        yield (
+            f"| {name} | {statistics.median(start['ms']):.0f} ms "
+            f"| {statistics.median(start['peak_mb']):.0f} MB "
+            f"| {figures['folder_per_s'][name]:.0f}/s | {disk_mb:.0f} MB |"
+        )
+
+
+def plot(figures: dict[str, Any], path: Path) -> None:
+    """Draw the warm times, a panel a picture size."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(reversed(figures["cold"]))
+    sizes = figures["warm_ms"]
+    drawing, panels = pyplot.subplots(
+        1, len(sizes), figsize=(4 * len(sizes) + 1, 4), sharey=True, layout="constrained"
+    )
+    for panel, (size, times) in zip(panels, sizes.items()):
+        medians = [statistics.median(times[name]) for name in names]
+        colours = ["#e69f00" if name == OURS else "#56b4e9" for name in names]
+        bars = panel.barh(names, medians, color=colours)
+        panel.bar_label(bars, [f"{value:.1f}" for value in medians], padding=3)
+        panel.set(xscale="log", title=f"{size} JPEG", xlabel="ms, file to answer (log)")
+        panel.set_xlim(min(medians) / 1.5, max(medians) * 3)
+    drawing.savefig(path, dpi=110)
+    pyplot.close(drawing)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Classifies what a camera sees, always the newest frame."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lesionedge import image as images
+from lesionedge.camera import scene
+from lesionedge.camera.frame import Content, decode
+from lesionedge.errors import ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lesionedge.camera.capture import Camera
+    from lesionedge.camera.frame import Frame
+    from lesionedge.classifier import Classifier, Prediction
+
+_TICK_S = 0.25
+_SUCCESSIVE_S = 0.5  # frames further apart than this say nothing of motion
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A frame and the answer to it."""
+
+    frame: Frame
+    """What the camera gave."""
+    prediction: Prediction
+    """The answer, averaged over the last frames of the same scene where that was asked for."""
+    age_ms: float
+    """From the frame's capture to this answer."""
+    averaged: int
+    """Over how many frames the probabilities are averaged."""
+    window: tuple[float, float, float, float]
+    """The part of the frame that was classified: left, top, right, bottom, 0-1 of its sides."""
+
+
+class Eye:
+    """Looks at one frame after the other and remembers what the last answers need."""
+
+    def __init__(self, classifier: Classifier, *, smooth: int = 1, crop: float = 1.0) -> None:
+        """Begin.
+
+        Args:
+            classifier: The loaded model.
+            smooth: Frames that an answer averages.
+            crop: Side of the centre square that is classified, as a share of the frame's shorter
+                side, above 0, up to 1.
+
+        Raises:
+            ValueError: A setting is out of range.
+        """
+        if smooth < 1:
+            raise ValueError(f"smooth is {smooth}; expected 1 or more")
+        if not 0 < crop <= 1:
+            raise ValueError(f"crop is {crop}; expected above 0, up to 1")
+        self._classifier = classifier
+        self._crop = crop
+        self._scores: deque[list[float]] = deque(maxlen=smooth)
+        self._last: NDArray[np.float32] | None = None
+        wanted = classifier.preprocessing
+        self._decoding = replace(
+            wanted,
+            crop="centre",
+            crop_fraction=crop * (wanted.crop_fraction if wanted.crop == "centre" else 1),
+        )
+
+    def look(self, frame: Frame) -> Observation:
+        """Answer a frame.
+
+        Raises:
+            ImageError: It is damaged.
+        """
+        begin = time.perf_counter()
+        picture = frame.picture(self._decoding)
+        decoded_ms = (time.perf_counter() - begin) * 1000
+        box = scene.window(picture.image.size, self._crop)
+        view = picture.image.crop(box)
+        seen = scene.luma(view)
+        warnings = scene.warnings(scene.measure(seen), self._moved(frame, seen))
+        if self._last is not None and scene.difference(seen, self._last) > scene.ANOTHER_SCENE:
+            self._scores.clear()
+        self._last = seen
+        answer = self._classifier.classify(view)
+        timings = {**answer.timings_ms, "decode": answer.timings_ms["decode"] + decoded_ms}
+        width, height = picture.image.size
+        return Observation(
+            frame=frame,
+            prediction=self._averaged(answer, (*picture.warnings, *warnings), timings),
+            age_ms=(time.monotonic() - frame.captured_s) * 1000,
+            averaged=len(self._scores),
+            window=(box[0] / width, box[1] / height, box[2] / width, box[3] / height),
+        )
+
+    def _averaged(
+        self, answer: Prediction, warnings: tuple[str, ...], timings: dict[str, float]
+    ) -> Prediction:
+        """Average the probabilities of the last frames: their arithmetic mean."""
+        by_label = {candidate.label: candidate.probability for candidate in answer.top}
+        self._scores.append([by_label[label] for label in self._classifier.labels])
+        means = [sum(column) / len(column) for column in zip(*self._scores)]
+        return self._classifier.prediction(means, warnings=warnings, timings_ms=timings)
+
+    def _moved(self, frame: Frame, seen: NDArray[np.float32]) -> float:
+        """Give how much the frame differs from the one that the camera gave before it."""
+        if frame.before is None or frame.captured_s - frame.before[1] > _SUCCESSIVE_S:
+            return 0.0
+        try:
+            return scene.difference(seen, self._glance(frame.before[0]))
+        except ImageError:
+            return 0.0
+
+    def _glance(self, content: Content) -> NDArray[np.float32]:
+        small = images.Preprocessing(scene.SIDE_PX, scene.SIDE_PX, crop_fraction=self._crop)
+        picture = decode(content, small).image
+        return scene.luma(picture.crop(scene.window(picture.size, self._crop)))
+
+
+def watch(
+    camera: Camera, classifier: Classifier, *, every_s: float = 0.0, smooth: int = 1,
+    crop: float = 1.0,
+) -> Iterator[Observation]:  # fmt: skip
+    """Answer a camera's newest frame, again and again.
+
+    Args:
+        camera: Open, as in ``with Camera() as camera``.
+        classifier: The loaded model.
+        every_s: Seconds from one answer's begin to the next one's, at least.
+        smooth: Average the probabilities of so many frames (arithmetic mean); when the scene
+            changes, the average begins anew.
+        crop: Side of the centre square that is classified, as a share of the frame's shorter
+            side, above 0, up to 1.
+
+    Returns:
+        An iterator of observations that ends with the camera. Damaged frames are counted by the
+        camera and passed over.
+
+    Raises:
+        CameraError: The camera went away and did not come back in time.
+        ValueError: A setting is out of range.
+    """
+    return _observations(camera, Eye(classifier, smooth=smooth, crop=crop), every_s)
+
+
+def _observations(camera: Camera, eye: Eye, every_s: float) -> Iterator[Observation]:
+    due_s = time.monotonic()
+    while not camera.ended:
+        camera.rest(due_s - time.monotonic())
+        frame = camera.wait(_TICK_S)
+        if frame is None:
+            continue
+        due_s = max(due_s + every_s, time.monotonic())
+        try:
+            observation = eye.look(frame)
+        except ImageError:
+            camera.count_damaged()
+            continue
+        yield observation

@@ -1,0 +1,149 @@
+"""The live picture in a browser: one page, an MJPEG stream, on this machine only by default."""
+
+from __future__ import annotations
+
+import io
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from lesionedge.errors import CameraError, ImageError
+from lesionedge.preview.picture import draw
+
+if TYPE_CHECKING:
+    from lesionedge.live import Observation
+
+HOST, PORT = "127.0.0.1", 8080
+MOST_VIEWERS = 4
+QUALITY = 80
+_BOUNDARY = b"lesionedge-frame"
+_WAIT_S = 1.0
+PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>lesionedge camera</title>
+<meta name="viewport" content="width=device-width"><style>
+body{margin:0;background:#101218;color:#f0f0f0;font:16px system-ui,sans-serif;text-align:center}
+img{max-width:100%;max-height:94vh}</style>
+<img src="stream.mjpg" alt="What the camera sees, with the answer below it">
+<p>For research use only: not a diagnosis.</p></html>
+"""
+
+
+class WebPreview:
+    """A small server that shows the newest observation to a few browsers."""
+
+    def __init__(self, host: str = HOST, port: int = PORT) -> None:
+        """Begin to serve.
+
+        Args:
+            host: The address to listen on.
+            port: The port; 0 for any free one.
+
+        Raises:
+            CameraError: The port cannot be had.
+        """
+        self._changed = threading.Condition()
+        self._newest: Observation | None = None
+        self._number = 0
+        self._closed = False
+        self._viewers = threading.BoundedSemaphore(MOST_VIEWERS)
+        preview = self
+
+        class Handler(_Handler):
+            show = preview
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise CameraError(
+                f"{host}:{port}: the preview cannot be served there ({error.strerror}); is another "
+                "program using the port?"
+            ) from error
+        self._server.daemon_threads = True
+        self.address = f"http://{host}:{self._server.server_address[1]}/"
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
+
+    def show(self, observation: Observation) -> bool:
+        """Show an observation from now on; True: go on."""
+        with self._changed:
+            self._newest, self._number = observation, self._number + 1
+            self._changed.notify_all()
+        return True
+
+    def close(self) -> None:
+        """Stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def next(self, seen: int) -> tuple[int, Observation | None]:
+        """Give the newest observation, once it is another than the one seen last."""
+        with self._changed:
+            if self._number == seen and not self._closed:
+                self._changed.wait(_WAIT_S)
+            return self._number, self._newest
+
+    @property
+    def closed(self) -> bool:
+        """Whether the preview has ended."""
+        return self._closed
+
+    @property
+    def viewers(self) -> threading.BoundedSemaphore:
+        """Places for browsers."""
+        return self._viewers
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one browser."""
+
+    show: WebPreview
+    timeout = 30
+
+    def do_GET(self) -> None:
+        """Give the page or the stream."""
+        if self.path == "/":
+            self._send(PAGE, "text/html; charset=utf-8")
+        elif self.path == "/stream.mjpg":
+            if not self.show.viewers.acquire(blocking=False):
+                self.send_error(503, f"{MOST_VIEWERS} browsers are watching already")
+                return
+            try:
+                with suppress(OSError):  # the browser goes away
+                    self._stream()
+            finally:
+                self.show.viewers.release()
+        else:
+            self.send_error(404)
+
+    def _send(self, content: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY.decode()}"
+        self.send_header("Content-Type", kind)
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        seen = 0
+        while not self.show.closed:
+            number, observation = self.show.next(seen)
+            if observation is None or number == seen:
+                continue
+            seen = number
+            try:
+                content = io.BytesIO()
+                draw(observation).save(content, "JPEG", quality=QUALITY)
+            except ImageError:
+                continue
+            jpeg = content.getvalue()
+            head = f"\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            self.wfile.write(b"--" + _BOUNDARY + head.encode() + jpeg + b"\r\n")
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep quiet: standard error belongs to the command."""

@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from PIL import Image
+
+import lesionedge
+from lesionedge import CameraError, Classifier, keeping
+from lesionedge.camera import choice, scene
+from lesionedge.camera.mjpeg import Cutter
+from lesionedge.camera.yuyv import Layout, to_rgb
+from lesionedge.preview.web import WebPreview
+
+
+@pytest.fixture(scope="module")
+def jpegs(draw) -> list[bytes]:
+    found = []
+    for seed in range(6):
+        content = io.BytesIO()
+        draw(320, 240, seed=seed).save(content, "JPEG", quality=90)
+        found.append(content.getvalue())
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path, jpegs):
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for number, content in enumerate(jpegs, start=8):
+        (path / f"{number}.jpg").write_bytes(content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def classifier(int8):
+    return Classifier(int8, threads=1)
+
+
+@pytest.fixture
+def server(jpegs):
+    """An MJPEG-over-HTTP server on loopback: 50 frames a second, in turns."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=f")
+            self.end_headers()
+            number = 0
+            while not self.server.stopped.is_set():
+                jpeg = jpegs[number % len(jpegs)]
+                number += 1
+                head = f"--f\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                try:
+                    self.wfile.write(head.encode() + jpeg + b"\r\n")
+                except OSError:
+                    return
+                time.sleep(0.02)
+
+        def log_message(self, *arguments):
+            pass
+
+    def start(port=0):
+        found = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        found.stopped = threading.Event()
+        threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True).start()
+        running.append(found)
+        return found
+
+    def stop(found):
+        found.stopped.set()
+        found.shutdown()
+        found.server_close()
+        running.remove(found)
+
+    running: list[ThreadingHTTPServer] = []
+    start.stop = stop
+    yield start
+    for one in list(running):
+        stop(one)
+
+
+def url(server) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}/"
+
+
+def video(path, draw, *, codec: str, frames: int = 12):
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height = 320, 240
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for seed in range(frames):
+            picture = av.VideoFrame.from_image(draw(320, 240, seed=seed))
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def test_jpegs_are_cut_out_of_a_stream_in_any_portions(jpegs):
+    stream = b"--x\r\n\r\n".join([b"", *jpegs, b""])
+    for portion in (1, 7, 1000, len(stream)):
+        cutter = Cutter()
+        frames = []
+        for start in range(0, len(stream), portion):
+            frames += cutter.feed(stream[start : start + portion])
+        assert frames == jpegs
+        assert cutter.damaged == 0
+
+
+def test_a_jpeg_that_breaks_off_is_counted_and_the_next_is_whole(jpegs):
+    cutter = Cutter()
+    frames = cutter.feed(jpegs[0][:3000] + jpegs[1] + jpegs[2])
+    assert frames[-1] == jpegs[2]
+    assert cutter.damaged >= 1
+
+
+def test_yuyv_becomes_the_picture_that_it_was(draw):
+    import numpy as np
+
+    whole = np.asarray(draw(64, 48, seed=1).convert("YCbCr"), np.uint8)
+    pairs = np.empty((48, 32, 4), np.uint8)
+    pairs[..., 0], pairs[..., 2] = whole[:, 0::2, 0], whole[:, 1::2, 0]
+    pairs[..., 1], pairs[..., 3] = whole[:, 0::2, 1], whole[:, 0::2, 2]
+    layout = Layout(64, 48, 128, full_range=True)
+    made = np.asarray(to_rgb(pairs.tobytes(), layout, None), int)
+    assert abs(made - np.asarray(draw(64, 48, seed=1), int)).mean() < 6
+
+
+def test_pictures_come_in_the_order_of_their_numbers_and_none_is_missed(folder, jpegs):
+    with lesionedge.Camera(str(folder)) as camera:
+        frames = list(camera)
+    assert [frame.jpeg for frame in frames] == jpegs
+    assert [frame.number for frame in frames] == list(range(1, 7))
+    assert (camera.seen, camera.dropped, camera.damaged) == (6, 0, 0)
+
+
+def test_a_pattern_and_a_broken_picture(folder, classifier):
+    (folder / "10.jpg").write_bytes(b"\xff\xd8\xffbroken")
+    with lesionedge.Camera(str(folder / "%d.jpg")) as camera:
+        seen = list(lesionedge.watch(camera, classifier))
+    assert len(seen) == 5
+    assert camera.damaged == 1
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
+def test_every_frame_of_a_video_is_answered(tmp_path, draw, classifier, name, codec):
+    path = video(tmp_path / name, draw, codec=codec)
+    with lesionedge.Camera(str(path)) as camera:
+        seen = list(lesionedge.watch(camera, classifier))
+    assert len(seen) == camera.seen == 12
+    assert all(0 <= o.prediction.probability <= 1 for o in seen)
+
+
+def test_a_stream_gives_its_newest_frames(server, classifier):
+    pytest.importorskip("av")
+    with lesionedge.Camera(url(server())) as camera:
+        seen = []
+        for observation in lesionedge.watch(camera, classifier, every_s=0.1):
+            seen.append(observation)
+            if len(seen) == 5:
+                break
+    assert camera.dropped > 0
+    numbers = [o.frame.number for o in seen]
+    assert numbers == sorted(set(numbers))
+    assert all(o.age_ms < 5000 for o in seen)
+
+
+def test_a_camera_that_goes_away_is_waited_for(server, classifier):
+    pytest.importorskip("av")
+    first = server()
+    port, said = first.server_address[1], []
+    with lesionedge.Camera(url(first), give_up_s=60, report=said.append) as camera:
+        assert camera.wait(20) is not None
+        server.stop(first)
+        deadline = time.monotonic() + 20
+        while not said and time.monotonic() < deadline:
+            camera.wait(0.1)
+        assert said, "the loss was not reported"
+        server(port)
+        deadline = time.monotonic() + 30
+        while not any("back after" in text for text in said) and time.monotonic() < deadline:
+            camera.wait(0.1)
+        assert any("back after" in text for text in said)
+        assert camera.outages == 1
+
+
+def test_an_absent_camera_is_an_error_at_once(tmp_path):
+    with pytest.raises(CameraError, match="no such file"):
+        lesionedge.Camera(str(tmp_path / "none.mp4")).__enter__()
+    with pytest.raises(CameraError, match="no such device"):
+        lesionedge.Camera("/dev/video99").__enter__()
+
+
+def test_it_is_given_up_after_a_while(tmp_path, classifier):
+    camera = lesionedge.Camera(str(tmp_path / "none.mp4"), give_up_s=0.3, report=print)
+    with camera, pytest.raises(CameraError, match=r"gave up after 0\.3 s"):
+        list(lesionedge.watch(camera, classifier))
+
+
+def test_rpicam_is_a_child_process_that_writes_mjpeg(tmp_path, jpegs, monkeypatch, classifier):
+    (tmp_path / "frames.mjpeg").write_bytes(b"".join(jpegs))
+    program = tmp_path / "rpicam-vid"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import sys, time\n"
+        "if '--list-cameras' in sys.argv:\n"
+        "    print('Available cameras\\n0 : imx219')\n"
+        "    sys.exit()\n"
+        f"data = open({str(tmp_path / 'frames.mjpeg')!r}, 'rb').read()\n"
+        "while True:\n"
+        "    sys.stdout.buffer.write(data)\n"
+        "    sys.stdout.flush()\n"
+        "    time.sleep(0.05)\n"
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert choice.choose() == "rpicam"
+    with lesionedge.Camera("auto", size=(320, 240)) as camera:
+        assert "rpicam-vid: MJPEG 320x240" in camera.description
+        seen = []
+        for observation in lesionedge.watch(camera, classifier):
+            seen.append(observation)
+            if len(seen) == 3:
+                break
+    assert seen[0].frame.jpeg in jpegs
+
+
+def test_answers_are_averaged_until_the_scene_changes(tmp_path, classifier, draw):
+    same, other = draw(320, 240, seed=1), Image.linear_gradient("L").resize((320, 240))
+    for number in range(3):
+        same.save(tmp_path / f"{number}.png")
+    for number in range(3, 5):
+        other.convert("RGB").save(tmp_path / f"{number}.png")
+    with lesionedge.Camera(str(tmp_path)) as camera:
+        seen = list(lesionedge.watch(camera, classifier, smooth=2))
+    assert [o.averaged for o in seen] == [1, 2, 2, 1, 2]
+    alone = classifier.classify(same)
+    assert seen[2].prediction.probability == pytest.approx(alone.probability, abs=0.02)
+
+
+def test_only_the_part_asked_for_is_classified(tmp_path, classifier, draw):
+    picture = draw(400, 300, seed=3)
+    picture.save(tmp_path / "1.png")
+    with lesionedge.Camera(str(tmp_path)) as camera:
+        (seen,) = lesionedge.watch(camera, classifier, crop=0.5)
+    by_hand = classifier.classify(picture.crop((125, 75, 275, 225)))
+    assert seen.prediction.top == by_hand.top
+    assert seen.window == (125 / 400, 75 / 300, 275 / 400, 225 / 300)
+
+
+@pytest.mark.parametrize("settings", [{"smooth": 0}, {"crop": 0.0}, {"crop": 1.5}])
+def test_settings_out_of_range(classifier, settings):
+    with pytest.raises(ValueError, match="expected"):
+        lesionedge.watch(lesionedge.Camera("x"), classifier, **settings)
+
+
+def test_light_sharpness_and_motion_are_measured(draw):
+    from PIL import ImageFilter
+
+    picture = draw(300, 300, seed=2)
+    seen = scene.luma(picture)
+    assert scene.warnings(scene.measure(seen), 0.0) == ()
+    dark = scene.luma(picture.point(lambda value: value * 0.2))
+    assert scene.warnings(scene.measure(dark), 0.0) == (scene.DARK_TEXT,)
+    blurred = scene.luma(picture.filter(ImageFilter.GaussianBlur(6)))
+    assert scene.warnings(scene.measure(blurred), 0.0) == (scene.BLURRED_TEXT,)
+    assert scene.warnings(scene.measure(seen), 20.0) == (scene.MOVING_TEXT,)
+    white = scene.luma(Image.new("RGB", (300, 300), "white"))
+    assert scene.BRIGHT_TEXT in scene.warnings(scene.measure(white), 0.0)
+    brighter = scene.luma(picture.point(lambda value: min(255, value + 20)))
+    assert scene.difference(seen, brighter) < 3  # a lamp is no motion
+
+
+def test_json_is_one_object_a_frame(cli_run, folder, int8):
+    result = cli_run("camera", "--source", folder, "-m", int8, "--format", "json", "--frames", 3)
+    assert result.exit_code == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["frame"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert row["timestamp"].endswith("Z")
+        assert row["age_ms"] >= 0
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=0.02)
+    assert "3 classified" in result.stderr
+
+
+def test_text_is_a_line_a_change_when_piped(cli_run, folder, int8):
+    result = cli_run("camera", "--source", folder, "-m", int8)
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "For research use only: not a diagnosis."
+    assert 1 <= len(lines) - 1 <= 6
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(("when", "least"), [("always", 6), ("changed", 1), ("malignant", 0)])
+def test_pictures_are_saved_with_their_answers(cli_run, folder, int8, tmp_path, when, least):
+    out = tmp_path / "saved"
+    result = cli_run("camera", "--source", folder, "-m", int8, "--format", "json",
+                     "--save", out, "--save-when", when)  # fmt: skip
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    saved = [row["saved"] for row in rows if row["saved"]]
+    assert len(saved) >= least
+    assert sorted(map(str, out.glob("*.jpg"))) == sorted(saved)
+    for path in out.glob("*.json"):
+        facts = json.loads(path.read_text())
+        assert facts["label"] in path.name
+        assert path.with_suffix(".jpg").read_bytes()[:2] == b"\xff\xd8"
+    malignant = {"mel", "bcc", "akiec"}
+    if when == "malignant":
+        assert all(bool(row["saved"]) == (row["label"] in malignant) for row in rows)
+
+
+def test_a_full_disk_is_told_once_and_nothing_half_written_is_left(
+    folder, classifier, tmp_path, monkeypatch
+):
+    said: list[str] = []
+    keeper = keeping.Keeper(
+        str(tmp_path / "out"), "always", malignant=frozenset(), report=said.append
+    )
+    with lesionedge.Camera(str(folder)) as camera:
+        seen = list(lesionedge.watch(camera, classifier))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for observation in seen[:3]:
+            assert keeper.offer(observation, {}, asked=False) is None
+    assert len(said) == 1 and "No space left" in said[0]
+    assert list((tmp_path / "out").iterdir()) == []
+    assert keeper.offer(seen[3], {}, asked=False)
+    assert "again" in said[1]
+    assert (keeper.saved, keeper.failed) == (1, 3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_with_a_summary(server, int8, number):
+    pytest.importorskip("av")
+    line = [sys.executable, "-m", "lesionedge", "camera", "--source", url(server()), "-m", int8,
+            "--format", "json"]  # fmt: skip
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        json.loads(child.stdout.readline())
+        child.send_signal(number)
+        _, said = child.communicate(timeout=20)
+    assert child.returncode == 0
+    assert b"classified" in said
+    assert b"Traceback" not in said
+
+
+def test_duration_ends_it(cli_run, server, int8):
+    pytest.importorskip("av")
+    result = cli_run("camera", "--source", url(server()), "-m", int8, "--duration", 1.0)
+    assert result.exit_code == 0
+    assert "classified" in result.stderr
+
+
+def test_a_missing_camera_is_one_line(cli_run, int8, tmp_path):
+    result = cli_run("camera", "--source", tmp_path / "none.mp4", "-m", int8)
+    assert result.exit_code == 1
+    assert "none.mp4: no such file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--size", "big"], ["--crop", "0"], ["--smooth", "0"], ["--preview-address", "x",
+      "--preview", "web"]],
+)  # fmt: skip
+def test_wrong_usage(cli_run, folder, int8, arguments):
+    assert cli_run("camera", "--source", folder, "-m", int8, *arguments).exit_code == 2
+
+
+def test_the_preview_is_a_page_and_a_stream(folder, classifier):
+    preview = WebPreview(port=0)
+    try:
+        with urllib.request.urlopen(preview.address, timeout=10) as page:
+            assert b"not a diagnosis" in page.read()
+        with lesionedge.Camera(str(folder)) as camera:
+            observation = next(iter(lesionedge.watch(camera, classifier)))
+        assert preview.show(observation)
+        with urllib.request.urlopen(preview.address + "stream.mjpg", timeout=10) as stream:
+            cutter, frames = Cutter(), []
+            while not frames:
+                frames = cutter.feed(stream.read1(512))
+        with Image.open(io.BytesIO(frames[0])) as shown:
+            assert shown.width == 320 and shown.height > 240
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(preview.address + "other", timeout=10)
+    finally:
+        preview.close()
+
+
+def test_a_taken_port_is_an_error(folder, classifier):
+    preview = WebPreview(port=0)
+    try:
+        port = int(preview.address.rstrip("/").rpartition(":")[2])
+        with pytest.raises(CameraError, match="cannot be served"):
+            WebPreview(port=port)
+    finally:
+        preview.close()
+
+
+def test_a_window_without_a_display_is_an_error(cli_run, folder, int8, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    result = cli_run("camera", "--source", folder, "-m", int8, "--preview", "window")
+    assert result.exit_code == 1
+    assert "--preview web" in result.stderr
