@@ -1,0 +1,87 @@
+"""Write the measured figures into MODEL_CARD.md and README.md, between their marks.
+
+python train/release/figures.py     # from train/release/*/metrics.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+MODELS = {
+    "`mobilenetv2` (int8)": ("mobilenetv2", "mobilenetv2-int8.tflite"),
+    "`mobilenetv2-float16`": ("mobilenetv2", "mobilenetv2-float16.tflite"),
+    "`cnn` (int8)": ("cnn", "cnn-int8.tflite"),
+}
+METRICS = {
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "macro_auroc": "macro AUROC",
+    "melanoma_auroc": "melanoma AUROC",
+    "malignant_auroc": "malignant AUROC (mel, bcc, akiec)",
+    "melanoma_sensitivity_at_90_specificity": "melanoma sensitivity at 90 % specificity",
+    "ece": "expected calibration error, 15 bins",
+}
+HEADLINES = ("balanced_accuracy", "melanoma_auroc", "malignant_auroc")
+
+
+def main() -> None:
+    """Rewrite both files."""
+    figures = {}
+    for title, (run, file) in MODELS.items():
+        record = json.loads((HERE / run / "metrics.json").read_text())
+        figures[title] = record["models"][file]
+    card = ROOT / "lesionedge" / "models" / "MODEL_CARD.md"
+    rewrite(card, [*overview(figures, METRICS), *by_class(figures)])
+    rewrite(ROOT / "README.md", [*overview(figures, HEADLINES), sizes()])
+
+
+def overview(figures: dict[str, Any], names: Any) -> Iterator[str]:
+    """Give a row a metric, a column a model."""
+    yield f"| | {' | '.join(figures)} |"
+    yield "|---|" + "---|" * len(figures)
+    for name in names:
+        yield f"| {METRICS[name]} | {' | '.join(span(m[name]) for m in figures.values())} |"
+
+
+def sizes() -> str:
+    """Give the row of the files' sizes."""
+    paths = [ROOT / "lesionedge" / "models" / file for _, file in MODELS.values()]
+    return f"| file | {' | '.join(f'{path.stat().st_size / 1e6:.2f} MB' for path in paths)} |"
+
+
+def by_class(figures: dict[str, Any]) -> Iterator[str]:
+    """Give a table a model, with a row a class."""
+    for title, model in figures.items():
+        yield from ("", f"### {title}", "")
+        yield "| class | pictures | recall | precision | F1 | AUROC |"
+        yield "|---|---|---|---|---|---|"
+        for label, row in model["per_class"].items():
+            cells = [span(row[name]) for name in ("recall", "precision", "f1", "auroc")]
+            yield f"| {label} | {row['pictures']} | {' | '.join(cells)} |"
+
+
+def span(figure: dict[str, float]) -> str:
+    """Give a value with its interval."""
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def rewrite(path: Path, lines: list[str]) -> None:
+    """Put lines between a file's marks."""
+    text = path.read_text(encoding="utf-8")
+    marks = r"(<!-- figures: [^\n]*-->\n).*?(<!-- end of figures -->)"
+    new, count = re.subn(
+        marks, lambda m: m[1] + "\n".join(lines) + "\n" + m[2], text, flags=re.DOTALL
+    )
+    if count != 1:
+        raise SystemExit(f"{path}: expected one pair of marks, found {count}")
+    path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
