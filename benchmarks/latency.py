@@ -18,13 +18,14 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import apart
 
 import lesionedge
 from lesionedge.interpreter import find_backend, quiet
@@ -133,39 +134,34 @@ def cold(classifier: lesionedge.Classifier, picture: str, starts: int) -> dict[s
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE)
         theirs = [sys.executable, str(bare), classifier.path, picture, str(classifier.threads)]
-        peaks: dict[str, list[float]] = {"ours": [], "bare": []}
-        for _ in range(2):
-            process(ours)
-            process(theirs)
-        times = in_turns(
-            lambda: peaks["ours"].append(process(ours)),
-            lambda: peaks["bare"].append(process(theirs)),
-            starts,
-        )
+        times, peaks = processes(ours, theirs, starts)
     return compared(*times) | {
-        "peak_memory_mb": statistics.median(peaks["ours"]),
-        "bare_peak_memory_mb": statistics.median(peaks["bare"]),
+        "peak_memory_mb": statistics.median(peaks[0]),
+        "bare_peak_memory_mb": statistics.median(peaks[1]),
     }
 
 
 def importing(starts: int) -> dict[str, float]:
     """Time ``import lesionedge`` in a process of its own against an empty program."""
-    ours, theirs = in_turns(
-        lambda: process([sys.executable, "-c", "import lesionedge"]),
-        lambda: process([sys.executable, "-c", "pass"]),
-        starts,
-    )
+    commands = [[sys.executable, "-c", text] for text in ("import lesionedge", "pass")]
+    (ours, theirs), _ = processes(*commands, starts)
     return {"extra_ms": statistics.median(a - b for a, b in zip(ours, theirs))}
 
 
-def process(line: list[str]) -> float:
-    """Run a program and give its peak memory in MB."""
-    child = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"{' '.join(line)} failed with {child.returncode}")
-    return usage.ru_maxrss / 1024
+def processes(
+    ours: list[str], theirs: list[str], starts: int
+) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
+    """Run two programs in turns; give each one's milliseconds and peak memory in MB."""
+    times: tuple[list[float], list[float]] = ([], [])
+    peaks: tuple[list[float], list[float]] = ([], [])
+    for number in range(-2, starts):
+        order = ((ours, 0), (theirs, 1)) if number % 2 else ((theirs, 1), (ours, 0))
+        for command, which in order:
+            took_ms, peak_mb = apart.run(command)
+            if number >= 0:
+                times[which].append(took_ms)
+                peaks[which].append(peak_mb)
+    return times, peaks
 
 
 def in_turns(

@@ -32,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import apart
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 ENVIRONMENTS = ROOT / ".venv-peers"
@@ -218,19 +220,11 @@ def cold(
     for turn in range(-1, starts):
         say(f"cold start {turn + 1} of {starts}")
         for name, peer in peers.items():
-            begin = time.perf_counter()
-            child = subprocess.Popen(
-                [*line(peer, threads), str(picture)], stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, env=environment(),
-            )  # fmt: skip
-            _, status, usage = os.wait4(child.pid, 0)
-            took_ms = (time.perf_counter() - begin) * 1000
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode:
-                raise SystemExit(f"{name}: ended with {child.returncode}")
+            command = [*line(peer, threads), str(picture)]
+            took_ms, peak_mb = apart.run(command, environment())
             if turn >= 0:
                 found[name]["ms"].append(took_ms)
-                found[name]["peak_mb"].append(usage.ru_maxrss / 1024)
+                found[name]["peak_mb"].append(peak_mb)
     return found
 
 
