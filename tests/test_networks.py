@@ -1,0 +1,91 @@
+"""Quantization-aware networks start where the float ones are; seeds fix the weights.
+
+In a process of their own: TensorFlow's import warns, and warnings are errors here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if importlib.util.find_spec("tensorflow_model_optimization") is None:
+    pytest.skip("the train extra is not installed", allow_module_level=True)
+
+HEAD = """
+import json
+import train
+import numpy as np
+import tf_keras as keras
+from train import architectures, networks, pipeline
+from train.recipe import Model
+
+def build(seed, architecture="cnn", px=32):
+    keras.utils.set_random_seed(seed)
+    model = Model(architecture)
+    return architectures.build(model, classes=7, height_px=px, width_px=px)
+
+pixels = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+batches = [pipeline.normalise(pixels[i:i + 16]) for i in range(0, 64, 16)]
+"""
+
+
+def answers(script: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + script], capture_output=True, text=True,
+        cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_seed_fixes_the_initial_weights():
+    found = answers("""
+one, same, other = build(1), build(1), build(2)
+equal = lambda a, b: all(map(np.array_equal, a.get_weights(), b.get_weights()))
+print(json.dumps({"same": equal(one, same), "other": equal(one, other)}))
+""")
+    assert found == {"same": True, "other": False}
+
+
+def test_rounding_starts_from_measured_ranges():
+    found = answers("""
+model = build(1, "mobilenetv2")
+name = "block_1_project_BN"
+gamma, *rest = model.get_layer(name).get_weights()
+model.get_layer(name).set_weights([gamma * 200, *rest])  # beyond 6, as trained ones
+outputs = [keras.Model(model.input, model.get_layer(name).output)(b).numpy() for b in batches]
+quantized = networks.quantization_aware(model)
+networks.start_ranges(quantized, model, batches)
+ranges = {k: pair for layer in quantized.layers for k, pair in networks._ranges(layer).items()}
+print(json.dumps({
+    "input": [float(v) for v in ranges["quantize_layer"]],
+    "range": [float(v) for v in ranges[name]],
+    "seen": [float(np.mean([end(x) for x in outputs])) for end in (np.min, np.max)],
+}))
+""")
+    assert found["input"] == [-1.0, 127 / 128]
+    assert found["range"] == pytest.approx(found["seen"], rel=1e-4)
+    assert max(map(abs, found["range"])) > 6
+
+
+def test_measuring_anew_leaves_what_is_frozen_frozen():
+    found = answers("""
+model = build(1)
+norm = next(x for x in model.layers if isinstance(x, keras.layers.BatchNormalization))
+norm.trainable = False
+kernel = model.get_layer("stem").get_weights()[0]
+networks.refresh_batch_norm(model, batches)
+inputs = keras.Model(model.input, norm.input)(np.concatenate(batches))
+print(json.dumps({
+    "trainable": norm.trainable, "momentum": norm.momentum,
+    "kernel": bool(np.array_equal(kernel, model.get_layer("stem").get_weights()[0])),
+    "mean": float(np.abs(norm.moving_mean - np.mean(inputs, (0, 1, 2))).max()),
+}))
+""")
+    assert found.pop("mean") < 1e-4
+    assert found == {"trainable": False, "momentum": 0.9, "kernel": True}
