@@ -198,6 +198,10 @@ def test_a_camera_that_goes_away_is_waited_for(server, classifier):
 def test_an_absent_camera_is_an_error_at_once(tmp_path):
     with pytest.raises(CameraError, match="no such file"):
         lesionedge.Camera(str(tmp_path / "none.mp4")).__enter__()
+
+
+def test_an_absent_device_is_an_error_at_once():
+    pytest.importorskip("videodev2")
     with pytest.raises(CameraError, match="no such device"):
         lesionedge.Camera("/dev/video99").__enter__()
 
