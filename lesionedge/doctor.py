@@ -167,6 +167,8 @@ def _model() -> Finding:
             "pip install --upgrade --force-reinstall ai-edge-litert",
         )  # fmt: skip
     found = f"{DEFAULT_MODEL} (int8) answers in {took_ms:.1f} ms, {classifier.threads} threads"
+    if classifier.interpreter.backend.name == "tflite-runtime":
+        return Finding("model", "ok", f"{found}, by tflite-runtime's own kernels")
     if classifier.interpreter.delegated is False:
         return Finding(
             "model", "note", f"{found}, without XNNPACK",
