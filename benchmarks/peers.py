@@ -245,7 +245,7 @@ def throughput(peers: dict[str, Peer], picture: Path, threads: int, count: int) 
 
 def disk_bytes(peer: Peer) -> int:
     """Give what an environment's packages take on disk, without pip and setuptools."""
-    (site,) = (ENVIRONMENTS / peer.environment).glob("lib*/python*/site-packages")
+    (site,) = (ENVIRONMENTS / peer.environment).glob("lib/python*/site-packages")
     tools = ("pip", "setuptools", "_distutils_hack", "pkg_resources")
     wanted = (entry for entry in site.iterdir() if not entry.name.startswith(tools))
     return sum(_bytes(entry) for entry in wanted)
