@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Union
 
 from lesionedge import machine
 from lesionedge.classifier import Classifier
-from lesionedge.interpreter import physical_cores
+from lesionedge.interpreter import physical_cores, usable_cpus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,10 +213,7 @@ def measure_apart(
 
 def thread_counts() -> list[int]:
     """List the numbers of threads worth trying here: 1, 2, ... up to the physical cores."""
-    usable = (
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
-    cores = physical_cores(set(usable))
+    cores = physical_cores(usable_cpus())
     counts = [n for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if n < cores]
     return [*counts, cores]
 

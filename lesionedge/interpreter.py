@@ -87,14 +87,15 @@ def default_threads() -> int:
     Honours CPU affinity and cgroup (container) quotas; two hardware threads of one core count
     once, since the kernels here saturate a core.
     """
-    cores = physical_cores(_usable_cpus())
+    cores = physical_cores(usable_cpus())
     quota = cpu_quota()
     if quota is not None:
         cores = min(cores, max(1, int(quota)))
     return max(1, min(MAX_THREADS, cores))
 
 
-def _usable_cpus() -> set[int]:
+def usable_cpus() -> set[int]:
+    """Give the numbers of the hardware threads that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))

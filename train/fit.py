@@ -68,9 +68,13 @@ def _keep_recipe(run: Run, text: str) -> None:
 
 
 def _build(
-    recipe: Recipe, stage: Stage, data: Data, best: list[np.ndarray] | None, seed: int
-) -> keras.Model:
-    """Make a stage's model with the best weights of the stage before it."""
+    recipe: Recipe, stage: Stage, data: Data, best: list[np.ndarray] | None, *, seed: int,
+    resumed: bool,
+) -> keras.Model:  # fmt: skip
+    """Make a stage's model with the best weights of the stage before it.
+
+    A stage that is resumed brings its own ranges and statistics.
+    """
     # A float stage may train at another size than the one that it is evaluated at.
     size = (recipe.input.height_px, recipe.input.width_px) if stage.quantize else (None, None)
     model = architectures.build(
@@ -82,8 +86,9 @@ def _build(
         return model
     architectures.equalise_depthwise(model)
     quantized = quantization_aware(model)
-    start_ranges(quantized, model, _pictures(recipe, data, seed))
-    refresh_batch_norm(quantized, _pictures(recipe, data, seed))
+    if not resumed:
+        start_ranges(quantized, model, _pictures(recipe, data, seed))
+        refresh_batch_norm(quantized, _pictures(recipe, data, seed))
     return quantized
 
 
@@ -111,7 +116,8 @@ def _stage(
     seed: int,
 ) -> State:  # fmt: skip
     stage = recipe.stages[number]
-    model = _build(recipe, stage, data, _best_before(run, recipe, number), seed)
+    before = _best_before(run, recipe, number)
+    model = _build(recipe, stage, data, before, seed=seed, resumed=bool(state.arrays))
     if number == 0 and not state.arrays and recipe.model.weights == "imagenet":
         _start_from_imagenet(model, data, weights, stage, seed)
     _set_trainable(model, stage)

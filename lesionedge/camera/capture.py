@@ -186,7 +186,8 @@ class Camera:
                 except CameraError as error:
                     self._wait_for_return(error)
         except BaseException as error:
-            self._error = error  # for the thread that waits for frames
+            # Whatever it is: the thread that waits for frames would else wait for ever.
+            self._error = error
             if not isinstance(error, LesionEdgeError):
                 raise
         finally:

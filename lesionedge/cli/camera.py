@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import options, printable
+from lesionedge.keeping import WHEN
 
 if TYPE_CHECKING:
     from lesionedge.live import Observation
 
-SAVE_WHEN = ("changed", "always", "malignant", "key")
 SAMPLES = 10_000
 """So many capture-to-answer times, drawn from all, stand for all."""
 
@@ -70,7 +70,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     "--save", type=click.Path(file_okay=False), metavar="DIR", help="Save pictures and answers."
 )
 @click.option(
-    "--save-when", type=click.Choice(SAVE_WHEN), default="changed", show_default=True,
+    "--save-when", type=click.Choice(WHEN), default="changed", show_default=True,
     help="Which: another label than before, all, malignant labels, or when a key is pressed.",
 )  # fmt: skip
 @click.option(
