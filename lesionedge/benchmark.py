@@ -9,7 +9,6 @@ first inference are its own too.
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
