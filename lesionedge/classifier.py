@@ -196,6 +196,29 @@ class Classifier:
         """
         return self._run(self._prepare(image).values)
 
+    def classify_picture(self, picture: images.Picture, *, top_k: int | None = None) -> Prediction:
+        """Answer a picture that is decoded already.
+
+        Args:
+            picture: From ``lesionedge.image.decode``.
+            top_k: As in ``classify``.
+        """
+        return self._answer(self._fitted(picture, 0.0), top_k)
+
+    def scores(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Give every class's calibrated probability for prepared pictures.
+
+        Args:
+            inputs: N arrays as ``model_input`` gives them, (H, W, 3) uint8 RGB.
+
+        Returns:
+            (N, classes) float32, 0-1, in the order of ``labels``.
+        """
+        import numpy as np
+
+        # One after the other: LiteRT on a processor is no faster with several at once.
+        return np.stack([self._run(self._normalise(pixels)) for pixels in inputs])
+
     def model_input(self, image: ImageSource) -> NDArray[np.uint8]:
         """Give the exact pixels that the network is fed.
 
@@ -297,11 +320,14 @@ class Classifier:
     def _prepare(self, source: ImageSource) -> _Prepared:
         begin = time.perf_counter()
         picture = images.decode(source, self.preprocessing)
-        decoded = time.perf_counter()
+        return self._fitted(picture, (time.perf_counter() - begin) * 1000)
+
+    def _fitted(self, picture: images.Picture, decoded_ms: float) -> _Prepared:
+        begin = time.perf_counter()
         pixels = images.fit(picture.image, self.preprocessing, full_size=picture.size)
         values = self._normalise(pixels)
         end = time.perf_counter()
-        timings = {"decode": (decoded - begin) * 1000, "preprocess": (end - decoded) * 1000}
+        timings = {"decode": decoded_ms, "preprocess": (end - begin) * 1000}
         return _Prepared(values, picture.warnings, timings)
 
     def _normalise(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
@@ -464,12 +490,20 @@ def _cached(model: str, state: tuple[int, ...]) -> Classifier:
     return Classifier(model)
 
 
-def _shared(model: str) -> Classifier:
-    """Give the one classifier of a model file; a new one when the file has changed."""
-    status = os.stat(find_model(model))
+def shared(model: str | os.PathLike[str] | None = None) -> Classifier:
+    """Give the one classifier of a model file; a new one when the file has changed.
+
+    Args:
+        model: Name of an embedded model or path of a .tflite file; None for ``mobilenetv2``.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+    """
+    name = DEFAULT_MODEL if model is None else os.fsdecode(model)
+    status = os.stat(find_model(name))
     state = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     with _loading:
-        return _cached(model, state)
+        return _cached(name, state)
 
 
 def classify(
@@ -486,5 +520,4 @@ def classify(
         ImageError: The picture cannot be read.
         ModelError: The model cannot be loaded.
     """
-    name = DEFAULT_MODEL if model is None else os.fsdecode(model)
-    return _shared(name).classify(image, top_k=top_k)
+    return shared(model).classify(image, top_k=top_k)
