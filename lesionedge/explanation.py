@@ -2,8 +2,10 @@
 
 A part of the picture is covered by what surrounds it (the picture itself, blurred), and the
 probability of the label is asked for again: what it loses is how much it rests on that part
-(Zeiler and Fergus 2014, arXiv:1311.2901, section 2.1). First overlapping windows over all of the
-picture, then quarters of the cells that mattered most: ``PASSES`` runs of the network.
+(Zeiler and Fergus 2014, arXiv:1311.2901, section 2.1). Windows that overlap are covered in two
+rounds, first large ones over all of the picture; then, with the one that mattered most still
+covered, smaller ones where the first round found most. An answer has often two grounds, of which
+either is enough: only the second round finds both. ``PASSES`` runs of the network in all.
 """
 
 from __future__ import annotations
@@ -23,16 +25,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CELLS = 8
-"""Cells along each side of the coarse grid; the fine grid has twice as many."""
+"""Cells along each side of the grid."""
 
-WINDOW = 2
-"""Side of the covered windows, in coarse cells; they overlap by one cell."""
+WINDOW, FINER = 3, 2
+"""Sides of the covered windows, in cells, of the first round and of the second; they overlap."""
 
-REFINED = 7
-"""Coarse cells of which each quarter is covered by itself."""
+REFINED = 41
+"""Windows of the second round."""
 
-PASSES = 1 + (CELLS - WINDOW + 1) ** 2 + 4 * REFINED
+PASSES = 1 + (CELLS - WINDOW + 1) ** 2 + REFINED
 """How often the network is run: 78."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in cells."""
 
 _BLUR = 1 / 8  # of the side: no structure of a lesion is left, its surroundings' colour is
 _TOGETHER = 16  # pictures that are held in memory at a time
@@ -44,9 +49,9 @@ class Explanation:
 
     heat: NDArray[np.float32]
     """(H, W) float32, the size of the model's input: by how much the label's probability falls
-    when the place is covered, -1 to 1; negative where covering it raises it."""
+    when the place is covered, the mean of both rounds, -1 to 1; negative where it rises."""
     cells: NDArray[np.float32]
-    """(16, 16) float32: the same before it was enlarged, one value a cell of the fine grid."""
+    """(8, 8) float32: the same before it was enlarged, one value a cell of the grid."""
     label: str
     """The class that is explained."""
     name: str
@@ -124,20 +129,21 @@ class _Drops:
         self._whole = whole
         self.passes = 1  # the one that gave the answer
 
-    def __call__(self, boxes: list[tuple[int, int, int, int]], grid: int) -> list[float]:
-        """Give the fall for each box (left, top, right, bottom) of a grid's cells."""
+    def __call__(self, boxes: list[Box], *, besides: Box | None = None) -> list[float]:
+        """Give the fall for each box; one more may be covered besides."""
+        base = self._pixels if besides is None else self._covered(self._pixels, besides)
         falls: list[float] = []
         for start in range(0, len(boxes), _TOGETHER):
-            covered = [self._covered(box, grid) for box in boxes[start : start + _TOGETHER]]
+            covered = [self._covered(base, box) for box in boxes[start : start + _TOGETHER]]
             falls += [self._whole - score for score in self._scores(covered)]
         self.passes += len(boxes)
         return falls
 
-    def _covered(self, box: tuple[int, int, int, int], grid: int) -> NDArray[np.uint8]:
-        height, width = self._pixels.shape[:2]
-        left, right = (round(side * width / grid) for side in (box[0], box[2]))
-        top, bottom = (round(side * height / grid) for side in (box[1], box[3]))
-        covered: NDArray[np.uint8] = self._pixels.copy()
+    def _covered(self, base: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+        height, width = base.shape[:2]
+        left, right = (round(side * width / CELLS) for side in (box[0], box[2]))
+        top, bottom = (round(side * height / CELLS) for side in (box[1], box[3]))
+        covered: NDArray[np.uint8] = base.copy()
         covered[top:bottom, left:right] = self._cover[top:bottom, left:right]
         return covered
 
@@ -154,23 +160,37 @@ def surroundings(picture: Image.Image) -> Image.Image:
 def _cells(drops: _Drops) -> tuple[NDArray[np.float32], int]:
     import numpy as np
 
-    starts = range(CELLS - WINDOW + 1)
-    windows = [(x, y, x + WINDOW, y + WINDOW) for y in starts for x in starts]
+    windows = _windows(WINDOW)
+    alone = drops(windows)
+    coarse = _averaged(windows, alone)
+    best, most = windows[int(np.argmax(alone))], max(alone)
+    inside = np.zeros((CELLS, CELLS), bool)
+    inside[best[1] : best[3], best[0] : best[2]] = True
+    # What backs the answer up only shows once its strongest ground is gone.
+    finer = [w for w in _windows(FINER) if not inside[w[1] : w[3], w[0] : w[2]].all()]
+    finer.sort(key=lambda w: -float(coarse[w[1] : w[3], w[0] : w[2]].mean()))
+    finer = finer[:REFINED]
+    further = [fall - most for fall in drops(finer, besides=best)]
+    beside = _averaged(finer, further)
+    cells = coarse + np.where(np.isnan(beside), min(0.0, *further), beside)
+    cells[inside] = coarse[inside] + max(0.0, float(np.nanmax(beside[~inside])))
+    return (cells / 2).astype(np.float32), drops.passes
+
+
+def _windows(side: int) -> list[Box]:
+    starts = range(CELLS - side + 1)
+    return [(x, y, x + side, y + side) for y in starts for x in starts]
+
+
+def _averaged(windows: list[Box], falls: list[float]) -> NDArray[np.float64]:
+    """Give each cell the mean of the windows that cover it; not a number where none does."""
+    import numpy as np
+
     total, count = np.zeros((CELLS, CELLS)), np.zeros((CELLS, CELLS))
-    for (left, top, right, bottom), fall in zip(windows, drops(windows, CELLS)):
+    for (left, top, right, bottom), fall in zip(windows, falls):
         total[top:bottom, left:right] += fall
         count[top:bottom, left:right] += 1
-    coarse = total / count
-    fine = np.kron(coarse, np.ones((2, 2)))
-    best = np.argsort(-coarse, axis=None, kind="stable")[:REFINED]
-    corners = [(2 * x + i, 2 * y + j) for y, x in (divmod(int(b), CELLS) for b in best)
-               for j in (0, 1) for i in (0, 1)]  # fmt: skip
-    falls = np.array(drops([(x, y, x + 1, y + 1) for x, y in corners], 2 * CELLS))
-    # The quarters tell where in its cell the fall comes from; the windows, by how much.
-    within = falls.reshape(-1, 4) - falls.reshape(-1, 4).mean(axis=1, keepdims=True)
-    for (x, y), difference in zip(corners, within.ravel()):
-        fine[y, x] += difference
-    return fine.astype(np.float32), drops.passes
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
 def _enlarged(cells: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:

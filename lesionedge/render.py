@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lesionedge import image as images
 from lesionedge.atomic import whole_file
 from lesionedge.errors import ImageError
+from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Prediction
@@ -32,14 +33,16 @@ NOTE = "research use, not a diagnosis"
 
 
 def annotate(
-    source: images.ImageSource, prediction: Prediction, preprocessing: images.Preprocessing
-) -> Image.Image:
+    source: images.ImageSource, prediction: Prediction, preprocessing: images.Preprocessing,
+    *, abstain: bool = False,
+) -> Image.Image:  # fmt: skip
     """Draw an answer below a picture, and on it the part that the model saw.
 
     Args:
         source: The picture, as ``Classifier.classify`` takes it.
         prediction: Its answer.
         preprocessing: The model's, for the frame.
+        abstain: Draw no diagnosis of a picture that the gate refuses.
 
     Returns:
         A new RGB picture without any metadata; small ones are enlarged to be legible.
@@ -50,9 +53,13 @@ def annotate(
     picture = _legible(source)
     width, height = max(picture.width, LEAST_WIDTH_PX), picture.height
     unit = _unit(width)
-    canvas, draw = _canvas(picture, len(prediction.top[:3]) + 2)
+    refused = abstain and prediction.reliable is False
+    canvas, draw = _canvas(picture, 2 if refused else len(prediction.top[:3]) + 2)
     _frame(draw, images.crop_box(picture.size, preprocessing), max(2, unit // 8))
-    _panel(draw, prediction, width, height, unit)
+    if refused:
+        _refusal(draw, prediction, width, height, unit)
+    else:
+        _panel(draw, prediction, width, height, unit)
     return canvas
 
 
@@ -150,6 +157,15 @@ def _frame(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], thick: int
     # White beside black shows on skin of any colour.
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=thick * 2)
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=thick)
+
+
+def _refusal(
+    draw: ImageDraw.ImageDraw, prediction: Prediction, width: int, top: int, unit: int
+) -> None:
+    large, small = font(unit), font(max(11, round(unit * 0.75)))
+    left, y = unit * 0.5, top + round(unit * 0.5)
+    draw.text((left, y), _shortened(draw, CANNOT_TELL, large, width - unit), ALERT, large)
+    draw.text((left, y + round(unit * 1.6)), f"{prediction.model}: {NOTE}", TEXT, small)
 
 
 def _panel(

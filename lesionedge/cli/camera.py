@@ -84,6 +84,11 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="json: one object an answer.",
 )  # fmt: skip
+@click.option(
+    "--abstain/--no-abstain", default=True,
+    help="Show no diagnosis of what is no dermoscopic picture (JSON always does) [default: so].",
+)  # fmt: skip
+@options.check
 @options.model
 @options.threads
 @options.labels
@@ -101,7 +106,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     classifier = Classifier(
         given["model"], threads=given["threads"], labels=given["labels"],
-        normalize=given["normalize"], verbose=options.is_verbose(ctx),
+        normalize=given["normalize"], check=given["check"], verbose=options.is_verbose(ctx),
     )  # fmt: skip
     camera = Camera(
         given["source"], size=given["size"], give_up_s=given["give_up"],
@@ -120,7 +125,12 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         writer = (_Json if given["form"] == "json" else _Text)()
         stack.callback(writer.close)
         seen = watch(
-            camera, classifier, every_s=given["every"], smooth=given["smooth"], crop=given["crop"]
+            camera,
+            classifier,
+            every_s=given["every"],
+            smooth=given["smooth"],
+            crop=given["crop"],
+            abstain=given["abstain"],
         )
         for observation in _limited(seen, camera, given["frames"], given["duration"]):
             tally.add(observation.age_ms)
@@ -146,7 +156,9 @@ def as_dict(observation: Observation, source: str) -> dict[str, Any]:
         "malignant_probability": answer.malignant_probability,
         "probabilities": {c.label: c.probability for c in answer.top},
         "averaged": observation.averaged,
+        "reliable": answer.reliable,
         "warnings": list(answer.warnings),
+        "warning_codes": [warning.code for warning in answer.warnings],
         "model": answer.model,
         "timings_ms": dict(answer.timings_ms),
     }

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 from lesionedge.cli import printable
 from lesionedge.cli.options import RESEARCH_USE
 from lesionedge.errors import LesionEdgeError
+from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Prediction
@@ -37,7 +38,9 @@ def as_dict(path: str, prediction: Prediction) -> dict[str, Any]:
         "top": [
             {"label": c.label, "name": c.name, "probability": c.probability} for c in prediction.top
         ],
+        "reliable": prediction.reliable,
         "warnings": list(prediction.warnings),
+        "warning_codes": [warning.code for warning in prediction.warnings],
         "model": prediction.model,
         "timings_ms": dict(prediction.timings_ms),
     }
@@ -46,8 +49,8 @@ def as_dict(path: str, prediction: Prediction) -> dict[str, Any]:
 class TextWriter:
     """For people: a block a picture, and the research-use line at the end."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
+    def __init__(self, file: IO[str], *, abstain: bool = False) -> None:
+        self._file, self._abstain = file, abstain
         encoding = getattr(file, "encoding", None) or "utf-8"
         self._blocks = _can_encode(_EIGHTHS, encoding)
         self._any = False
@@ -55,6 +58,16 @@ class TextWriter:
     def answer(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         lines = [printable(path)]
+        if self._abstain and prediction.reliable is False:
+            lines.append(f"  {CANNOT_TELL}")
+        else:
+            lines += self._diagnosis(prediction)
+        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
+        self._file.write("\n".join(lines) + "\n\n")
+        self._any = True
+
+    def _diagnosis(self, prediction: Prediction) -> list[str]:
+        lines = []
         wide = max((len(printable(c.name)) for c in prediction.top), default=0)
         for c in prediction.top:
             name, label = printable(c.name), printable(c.label)
@@ -63,9 +76,7 @@ class TextWriter:
         # Nothing is known of a foreign model's labels: do not seem to call them benign.
         if prediction.malignant_probability:
             lines.append(f"  malignant {prediction.malignant_probability:.1%}")
-        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
-        self._file.write("\n".join(lines) + "\n\n")
-        self._any = True
+        return lines
 
     def failure(self, path: str, error: str) -> None:
         """Leave failures to standard error."""
@@ -85,7 +96,8 @@ class TextWriter:
 class JsonWriter:
     """For programs: one JSON object a line."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], *, abstain: bool = False) -> None:
+        """Take where to write; ``abstain`` changes only what people read."""
         import json
 
         self._file, self._dumps = file, json.dumps
@@ -105,7 +117,8 @@ class JsonWriter:
 class CsvWriter:
     """For spreadsheets: a header and a row a picture."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], *, abstain: bool = False) -> None:
+        """Take where to write; ``abstain`` changes only what people read."""
         import csv
 
         self._writer = csv.writer(file, lineterminator="\n")
@@ -124,7 +137,7 @@ class CsvWriter:
         """Nothing follows."""
 
 
-WRITERS: dict[str, Callable[[IO[str]], Any]] = {
+WRITERS: dict[str, Callable[..., Any]] = {
     "text": TextWriter, "json": JsonWriter, "csv": CsvWriter,
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Fuzz ``lesionedge.image``: any bytes are a picture or an ImageError.
 
-    python tests/fuzz/fuzz_image.py [libFuzzer's options] CORPUS
+python tests/fuzz/fuzz_image.py [libFuzzer's options] CORPUS
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fuzz ``lesionedge.metadata``: any bytes are a model's metadata or a ModelError.
 
-    python tests/fuzz/fuzz_metadata.py [libFuzzer's options] CORPUS
+python tests/fuzz/fuzz_metadata.py [libFuzzer's options] CORPUS
 """
 
 from __future__ import annotations

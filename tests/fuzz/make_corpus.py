@@ -1,6 +1,6 @@
 """Make what fuzzing starts from: small pictures of every format, and the tests' small models.
 
-    python tests/fuzz/make_corpus.py FOLDER
+python tests/fuzz/make_corpus.py FOLDER
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m train.gate``: fit."""
+"""``python -m train.gate``: fit, calibrate, evaluate."""
 
 from __future__ import annotations
 
@@ -50,6 +50,55 @@ def fit(data: Path, out: Path, file: Path | None, weights: Path | None, seed: in
     write_text(run.recipe, (file or recipe.FILE).read_text(encoding="utf-8"))
     train(loaded, data, run, weights=weights, seed=seed,
           cache=cache or out.absolute().parent / "cache")  # fmt: skip
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--run", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              required=True, help="The run that it was converted from.")  # fmt: skip
+@click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+    help="Folder of the sources, as in training.",
+)  # fmt: skip
+def calibrate(file: Path, folder: Path, data: Path) -> None:
+    """Choose the threshold of the converted FILE and write it into its run's card.
+
+    Converted again, the file has it.
+    """
+    import json
+
+    from train.gate import recipe
+    from train.gate.evaluate import threshold
+    from train.run import Run, write_text
+
+    run = Run(folder)
+    card = run.read_card()
+    refused = recipe.load(run.recipe).refused
+    chosen, shares = threshold(data, file, refused)
+    card["gate"] = {"threshold": chosen, "refused_of_genuine": refused, "chosen_on": shares}
+    write_text(run.card, json.dumps(card, indent=2) + "\n")
+    click.echo(f"threshold {chosen:.4f}; refused: {shares}", err=True)
+
+
+@main.command()
+@click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+    help="Folder of the sources, as in training.",
+)  # fmt: skip
+@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write the figures there too.")  # fmt: skip
+def evaluate(data: Path, output: Path | None) -> None:
+    """Measure the gate that is in lesionedge/models on pictures that training never saw."""
+    import json
+
+    from train.gate.evaluate import evaluate as measure
+    from train.gate.evaluate import report
+    from train.run import write_text
+
+    figures = measure(data, say=lambda text: click.echo(text, err=True))
+    click.echo(report(figures))
+    if output is not None:
+        write_text(output, json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

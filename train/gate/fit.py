@@ -220,7 +220,7 @@ def _card(
         "output": {"activation": "softmax"},
         "quantization": {"training": "none"},
         "calibration": {"method": "none", "temperature": {"float": 1.0}},
-        "gate": {"threshold": threshold, "refused_of_genuine": recipe.refused},
+        "gate": {"threshold": threshold, "refused_of_genuine": recipe.refused},  # until calibrated
         "data": {
             "name": "HAM10000, ISIC 2017, PAD-UFES-20, ImageNet photographs, generated pictures",
             "split": "by lesion (HAM10000), by patient (PAD-UFES-20)", "seed": seed,
