@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
     paths = sorted(p for p in options.folder.rglob("*") if p.suffix.lower() in (".jpg", ".png"))
-    classifier = lesionedge.Classifier()
+    classifier = lesionedge.Classifier(check=False)
     gaps: list[float] = []
     yardstick: list[float] = []
     times: tuple[list[float], list[float]] = ([], [])

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--model", default="mobilenetv2")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    classifier = lesionedge.Classifier(options.model)
+    classifier = lesionedge.Classifier(options.model, check=False)
     paths = held_out(options.folder, options.split, options.part, options.pictures)
     rows, took_s = [], 0.0
     for number, path in enumerate(paths):

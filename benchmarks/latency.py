@@ -2,13 +2,15 @@
 
     python benchmarks/latency.py [--json FILE]
 
-Four figures, each measured in turns with its counterpart so that a drifting clock meets both:
+Five figures, each measured in turns with its counterpart so that a drifting clock meets both:
 
 - one picture in one process: ``Classifier.classify(path)`` against Pillow's open, crop and resize
   and the interpreter's invoke, written by hand with the same number of threads;
 - a cold start: ``lesionedge predict one.jpg`` against a bare script doing the same;
 - ``import lesionedge`` on top of the Python interpreter's own start;
-- peak memory of ``lesionedge predict``.
+- peak memory of ``lesionedge predict``;
+- what the gate and the quality measures add to a picture (all else is without them: nothing
+  written by hand has them).
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=25, help="turns of a process of its own")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    classifier = lesionedge.Classifier()
+    classifier = lesionedge.Classifier(check=False)
     figures = {
         "machine": machine(),
         "threads": classifier.threads,
@@ -68,6 +70,7 @@ def main() -> None:
         "warm": warm(classifier, options.picture, options.rounds),
         "cold": cold(classifier, options.picture, options.starts),
         "import": importing(options.starts),
+        "check": checking(classifier, options.picture, options.rounds),
     }
     print(report(figures))
     if options.json:
@@ -126,10 +129,10 @@ def hand_written(model: str, threads: int) -> Callable[[str], Any]:
 
 def cold(classifier: lesionedge.Classifier, picture: str, starts: int) -> dict[str, float]:
     """Time a process that answers one picture, both ways in turns, and its peak memory."""
-    ours = [sys.executable, "-m", "lesionedge", "predict", picture]
+    ours = [sys.executable, "-m", "lesionedge", "predict", "--no-check", picture]
     script = Path(sys.executable).parent / "lesionedge"
     if script.exists():
-        ours = [str(script), "predict", picture]
+        ours = [str(script), "predict", "--no-check", picture]
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE)
@@ -146,6 +149,21 @@ def importing(starts: int) -> dict[str, float]:
     commands = [[sys.executable, "-c", text] for text in ("import lesionedge", "pass")]
     (ours, theirs), _ = processes(*commands, starts)
     return {"extra_ms": statistics.median(a - b for a, b in zip(ours, theirs))}
+
+
+def checking(bare: lesionedge.Classifier, picture: str, rounds: int) -> dict[str, float]:
+    """Time one picture in one process with and without the check, in turns."""
+    whole = lesionedge.Classifier()
+    for _ in range(20):
+        whole.classify(picture)
+    checked, plain = in_turns(
+        lambda: whole.classify(picture), lambda: bare.classify(picture), rounds
+    )
+    own = [whole.classify(picture).timings_ms["check"] for _ in range(rounds)]
+    return {
+        "extra_ms": statistics.median(a - b for a, b in zip(checked, plain)),
+        "own_ms": statistics.median(own),
+    }
 
 
 def processes(
@@ -202,6 +220,10 @@ def report(figures: dict[str, Any]) -> str:
     rows.append(
         f"{'peak memory of predict':<26} {c['peak_memory_mb']:8.1f} MB, "
         f"by hand {c['bare_peak_memory_mb']:8.1f} MB"
+    )
+    k = figures["check"]
+    rows.append(
+        f"{'gate and quality':<26} {k['extra_ms']:8.2f} ms more, {k['own_ms']:8.2f} ms by itself"
     )
     rows.append(f"{'import lesionedge':<26} {figures['import']['extra_ms']:8.2f} ms")
     return "\n".join(rows)
