@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -100,6 +100,7 @@ class Classifier:
         Args:
             model: Name of an embedded model or path of a .tflite file; None for ``mobilenetv2``.
             threads: Threads that run the network; None for the usable physical cores, at most 4.
+                With 1, ``classify_many`` decodes in the caller's thread, too: one core in all.
             labels: Labels file (one a line) or the labels, in output order, for a model that
                 has none inside; they take the place of those inside.
             normalize: (mean, std): the network is fed (pixel - mean) / std, pixels 0-255; for a
@@ -166,6 +167,8 @@ class Classifier:
         errors: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Prediction | LesionEdgeError]:  # fmt: skip
         """Answer many pictures, in their order, while the next ones are decoded ahead.
+
+        (With ``threads=1`` nothing runs ahead: the one thread is the caller's.)
 
         Args:
             images: Pictures as ``classify`` takes them; read as they are needed.
@@ -365,6 +368,10 @@ class Classifier:
     def _answers(
         self, pictures: Iterator[ImageSource], top_k: int | None, errors: str
     ) -> Iterator[Prediction | LesionEdgeError]:
+        if self.threads == 1:  # whoever asks for one thread gets one
+            for picture in pictures:
+                yield self._finished(functools.partial(self._prepare, picture), top_k, errors)
+            return
         from collections import deque
         from concurrent.futures import ThreadPoolExecutor
 
@@ -382,19 +389,19 @@ class Classifier:
                     fault = error  # after the answers to what was given before
                     break
                 if len(ahead) > 2 * workers:
-                    yield self._finished(ahead.popleft(), top_k, errors)
+                    yield self._finished(ahead.popleft().result, top_k, errors)
             while ahead:
-                yield self._finished(ahead.popleft(), top_k, errors)
+                yield self._finished(ahead.popleft().result, top_k, errors)
             if fault is not None:
                 raise fault
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _finished(
-        self, prepared: Future[_Prepared], top_k: int | None, errors: str
+        self, prepare: Callable[[], _Prepared], top_k: int | None, errors: str
     ) -> Prediction | LesionEdgeError:
         try:
-            return self._answer(prepared.result(), top_k)
+            return self._answer(prepare(), top_k)
         except LesionEdgeError as error:
             if errors == "raise":
                 raise
