@@ -131,12 +131,13 @@ def _stage(
             data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say
         )
         average = trainer.average()
-        score = _balanced_accuracy(truth, logits(model, inputs, average).argmax(1))
+        answers = logits(model, inputs, average)
+        score = _balanced_accuracy(truth, answers.argmax(1))
         facts |= {
-            "stage": stage.name,
-            "epoch": state.epoch + 1,
+            "stage": stage.name, "epoch": state.epoch + 1,
+            "validation_accuracy": float((answers.argmax(1) == truth).mean()),
             "validation_balanced_accuracy": score,
-        }
+        }  # fmt: skip
         if score > state.best or stage.keep == "last":
             _save_best(run, number, average)
         if score > state.best:
