@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +53,7 @@ def fit(
         prepared = prepare(recipe, source, run, seed=seed, cache_folder=cache_folder)
         state = load_state(run.checkpoint / "state.npz")
         if state is None:
-            state = State(0, 0, -1.0, 0, (), {})
+            state = State(0, 0, -math.inf, 0, (), {})
         else:
             run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
         for number in range(state.stage, len(recipe.stages)):
@@ -65,8 +66,8 @@ def _demand_quantizable(recipe: Recipe) -> None:
     why = architectures.NO_QUANTIZATION_AWARE.get(recipe.model.architecture)
     if why and any(stage.quantize for stage in recipe.stages):
         raise RecipeError(
-            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; leave "
-            "the stage out, and python -m convert quantizes after training"
+            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; "
+            "leave the stage out, and python -m convert quantizes after training"
         )
 
 
@@ -147,16 +148,12 @@ def _stage(
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts: dict[str, Any] = trainer.epoch(
             data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
-            scores=_scores(state),
+            scores=_scores(stage, state),
         )  # fmt: skip
         average = trainer.average()
         answers = logits(model, inputs, average)
-        score = _balanced_accuracy(truth, answers.argmax(1))
-        facts |= {
-            "stage": stage.name, "epoch": state.epoch + 1,
-            "validation_accuracy": float((answers.argmax(1) == truth).mean()),
-            "validation_balanced_accuracy": score,
-        }  # fmt: skip
+        facts |= {"stage": stage.name, "epoch": state.epoch + 1, **_validation(truth, answers)}
+        score = _score(stage, facts)
         if score > state.best or stage.keep == "last":
             _save_best(run, number, average)
         if score > state.best:
@@ -168,18 +165,36 @@ def _stage(
         write_history(run.history, state.history)
         run.say(
             f"{stage.name} epoch {state.epoch}/{stage.epochs}: loss {facts['loss']:.3f}, "
-            f"validation balanced accuracy {score:.3f} (best {state.best:.3f}, "
-            f"epoch {state.best_epoch}), {facts['pictures_per_s']:.0f} pictures/s"
+            f"validation loss {facts['validation_loss']:.3f}, balanced accuracy "
+            f"{facts['validation_balanced_accuracy']:.3f} (best epoch {state.best_epoch}), "
+            f"{facts['pictures_per_s']:.0f} pictures/s"
         )
     if stage.train == "all":
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
-    return State(number + 1, 0, -1.0, 0, state.history, {})
+    return State(number + 1, 0, -math.inf, 0, state.history, {})
 
 
-def _scores(state: State) -> list[float]:
+def _validation(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    from scipy.special import log_softmax
+
+    losses = -log_softmax(answers.astype(np.float64), axis=1)[np.arange(len(truth)), truth]
+    return {
+        "validation_loss": float(losses.mean()),
+        "validation_accuracy": float((answers.argmax(1) == truth).mean()),
+        "validation_balanced_accuracy": _balanced_accuracy(truth, answers.argmax(1)),
+    }
+
+
+def _score(stage: Stage, facts: dict[str, Any]) -> float:
+    """Give what the stage watches, the higher the better."""
+    if stage.watch == "loss":
+        return -float(facts["validation_loss"])
+    return float(facts["validation_balanced_accuracy"])
+
+
+def _scores(stage: Stage, state: State) -> list[float]:
     """Give the validation scores of the stage's epochs so far."""
-    rows = state.history[len(state.history) - state.epoch :]
-    return [row["validation_balanced_accuracy"] for row in rows]
+    return [_score(stage, row) for row in state.history[len(state.history) - state.epoch :]]
 
 
 def _settle(

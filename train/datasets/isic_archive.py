@@ -43,7 +43,8 @@ def load(root: Path) -> Dataset:
     Raises:
         DatasetError: The metadata or the pictures are missing, or columns are.
     """
-    parts, skipped = [], {}
+    parts = []
+    skipped: dict[str, int] = {}
     for csv, folder, given in _metadata_files(root):
         rows, left_out = _part(csv, folder)
         parts.append(rows.assign(given=given))
