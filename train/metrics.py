@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn import metrics as sk
 
-RESAMPLES = 1000
+from train.bootstrap import Weighted, interval, resamples
+
 ECE_BINS = 15
-Interval = dict[str, float]
-Weighted = Callable[[np.ndarray], "np.ndarray | float"]
+SECTIONS = ("per_class", "confusion", "risk_coverage", "operating_points", "subgroups")
+"""What ``metrics.json`` holds of a model beside the headline figures."""
 
 
 def measure(
@@ -21,9 +21,7 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a classifier's answers.
 
-    Intervals are the 2.5th and 97.5th percentile over bootstrap resamples of whole lesions
-    (cluster bootstrap; Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x), since
-    pictures of one lesion are not independent.
+    Intervals are by lesion (``train.bootstrap``).
 
     Args:
         probabilities: (N, classes) float, rows sum to 1.
@@ -38,57 +36,30 @@ def measure(
         matrices (row: truth, column: answer) of counts with lowest and highest.
     """
     answers = probabilities.argmax(1)
-    draws = _draws(groups, seed)
+    draws = resamples(groups, seed=seed)
     figures = _figures(probabilities, answers, truth, labels, np.asarray(malignant))
     result: dict[str, Any] = {
         "pictures": len(truth),
         "lesions": len(np.unique(groups)),
-        **{name: _interval(figure, draws) for name, figure in figures.items()},
+        **{
+            name: found
+            for name, figure in figures.items()
+            if (found := interval(figure, draws))["value"] is not None
+        },
     }
     result["per_class"] = _per_class(probabilities, answers, truth, labels, draws)
     result["confusion"] = _confusion(answers, truth, len(labels), draws)
     return result
 
 
-def _draws(groups: np.ndarray, seed: int) -> np.ndarray:
-    """Give (RESAMPLES, N): how often each picture is in each resample of the lesions."""
-    _, numbers = np.unique(groups, return_inverse=True)
-    count = int(numbers.max()) + 1
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, numbers]
-
-
-def _interval(figure: Weighted, draws: np.ndarray) -> Any:
-    with warnings.catch_warnings():
-        # A resample may lack a class altogether; its figure is then left out below.
-        warnings.simplefilter("ignore", (UserWarning, RuntimeWarning, sk_undefined()))
-        value = figure(np.ones(draws.shape[1]))
-        spread = np.array([figure(weights.astype(float)) for weights in draws])
-        low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
-    if np.ndim(value) == 0:
-        return {"value": float(value), "low": float(low), "high": float(high)}
-    return {"value": _list(value), "low": _list(low), "high": _list(high)}
-
-
-def sk_undefined() -> type[Warning]:
-    """Give the warning that scikit-learn emits for a figure that a sample leaves undefined."""
-    from sklearn.exceptions import UndefinedMetricWarning
-
-    return UndefinedMetricWarning
-
-
-def _list(values: Any) -> Any:
-    return np.asarray(values).tolist()
-
-
 def _figures(
     probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, labels: Sequence[str],
     malignant: np.ndarray,
 ) -> dict[str, Weighted]:  # fmt: skip
-    right = (answers == truth).astype(float)
+    right = answers == truth
     figures: dict[str, Weighted] = {
-        "accuracy": lambda w: np.average(right, weights=w),
-        "balanced_accuracy": lambda w: _recalls(right, truth, len(labels), w).mean(),
+        "accuracy": lambda w: share(right, w),
+        "balanced_accuracy": lambda w: balanced_accuracy(right, truth, w),
         "macro_auroc": lambda w: float(
             np.mean([auroc(truth == c, probabilities[:, c], w) for c in range(len(labels))])
         ),
@@ -108,11 +79,20 @@ def _figures(
     return figures
 
 
-def _recalls(right: np.ndarray, truth: np.ndarray, classes: int, weights: np.ndarray) -> np.ndarray:
-    hits = np.bincount(truth, right * weights, minlength=classes)
-    with np.errstate(invalid="ignore"):
-        recalls = hits / np.bincount(truth, weights, minlength=classes)
-    return recalls[~np.isnan(recalls)]
+def share(chosen: np.ndarray, weights: np.ndarray) -> float:
+    """Share of the weights on what is chosen, (N,) bool; NaN where there is none."""
+    total = weights.sum()
+    return float((chosen * weights).sum() / total) if total else float("nan")
+
+
+def balanced_accuracy(right: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
+    """Mean recall of the classes that have any weight; NaN where none has.
+
+    scikit-learn's figure, without the checks that cost more than the sums in a bootstrap.
+    """
+    total, hits = np.bincount(truth, weights), np.bincount(truth, weights * right)
+    here = total > 0
+    return float((hits[here] / total[here]).mean()) if here.any() else float("nan")
 
 
 def auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> float:
@@ -121,6 +101,16 @@ def auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> float
     if len(np.unique(positive[here])) < 2:
         return float("nan")
     return float(sk.roc_auc_score(positive[here], score[here], sample_weight=weights[here]))
+
+
+def average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> float:
+    """Area under the precision-recall curve, as steps; NaN where nothing is positive."""
+    here = weights > 0
+    if not positive[here].any():
+        return float("nan")
+    return float(
+        sk.average_precision_score(positive[here], score[here], sample_weight=weights[here])
+    )
 
 
 def sensitivity_at(
@@ -157,7 +147,7 @@ def _per_class(
         )
         return np.stack(table[:3])
 
-    spread = _interval(scores, draws)
+    spread = interval(scores, draws)
     names = ("precision", "recall", "f1")
     result = {}
     for c, label in enumerate(labels):
@@ -165,15 +155,17 @@ def _per_class(
             name: {part: spread[part][row][c] for part in ("value", "low", "high")}
             for row, name in enumerate(names)
         }
-        figures["auroc"] = _interval(
-            _one_against_rest(truth == c, probabilities[:, c]), draws[:200]
-        )
+        for name, figure in (("auroc", auroc), ("average_precision", average_precision)):
+            one = _one_against_rest(figure, truth == c, probabilities[:, c])
+            figures[name] = interval(one, draws[:200])
         result[label] = {"pictures": int((truth == c).sum()), **figures}
     return result
 
 
-def _one_against_rest(positive: np.ndarray, score: np.ndarray) -> Weighted:
-    return lambda weights: auroc(positive, score, weights)
+def _one_against_rest(
+    figure: Callable[..., float], positive: np.ndarray, score: np.ndarray
+) -> Weighted:
+    return lambda weights: figure(positive, score, weights)
 
 
 def _confusion(
@@ -184,5 +176,5 @@ def _confusion(
     def count(weights: np.ndarray) -> np.ndarray:
         return np.bincount(cells, weights, minlength=classes**2).reshape(classes, classes)
 
-    spread: dict[str, Any] = _interval(count, draws)
+    spread: dict[str, Any] = interval(count, draws)
     return spread
