@@ -32,12 +32,13 @@ def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> n
     return rng.multinomial(lesions, np.full(lesions, 1 / lesions), size=count)[:, numbers]
 
 
-def interval(figure: Weighted, draws: np.ndarray) -> Any:
+def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
     """Give a figure with the 2.5th and 97.5th percentile of its resamples.
 
     Args:
         figure: A number, or an array of them, by the pictures' weights; NaN where undefined.
         draws: From ``resamples``.
+        value: The figure of the pictures as they are; None to have ``figure`` give it.
 
     Returns:
         ``{"value", "low", "high"}``, numbers or nested lists of them. A resample that leaves a
@@ -45,8 +46,8 @@ def interval(figure: Weighted, draws: np.ndarray) -> Any:
         undefined altogether is None.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (UserWarning, RuntimeWarning, _undefined()))
-        value = figure(np.ones(draws.shape[1]))
+        warnings.simplefilter("ignore", RuntimeWarning)  # a figure that no resample defines
+        value = figure(np.ones(draws.shape[1])) if value is None else value
         spread = np.array([figure(weights) for weights in draws.astype(float)])
         low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
     return {"value": plain(value), "low": plain(low), "high": plain(high)}
@@ -57,10 +58,3 @@ def plain(values: Any) -> Any:
     if np.ndim(values):
         return [plain(value) for value in np.asarray(values)]
     return float(values) if np.isfinite(values) else None
-
-
-def _undefined() -> type[Warning]:
-    """Give the warning that scikit-learn emits for a figure that a sample leaves undefined."""
-    from sklearn.exceptions import UndefinedMetricWarning
-
-    return UndefinedMetricWarning

@@ -68,11 +68,7 @@ def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
     card = run.read_card()
     card["metrics"] = {
         "test": {
-            kind: {
-                name: value
-                for name, value in figures.items()
-                if name not in SECTIONS
-            }
+            kind: {name: value for name, value in figures.items() if name not in SECTIONS}
             | {"recall": {label: row["recall"] for label, row in figures["per_class"].items()}}
             for kind, figures in metrics.items()
         }

@@ -70,11 +70,12 @@ def evaluate(
         figures = _measure(given, asked, facts, _points(source, facts, calibration), split)
         models.append(Model(name, figures, given, scores(given)))
         target.say(f"{split} {name}: {summary(figures)}")
-    record = {"split": split, "models": {model.name: model.figures for model in models}}
+    results = {model.name: model.figures for model in models}
+    record = {"split": split, "models": results}
     write_text(target.metrics, json.dumps(record, indent=1) + "\n")
     report.write(target.folder, run, facts, record, models, asked)
     target.say(f"{target.report} written")
-    return record["models"]
+    return results
 
 
 def _pictures(table: pd.DataFrame, split: str, labels: Sequence[str]) -> Pictures:

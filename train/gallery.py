@@ -16,7 +16,7 @@ from train.plots import BLUE, SKY, VERMILION, save
 
 COLUMNS = 4
 SHOWN_PX = 240
-"""Shorter side at which a picture is shown: the part that the model sees, with more of its pixels."""
+"""Shorter side at which the part that the model sees is shown."""
 BARS = 3
 
 
@@ -28,12 +28,11 @@ def sample(truth: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(truth))
-    seen: dict[int, int] = {}
-    rounds = []
-    for row in order:  # a picture's turn is how many of its class came before
-        rounds.append(seen.setdefault(truth[row], 0))
-        seen[truth[row]] += 1
-    chosen = order[np.lexsort((truth[order], rounds))][:count]
+    turns = np.zeros(len(truth), np.int64)  # how many of a picture's class come before it
+    for c in np.unique(truth):
+        of_class = truth[order] == c
+        turns[of_class] = np.arange(of_class.sum())
+    chosen = order[np.lexsort((truth[order], turns))][:count]
     return chosen[np.argsort(truth[chosen], kind="stable")]
 
 
@@ -94,7 +93,7 @@ def _title(axes: Any, path: Path, true: int, scores: np.ndarray, labels: Sequenc
     best = int(scores.argmax())
     right = best == true
     axes.set_title(
-        f"{'right' if right else 'wrong'}: {labels[best]} {scores[best]:.0%}\n"
+        f"{'right' if right else 'wrong'}: {labels[best]} {scores[best]:.1%}\n"
         f"truth: {labels[true]} {scores[true]:.1%}",
         fontsize=9, color=BLUE if right else VERMILION, fontweight="bold",
     )  # fmt: skip

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn import metrics as sk
 
-from train.bootstrap import Weighted, interval, resamples
+from train import weighted
+from train.bootstrap import interval, resamples
 
 ECE_BINS = 15
+SPECIFICITY = 0.9
 SECTIONS = ("per_class", "confusion", "risk_coverage", "operating_points", "subgroups")
 """What ``metrics.json`` holds of a model beside the headline figures."""
 
@@ -21,7 +23,7 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a classifier's answers.
 
-    Intervals are by lesion (``train.bootstrap``).
+    Values are scikit-learn's, intervals by lesion (``train.bootstrap``).
 
     Args:
         probabilities: (N, classes) float, rows sum to 1.
@@ -32,149 +34,110 @@ def measure(
         seed: Fixes the resamples.
 
     Returns:
-        Figures as ``{"value", "low", "high"}``; ``per_class`` by label; ``confusion`` as
-        matrices (row: truth, column: answer) of counts with lowest and highest.
+        Figures as ``{"value", "low", "high"}``; those that these pictures leave undefined are
+        left out. ``per_class`` by label; ``confusion`` as matrices (row: truth, column: answer)
+        of counts with lowest and highest.
     """
     answers = probabilities.argmax(1)
     draws = resamples(groups, seed=seed)
-    figures = _figures(probabilities, answers, truth, labels, np.asarray(malignant))
-    result: dict[str, Any] = {
+    return {
         "pictures": len(truth),
         "lesions": len(np.unique(groups)),
-        **{
-            name: found
-            for name, figure in figures.items()
-            if (found := interval(figure, draws))["value"] is not None
-        },
+        **_answers(probabilities, answers, truth, draws),
+        **_ranking(probabilities, truth, labels, np.asarray(malignant), draws),
+        "per_class": _per_class(probabilities, answers, truth, labels, draws),
+        "confusion": interval(weighted.confusion(truth, answers, len(labels)), draws),
     }
-    result["per_class"] = _per_class(probabilities, answers, truth, labels, draws)
-    result["confusion"] = _confusion(answers, truth, len(labels), draws)
-    return result
 
 
-def _figures(
-    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, labels: Sequence[str],
-    malignant: np.ndarray,
-) -> dict[str, Weighted]:  # fmt: skip
+def _answers(
+    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, draws: np.ndarray
+) -> dict[str, Any]:
     right = answers == truth
-    figures: dict[str, Weighted] = {
-        "accuracy": lambda w: share(right, w),
-        "balanced_accuracy": lambda w: balanced_accuracy(right, truth, w),
-        "macro_auroc": lambda w: float(
-            np.mean([auroc(truth == c, probabilities[:, c], w) for c in range(len(labels))])
+    return {
+        "accuracy": interval(
+            lambda w: weighted.share(right, w), draws, value=sk.accuracy_score(truth, answers)
         ),
-        "ece": lambda w: expected_calibration_error(probabilities, truth, w),
-    }
-    if "mel" in labels:
+        # recall_score is balanced_accuracy_score without its warning of answers of absent classes
+        "balanced_accuracy": interval(
+            lambda w: weighted.balanced_accuracy(right, truth, w), draws,
+            value=sk.recall_score(truth, answers, labels=np.unique(truth), average="macro"),
+        ),
+        "ece": interval(
+            lambda w: weighted.expected_calibration_error(probabilities, truth, w, bins=ECE_BINS),
+            draws,
+        ),
+    }  # fmt: skip
+
+
+def _ranking(
+    probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], malignant: np.ndarray,
+    draws: np.ndarray,
+) -> dict[str, Any]:  # fmt: skip
+    present = [c for c in range(len(labels)) if _both(truth == c)]
+    found: dict[str, Any] = {}
+    if len(present) == len(labels):
+        areas = [weighted.auroc(truth == c, probabilities[:, c]) for c in present]
+        values = [sk.roc_auc_score(truth == c, probabilities[:, c]) for c in present]
+        found["macro_auroc"] = interval(
+            lambda w: float(np.mean([area(w) for area in areas])), draws, value=np.mean(values)
+        )
+    if "mel" in labels and _both(truth == list(labels).index("mel")):
         melanoma = list(labels).index("mel")
-        figures["melanoma_auroc"] = lambda w: auroc(
-            truth == melanoma, probabilities[:, melanoma], w
+        positive, score = truth == melanoma, probabilities[:, melanoma]
+        found["melanoma_auroc"] = auroc(positive, score, draws)
+        found["melanoma_sensitivity_at_90_specificity"] = interval(
+            weighted.sensitivity_at(positive, score, specificity=SPECIFICITY), draws,
+            value=_sensitivity(positive, score),
+        )  # fmt: skip
+    if _both(malignant[truth]):
+        found["malignant_auroc"] = auroc(
+            malignant[truth], probabilities[:, malignant].sum(1), draws
         )
-        figures["melanoma_sensitivity_at_90_specificity"] = lambda w: sensitivity_at(
-            truth == melanoma, probabilities[:, melanoma], w, specificity=0.9
-        )
-    if malignant.any() and not malignant.all():
-        score = probabilities[:, malignant].sum(1)
-        figures["malignant_auroc"] = lambda w: auroc(malignant[truth], score, w)
-    return figures
+    return found
 
 
-def share(chosen: np.ndarray, weights: np.ndarray) -> float:
-    """Share of the weights on what is chosen, (N,) bool; NaN where there is none."""
-    total = weights.sum()
-    return float((chosen * weights).sum() / total) if total else float("nan")
+def _both(positive: np.ndarray) -> bool:
+    return bool(positive.any() and not positive.all())
 
 
-def balanced_accuracy(right: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
-    """Mean recall of the classes that have any weight; NaN where none has.
-
-    scikit-learn's figure, without the checks that cost more than the sums in a bootstrap.
-    """
-    total, hits = np.bincount(truth, weights), np.bincount(truth, weights * right)
-    here = total > 0
-    return float((hits[here] / total[here]).mean()) if here.any() else float("nan")
+def _sensitivity(positive: np.ndarray, score: np.ndarray) -> float:
+    fpr, tpr, _ = sk.roc_curve(positive, score)
+    return float(tpr[fpr <= 1 - SPECIFICITY + 1e-12].max())
 
 
-def auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> float:
-    """Area under the ROC curve; NaN where only one class is there."""
-    here = weights > 0
-    if len(np.unique(positive[here])) < 2:
-        return float("nan")
-    return float(sk.roc_auc_score(positive[here], score[here], sample_weight=weights[here]))
-
-
-def average_precision(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> float:
-    """Area under the precision-recall curve, as steps; NaN where nothing is positive."""
-    here = weights > 0
-    if not positive[here].any():
-        return float("nan")
-    return float(
-        sk.average_precision_score(positive[here], score[here], sample_weight=weights[here])
-    )
-
-
-def sensitivity_at(
-    positive: np.ndarray, score: np.ndarray, weights: np.ndarray, *, specificity: float
-) -> float:
-    """Highest sensitivity of any threshold with at least this specificity."""
-    fpr, tpr, _ = sk.roc_curve(positive, score, sample_weight=weights)
-    return float(tpr[fpr <= 1 - specificity + 1e-12].max())
-
-
-def expected_calibration_error(
-    probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray, *, bins: int = ECE_BINS
-) -> float:
-    """Mean gap between confidence and accuracy of the top answer over equal-width bins.
-
-    (Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599, equation 3.)
-    """
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
-    numbers = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(numbers, weights * (right - confidence), minlength=bins)
-    return float(np.abs(gaps).sum() / weights.sum())
+def auroc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """Give the area under the ROC curve with its interval; None where there is no such area."""
+    value = sk.roc_auc_score(positive, score) if _both(positive) else float("nan")
+    found: dict[str, Any] = interval(weighted.auroc(positive, score), draws, value=value)
+    return found
 
 
 def _per_class(
     probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, labels: Sequence[str],
     draws: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
-    classes = range(len(labels))
-
-    def scores(weights: np.ndarray) -> np.ndarray:
-        table = sk.precision_recall_fscore_support(
-            truth, answers, labels=list(classes), sample_weight=weights, zero_division=np.nan
-        )
-        return np.stack(table[:3])
-
-    spread = interval(scores, draws)
-    names = ("precision", "recall", "f1")
+    classes = len(labels)
+    values = sk.precision_recall_fscore_support(
+        truth, answers, labels=range(classes), zero_division=np.nan
+    )
+    spread = interval(
+        weighted.precision_recall_f1(truth, answers, classes), draws, value=np.stack(values[:3])
+    )
     result = {}
     for c, label in enumerate(labels):
         figures = {
             name: {part: spread[part][row][c] for part in ("value", "low", "high")}
-            for row, name in enumerate(names)
+            for row, name in enumerate(("precision", "recall", "f1"))
         }
-        for name, figure in (("auroc", auroc), ("average_precision", average_precision)):
-            one = _one_against_rest(figure, truth == c, probabilities[:, c])
-            figures[name] = interval(one, draws[:200])
-        result[label] = {"pictures": int((truth == c).sum()), **figures}
+        positive, score = truth == c, probabilities[:, c]
+        figures["auroc"] = auroc(positive, score, draws)
+        figures["average_precision"] = interval(
+            weighted.average_precision(positive, score), draws, value=_precision(positive, score)
+        )
+        result[label] = {"pictures": int(positive.sum()), **figures}
     return result
 
 
-def _one_against_rest(
-    figure: Callable[..., float], positive: np.ndarray, score: np.ndarray
-) -> Weighted:
-    return lambda weights: figure(positive, score, weights)
-
-
-def _confusion(
-    answers: np.ndarray, truth: np.ndarray, classes: int, draws: np.ndarray
-) -> dict[str, Any]:
-    cells = truth * classes + answers
-
-    def count(weights: np.ndarray) -> np.ndarray:
-        return np.bincount(cells, weights, minlength=classes**2).reshape(classes, classes)
-
-    spread: dict[str, Any] = interval(count, draws)
-    return spread
+def _precision(positive: np.ndarray, score: np.ndarray) -> float:
+    return float(sk.average_precision_score(positive, score)) if positive.any() else float("nan")

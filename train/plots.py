@@ -27,6 +27,8 @@ DPI = 120
 BINS = 15
 LEAST_PROBABILITY = 1e-4
 """Where a logarithmic axis of probabilities ends."""
+LEAST_RATE = 1e-4
+"""Where the axis of learning rates ends, as a share of the highest."""
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -39,7 +41,7 @@ def save(figure: Figure, file: Path) -> None:
 def training_curves(history: Path, file: Path) -> None:
     """Draw loss, accuracy and learning rate against the epoch."""
     rows = pd.read_csv(history)
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = Figure(figsize=(12, 3.9), layout="constrained")
     panels = figure.subplots(1, 3)
     curves = {
         "loss": {"loss": "training"},
@@ -57,23 +59,25 @@ def training_curves(history: Path, file: Path) -> None:
                     epochs, rows[column], color=LINES[number], linestyle=STYLES[number],
                     marker="os^"[number], markersize=3.5, label=label,
                 )  # fmt: skip
-        axes.set(title=title, xlabel="epoch", xlim=(0.5, len(rows) + 0.5))
+        axes.set(xlabel="epoch", xlim=(0.5, len(rows) + 0.5))
+        axes.set_title(title, pad=26)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         _stages(axes, rows["stage"])
     panels[1].set(ylim=(0, 1))
-    if (rows["learning_rate"] > 0).all():
-        panels[2].set_yscale("log")
+    peak = rows["learning_rate"].max()
+    if peak > 0:  # a cosine's very end would take up most of the axis
+        panels[2].set(yscale="log", ylim=(peak * LEAST_RATE, peak * 1.5))
     save(figure, file)
 
 
 def _stages(axes: Any, names: pd.Series) -> None:
-    for start in np.flatnonzero(names.ne(names.shift())):
+    for number, start in enumerate(np.flatnonzero(names.ne(names.shift()))):
         axes.axvline(start + 0.5, color="0.5", linestyle=":", linewidth=1)
         axes.annotate(
-            names[start], (start + 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, -3),
-            textcoords="offset points", fontsize=7, color="0.3", rotation=90, va="top",
+            names[start], (start + 0.5, 1), xycoords=("data", "axes fraction"),
+            xytext=(0, 3 + 9 * (number % 2)), textcoords="offset points", fontsize=8, color="0.3",
         )  # fmt: skip
 
 
@@ -82,7 +86,7 @@ def confusion(counts: Sequence[Sequence[float]], labels: Sequence[str], file: Pa
     matrix = np.asarray(counts)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = max(3.6, 0.62 * len(labels) + 1.6)
-    figure = Figure(figsize=(2 * side, side), layout="constrained")
+    figure = Figure(figsize=(2 * side, side + 0.5), layout="constrained")
     texts = ((matrix, "{:.0f}", "pictures"), (share, "{:.0%}", "share of the true class"))
     for axes, (values, form, title) in zip(figure.subplots(1, 2), texts):
         axes.imshow(share, cmap=SHADES, vmin=0, vmax=1)
@@ -186,17 +190,18 @@ def sensitivity_specificity(
     edge = np.log10(LEAST_PROBABILITY / (1 - LEAST_PROBABILITY))
     grid = 1 / (1 + 10 ** -np.linspace(edge, -edge, 161))
     found = thresholds.curves(risk, positive, grid, draws)
-    figure = Figure(figsize=(8.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.5, 5), layout="constrained")
     axes = figure.subplots()
     for (name, (value, low, high)), colour, style in zip(found.items(), (BLUE, VERMILION), STYLES):
         axes.fill_between(grid, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(grid, value, style, color=colour, label=name)
-    for point in points:
+    for level, point in enumerate(points):
         at = min(max(point["threshold"], LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
         axes.axvline(at, color="0.35", linestyle=":", linewidth=1)
         axes.annotate(
-            f"{point['sensitivity']:.0%}", (at, 1.02), ha="center", fontsize=8,
-            xycoords=("data", "axes fraction"),
+            f"{point['sensitivity']:.0%}", (at, 1), ha="center", fontsize=8,
+            xycoords=("data", "axes fraction"), xytext=(0, 3 + 10 * level),
+            textcoords="offset points",
         )  # fmt: skip
     axes.set_xscale("logit")
     ticks = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
@@ -208,7 +213,7 @@ def sensitivity_specificity(
     )  # fmt: skip
     title = "malignant: sensitivity and specificity against the threshold"
     dotted = "dotted: operating points, by the sensitivity that the calibration split gave them"
-    axes.set_title(f"{title}\n{dotted}" if points else title, fontsize=10, pad=18)
+    axes.set_title(f"{title}\n{dotted}" if points else title, fontsize=10, pad=36)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left")
     save(figure, file)

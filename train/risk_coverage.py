@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from train import metrics
-from train.bootstrap import interval
+from train import weighted
+from train.bootstrap import Weighted, interval
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Shares of the pictures answered that ``metrics.json`` tells of."""
@@ -52,11 +52,15 @@ def measure(
     right = answers == truth
     return {
         name: {
-            "aurc": interval(lambda w, s=score: area(s, right, w), draws),
+            "aurc": interval(_area_of(score, right), draws),
             "points": [_point(share, score, right, truth, draws) for share in COVERAGES],
         }
         for name, score in scores.items()
     }
+
+
+def _area_of(score: np.ndarray, right: np.ndarray) -> Weighted:
+    return lambda weights: area(score, right, weights)
 
 
 def area(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> float:
@@ -78,8 +82,8 @@ def _point(
 
     return {
         "coverage": float(chosen.mean()), "threshold": float(threshold),
-        "accuracy": interval(lambda w: metrics.share(right, w * chosen), draws),
+        "accuracy": interval(lambda w: weighted.share(right, w * chosen), draws),
         "balanced_accuracy": interval(
-            lambda w: metrics.balanced_accuracy(right, truth, w * chosen), draws
+            lambda w: weighted.balanced_accuracy(right, truth, w * chosen), draws
         ),
     }  # fmt: skip

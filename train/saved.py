@@ -35,13 +35,18 @@ def _load(file: Path) -> Any:
     import tf_keras
 
     reasons = []
-    for name, loader in (("Keras 2", tf_keras.models.load_model), ("Keras 3", keras.saving.load_model)):
+    for name, loader in (
+        ("Keras 2", tf_keras.models.load_model),
+        ("Keras 3", keras.saving.load_model),
+    ):
         try:
             with tfmot.quantization.keras.quantize_scope():
                 return loader(file, compile=False)
         # What a strange file makes the loaders raise.
         except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-            reasons.append(f"{name}: {str(error).strip().splitlines()[0] if str(error) else error!r}")
+            reasons.append(
+                f"{name}: {str(error).strip().splitlines()[0] if str(error) else error!r}"
+            )
     raise RunError(
         f"{file}: not a whole Keras model that can be read ({'; '.join(reasons)}); expected what "
         "model.save writes; weights alone, as model.save_weights writes them, are not enough"

@@ -38,7 +38,11 @@ def draw(found: Mapping[str, Any], overall: Mapping[str, Any], file: Path) -> No
         layout="constrained",
     )
     panels = figure.subplots(
-        len(found), len(columns), sharex="col", squeeze=False, height_ratios=[h + 0.5 for h in heights]
+        len(found),
+        len(columns),
+        sharex="col",
+        squeeze=False,
+        height_ratios=[h + 0.5 for h in heights],
     )
     for row, (variable, groups) in enumerate(found.items()):
         for column, key in enumerate(columns):
@@ -66,6 +70,6 @@ def _panel(
     if overall is not None:
         axes.axvline(overall["value"], color=VERMILION, linestyle=":")
     texts = [f"{name}  ({g['pictures']}; {g['malignant']})" for name, g in groups.items()]
-    axes.set(yticks=range(len(groups)), ylim=(len(groups) - 0.4, -0.6))
+    axes.set(yticks=range(len(groups)), ylim=(len(groups) - 0.4, -0.6), xlim=(-0.04, 1.04))
     axes.set_yticklabels(texts if names else [], fontsize=8)
     axes.grid(alpha=0.3, axis="x")

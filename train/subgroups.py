@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from train import weighted
 from train.bootstrap import Weighted, interval, resamples
-from train.metrics import auroc, balanced_accuracy, share
 
 AGE_BANDS = (0, 30, 45, 60, 75, 200)
 """Years at which bands begin; the last is no one's."""
@@ -53,7 +54,7 @@ def _named(variable: str, values: pd.Series) -> pd.Series:
 
 def _bands() -> list[str]:
     edges = AGE_BANDS[1:-1]
-    inner = [f"{low}-{high - 1}" for low, high in zip(edges, edges[1:])]
+    inner = [f"{low}-{high - 1}" for low, high in itertools.pairwise(edges)]
     return [f"under {edges[0]}", *inner, f"{edges[-1]} and over"]
 
 
@@ -100,7 +101,9 @@ def _group(
     positive = malignant[truth]
     figures = _figures(probabilities, truth, malignant, threshold)
     return {
-        "pictures": len(truth), "lesions": len(np.unique(lesions)), "malignant": int(positive.sum()),
+        "pictures": len(truth),
+        "lesions": len(np.unique(lesions)),
+        "malignant": int(positive.sum()),
         **{name: interval(figure, draws) for name, figure in figures.items()},
     }  # fmt: skip
 
@@ -110,14 +113,14 @@ def _figures(
 ) -> dict[str, Weighted]:
     right = probabilities.argmax(1) == truth
     figures: dict[str, Weighted] = {
-        "accuracy": lambda w: share(right, w),
-        "balanced_accuracy": lambda w: balanced_accuracy(right, truth, w),
+        "accuracy": lambda w: weighted.share(right, w),
+        "balanced_accuracy": lambda w: weighted.balanced_accuracy(right, truth, w),
     }
     if malignant.any() and not malignant.all():
         positive, risk = malignant[truth], probabilities[:, malignant].sum(1)
-        figures["malignant_auroc"] = lambda w: auroc(positive, risk, w)
+        figures["malignant_auroc"] = weighted.auroc(positive, risk)
         if threshold is not None:
             found = risk >= threshold
-            figures["sensitivity"] = lambda w: share(found, w * positive)
-            figures["specificity"] = lambda w: share(~found, w * ~positive)
+            figures["sensitivity"] = lambda w: weighted.share(found, w * positive)
+            figures["specificity"] = lambda w: weighted.share(~found, w * ~positive)
     return figures

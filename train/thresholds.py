@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from train.bootstrap import interval
-from train.metrics import share
+from train.weighted import share
 
 
 def at(
