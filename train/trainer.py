@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import tf_keras as keras
 from train import losses, pipeline
 from train.data import Data
 from train.recipe import Recipe, RecipeError, Stage
+from train.schedule import learning_rate
 
 REPORT_EVERY_S = 15.0
 
@@ -78,33 +78,32 @@ class Trainer:
             mean.assign_add((value - mean) * (1.0 - decay))
         return loss, tf.reduce_mean(tf.cast(_right(labels, answers), tf.float32))
 
-    def learning_rate(self, step: int) -> float:
-        """Give the rate at a step of the stage: linear warm-up, then a half cosine."""
-        warm = self.stage.warmup_epochs * self.steps
-        if step < warm:
-            return self.stage.learning_rate * (step + 1) / (warm + 1)
-        part = (step - warm) / max(1.0, self.stage.epochs * self.steps - warm)
-        end = self.stage.final_learning_rate
-        return end + (self.stage.learning_rate - end) * 0.5 * (1 + math.cos(math.pi * part))
-
     def epoch(
-        self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None]
-    ) -> dict[str, Any]:
+        self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None],
+        scores: Sequence[float] = (),
+    ) -> dict[str, Any]:  # fmt: skip
         """Train for one pass over the training pictures.
+
+        Args:
+            data: The run's pictures.
+            epoch: How many epochs of the stage are done.
+            seed: Two numbers that fix the order and every change.
+            say: Tells how far it is.
+            scores: Validation score of each epoch that is done.
 
         Returns:
             loss, accuracy (of the changed pictures, with dropout), learning_rate,
             pictures_per_s and seconds.
         """
         batches = pipeline.batches(
-            data.pixels, data.classes, data.rows("train"), augment=self.recipe.augment,
+            data.pixels, data.classes, data.train_rows, augment=self.recipe.augment,
             input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
         )  # fmt: skip
         begin = reported = time.monotonic()
         total = right = rate = 0.0
         for step, (pictures, labels) in enumerate(batches):
             done = epoch * self.steps + step
-            rate = self.learning_rate(done)
+            rate = learning_rate(self.stage, done, steps=self.steps, scores=scores)
             self.optimizer.learning_rate.assign(rate)
             # The average of the first steps is over few: let it move as fast as they do.
             decay = min(self.recipe.ema, (1 + done) / (10 + done))
