@@ -145,6 +145,7 @@ def fit(
     "--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The dataset's folder, where it lies elsewhere than split.csv says.",
 )  # fmt: skip
+@_layout
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path),
     help="Where results go [default: FOLDER].",

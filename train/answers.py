@@ -34,8 +34,27 @@ class Pictures:
         return [Path(path) for path in self.table["path"]]
 
 
-Source = Callable[[Pictures], np.ndarray]
-"""Gives (N, classes) probabilities that sum to 1."""
+@dataclass(frozen=True)
+class Source:
+    """A model to be asked."""
+
+    ask: Callable[[Pictures], np.ndarray]
+    """Gives (N, classes) probabilities that sum to 1."""
+    decision: float | None = None
+    """Probability from which a two-class model names the second class; None: the likelier."""
+
+    def choose(self, probabilities: np.ndarray) -> np.ndarray:
+        """Give the classes that it names, (N,) int."""
+        if self.decision is None:
+            return probabilities.argmax(1)
+        return (probabilities[:, 1] >= self.decision).astype(np.int64)
+
+    def confidence(self, probabilities: np.ndarray) -> np.ndarray:
+        """Say how sure it is of what it names, (N,): probability, or way past the decision."""
+        if self.decision is None:
+            return probabilities.max(1)
+        past = probabilities[:, 1] - self.decision
+        return np.where(past >= 0, past / max(1 - self.decision, 1e-9), -past / self.decision)
 
 
 def sources(
@@ -85,8 +104,9 @@ def _of_run(file: Path, facts: dict[str, Any], temperature: float, cache_folder:
     from train.networks import load_model, logits
 
     model = load_model(file)
-    return lambda asked: probabilities(
-        logits(model, _inputs(asked, facts, cache_folder)) / temperature
+    return Source(
+        lambda asked: softmax(logits(model, _inputs(asked, facts, cache_folder)) / temperature),
+        decision(facts),
     )
 
 
@@ -101,9 +121,9 @@ def _of_saved(
         return saved.outputs(model, _inputs(asked, facts, cache_folder), facts)
 
     if saved.are_probabilities(first := raw(calibration)):
-        return lambda asked: two_columns(raw(asked))
+        return Source(lambda asked: two_columns(raw(asked)))
     temperature = fit_temperature(two_logits(first), calibration.truth)
-    return lambda asked: probabilities(raw(asked) / temperature)
+    return Source(lambda asked: softmax(two_logits(raw(asked)) / temperature))
 
 
 def _of_tflite(file: Path, facts: dict[str, Any], say: Callable[[str], None]) -> Source:
@@ -125,16 +145,18 @@ def _of_tflite(file: Path, facts: dict[str, Any], say: Callable[[str], None]) ->
                 say(f"{file.name}: {number} of {len(asked.paths)} pictures")
         return np.array(whole, dtype=np.float64)
 
-    return answer
+    return Source(answer, decision(facts))
+
+
+def decision(facts: dict[str, Any]) -> float | None:
+    """Give the card's probability from which a two-class model names the second class."""
+    points = facts.get("operating_points") or ()
+    found = [point["threshold"] for point in points if point.get("name") == "decision"]
+    return float(found[0]) if found and len(facts["labels"]) == 2 else None
 
 
 def _inputs(asked: Pictures, facts: dict[str, Any], cache_folder: Path) -> np.ndarray:
     return cache.prepared(asked.paths, Preprocessing.from_card(facts["input"]), cache_folder)[0]
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Give (N, classes) probabilities of (N, classes) logits, or of (N, 1) of the second class."""
-    return softmax(two_logits(logits))
 
 
 def two_logits(logits: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ class Model:
 
     name: str
     """``float``, ``int8`` or a file's name."""
-    figures: dict[str, Any]
-    """Its part of ``metrics.json``."""
     probabilities: np.ndarray
     """(N, classes)."""
+    answers: np.ndarray
+    """(N,) int, the classes that it names."""
     scores: dict[str, np.ndarray]
-    """What its answers may be withheld by: name -> (N,)."""
+    """What its answers may be withheld by: name -> (N,), the highest are answered first."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Its part of ``metrics.json``."""
 
 
 def draw(model: Model, asked: Pictures, facts: dict[str, Any], folder: Path) -> Iterator[Drawing]:
@@ -59,7 +61,7 @@ def draw(model: Model, asked: Pictures, facts: dict[str, Any], folder: Path) -> 
     yield from _answers(model, asked, facts, folder)
     yield from _malignant(model, asked, facts, folder)
     file = folder / f"risk-coverage-{model.name}.png"
-    right = model.probabilities.argmax(1) == asked.truth
+    right = model.answers == asked.truth
     plots.coverage(model.scores, right, model.figures["risk_coverage"], file)
     yield Drawing(
         file, "Accuracy against the share answered",
@@ -99,7 +101,7 @@ def _answers(
         "guessing.",
     )  # fmt: skip
     file = folder / f"reliability-{model.name}.png"
-    plots.reliability(model.probabilities, asked.truth, malignant, file)
+    plots.reliability(model.probabilities, model.answers, asked.truth, malignant, file)
     yield Drawing(
         file, "Reliability",
         "Bars: how often it is true; dots: at the bin's mean probability. On the dashed line a "
@@ -132,8 +134,8 @@ def _galleries(
 ) -> Iterator[Drawing]:
     scores, truth = model.probabilities, asked.truth
     malignant, lesions = _malignant_classes(facts), asked.table["group"].to_numpy()
-    wrong = scores.argmax(1) != truth
-    missed = malignant[truth] & ~malignant[scores.argmax(1)]
+    wrong = model.answers != truth
+    missed = malignant[truth] & ~malignant[model.answers]
     risk = scores[:, malignant].sum(1)
     chosen = {
         "samples": (
@@ -141,8 +143,8 @@ def _galleries(
             "Chosen by chance, of every class alike. Bars: the likeliest classes; *: the truth.",
         ),
         "mistakes": (
-            gallery.worst(scores.max(1), wrong, lesions, WORST), "The worst mistakes",
-            "Wrong answers of the highest probability, one a lesion.",
+            gallery.worst(model.scores["confidence"], wrong, lesions, WORST), "The worst mistakes",
+            "Wrong answers that the model is surest of, one a lesion.",
         ),
         "missed": (
             gallery.worst(1 - risk, missed, lesions, WORST), "Malignant lesions called benign",
@@ -154,7 +156,9 @@ def _galleries(
     for kind, (rows, title, caption) in chosen.items():
         if len(rows):
             file = folder / f"{kind}-{model.name}.png"
-            gallery.draw(rows, asked.paths, scores, truth, labels, preprocessing, file)
+            gallery.draw(
+                rows, asked.paths, scores, model.answers, truth, labels, preprocessing, file
+            )
             yield Drawing(file, title, caption)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ HEADLINES = (
 
 def evaluate(
     run: Run, *, cache_folder: Path, files: Sequence[Path] = (), weights: Sequence[Path] = (),
-    data: Path | None = None, out: Path | None = None, split: str = "test",
+    data: Path | None = None, layout: str | None = None, out: Path | None = None,
+    split: str = "test",
 ) -> dict[str, Any]:  # fmt: skip
     """Measure models on a split; write ``metrics.json``, ``plots/`` and ``report.html``.
 
@@ -41,6 +43,7 @@ def evaluate(
         weights: Saved Keras models to measure, with the run's labels and input.
         data: The dataset's folder, where it lies elsewhere than ``split.csv`` says, or where
             that does not tell age, sex and body site.
+        layout: How that folder is laid out; None finds it out.
         out: Where results go; None for the run folder.
         split: ``test``, or another split's name.
 
@@ -52,7 +55,7 @@ def evaluate(
         RunError: The run is not finished, its pictures are not there, or a model does not fit.
     """
     facts = run.read_card()
-    table = pictures.table(run, data)
+    table = pictures.table(run, data, layout=layout)
     labels = [entry["label"] for entry in facts["labels"]]
     asked, calibration = (_pictures(table, name, labels) for name in (split, "calibration"))
     if not len(asked.truth):
@@ -66,9 +69,10 @@ def evaluate(
     models = []
     for name, source in sources.items():
         target.say(f"evaluating {name}: {len(asked.truth)} pictures ({split})")
-        given = source(asked)
-        figures = _measure(given, asked, facts, _points(source, facts, calibration), split)
-        models.append(Model(name, figures, given, scores(given)))
+        given = source.ask(asked)
+        model = Model(name, given, source.choose(given), {"confidence": source.confidence(given)})
+        figures = _measure(model, asked, facts, _points(source, facts, calibration), split)
+        models.append(replace(model, figures=figures))
         target.say(f"{split} {name}: {summary(figures)}")
     results = {model.name: model.figures for model in models}
     record = {"split": split, "models": results}
@@ -93,37 +97,32 @@ def _points(
     malignant = _malignant(facts)
     if not len(calibration.truth) or malignant.all() or not malignant.any():
         return []
-    risk = source(calibration)[:, malignant].sum(1)
+    risk = source.ask(calibration)[:, malignant].sum(1)
     return operating_points(risk, malignant[calibration.truth])
 
 
 def _measure(
-    probabilities: np.ndarray, asked: Pictures, facts: dict[str, Any],
-    points: Sequence[dict[str, float]], split: str,
+    model: Model, asked: Pictures, facts: dict[str, Any], points: Sequence[dict[str, float]],
+    split: str,
 ) -> dict[str, Any]:  # fmt: skip
     labels = [entry["label"] for entry in facts["labels"]]
-    malignant, truth = _malignant(facts), asked.truth
+    malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities
     lesions = asked.table["group"].to_numpy()
     draws = resamples(lesions)
     risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
-    return metrics.measure(probabilities, truth, lesions, labels, malignant.tolist()) | {
-        "risk_coverage": risk_coverage.measure(
-            scores(probabilities), truth, probabilities.argmax(1), draws
-        ),
+    return metrics.measure(
+        probabilities, truth, lesions, labels, malignant.tolist(), answers=model.answers
+    ) | {
+        "risk_coverage": risk_coverage.measure(model.scores, truth, model.answers, draws),
         "operating_points": [
             {**point, split: thresholds.at(point["threshold"], risk, positive, draws)}
             for point in points
         ],
         "subgroups": subgroups.measure(
-            probabilities, truth, asked.table, malignant.tolist(),
+            probabilities, truth, asked.table, malignant.tolist(), answers=model.answers,
             threshold=points[0]["threshold"] if points else None,
         ),
     }  # fmt: skip
-
-
-def scores(probabilities: np.ndarray) -> dict[str, np.ndarray]:
-    """Give what an answer may be withheld by: name -> (N,), the highest are answered first."""
-    return {"confidence": probabilities.max(1)}
 
 
 def summary(figures: dict[str, Any]) -> str:

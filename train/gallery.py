@@ -55,8 +55,8 @@ def worst(score: np.ndarray, wrong: np.ndarray, lesions: np.ndarray, count: int)
 
 
 def draw(
-    rows: np.ndarray, paths: Sequence[Path], probabilities: np.ndarray, truth: np.ndarray,
-    labels: Sequence[str], preprocessing: Preprocessing, file: Path,
+    rows: np.ndarray, paths: Sequence[Path], probabilities: np.ndarray, answers: np.ndarray,
+    truth: np.ndarray, labels: Sequence[str], preprocessing: Preprocessing, file: Path,
 ) -> None:  # fmt: skip
     """Draw pictures with truth, answer and the likeliest classes' probabilities.
 
@@ -64,6 +64,7 @@ def draw(
         rows: Which pictures.
         paths: The N pictures' files.
         probabilities: (N, classes).
+        answers: (N,) int, the classes named.
         truth: (N,) int class numbers.
         labels: Class codes in output order.
         preprocessing: The model's.
@@ -84,13 +85,15 @@ def draw(
         line, column = divmod(number, columns)
         above, below = grid[2 * line, column], grid[2 * line + 1, column]
         above.imshow(model_input(paths[row], shown))
-        _title(above, paths[row], truth[row], probabilities[row], labels)
+        _title(above, paths[row], (truth[row], answers[row]), probabilities[row], labels)
         _bars(below, truth[row], probabilities[row], labels)
     save(figure, file)
 
 
-def _title(axes: Any, path: Path, true: int, scores: np.ndarray, labels: Sequence[str]) -> None:
-    best = int(scores.argmax())
+def _title(
+    axes: Any, path: Path, classes: tuple[int, int], scores: np.ndarray, labels: Sequence[str]
+) -> None:
+    true, best = classes
     right = best == true
     axes.set_title(
         f"{'right' if right else 'wrong'}: {labels[best]} {scores[best]:.1%}\n"

@@ -19,7 +19,7 @@ SECTIONS = ("per_class", "confusion", "risk_coverage", "operating_points", "subg
 
 def measure(
     probabilities: np.ndarray, truth: np.ndarray, groups: np.ndarray, labels: Sequence[str],
-    malignant: Sequence[bool], *, seed: int = 0,
+    malignant: Sequence[bool], *, answers: np.ndarray | None = None, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a classifier's answers.
 
@@ -31,6 +31,7 @@ def measure(
         groups: (N,) int; pictures of one lesion share a number.
         labels: Class codes in output order.
         malignant: Which classes count as malignant.
+        answers: (N,) int, the class that is named; None for the most likely.
         seed: Fixes the resamples.
 
     Returns:
@@ -38,7 +39,7 @@ def measure(
         left out. ``per_class`` by label; ``confusion`` as matrices (row: truth, column: answer)
         of counts with lowest and highest.
     """
-    answers = probabilities.argmax(1)
+    answers = probabilities.argmax(1) if answers is None else answers
     draws = resamples(groups, seed=seed)
     return {
         "pictures": len(truth),
@@ -54,6 +55,7 @@ def _answers(
     probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, draws: np.ndarray
 ) -> dict[str, Any]:
     right = answers == truth
+    confidence = np.take_along_axis(probabilities, answers[:, None], axis=1)[:, 0]
     return {
         "accuracy": interval(
             lambda w: weighted.share(right, w), draws, value=sk.accuracy_score(truth, answers)
@@ -64,7 +66,7 @@ def _answers(
             value=sk.recall_score(truth, answers, labels=np.unique(truth), average="macro"),
         ),
         "ece": interval(
-            lambda w: weighted.expected_calibration_error(probabilities, truth, w, bins=ECE_BINS),
+            lambda w: weighted.expected_calibration_error(confidence, right, w, bins=ECE_BINS),
             draws,
         ),
     }  # fmt: skip

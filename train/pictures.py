@@ -13,19 +13,20 @@ KNOWN = ("sex", "age", "localization", "dx_type")
 """Columns of ``split.csv`` that a dataset may fill."""
 
 
-def table(run: Run, data: Path | None) -> pd.DataFrame:
+def table(run: Run, data: Path | None, *, layout: str | None = None) -> pd.DataFrame:
     """Read ``split.csv``, with paths that exist.
 
     Args:
         run: The run.
         data: The dataset's folder; None where ``split.csv`` says all.
+        layout: How it is laid out; None finds it out.
 
     Raises:
         RunError: Pictures are not where they are said to be, or not in the dataset.
     """
     rows = run.table()
     if data is not None:
-        rows = _from_dataset(rows, data, run)
+        rows = _from_dataset(rows, datasets.load(data, layout=layout).table, data, run)
     lost = [path for path in rows["path"] if not Path(path).is_file()]
     if lost:
         raise RunError(
@@ -35,8 +36,9 @@ def table(run: Run, data: Path | None) -> pd.DataFrame:
     return rows
 
 
-def _from_dataset(rows: pd.DataFrame, data: Path, run: Run) -> pd.DataFrame:
-    found = datasets.load(data).table
+def _from_dataset(
+    rows: pd.DataFrame, found: pd.DataFrame, data: Path, run: Run
+) -> pd.DataFrame:
     found = found.assign(name=[Path(path).name for path in found["path"]])
     found = found.drop_duplicates("name").set_index("name")
     names = [Path(path).name for path in rows["path"]]

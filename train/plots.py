@@ -158,12 +158,12 @@ def _span(name: str, figure: Mapping[str, float]) -> str:
 
 
 def reliability(
-    probabilities: np.ndarray, truth: np.ndarray, malignant: np.ndarray, file: Path
-) -> None:
-    """Draw how often an answer is true against how sure it is: the top one, and malignant."""
-    kinds = {
-        "top answer": (probabilities.max(1), probabilities.argmax(1) == truth, "share right"),
-    }
+    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, malignant: np.ndarray,
+    file: Path,
+) -> None:  # fmt: skip
+    """Draw how often an answer is true against its probability: the one given, and malignant."""
+    sure = np.take_along_axis(probabilities, answers[:, None], axis=1)[:, 0]
+    kinds = {"answer": (sure, answers == truth, "share right")}
     if malignant.any() and not malignant.all():
         risk = np.minimum(probabilities[:, malignant].sum(1), 1)
         kinds["malignant"] = (risk, malignant[truth], "share malignant")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train import weighted
-from train.bootstrap import Weighted, interval, resamples
+from train import thresholds, weighted
+from train.bootstrap import interval, resamples
+from train.metrics import auroc
 
 AGE_BANDS = (0, 30, 45, 60, 75, 200)
 """Years at which bands begin; the last is no one's."""
@@ -60,7 +61,7 @@ def _bands() -> list[str]:
 
 def measure(
     probabilities: np.ndarray, truth: np.ndarray, table: pd.DataFrame, malignant: Sequence[bool],
-    *, threshold: float | None = None,
+    *, answers: np.ndarray | None = None, threshold: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure each group by itself.
 
@@ -69,6 +70,7 @@ def measure(
         truth: (N,) int class numbers.
         table: (N rows) of ``split.csv``, with ``group``.
         malignant: Which classes count as malignant.
+        answers: (N,) int, the class that is named; None for the most likely.
         threshold: Of the malignant probability, for sensitivity and specificity; None leaves
             them out.
 
@@ -78,15 +80,16 @@ def measure(
         with intervals by lesion; None where a group has no case for a figure.
     """
     lesions = table["group"].to_numpy()
+    right = (probabilities.argmax(1) if answers is None else answers) == truth
+    kinds = np.asarray(malignant)
+    risk = probabilities[:, kinds].sum(1)
     found: dict[str, Any] = {}
     for variable, names in groups_of(table).items():
         order = _bands() if variable == "age_band" else list(names.value_counts().index)
         order = [*(name for name in order if name != UNKNOWN), UNKNOWN]
         members = {name: np.flatnonzero((names == name).to_numpy()) for name in order}
         found[variable] = {
-            name: _group(
-                probabilities[rows], truth[rows], lesions[rows], np.asarray(malignant), threshold
-            )
+            name: _group(right[rows], truth[rows], lesions[rows], risk[rows], kinds, threshold)
             for name, rows in members.items()
             if len(rows)
         }
@@ -94,33 +97,21 @@ def measure(
 
 
 def _group(
-    probabilities: np.ndarray, truth: np.ndarray, lesions: np.ndarray, malignant: np.ndarray,
-    threshold: float | None,
+    right: np.ndarray, truth: np.ndarray, lesions: np.ndarray, risk: np.ndarray,
+    malignant: np.ndarray, threshold: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     draws = resamples(lesions)
     positive = malignant[truth]
-    figures = _figures(probabilities, truth, malignant, threshold)
-    return {
+    found = {
         "pictures": len(truth),
         "lesions": len(np.unique(lesions)),
         "malignant": int(positive.sum()),
-        **{name: interval(figure, draws) for name, figure in figures.items()},
-    }  # fmt: skip
-
-
-def _figures(
-    probabilities: np.ndarray, truth: np.ndarray, malignant: np.ndarray, threshold: float | None
-) -> dict[str, Weighted]:
-    right = probabilities.argmax(1) == truth
-    figures: dict[str, Weighted] = {
-        "accuracy": lambda w: weighted.share(right, w),
-        "balanced_accuracy": lambda w: weighted.balanced_accuracy(right, truth, w),
+        "accuracy": interval(lambda w: weighted.share(right, w), draws),
+        "balanced_accuracy": interval(lambda w: weighted.balanced_accuracy(right, truth, w), draws),
     }
     if malignant.any() and not malignant.all():
-        positive, risk = malignant[truth], probabilities[:, malignant].sum(1)
-        figures["malignant_auroc"] = weighted.auroc(positive, risk)
+        found["malignant_auroc"] = auroc(positive, risk, draws)
         if threshold is not None:
-            found = risk >= threshold
-            figures["sensitivity"] = lambda w: weighted.share(found, w * positive)
-            figures["specificity"] = lambda w: weighted.share(~found, w * ~positive)
-    return figures
+            measured = thresholds.at(threshold, risk, positive, draws)
+            found |= {name: measured[name] for name in ("sensitivity", "specificity")}
+    return found

@@ -105,14 +105,12 @@ def precision_recall_f1(truth: np.ndarray, answers: np.ndarray, classes: int) ->
 
 
 def expected_calibration_error(
-    probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray, *, bins: int
+    confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, *, bins: int
 ) -> float:
-    """Mean gap between confidence and accuracy of the top answer over equal-width bins.
+    """Mean gap between an answer's probability and accuracy over equal-width bins.
 
     (Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599, equation 3.)
     """
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
     numbers = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(numbers, weights * (right - confidence), minlength=bins)
     return float(np.abs(gaps).sum() / weights.sum())
