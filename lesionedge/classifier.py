@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lesionedge.operating import OperatingPoint
+
 EMBEDDED = {
     "mobilenetv2": "mobilenetv2-int8.tflite",
     "mobilenetv2-float16": "mobilenetv2-float16.tflite",
@@ -143,6 +145,17 @@ class Classifier:
     def names(self) -> tuple[str, ...]:
         """The classes' names, in output order."""
         return tuple(diagnosis.name for diagnosis in self.diagnoses)
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """The card's thresholds of the malignant probability; empty where it has none.
+
+        Raises:
+            ModelError: They are malformed.
+        """
+        from lesionedge.operating import points
+
+        return points(self.card, self.model)
 
     @property
     def interpreter(self) -> Interpreter:

@@ -13,6 +13,7 @@ import lesionedge
 from lesionedge.diagnosis import describe
 from train.calibration import decision_point, fit_temperature, operating_points, softmax
 from train.data import Data
+from train.metrics import SECTIONS
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, RecipeError
@@ -73,11 +74,7 @@ def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
     card = run.read_card()
     card["metrics"] = {
         "test": {
-            kind: {
-                name: value
-                for name, value in figures.items()
-                if name not in ("confusion", "per_class")
-            }
+            kind: {name: value for name, value in figures.items() if name not in SECTIONS}
             | {"recall": {label: row["recall"] for label, row in figures["per_class"].items()}}
             for kind, figures in metrics.items()
         }
