@@ -51,6 +51,13 @@ def test_text_and_csv_say_it_too(cli_run, picture, tmp_path):
     assert "no such file" in rows[1]["error"]
 
 
+def test_info_lists_them(cli_run, int8):
+    shown = cli_run("info", "mobilenetv2").stdout
+    for point in Classifier().operating_points:
+        assert f"{point.sensitivity:.0%} sensitivity from {point.threshold:8.3%} on" in shown
+    assert "Operating points" not in cli_run("info", int8).stdout
+
+
 def test_workers_say_it_as_one_process_does(command, picture):
     lines = [
         command("predict", picture, picture, picture, "--format", "json", "--operating-point", 0.9,
