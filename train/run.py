@@ -69,6 +69,11 @@ class Run:
         return self.folder / "plots"
 
     @property
+    def report(self) -> Path:
+        """All that ``evaluate`` measured and drew, to be read in a browser."""
+        return self.folder / "report.html"
+
+    @property
     def history(self) -> Path:
         """One row an epoch."""
         return self.folder / "history.csv"
@@ -119,6 +124,15 @@ class Run:
             raise RunError(f"{self.folder}: no recipe.toml; expected a run folder made by fit")
         return recipes.load(str(self.recipe))
 
+    def models(self) -> dict[str, Path]:
+        """Give its Keras models: ``float``, and ``int8`` where it was trained for that.
+
+        Raises:
+            RunError: There is no recipe.
+        """
+        quantized = self.read_recipe().stages[-1].quantize
+        return {"float": self.float_weights, **({"int8": self.weights} if quantized else {})}
+
     def read_card(self) -> dict[str, Any]:
         """Read ``card.json``.
 
@@ -141,10 +155,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one row an epoch, as CSV."""
+    """Write one row an epoch, as CSV; what an epoch did not measure is left empty."""
     part = path.with_name(path.name + ".part")
+    columns = list(dict.fromkeys(column for row in history for column in row))
     with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(history[0]))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(history)
     part.replace(path)
