@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -21,6 +22,9 @@ from lesionedge.camera import choice, scene
 from lesionedge.camera.mjpeg import Cutter
 from lesionedge.camera.yuyv import Layout, to_rgb
 from lesionedge.preview.web import WebPreview
+
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -324,28 +328,95 @@ def test_pictures_are_saved_with_their_answers(cli_run, folder, int8, tmp_path, 
         assert all(bool(row["saved"]) == (row["label"] in malignant) for row in rows)
 
 
-def test_a_full_disk_is_told_once_and_nothing_half_written_is_left(
+def keeper_of(folder, said, when="always"):
+    return keeping.Keeper(str(folder), when, malignant=frozenset(), report=said.append)
+
+
+def observations(folder, classifier):
+    with lesionedge.Camera(str(folder)) as camera:
+        return list(lesionedge.watch(camera, classifier))
+
+
+def test_a_disk_that_fails_is_told_once_and_nothing_half_written_is_left(
     folder, classifier, tmp_path, monkeypatch
 ):
     said: list[str] = []
-    keeper = keeping.Keeper(
-        str(tmp_path / "out"), "always", malignant=frozenset(), report=said.append
-    )
-    with lesionedge.Camera(str(folder)) as camera:
-        seen = list(lesionedge.watch(camera, classifier))
+    seen = observations(folder, classifier)
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        for observation in seen[:3]:
-            assert keeper.offer(observation, {}, asked=False) is None
+        with keeper_of(tmp_path / "out", said) as keeper:
+            for observation in seen[:3]:
+                keeper.offer(observation, {})
     assert len(said) == 1 and "No space left" in said[0]
+    assert (keeper.saved, keeper.failed) == (0, 3)
     assert list((tmp_path / "out").iterdir()) == []
-    assert keeper.offer(seen[3], {}, asked=False)
-    assert "again" in said[1]
-    assert (keeper.saved, keeper.failed) == (1, 3)
+
+
+def test_a_full_disk(folder, int8, tmp_path):
+    """A real one, of 16 kB, in a namespace of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=16k none {disk}"
+    if subprocess.run(["unshare", "-Urm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a file system of their own")
+    line = (
+        f"{mount} && {sys.executable} -m lesionedge camera --source {folder} -m {int8} "
+        f"--format json --save {disk}/seen --save-when always && ls -A {disk}/seen >&2"
+    )
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", line], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 6
+    assert done.stderr.count("No space left on device") == 1
+    names = [name for name in done.stderr.splitlines() if name.endswith((".jpg", ".json"))]
+    assert not [name for name in done.stderr.splitlines() if name.startswith(".lesionedge")]
+    assert len(names) < 12 and len(names) % 2 == 0
+
+
+def test_a_slow_disk_holds_no_answer_back(folder, classifier, tmp_path, monkeypatch):
+    said: list[str] = []
+    seen = observations(folder, classifier)
+    go_on, synchronise = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        go_on.wait(30)
+        synchronise(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with keeper_of(tmp_path / "out", said) as keeper:
+        paths = [keeper.offer(observation, {}) for observation in seen * 2]
+        go_on.set()
+    kept = [path for path in paths if path]
+    assert keeping.WAITING <= len(kept) <= keeping.WAITING + 1
+    assert (keeper.saved, keeper.skipped) == (len(kept), 12 - len(kept))
+    assert all(os.path.exists(path) for path in kept)
+    assert len(said) == 1 and "too slow" in said[0]
+
+
+def test_a_slow_disk_is_waited_for_where_no_picture_may_be_missed(folder, classifier, tmp_path):
+    seen = observations(folder, classifier)
+    with keeper_of(tmp_path / "out", []) as keeper:
+        paths = [keeper.offer(o, {"label": o.prediction.label}, wait=True) for o in seen]
+    assert all(os.path.exists(path) for path in paths)
+    assert keeper.saved == 6
+
+
+def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, classifier, jpegs):
+    """As many USB cameras give it."""
+    head, scan = jpegs[0].index(b"\xff\xc4"), jpegs[0].index(b"\xff\xda")
+    bare = jpegs[0][:head] + jpegs[0][scan:]
+    (tmp_path / "1.jpg").write_bytes(bare)
+    (seen,) = observations(tmp_path, classifier)
+    assert seen.prediction.top == classifier.classify(jpegs[0]).top
+    with keeper_of(tmp_path / "out", []) as keeper:
+        path = keeper.offer(seen, {})
+    with open(path, "rb") as file:
+        assert file.read() == jpegs[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -398,7 +469,7 @@ def test_the_preview_is_a_page_and_a_stream(folder, classifier):
             while not frames:
                 frames = cutter.feed(stream.read1(512))
         with Image.open(io.BytesIO(frames[0])) as shown:
-            assert shown.width == 320 and shown.height > 240
+            assert shown.width == 640 and shown.height > 480
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(preview.address + "other", timeout=10)
     finally:
