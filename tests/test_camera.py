@@ -23,7 +23,6 @@ from lesionedge.camera.mjpeg import Cutter
 from lesionedge.camera.yuyv import Layout, to_rgb
 from lesionedge.preview.web import WebPreview
 
-
 ROOT = Path(__file__).parent.parent
 
 
