@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this say nothing of motion
+_JUST_BEFORE_S = 0.1  # the frame answered last is as good as the one just before, and decoded
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Eye:
         self._classifier = classifier
         self._crop = crop
         self._scores: deque[list[float]] = deque(maxlen=smooth)
-        self._last: tuple[Content, NDArray[np.float32]] | None = None
+        self._last: tuple[float, NDArray[np.float32]] | None = None
         wanted = classifier.preprocessing
         self._decoding = replace(
             wanted,
@@ -82,10 +83,11 @@ class Eye:
         decoded_ms = (time.perf_counter() - begin) * 1000
         view = picture.image.crop(scene.window(picture.image.size, self._crop))
         seen = scene.luma(view)
-        warnings = scene.warnings(scene.measure(seen), self._moved(frame, seen))
-        if self._last is not None and scene.difference(seen, self._last[1]) > scene.ANOTHER_SCENE:
+        changed = 0.0 if self._last is None else scene.difference(seen, self._last[1])
+        warnings = scene.warnings(scene.measure(seen), self._moved(frame, seen, changed))
+        if changed > scene.ANOTHER_SCENE:
             self._scores.clear()
-        self._last = frame.content, seen
+        self._last = frame.captured_s, seen
         answer = self._classifier.classify(view)
         timings = {**answer.timings_ms, "decode": answer.timings_ms["decode"] + decoded_ms}
         width, height = picture.image.size
@@ -108,12 +110,12 @@ class Eye:
         means = [sum(column) / len(column) for column in zip(*self._scores)]
         return self._classifier.prediction(means, warnings=warnings, timings_ms=timings)
 
-    def _moved(self, frame: Frame, seen: NDArray[np.float32]) -> float:
-        """Give how much the frame differs from the one that the camera gave before it."""
+    def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
+        """Give how much the frame differs from one that the camera gave just before it."""
         if frame.before is None or frame.captured_s - frame.before[1] > _SUCCESSIVE_S:
             return 0.0
-        if self._last is not None and frame.before[0] is self._last[0]:
-            return scene.difference(seen, self._last[1])
+        if self._last is not None and frame.captured_s - self._last[0] <= _JUST_BEFORE_S:
+            return changed
         try:
             return scene.difference(seen, self._glance(frame.before[0]))
         except ImageError:

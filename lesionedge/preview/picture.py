@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WIDTH_PX, LEAST_WIDTH_PX = 960, 640
 LINE_PX = 30
-LINES = 5
+LINES = 4
 """Room for so many lines is kept, so that the picture stays in its place when a warning comes."""
 
 LEAST_S = 1 / 15
@@ -43,9 +43,9 @@ def draw(observation: Observation) -> Image.Image:
     width = min(max(picture.width, LEAST_WIDTH_PX), WIDTH_PX)
     if width != picture.width:
         picture = picture.resize((width, round(picture.height * width / picture.width)))
-    lines = [*lines_of(observation), NOTE]
+    lines = lines_of(observation)
     height = picture.height
-    panel = LINE_PX * max(len(lines), LINES) + 10
+    panel = LINE_PX * (max(len(lines), LINES) + 1) + 10
     canvas = Image.new("RGB", (width, height + panel), PANEL)
     canvas.paste(picture, (0, 0))
     pen = ImageDraw.Draw(canvas)
@@ -59,6 +59,7 @@ def draw(observation: Observation) -> Image.Image:
     for number, line in enumerate(lines):
         colour = ALERT if line.startswith("warning") else TEXT
         pen.text((10, height + 8 + LINE_PX * number), line, colour, face)
+    pen.text((10, canvas.height - LINE_PX - 2), NOTE, TEXT, face)
     return canvas
 
 
