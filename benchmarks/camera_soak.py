@@ -2,7 +2,7 @@
 
     python benchmarks/camera_soak.py [--frames 50000] [-m MODEL] [--json FILE]
 
-A server on loopback, a process of its own, sends MJPEG as fast as it is taken; every 500th frame
+A server on loopback, a process of its own, sends MJPEG, 250 frames a second; every 500th frame
 is cut short, and after 9,000 frames it closes the connection. Every hundredth answer is drawn as a
 preview, saved and deleted. Prints memory (VmRSS), open file descriptors and threads; exits with 1
 if memory has grown by 2 MB since the thousandth answer, or anything else at all.
@@ -29,6 +29,7 @@ from camera import server
 from soak import SETTLED, held, report
 
 SAVED_EVERY = 100
+RATE = 250.0
 
 
 def main() -> int:
@@ -52,7 +53,7 @@ def soak(count: int, model: str | None) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     begin = time.monotonic()
     with (
-        server("640x480", 0, "--faults") as url,
+        server("320x240", RATE, "--faults") as url,
         tempfile.TemporaryDirectory() as folder,
         Keeper(folder, "always", malignant=frozenset(), report=print) as keeper,
         lesionedge.Camera(url, give_up_s=60, report=lambda text: print(text, file=sys.stderr))

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
+import pty
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,7 +23,6 @@ from lesionedge import CameraError, Classifier, keeping
 from lesionedge.camera import choice, scene
 from lesionedge.camera.mjpeg import Cutter
 from lesionedge.camera.yuyv import Layout, to_rgb
-from lesionedge.preview.web import WebPreview
 
 ROOT = Path(__file__).parent.parent
 
@@ -455,38 +456,108 @@ def test_wrong_usage(cli_run, folder, int8, arguments):
     assert cli_run("camera", "--source", folder, "-m", int8, *arguments).exit_code == 2
 
 
-def test_the_preview_is_a_page_and_a_stream(folder, classifier):
-    preview = WebPreview(port=0)
-    try:
-        with urllib.request.urlopen(preview.address, timeout=10) as page:
-            assert b"not a diagnosis" in page.read()
-        with lesionedge.Camera(str(folder)) as camera:
-            observation = next(iter(lesionedge.watch(camera, classifier)))
-        assert preview.show(observation)
-        with urllib.request.urlopen(preview.address + "stream.mjpg", timeout=10) as stream:
-            cutter, frames = Cutter(), []
-            while not frames:
-                frames = cutter.feed(stream.read1(512))
-        with Image.open(io.BytesIO(frames[0])) as shown:
-            assert shown.width == 640 and shown.height > 480
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(preview.address + "other", timeout=10)
-    finally:
-        preview.close()
+def running(*arguments, **options):
+    """Start ``lesionedge camera`` as a process of its own."""
+    line = [sys.executable, "-m", "lesionedge", "camera", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(line, **{**pipes, **options})
 
 
-def test_a_taken_port_is_an_error(folder, classifier):
-    preview = WebPreview(port=0)
-    try:
-        port = int(preview.address.rstrip("/").rpartition(":")[2])
-        with pytest.raises(CameraError, match="cannot be served"):
-            WebPreview(port=port)
-    finally:
-        preview.close()
+def test_a_signal_ends_it_while_it_connects(int8):
+    """A server that takes the connection and says nothing."""
+    pytest.importorskip("av")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with running("--source", address, "-m", int8) as child:
+            accepted, _ = silent.accept()
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=20)
+            accepted.close()
+    assert child.returncode == 0
+    assert b"nothing came" not in said and b"Traceback" not in said
 
 
-def test_a_window_without_a_display_is_an_error(cli_run, folder, int8, monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    result = cli_run("camera", "--source", folder, "-m", int8, "--preview", "window")
-    assert result.exit_code == 1
-    assert "--preview web" in result.stderr
+def test_a_terminal_gets_one_line_that_is_written_anew(folder, int8):
+    got = on_a_terminal("--source", folder, "-m", int8)
+    assert got.count("\r\x1b[K") >= 2
+    assert got.splitlines()[-1] == "For research use only: not a diagnosis."
+    assert got.count("\n") == 2
+
+
+def test_a_key_saves_the_picture(server, int8, tmp_path):
+    pytest.importorskip("av")
+    on_a_terminal("--source", url(server()), "-m", int8, "--duration", 20,
+                  "--save", tmp_path / "out", "--save-when", "key",
+                  press=(b" ", tmp_path / "out"))  # fmt: skip
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 1
+    assert len(list((tmp_path / "out").glob("*.json"))) == 1
+
+
+def on_a_terminal(*arguments, press=None) -> str:
+    """Run it on a terminal, with a key pressed until a file is in a folder, then Ctrl-C."""
+    ours, theirs = pty.openpty()
+    with running(*arguments, stdin=theirs, stdout=theirs) as child:
+        os.close(theirs)
+        got = b""
+        while True:
+            try:
+                got += os.read(ours, 1 << 16)
+            except OSError:  # the other side has closed it
+                break
+            if press is None or b"malignant" not in got:
+                continue
+            key, folder = press
+            if not any(folder.glob("*.json")):
+                if b"pressed" not in got:
+                    os.write(ours, key)
+                    got += b"pressed"
+            else:
+                child.send_signal(signal.SIGINT)
+                press = None
+        child.communicate(timeout=20)
+    os.close(ours)
+    assert child.returncode == 0
+    return got.decode()
+
+
+def test_closed_standard_streams(folder, int8):
+    line = f"{sys.executable} -m lesionedge camera --source {folder} -m {int8}"
+    options = {"shell": True, "capture_output": True, "text": True, "cwd": ROOT}
+    without_input = subprocess.run(f"{line} --save-when key --save {folder}/out <&-", **options)
+    assert without_input.returncode == 0, without_input.stderr
+    without_output = subprocess.run(f"{line} >&-", **options)
+    assert without_output.returncode == 1
+    assert "cannot be written (it is closed)" in without_output.stderr
+    assert "Traceback" not in without_input.stderr + without_output.stderr
+
+
+def test_a_video_that_breaks_off_is_answered_once_and_ends(tmp_path, draw, classifier):
+    whole = video(tmp_path / "a.mkv", draw, codec="mjpeg", frames=10).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    with lesionedge.Camera(str(tmp_path / "cut.mkv")) as camera:
+        seen = list(lesionedge.watch(camera, classifier))
+    assert 0 < len(seen) < 10
+    assert camera.outages == 0
+
+
+def test_the_frame_shown_is_what_a_model_with_a_margin_sees(folder, models, draw):
+    classifier = Classifier(models / "int8.tflite", threads=1)
+    classifier.preprocessing = dataclasses.replace(classifier.preprocessing, crop_fraction=0.5)
+    observation = observations(folder, classifier)[0]
+    assert observation.window == (100 / 320, 60 / 240, 220 / 320, 180 / 240)
+
+
+def test_the_time_between_answers_is_passed_on(folder, classifier):
+    times = []
+    with lesionedge.Camera(str(folder)) as camera:
+        seen = lesionedge.watch(
+            camera, classifier, every_s=0.3, meanwhile=lambda: times.append(time.monotonic())
+        )
+        assert len([next(seen) for _ in range(3)]) == 3
+    assert len(times) >= 4
+
+
+def test_options_without_effect_are_refused(cli_run, folder, int8):
+    for option in (["--save-when", "key"], ["--preview-address", "127.0.0.1:0"]):
+        result = cli_run("camera", "--source", folder, "-m", int8, *option)
+        assert result.exit_code == 2 and "goes with" in result.stderr

@@ -91,6 +91,19 @@ def tell(text: str) -> None:
     click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
 
 
+def line_of(observation: Observation) -> str:
+    """Put an answer into a line, what matters most first: terminals may be narrow."""
+    answer = observation.prediction
+    second = "".join(f", then {c.label} {c.probability:.0%}" for c in answer.top[1:2])
+    return "  ".join((
+        f"{answer.label} {answer.probability:.0%}",
+        f"malignant {answer.malignant_probability:.0%}",
+        *(f"warning: {text}" for text in answer.warnings),
+        f"{answer.name}{second}",
+        f"{observation.age_ms:.0f} ms after capture",
+    ))  # fmt: skip
+
+
 class Json:
     """One object an answer."""
 
@@ -119,11 +132,9 @@ class Text:
 
     def write(self, observation: Observation, facts: dict[str, Any]) -> None:
         """Write one answer."""
-        from lesionedge.preview.picture import lines_of
-
         self._any = True
         state = (facts["label"], facts["warnings"])
-        line = printable("  ".join(lines_of(observation)))
+        line = printable(line_of(observation))
         if self._terminal:
             now_s = time.monotonic()
             if state == self._last and now_s - self._shown_s < 0.1:

@@ -45,7 +45,7 @@ class WindowPreview:
         self._root.title("lesionedge camera")
         # What the title bar and the desktop's panel leave of a small screen.
         self._room = self._root.winfo_screenwidth(), self._root.winfo_screenheight() - 80
-        self._label = tkinter.Label(self._root)
+        self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
         self._open = True
         self._asked = False
