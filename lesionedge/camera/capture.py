@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from lesionedge.camera.choice import open_source
-from lesionedge.camera.frame import Content, Frame, Shot
+from lesionedge.camera.frame import Content, Frame, Shot, shown
 from lesionedge.errors import CameraError, LesionEdgeError
 
 DEFAULT_SIZE = (1280, 720)
@@ -81,7 +81,7 @@ class Camera:
         self._finished = False
         self.is_open = False
         """Whether it has been opened; where ``give_up_s`` is given, that may come later."""
-        self.description = source
+        self.description = shown(source)
         """What delivers, and how; known once it is open."""
         self.seen = 0
         """Frames that came."""
@@ -100,7 +100,7 @@ class Camera:
             MissingDependencyError: It needs a library that is not installed.
         """
         if self._thread is not None:
-            raise CameraError(f"{self.source}: this Camera was used before; make another")
+            raise CameraError(f"{self.description}: this Camera was used before; make another")
         self._last_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="lesionedge-camera", daemon=True)
         self._thread.start()
@@ -120,7 +120,7 @@ class Camera:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-        if self._thread is not None:
+        if self._thread not in (None, threading.current_thread()):
             self._thread.join(_LEAVE_S)
 
     @property
@@ -164,7 +164,7 @@ class Camera:
             CameraError: No frame came for ``give_up_s``.
         """
         if self._thread is None:
-            raise CameraError(f"{self.source}: not open; use it in a with statement")
+            raise CameraError(f"{self.description}: not open; use it in a with statement")
         with self._changed:
             if self._slot is None and self._error is None and not self.ended:
                 self._changed.wait(timeout_s)
