@@ -204,6 +204,23 @@ def test_an_absent_camera_is_an_error_at_once(tmp_path):
         lesionedge.Camera(str(tmp_path / "none.mp4")).__enter__()
 
 
+def test_what_is_no_video_is_an_error_at_once(tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "text.mp4").write_text("text" * 1000)
+    with pytest.raises(CameraError, match="no video that FFmpeg can read"):
+        lesionedge.Camera(str(tmp_path / "text.mp4")).__enter__()
+
+
+def test_a_camera_is_used_once_and_open(folder, classifier):
+    camera = lesionedge.Camera(str(folder))
+    with pytest.raises(CameraError, match="not open"):
+        next(lesionedge.watch(camera, classifier))
+    with camera:
+        assert len(list(camera)) == 6
+    with pytest.raises(CameraError, match="used before"):
+        camera.__enter__()
+
+
 def test_an_absent_device_is_an_error_at_once():
     pytest.importorskip("videodev2")
     with pytest.raises(CameraError, match="no such device"):

@@ -100,7 +100,7 @@ class Camera:
             MissingDependencyError: It needs a library that is not installed.
         """
         if self._thread is not None:
-            raise CameraError(f"{self.description}: this Camera was used before; make another")
+            raise CameraError(f"{shown(self.source)}: this Camera was used before; make another")
         self._last_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="lesionedge-camera", daemon=True)
         self._thread.start()
@@ -164,7 +164,7 @@ class Camera:
             CameraError: No frame came for ``give_up_s``.
         """
         if self._thread is None:
-            raise CameraError(f"{self.description}: not open; use it in a with statement")
+            raise CameraError(f"{shown(self.source)}: not open; use it in a with statement")
         with self._changed:
             if self._slot is None and self._error is None and not self.ended:
                 self._changed.wait(timeout_s)

@@ -111,6 +111,8 @@ class StreamSource:
     def _reason(self, error: Exception) -> str:
         if isinstance(error, self._av.error.ExitError):
             return f"nothing came for {STALL_S:g} s"
+        if isinstance(error, self._av.error.InvalidDataError):
+            return "no video that FFmpeg can read"
         return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
     def _shots(self, packet: Any) -> Iterator[Shot]:
