@@ -11,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera release-models clean
+.PHONY: help demo test test-tools lint bench wheel test-wheel test-tflite test-pi test-camera release-models clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -35,8 +35,21 @@ demo: $(VENV)/.runtime
 	  echo "MediaPipe has no wheel for this system: its test will be skipped"
 	@touch $@
 
-test: $(VENV)/.dev .venv-mediapipe/.ready
-	LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+# picamera2's source, to check our calls against: to run it takes libcamera and a Pi's camera.
+.venv-picamera2/.ready: pyproject.toml $(VENV)/.runtime
+	$(PIP) install --no-deps --upgrade --target .venv-picamera2 "picamera2>=0.3" || \
+	  echo "picamera2 cannot be had here: its test will be skipped"
+	@mkdir -p .venv-picamera2 && touch $@
+
+# make test-tools   Debian packages that some tests run, as root: an RTSP server, a display, a broker
+TOOLS := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good xvfb xdotool chromium \
+  mosquitto mosquitto-clients
+test-tools:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS)
+
+test: $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
+	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
