@@ -36,9 +36,7 @@ def table(run: Run, data: Path | None, *, layout: str | None = None) -> pd.DataF
     return rows
 
 
-def _from_dataset(
-    rows: pd.DataFrame, found: pd.DataFrame, data: Path, run: Run
-) -> pd.DataFrame:
+def _from_dataset(rows: pd.DataFrame, found: pd.DataFrame, data: Path, run: Run) -> pd.DataFrame:
     found = found.assign(name=[Path(path).name for path in found["path"]])
     found = found.drop_duplicates("name").set_index("name")
     names = [Path(path).name for path in rows["path"]]
