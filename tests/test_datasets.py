@@ -219,7 +219,8 @@ def leaky(tmp_path, paint):
 def prepare(root: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "train", "prepare", out.parent / "r.toml", "--data", root]
     (out.parent / "r.toml").write_text(
-        'name = "r"\ndescription = "r"\ncache_side_px = 32\n[input]\nwidth_px = 32\nheight_px = 32\n'
+        'name = "r"\ndescription = "r"\ncache_side_px = 32\n'
+        "[input]\nwidth_px = 32\nheight_px = 32\n"
         '[model]\narchitecture = "stacked"\nfilters = [4]\n'
         '[[stages]]\nname = "s"\nepochs = 1\nlearning_rate = 1e-3\ninput_px = 32\n'
     )

@@ -54,7 +54,7 @@ def test_a_shortened_recipe_is_kept_as_run():
         ('output = "sigmoid"\n[data.classes]\na = ["a"]\nb = ["b"]\nc = ["c"]', "two classes"),
         ('output = "tanh"', "output is 'tanh'; expected one of softmax, sigmoid"),
         (
-            "flatten = true\n[[stages]]\nname='x'\nepochs=1\nlearning_rate=1.0\ninput_px=16",
+            "[[stages]]\nname='x'\nepochs=1\nlearning_rate=1.0\ninput_px=16",
             "flatten",
         ),
     ],
