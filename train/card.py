@@ -123,6 +123,7 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "data": {
             "name": data.dataset.name, "split": _how_split(data), "seed": seed,
             "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
+            "trained_on": len(np.unique(data.train_rows)),
         },
         "licence": recipe.data.licence or data.dataset.licence or UNSTATED,
         "attribution": (recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
