@@ -156,9 +156,12 @@ def test_the_galleries_choose_what_they_say():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, draw, models) -> Run:
     """A run folder as a release keeps it: card, split and history, but no Keras models."""
-    root = tmp_path_factory.mktemp("evaluate")
+    return make_run(tmp_path_factory.mktemp("evaluate"), draw, models / "int8.tflite")
+
+
+def make_run(root: Path, draw, file: Path) -> Run:
+    """Draw pictures, and write what a run that made this file would have left."""
     (root / "ham" / "images").mkdir(parents=True)
-    file = models / "int8.tflite"
     card = dict(Classifier(file).card) | {
         "calibration": {"temperature": {"float": 1.0}},
         "data": {"name": "drawn & <made>", "split": "by lesion"},
@@ -166,7 +169,7 @@ def run(tmp_path_factory, draw, models) -> Run:
     labels = [entry["label"] for entry in card["labels"]]
     rows, meta = [], []
     for number in range(60):
-        name, label = f"ISIC_{number:07d}", labels[number % 7]
+        name, label = f"ISIC_{number:07d}", labels[number % len(labels)]
         draw(64, 48, seed=number).save(root / "ham" / "images" / f"{name}.jpg")
         split = "test" if number < 40 else "calibration"
         rows.append((f"{name}.jpg", label, f"HAM_{number // 2}", number // 2, split))
@@ -226,6 +229,34 @@ def test_every_plot_is_a_picture_with_something_on_it(evaluated):
         with Image.open(path) as picture:
             assert min(picture.size) > 300
             assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_two_class_model_is_measured_by_its_own_decision(tmp_path, draw, models):
+    file = models / "sigmoid.tflite"
+    run = make_run(tmp_path, draw, file)
+    table = run.table()
+    folder = tmp_path / "ham" / "images"
+    (tmp_path / "ham" / "HAM10000_metadata.csv").unlink()
+    run.split.write_text(
+        table.assign(path=[str(folder / path) for path in table["path"]]).to_csv(index=False)
+    )
+    table = table[table["split"] == "test"]
+    classifier = Classifier(file)
+    risk = np.array([classifier.probabilities(folder / path)[1] for path in table["path"]])
+    threshold = float(np.sort(risk)[5:7].mean())
+    card = json.loads(run.card.read_text())
+    card["operating_points"] = [{"name": "decision", "threshold": threshold}]
+    run.card.write_text(json.dumps(card))
+    found = evaluate(run, cache_folder=tmp_path / "cache", files=[file])["sigmoid.tflite"]
+    positive = table["label"] == "malignant"
+    assert found["accuracy"]["value"] == pytest.approx(((risk >= threshold) == positive).mean())
+    assert np.array(found["confusion"]["value"])[:, 1].sum() == (risk >= threshold).sum()
+    assert found["malignant_auroc"]["value"] == pytest.approx(sk.roc_auc_score(positive, risk))
+    assert found["subgroups"] == {}
+    assert {"roc-sigmoid.tflite.png", "thresholds-sigmoid.tflite.png"} <= {
+        path.name for path in run.plots.iterdir()
+    }
+    assert run.report.exists()
 
 
 class Links(HTMLParser):

@@ -22,11 +22,8 @@ IMAGENET = {
     "mobilenetv2": "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
     "efficientnetb3": "; starting from EfficientNetB3 weights of ImageNet (Google, Apache-2.0)",
 }
-INTENDED_USE = "Research and teaching on dermoscopic pictures; not a medical device, never advice"
-LIMITS = (
-    "Knows {count} only and will name one of them for anything it is shown",
-    "Trained on dermoscopic pictures; it does not know photographs without a dermatoscope",
-)
+INTENDED_USE = "Research and teaching; not a medical device, never advice"
+KNOWS = "Knows {count} only and will name one of them for anything it is shown"
 MEASURED = (
     "Measured on lesions held out of the same collection; other cameras and clinics will do worse"
 )
@@ -118,11 +115,16 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "data": {
             "name": data.dataset.name, "split": _how_split(data), "seed": seed,
             "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
+            "trained_on": len(np.unique(data.train_rows)),
         },
         "licence": recipe.data.licence or data.dataset.licence or UNSTATED,
         "attribution": (recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
         "intended_use": INTENDED_USE,
-        "limits": [LIMITS[0].format(count=classes), LIMITS[1], *data.dataset.limits, MEASURED],
+        "limits": [
+            KNOWS.format(count=classes),
+            *(recipe.data.limits or data.dataset.limits),
+            MEASURED,
+        ],
     }  # fmt: skip
 
 

@@ -145,6 +145,8 @@ class DataSettings:
     class has as many as the largest."""
     attribution: str = ""
     """Whose pictures they are; the dataset's own where it tells."""
+    limits: tuple[str, ...] = ()
+    """What a model of them cannot know; what is known of the dataset where left out."""
     licence: str = ""
     """Under which terms a model of them may be used; the dataset's own where it tells."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from train.datasets.table import (
+    DERMOSCOPIC,
     Dataset,
     DatasetError,
     drop,
@@ -62,7 +63,13 @@ def load(root: Path) -> Dataset:
     rows = _with_extras(rows, root)
     labels = tuple(sorted(rows["label"].unique()))
     return Dataset(
-        "ISIC challenge", finished(rows), labels, skipped, attribution=ATTRIBUTION, licence=LICENCE
+        "ISIC challenge",
+        finished(rows),
+        labels,
+        skipped,
+        attribution=ATTRIBUTION,
+        licence=LICENCE,
+        limits=(DERMOSCOPIC,),
     )
 
 
