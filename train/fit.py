@@ -174,7 +174,7 @@ def _stage(
 
 
 def _validation_pictures(recipe: Recipe, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the validation pictures and their classes; of a shortened run no more than it trains on."""
+    """Give the validation pictures and classes; a shortened run has no more than it trains on."""
     inputs = data.inputs("validation", recipe.input)
     truth = data.classes[data.rows("validation")]
     most = recipe.shortened.pictures
