@@ -36,6 +36,6 @@ compare ham10000-mobilenetv2 ham10000 --epochs 1 --pictures 1000
 compare ham10000-cnn ham10000 --epochs 2 --pictures 2000
 compare isic9-cnn isic9 --epochs 3 --pictures 900
 compare ham10000-binary-cnn ham10000 --epochs 5 --pictures 3000
-compare ham10000-efficientnetb3 ham10000 --weights random --epochs 2 --pictures 240
+compare ham10000-efficientnetb3 ham10000 --weights random --epochs 2 --pictures 160
 "$python" train/comparison/figures.py collect "$runs"
 "$python" train/comparison/figures.py write
