@@ -48,8 +48,15 @@ def main() -> None:
 
 def collect(runs: Path) -> None:
     """Keep the headline figures of the runs, which are too large to keep themselves."""
-    found = {name: figures(runs / name, name) for name in CLAIMS if (runs / name).is_dir()}
+    found = {name: figures(runs / name, name) for name in CLAIMS if finished(runs / name)}
+    for name in CLAIMS.keys() - found.keys():
+        print(f"{runs / name}: not finished; it gets no row", file=sys.stderr)
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def finished(run: Path) -> bool:
+    """Tell whether a run has been trained, converted, measured and timed."""
+    return all((run / name).is_file() for name in ("metrics.json", "latency.json"))
 
 
 def figures(run: Path, name: str) -> dict[str, Any]:
