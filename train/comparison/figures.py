@@ -97,12 +97,12 @@ def write() -> None:
     found = json.loads(FIGURES.read_text())
     text = PAGE.read_text(encoding="utf-8")
     for mark, lines in (("results", results(found)), ("runs", runs(found))):
-        pattern = rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)"
-        text, count = re.subn(
-            pattern, lambda m, new=lines: m[1] + "\n".join(new) + "\n" + m[2], text, flags=re.DOTALL
+        marks = re.search(
+            rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)", text, re.DOTALL
         )
-        if count != 1:
-            raise SystemExit(f"{PAGE}: expected one pair of marks '{mark}', found {count}")
+        if marks is None:
+            raise SystemExit(f"{PAGE}: expected a pair of marks '{mark}'")
+        text = text[: marks.end(1)] + "\n".join(lines) + "\n" + text[marks.start(2) :]
     PAGE.write_text(text, encoding="utf-8")
 
 
