@@ -32,10 +32,10 @@ compare() {
 }
 
 compare isic-binary-cnn isic_binary --epochs 12
-compare ham10000-mobilenetv2 ham10000 --epochs 2 --pictures 1500
-compare ham10000-cnn ham10000 --epochs 3 --pictures 3000
-compare isic9-cnn isic9 --epochs 4
+compare ham10000-mobilenetv2 ham10000 --epochs 1 --pictures 1000
+compare ham10000-cnn ham10000 --epochs 2 --pictures 2000
+compare isic9-cnn isic9 --epochs 3 --pictures 900
 compare ham10000-binary-cnn ham10000 --epochs 5 --pictures 3000
-compare ham10000-efficientnetb3 ham10000 --weights random --epochs 2 --pictures 200
+compare ham10000-efficientnetb3 ham10000 --weights random --epochs 2 --pictures 160
 "$python" train/comparison/figures.py collect "$runs"
 "$python" train/comparison/figures.py write

@@ -143,8 +143,7 @@ def _stage(
     trainer = Trainer(recipe, stage, model, data.classes[data.train_rows], len(data.labels))
     if state.arrays:
         trainer.restore(state.arrays)
-    inputs = data.inputs("validation", recipe.input)
-    truth = data.classes[data.rows("validation")]
+    inputs, truth = _validation_pictures(recipe, data, seed)
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts: dict[str, Any] = trainer.epoch(
             data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
@@ -172,6 +171,17 @@ def _stage(
     if stage.train == "all":
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
     return State(number + 1, 0, -math.inf, 0, state.history, {})
+
+
+def _validation_pictures(recipe: Recipe, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give the validation pictures and classes; a shortened run has no more than it trains on."""
+    inputs = data.inputs("validation", recipe.input)
+    truth = data.classes[data.rows("validation")]
+    most = recipe.shortened.pictures
+    if not most or most >= len(truth):
+        return inputs, truth
+    rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:most])
+    return inputs[rows], truth[rows]
 
 
 def _validation(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:

@@ -158,7 +158,8 @@ class Shortened:
     epochs: int = 0
     """Epochs of each stage at most; 0: the recipe's."""
     pictures: int = 0
-    """Training pictures at most, chosen by chance with the classes' shares; 0: all."""
+    """Training pictures at most, chosen by chance with the classes' shares, and no more to validate
+    on; 0: all."""
     weights: str = ""
     """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
 

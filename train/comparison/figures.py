@@ -48,8 +48,15 @@ def main() -> None:
 
 def collect(runs: Path) -> None:
     """Keep the headline figures of the runs, which are too large to keep themselves."""
-    found = {name: figures(runs / name, name) for name in CLAIMS if (runs / name).is_dir()}
+    found = {name: figures(runs / name, name) for name in CLAIMS if finished(runs / name)}
+    for name in CLAIMS.keys() - found.keys():
+        print(f"{runs / name}: not finished; it gets no row", file=sys.stderr)
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def finished(run: Path) -> bool:
+    """Tell whether a run has been trained, converted, measured and timed."""
+    return all((run / name).is_file() for name in ("metrics.json", "latency.json"))
 
 
 def figures(run: Path, name: str) -> dict[str, Any]:
@@ -90,12 +97,12 @@ def write() -> None:
     found = json.loads(FIGURES.read_text())
     text = PAGE.read_text(encoding="utf-8")
     for mark, lines in (("results", results(found)), ("runs", runs(found))):
-        pattern = rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)"
-        text, count = re.subn(
-            pattern, lambda m, new=lines: m[1] + "\n".join(new) + "\n" + m[2], text, flags=re.DOTALL
+        marks = re.search(
+            rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)", text, re.DOTALL
         )
-        if count != 1:
-            raise SystemExit(f"{PAGE}: expected one pair of marks '{mark}', found {count}")
+        if marks is None:
+            raise SystemExit(f"{PAGE}: expected a pair of marks '{mark}'")
+        text = text[: marks.end(1)] + "\n".join(lines) + "\n" + text[marks.start(2) :]
     PAGE.write_text(text, encoding="utf-8")
 
 
