@@ -22,7 +22,7 @@ $(VENV)/.runtime: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e ".[camera,train,dev]" $(EDITABLE)
+	$(PIP) install -e ".[camera,web,train,dev]" $(EDITABLE)
 	@touch $@
 
 demo: $(VENV)/.runtime

@@ -18,11 +18,12 @@ WIDTH_PX = 960
 LINE_PX = 30
 
 
-def draw(observation: Observation) -> Image.Image:
+def draw(observation: Observation, *, answer: bool = True) -> Image.Image:
     """Draw the frame, the part of it that was classified, and the answer below.
 
     Args:
         observation: From ``lesionedge.watch``.
+        answer: False leaves the answer out, for what shows it in another way.
 
     Returns:
         An RGB picture, at most 960 pixels wide.
@@ -37,9 +38,10 @@ def draw(observation: Observation) -> Image.Image:
     picture = observation.frame.picture(enough).image
     if picture.width > WIDTH_PX:
         picture = picture.resize((WIDTH_PX, round(picture.height * WIDTH_PX / picture.width)))
-    lines = [*lines_of(observation), NOTE]
+    lines = [*lines_of(observation), NOTE] if answer else []
     width, height = picture.size
-    canvas = Image.new("RGB", (width, height + LINE_PX * len(lines) + 10), PANEL)
+    below = LINE_PX * len(lines) + 10 if lines else 0
+    canvas = Image.new("RGB", (width, height + below), PANEL)
     canvas.paste(picture, (0, 0))
     pen = ImageDraw.Draw(canvas)
     left, top, right, bottom = (
