@@ -351,9 +351,9 @@ def report(figures: dict[str, Any]) -> int:
         ratio = middle["rate"] / loop
         good = good and ratio >= TARGET and not failed
         print(
-            f"{form:<5} {middle['rate']:5.0f}/s, {ratio:.2f} of the loop; p50 {middle['p50_ms']:.0f}, "
-            f"p99 {middle['p99_ms']:.0f} ms; {failed} errors; cores: server "
-            f"{middle['server_cpu']:.2f}, clients {middle['clients_cpu']:.2f}"
+            f"{form:<5} {middle['rate']:5.0f}/s, {ratio:.2f} of the loop; "
+            f"p50 {middle['p50_ms']:.0f}, p99 {middle['p99_ms']:.0f} ms; {failed} errors; "
+            f"cores: server {middle['server_cpu']:.2f}, clients {middle['clients_cpu']:.2f}"
         )
     print(f"{figures['clients']} clients, {figures['half_sent']} half-sent connections beside them")
     print(f"on {figures['machine']}, {figures['date']}; ended on SIGTERM: {figures['drained']}")

@@ -74,19 +74,18 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     from lesionedge.web.server import listen, run
 
     classifiers = _classifiers(ctx, given)
-    wire = listen(given["host"], given["port"])
-    live = _live(given, classifiers[0])
-    service = Service(classifiers, live=live)
     access = Access(
         token=given["token"], hosts=(*given["hosts"], given["host"]), origins=given["origins"]
     )
-    address = _address(given["host"], wire.getsockname()[1])
+    with listen(given["host"], given["port"]) as wire:
+        address = _address(given["host"], wire.getsockname()[1])
+        service = Service(classifiers, live=_live(given, classifiers[0]))
 
-    def ready() -> None:
-        what = f"{service.facts['model']}, {len(classifiers)} at a time"
-        _tell(f"serving {what}, at {address} (Ctrl-C ends)")
+        def ready() -> None:
+            what = f"{service.facts['model']}, {len(classifiers)} at a time"
+            _tell(f"serving {what}, at {address} (Ctrl-C ends)")
 
-    run(create_app(service, access=access), wire, ready=ready)
+        run(create_app(service, access=access), wire, ready=ready)
 
 
 def _check_access(given: dict[str, Any]) -> None:

@@ -269,23 +269,23 @@ def _add_page(app: FastAPI) -> None:
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Refusal)
-    async def refused(request: Request, refusal: Refusal) -> Response:
-        return await _refused(request, refusal)
+    async def refused(_request: Request, refusal: Refusal) -> Response:
+        return _Refused(refusal)
 
     @app.exception_handler(ImageError)
-    async def unreadable(request: Request, error: ImageError) -> Response:
-        return await _refused(request, Refusal(400, str(error)))
+    async def unreadable(_request: Request, error: ImageError) -> Response:
+        return _Refused(Refusal(400, str(error)))
 
     @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> Response:
+    async def other(_request: Request, error: HTTPException) -> Response:
         reason = Refusal(error.status_code, str(error.detail), headers=error.headers)
-        return await _refused(request, reason)
+        return _Refused(reason)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
         found = error.errors()[0]
         place = ".".join(str(part) for part in found["loc"])
-        return await _refused(request, Refusal(422, f"{place}: {found['msg']}"))
+        return _Refused(Refusal(422, f"{place}: {found['msg']}"))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
@@ -296,21 +296,16 @@ def _add_errors(app: FastAPI) -> None:
         return _json(error_body("a fault of the server; its log says more"), status=500)
 
 
-async def _refused(request: Request, refusal: Refusal) -> Response:
-    return _Refused(request, refusal)
-
-
 class _Refused(Response):
-    """A refusal that is sent after the rest of the request has come."""
+    """A refusal, which is sent after the rest of the request has come."""
 
-    def __init__(self, request: Request, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.body, refusal.status)
-        self._request, self._refusal = request, refusal
+        self._refusal = refusal
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
         """Send it."""
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        await refuse(self._refusal, receive, send, headers)
+        await refuse(self._refusal, scope, send)
 
 
 def _json(content: bytes, *, status: int = 200) -> Response:

@@ -25,6 +25,9 @@ OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")
 OPEN_FOLDERS = ("/assets/", "/docs/")
 """What is answered without a token: the page itself, its parts, and whether the server is ready."""
 
+HEARD = "lesionedge.heard"
+"""Where ``Guard`` puts the request's body into its scope."""
+
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -79,6 +82,7 @@ class Guard:
             await self._application(scope, receive, send)
             return
         begin_s, status = time.perf_counter(), 0
+        heard = scope[HEARD] = _Heard(receive)
 
         async def told(message: Message) -> None:
             nonlocal status
@@ -90,9 +94,9 @@ class Guard:
         try:
             self._check(scope, _headers(scope))
         except Refusal as refusal:
-            await refuse(refusal, receive, told, _headers(scope))
+            await refuse(refusal, scope, told)
         else:
-            await self._application(scope, receive, told)
+            await self._application(scope, heard, told)
         if status:  # else the client went away
             took_s = time.perf_counter() - begin_s
             self._metrics.answered(scope["path"], scope["method"], status, took_s)
@@ -133,19 +137,35 @@ class Guard:
         return origin.partition("://")[2].lower() == host or origin in self._origins
 
 
-async def refuse(refusal: Refusal, receive: Receive, send: Send, headers: dict[bytes, str]) -> None:
+class _Heard:
+    """A request's body as it comes, and whether its end has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        """Give the next part."""
+        message = await self._receive()
+        self.ended = not message.get("more_body", False)
+        return message
+
+
+async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
     """Send a refusal, after the rest of the request has come.
 
     To close before would have the client see a broken connection and no reason. Nothing is kept.
+
+    Args:
+        refusal: What to say.
+        scope: The request's, as ``Guard`` has given it.
+        send: The application's.
     """
+    heard: _Heard = scope[HEARD]
     left = 2 * limits.MAX_BODY_BYTES
-    while left > 0 and b"expect" not in headers:  # who asks first sends nothing
-        message = await receive()
-        if message["type"] != "http.request":
-            return
-        left -= len(message.get("body", b""))
-        if not message.get("more_body"):
-            break
+    # Who asks first (Expect: 100-continue) sends nothing.
+    while left > 0 and not heard.ended and b"expect" not in _headers(scope):
+        left -= len((await heard()).get("body", b""))
     told = {"Content-Type": "application/json", "Cache-Control": "no-store", **refusal.headers}
     told["Content-Length"] = str(len(refusal.body))
     lines = [(name.lower().encode(), value.encode()) for name, value in told.items()]

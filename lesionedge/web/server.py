@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ from lesionedge.errors import LesionEdgeError
 from lesionedge.web import limits
 from lesionedge.web.connection import Connection
 from lesionedge.web.guard import Guard
+
+TALKATIVE = ("python_multipart", "PIL")
+"""Libraries that log what is wrong with an upload, parts of it included."""
 
 
 class ServeError(LesionEdgeError):
@@ -80,6 +84,8 @@ def run(application: Guard, wire: socket.socket, *, ready: Callable[[], None]) -
             ready()
         await serving
 
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with _quiet_end():
         asyncio.run(main())
 
