@@ -35,7 +35,14 @@ demo: $(VENV)/.runtime
 	  echo "MediaPipe has no wheel for this system: its test will be skipped"
 	@touch $@
 
-test: $(VENV)/.dev .venv-mediapipe/.ready
+# Tests of the page of "serve" drive a real browser: the system's, else Debian's where that may be installed.
+$(VENV)/.browser: $(VENV)/.dev
+	command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	  { test "$$(id -u)" = 0 && { apt-get -qq update; apt-get -qq install -y --no-install-recommends chromium; }; } || \
+	  echo "there is no Chromium: tests of the page will be skipped"
+	@touch $@
+
+test: $(VENV)/.dev $(VENV)/.browser .venv-mediapipe/.ready
 	LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev

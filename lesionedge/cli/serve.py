@@ -69,6 +69,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """
     _check_access(given)
     _require()
+    from lesionedge.web import heat
     from lesionedge.web.app import Service, create_app
     from lesionedge.web.guard import Access
     from lesionedge.web.server import listen, run
@@ -79,7 +80,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     )
     with listen(given["host"], given["port"]) as wire:
         address = _address(given["host"], wire.getsockname()[1])
-        service = Service(classifiers, live=_live(given, classifiers[0]))
+        service = Service(classifiers, live=_live(given, classifiers[0]), heat_map=heat.find())
 
         def ready() -> None:
             what = f"{service.facts['model']}, {len(classifiers)} at a time"

@@ -29,10 +29,8 @@ from lesionedge.web.uploads import Uploads, picture_of, refuse_size, refuse_type
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
+    from lesionedge.web.heat import HeatMap
     from lesionedge.web.live import LiveView
-
-HeatMap = Callable[["Classifier", bytes], bytes]
-"""Gives the heat map of a picture file, as a PNG."""
 
 STATIC = str(files("lesionedge.web") / "static")
 DESCRIPTION = (

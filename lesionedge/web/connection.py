@@ -15,7 +15,7 @@ from lesionedge.web.refusal import error_body
 
 
 class Connection(H11Protocol):
-    """One client: cut off when it sends or takes too slowly; ``check`` is called each second."""
+    """One client: cut off when it sends or takes too slowly; ``check`` is called now and then."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -59,8 +59,12 @@ class Connection(H11Protocol):
         """Answer what is no HTTP, as JSON like every error."""
         self._refuse(400, msg)
 
-    def check(self, now_s: float) -> None:
-        """End the connection if the client is too slow."""
+    def check(self, now_s: float, *, ending: bool) -> None:
+        """End the connection if the client is too slow, or asks nothing while the server ends."""
+        if self.transport.is_closing():
+            return
+        if ending:
+            self.shutdown()
         if self._stuck_since_s is not None and now_s - self._stuck_since_s > limits.STUCK_S:
             self.transport.abort()
         elif self._incomplete() and now_s - self._began_s > self._allowed_s():

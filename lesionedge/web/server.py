@@ -16,6 +16,7 @@ from lesionedge.web import limits
 from lesionedge.web.connection import Connection
 from lesionedge.web.guard import Guard
 
+TICK_S = 0.5
 TALKATIVE = ("python_multipart", "PIL")
 """Libraries that log what is wrong with an upload, parts of it included."""
 
@@ -64,30 +65,34 @@ def run(application: Guard, wire: socket.socket, *, ready: Callable[[], None]) -
         http=Connection, ws="none", lifespan="on", loop="asyncio", log_level="warning",
         access_log=False, proxy_headers=False, server_header=False,
         timeout_keep_alive=limits.KEEP_ALIVE_S, timeout_graceful_shutdown=limits.DRAIN_S,
-        h11_max_incomplete_event_size=limits.MAX_HEAD_BYTES, timeout_notify=1,
+        h11_max_incomplete_event_size=limits.MAX_HEAD_BYTES,
     )  # fmt: skip
     server = uvicorn.Server(config)
 
-    async def check() -> None:
-        now_s = asyncio.get_running_loop().time()
-        for connection in list(server.server_state.connections):
-            if isinstance(connection, Connection):
-                connection.check(now_s)
-
-    config.callback_notify = check
-
     async def main() -> None:
         serving = asyncio.ensure_future(server.serve(sockets=[wire]))
+        watching = asyncio.ensure_future(_watch(server))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
             ready()
         await serving
+        watching.cancel()
 
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _quiet_end():
         asyncio.run(main())
+
+
+async def _watch(server: uvicorn.Server) -> None:
+    """End the connections of clients that are too slow, or that came when the server was ending."""
+    while True:
+        await asyncio.sleep(TICK_S)
+        now_s = asyncio.get_running_loop().time()
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.check(now_s, ending=server.should_exit)
 
 
 @contextmanager

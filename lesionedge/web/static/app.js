@@ -144,7 +144,7 @@ function summary(entry) {
 }
 
 function headline(found) {
-  if (found.reliable === false) return "Can't tell";
+  if (found.reliable === false) return "Can't tell: not a dermoscopic picture";
   return `${found.name} (${found.label}), ${percent(found.probability)}`;
 }
 
