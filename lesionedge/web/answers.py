@@ -113,7 +113,8 @@ def model_facts(classifier: Classifier, *, camera: str | None, explain: bool) ->
             {"label": d.label, "name": d.name, "malignant": d.malignant}
             for d in classifier.diagnoses
         ],
-        "card": classifier.card,
+        # A card of foreign make may hold NaN, which JSON and browsers do not know.
+        "card": json.loads(json.dumps(dict(classifier.card)), parse_constant=lambda _: None),
         "card_text": _card_text(classifier.model),
         "version": __version__,
         "runtime": f"{backend.name} {backend.version}",
