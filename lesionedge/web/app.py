@@ -249,11 +249,11 @@ def _add_page(app: FastAPI) -> None:
     # Assets have no version in their names: browsers ask each time whether they have changed.
     fresh = {"Cache-Control": "no-cache"}
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(f"{STATIC}/index.html", headers=fresh)
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def documentation() -> FileResponse:
         return FileResponse(f"{STATIC}/docs.html", headers=fresh)
 
