@@ -131,9 +131,10 @@ def measure(port: int, server: int, pictures: Sequence[bytes], options: Any) -> 
         rows["loop"].append({"rate": loop_rate(classifier, pictures, options.seconds)})
         for form in options.form:
             requests = [request(form, content, port) for content in pictures]
-            before = cpu_s(server)
+            before, whole = cpu_s(server), machine.condition()
             load = in_a_process(port, requests, options, until_s=options.seconds)
-            rows[form].append(row(load, cpu_s(server) - before))
+            took_s = cpu_s(server) - before
+            rows[form].append(row(load, took_s) | {"others_cpu": others(whole, took_s, load)})
     return {"clients": options.clients, "half_sent": options.half_sent, "rows": rows}
 
 
@@ -144,6 +145,15 @@ def loop_rate(classifier: Any, pictures: Sequence[bytes], seconds: float) -> flo
         classifier.classify(pictures[count % len(pictures)])
         count += 1
     return count / (time.perf_counter() - begin)
+
+
+def others(before: machine.Condition, server_cpu_s: float, load: Load) -> float | None:
+    """Give how many cores other programs kept busy meanwhile: what they had, the server lacked."""
+    after = machine.condition()
+    if before.busy_s is None or after.busy_s is None:
+        return None
+    busy_s = after.busy_s - before.busy_s - server_cpu_s - load.cpu_s
+    return max(0.0, busy_s / (after.time_s - before.time_s))
 
 
 def row(load: Load, server_cpu_s: float) -> dict[str, Any]:
@@ -353,7 +363,8 @@ def report(figures: dict[str, Any]) -> int:
         print(
             f"{form:<5} {middle['rate']:5.0f}/s, {ratio:.2f} of the loop; "
             f"p50 {middle['p50_ms']:.0f}, p99 {middle['p99_ms']:.0f} ms; {failed} errors; "
-            f"cores: server {middle['server_cpu']:.2f}, clients {middle['clients_cpu']:.2f}"
+            f"cores: server {middle['server_cpu']:.2f}, clients {middle['clients_cpu']:.2f}, "
+            f"others {' '.join(format(one['others_cpu'] or 0, '.2f') for one in turns)}"
         )
     print(f"{figures['clients']} clients, {figures['half_sent']} half-sent connections beside them")
     print(f"on {figures['machine']}, {figures['date']}; ended on SIGTERM: {figures['drained']}")
