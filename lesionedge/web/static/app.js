@@ -184,7 +184,7 @@ function barOf(one) {
   const name = element("th", "", one.label === one.code ? one.label : `${one.label} `);
   name.scope = "row";
   if (one.label !== one.code) name.append(element("code", "", one.code));
-  if (one.malignant) name.append(element("span", "hidden", " (malignant)"));
+  if (one.malignant) name.append(element("span", "kind", " malignant"));
   const share = element("td", "share");
   share.setAttribute("aria-hidden", "true");
   const track = element("span", "track");
