@@ -11,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test test-tools lint bench wheel test-wheel test-tflite test-pi test-camera release-models clean
+.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera release-models clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -22,7 +22,7 @@ $(VENV)/.runtime: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e ".[camera,train,dev]" $(EDITABLE)
+	$(PIP) install -e ".[camera,web,train,dev]" $(EDITABLE)
 	@touch $@
 
 demo: $(VENV)/.runtime
@@ -41,15 +41,19 @@ demo: $(VENV)/.runtime
 	  echo "picamera2 cannot be had here: its test will be skipped"
 	@mkdir -p .venv-picamera2 && touch $@
 
-# make test-tools   Debian packages that some tests run, as root: an RTSP server, a display, a broker
-TOOLS := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good xvfb xdotool chromium \
+# Debian packages that some tests run: a browser, a display, an RTSP server, a broker.
+TOOLS := chromium xvfb xdotool python3-tk gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
   mosquitto mosquitto-clients
-test-tools:
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS)
+$(VENV)/.tools: $(VENV)/.runtime
+	dpkg-query --show $(TOOLS) >/dev/null 2>&1 || \
+	  { test "$$(id -u)" = 0 && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS); } || \
+	  echo "some tests will be skipped; for those, as root: apt-get install $(TOOLS)"
+	@touch $@
 
-test: $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
-	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+test: $(VENV)/.dev $(VENV)/.tools .venv-mediapipe/.ready .venv-picamera2/.ready
+	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from lesionedge.errors import LesionEdgeError
 COMMANDS = {
     "predict": "Classify pictures.",
     "camera": "Classify what a camera sees, live.",
+    "serve": "Serve a page and an API that classify pictures.",
     "benchmark": "Time a model on this machine.",
     "info": "Show what a model is, was trained on and can do.",
     "doctor": "Find what is missing here, and say how to mend it.",

@@ -23,11 +23,12 @@ LEAST_S = 1 / 15
 """From one picture to the next: more cost time and help nobody to aim."""
 
 
-def draw(observation: Observation) -> Image.Image:
+def draw(observation: Observation, *, answer: bool = True) -> Image.Image:
     """Draw the frame, the part of it that was classified, and the answer below.
 
     Args:
         observation: From ``lesionedge.watch``.
+        answer: False leaves the answer out, for what shows it in another way.
 
     Returns:
         An RGB picture, 640 to 960 pixels wide.
@@ -43,9 +44,9 @@ def draw(observation: Observation) -> Image.Image:
     width = min(max(picture.width, LEAST_WIDTH_PX), WIDTH_PX)
     if width != picture.width:
         picture = picture.resize((width, round(picture.height * width / picture.width)))
-    lines = lines_of(observation)
     height = picture.height
-    panel = LINE_PX * (max(len(lines), LINES) + 1) + 10
+    lines = lines_of(observation) if answer else []
+    panel = LINE_PX * (max(len(lines), LINES) + 1) + 10 if answer else 0
     canvas = Image.new("RGB", (width, height + panel), PANEL)
     canvas.paste(picture, (0, 0))
     pen = ImageDraw.Draw(canvas)
@@ -59,7 +60,8 @@ def draw(observation: Observation) -> Image.Image:
     for number, line in enumerate(lines):
         colour = ALERT if line.startswith("warning") else TEXT
         pen.text((10, height + 8 + LINE_PX * number), line, colour, face)
-    pen.text((10, canvas.height - LINE_PX - 2), NOTE, TEXT, face)
+    if answer:
+        pen.text((10, canvas.height - LINE_PX - 2), NOTE, TEXT, face)
     return canvas
 
 
