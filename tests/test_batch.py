@@ -40,7 +40,7 @@ def archive(tmp_path_factory, draw):
 def long_archive(tmp_path_factory, draw):
     """Pictures for some seconds: links to one large one."""
     root = tmp_path_factory.mktemp("long")
-    draw(2400, 1800, seed=1).save(root / "0000.jpg")
+    draw(1600, 1200, seed=1).save(root / "0000.jpg")
     for number in range(1, 240):
         os.link(root / "0000.jpg", root / f"{number:04d}.jpg")
     return root

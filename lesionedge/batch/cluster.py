@@ -6,12 +6,13 @@ import logging
 import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from lesionedge.batch.libraries import need
 from lesionedge.batch.model import Model
 from lesionedge.errors import LesionEdgeError
+from lesionedge.interpreter import quiet
 
 OBJECT_STORE_BYTES = 300_000_000
 """Shared memory of a Ray that is started here: names go in and rows come out, never pictures."""
@@ -60,7 +61,8 @@ def connected(address: str | None, *, workers: int | None, verbose: bool) -> Ite
     ray, _ = need("ray"), need("ray.data")
     level = logging.INFO if verbose else logging.ERROR
     try:
-        ray.init(address=address, logging_level=level, **options)
+        with nullcontext() if verbose else quiet(keep=False):
+            ray.init(address=address, logging_level=level, **options)
     except (OSError, ValueError, RuntimeError) as error:  # ConnectionError is an OSError
         raise LesionEdgeError(
             f"--address {address}: no Ray cluster answers there ({_first_line(error)}); start one "
