@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Quantization-aware training needs Keras 2, which TensorFlow takes only when asked at its start.
@@ -30,8 +31,20 @@ def recipes() -> None:
 
 
 _data = click.option(
-    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-    help="The dataset's folder, as published.",
+    "--data", type=click.Path(exists=True, path_type=Path), required=True,
+    help="The dataset's folder, as published (for a plain csv: the folder or the file).",
+)  # fmt: skip
+_layout = click.option(
+    "--layout", type=click.Choice(["ham10000", "isic-archive", "isic-challenge", "csv", "folders"]),
+    help="How the folder is laid out [default: found out from what is in it].",
+)  # fmt: skip
+_drop_overlap = click.option(
+    "--drop-overlap", "overlap", flag_value="drop",
+    help="Leave out of train what is in the dataset's own test pictures too.",
+)  # fmt: skip
+_allow_overlap = click.option(
+    "--allow-overlap", "overlap", flag_value="allow",
+    help="Keep pictures that are in train and in test; test figures are then too good.",
 )  # fmt: skip
 _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True,
@@ -44,62 +57,75 @@ _cache = click.option(
 )  # fmt: skip
 
 
+def _source_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what says where the pictures are and how they are taken."""
+    for option in (_allow_overlap, _drop_overlap, _layout, _data):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("recipe_name", metavar="RECIPE")
-@_data
+@_source_options
 @_out
 @_seed
 @_cache
-def prepare(recipe_name: str, data: Path, out: Path, seed: int, cache_folder: Path | None) -> None:
+@click.option(
+    "--organize", type=click.Choice(["copy", "link"]),
+    help="Also lay the pictures out in the run folder as organized_train|test/CLASS/.",
+)  # fmt: skip
+def prepare(
+    recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
+    cache_folder: Path | None, organize: str | None,
+) -> None:  # fmt: skip
     """Read the dataset, report what is skipped, split it and prepare its pictures."""
     from train import data as preparation
     from train import recipe
+    from train.datasets.organize import organize as lay_out
     from train.run import Run
 
     run = Run(out)
     with run.lock():
-        preparation.prepare(
-            recipe.load(recipe_name),
-            data,
-            run,
-            seed=seed,
+        source = preparation.Source(data, layout, overlap or "refuse")
+        prepared = preparation.prepare(
+            recipe.load(recipe_name), source, run, seed=seed,
             cache_folder=_cache_of(out, cache_folder),
-        )
+        )  # fmt: skip
+        if organize:
+            for folder, count in lay_out(prepared.table, out, how=organize).items():
+                run.say(f"{out / folder}: {count} pictures")
     click.echo(f"{run.split} written")
 
 
 @main.command()
 @click.argument("recipe_name", metavar="RECIPE")
-@_data
+@_source_options
 @_out
 @_seed
 @_cache
 @click.option(
-    "--weights", type=click.Path(dir_okay=False, path_type=Path),
-    help="ImageNet weights (.npz); without it Keras downloads them.",
+    "--weights", type=click.Path(path_type=Path),
+    help="ImageNet weights (a file); without it Keras downloads them. 'random': do without.",
 )  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
+@click.option("--pictures", type=click.IntRange(min=1), help="Train on at most so many pictures.")
 def fit(
-    recipe_name: str,
-    data: Path,
-    out: Path,
-    seed: int,
-    cache_folder: Path | None,
-    weights: Path | None,
-) -> None:
+    recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
+    cache_folder: Path | None, weights: Path | None, epochs: int | None, pictures: int | None,
+) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped."""
     from train import fit as fitting
     from train import recipe
+    from train.data import Source
     from train.run import Run
 
-    loaded = recipe.load(recipe_name)
-    path = (
-        Path(recipe_name)
-        if recipe_name.endswith(".toml")
-        else recipe.FOLDER / f"{recipe_name}.toml"
-    )
+    at_random = str(weights) == "random"
+    short = recipe.Shortened(epochs or 0, pictures or 0, "random" if at_random else "")
+    text = recipe.shortened_text(recipe.read(recipe_name), short)
     fitting.fit(
-        loaded, path.read_text(encoding="utf-8"), data, Run(out),
-        weights=weights, seed=seed, cache_folder=_cache_of(out, cache_folder),
+        recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), Run(out),
+        weights=None if at_random else weights, seed=seed,
+        cache_folder=_cache_of(out, cache_folder),
     )  # fmt: skip
 
 

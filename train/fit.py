@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from train import architectures, card, evaluate, pipeline
-from train.data import Data, prepare
+from train.data import Data, Source, prepare
 from train.networks import logits, quantization_aware, refresh_batch_norm, start_ranges
 from train.recipe import Recipe, RecipeError, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
@@ -27,7 +27,7 @@ STATISTICS_BATCHES = 32
 
 
 def fit(
-    recipe: Recipe, recipe_text: str, data: Path, run: Run, *, weights: Path | None, seed: int,
+    recipe: Recipe, recipe_text: str, source: Source, run: Run, *, weights: Path | None, seed: int,
     cache_folder: Path,
 ) -> None:  # fmt: skip
     """Train as the recipe says, or go on where a killed training of the same folder stopped.
@@ -35,9 +35,9 @@ def fit(
     Args:
         recipe: What to train.
         recipe_text: Its TOML, kept in the run folder.
-        data: The dataset's folder.
+        source: The dataset.
         run: The run folder.
-        weights: ImageNet weights (.npz); None downloads them where the recipe wants them.
+        weights: ImageNet weights; None downloads them where the recipe wants them.
         seed: Fixes the split, the initial weights, the order and the random changes.
         cache_folder: Where prepared pictures are cached.
 
@@ -45,10 +45,11 @@ def fit(
         RunError: The folder is in use or holds a run of another recipe.
         DatasetError: The dataset cannot be understood.
     """
+    _demand_quantizable(recipe)
     with run.lock():
         _keep_recipe(run, recipe_text)
         keras.utils.set_random_seed(seed)
-        prepared = prepare(recipe, data, run, seed=seed, cache_folder=cache_folder)
+        prepared = prepare(recipe, source, run, seed=seed, cache_folder=cache_folder)
         state = load_state(run.checkpoint / "state.npz")
         if state is None:
             state = State(0, 0, -1.0, 0, (), {})
@@ -57,6 +58,16 @@ def fit(
         for number in range(state.stage, len(recipe.stages)):
             state = _stage(recipe, number, prepared, run, state, weights=weights, seed=seed)
         _finish(recipe, prepared, run, seed=seed)
+
+
+def _demand_quantizable(recipe: Recipe) -> None:
+    """Refuse before the float stages what would fail after them."""
+    why = architectures.NO_QUANTIZATION_AWARE.get(recipe.model.architecture)
+    if why and any(stage.quantize for stage in recipe.stages):
+        raise RecipeError(
+            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; leave "
+            "the stage out, and python -m convert quantizes after training"
+        )
 
 
 def _keep_recipe(run: Run, text: str) -> None:
@@ -76,7 +87,8 @@ def _build(
     A stage that is resumed brings its own ranges and statistics.
     """
     # A float stage may train at another size than the one that it is evaluated at.
-    size = (recipe.input.height_px, recipe.input.width_px) if stage.quantize else (None, None)
+    fixed = stage.quantize or recipe.model.flatten
+    size = (recipe.input.height_px, recipe.input.width_px) if fixed else (None, None)
     model = architectures.build(
         recipe.model, classes=len(data.labels), height_px=size[0], width_px=size[1]
     )
@@ -95,7 +107,7 @@ def _build(
 def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
     """Give some batches of training pictures at the size that the model is used at."""
     batches = pipeline.batches(
-        data.pixels, data.classes, data.rows("train"), augment=recipe.augment,
+        data.pixels, data.classes, data.train_rows, augment=recipe.augment,
         input_px=recipe.input.width_px, batch_size=recipe.batch_size, seed=(seed, 0),
     )  # fmt: skip
     for pictures, _ in batches.take(STATISTICS_BATCHES):
@@ -103,9 +115,15 @@ def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
 
 
 def _set_trainable(model: keras.Model, stage: Stage) -> None:
-    for layer in model.layers:
+    names = [getattr(layer, "layer", layer).name for layer in model.layers]
+    if stage.train not in ("all", "head", *names):
+        raise RecipeError(
+            f"stage {stage.name}: trains from layer {stage.train!r} on, which {model.name} has not"
+        )
+    first = names.index(stage.train) if stage.train in names else 0
+    for number, layer in enumerate(model.layers):
         inner = getattr(layer, "layer", layer)
-        if stage.train == "head" and inner.name not in architectures.HEAD:
+        if number < first or (stage.train == "head" and not architectures.in_head(inner.name)):
             layer.trainable = False
         if stage.freeze_batch_norm and isinstance(inner, keras.layers.BatchNormalization):
             layer.trainable = False
@@ -121,22 +139,24 @@ def _stage(
     if number == 0 and not state.arrays and recipe.model.weights == "imagenet":
         _start_from_imagenet(model, data, weights, stage, seed)
     _set_trainable(model, stage)
-    trainer = Trainer(recipe, stage, model, data.classes[data.rows("train")], len(data.labels))
+    trainer = Trainer(recipe, stage, model, data.classes[data.train_rows], len(data.labels))
     if state.arrays:
         trainer.restore(state.arrays)
     inputs = data.inputs("validation", recipe.input)
     truth = data.classes[data.rows("validation")]
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts: dict[str, Any] = trainer.epoch(
-            data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say
-        )
+            data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
+            scores=_scores(state),
+        )  # fmt: skip
         average = trainer.average()
-        score = _balanced_accuracy(truth, logits(model, inputs, average).argmax(1))
+        answers = logits(model, inputs, average)
+        score = _balanced_accuracy(truth, answers.argmax(1))
         facts |= {
-            "stage": stage.name,
-            "epoch": state.epoch + 1,
+            "stage": stage.name, "epoch": state.epoch + 1,
+            "validation_accuracy": float((answers.argmax(1) == truth).mean()),
             "validation_balanced_accuracy": score,
-        }
+        }  # fmt: skip
         if score > state.best or stage.keep == "last":
             _save_best(run, number, average)
         if score > state.best:
@@ -154,6 +174,12 @@ def _stage(
     if stage.train == "all":
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
     return State(number + 1, 0, -1.0, 0, state.history, {})
+
+
+def _scores(state: State) -> list[float]:
+    """Give the validation scores of the stage's epochs so far."""
+    rows = state.history[len(state.history) - state.epoch :]
+    return [row["validation_balanced_accuracy"] for row in rows]
 
 
 def _settle(
@@ -177,8 +203,8 @@ def _start_from_imagenet(
     model: keras.Model, data: Data, weights: Path | None, stage: Stage, seed: int
 ) -> None:
     if weights is not None and not weights.is_file():
-        raise RecipeError(f"{weights}: no such file; expected ImageNet weights (.npz)")
-    rows = np.random.default_rng(seed).permutation(data.rows("train"))[:STATISTICS_PICTURES]
+        raise RecipeError(f"{weights}: no such file; expected ImageNet weights")
+    rows = np.random.default_rng(seed).permutation(data.train_rows)[:STATISTICS_PICTURES]
     resized = tf.image.resize(data.pixels[np.sort(rows)], (stage.input_px, stage.input_px))
     architectures.load_imagenet(model, weights, pipeline.normalise(resized).numpy())
 

@@ -141,10 +141,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one row an epoch, as CSV."""
+    """Write one row an epoch, as CSV; what an epoch did not measure is left empty."""
     part = path.with_name(path.name + ".part")
+    columns = list(dict.fromkeys(column for row in history for column in row))
     with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(history[0]))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(history)
     part.replace(path)
