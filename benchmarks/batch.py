@@ -2,11 +2,13 @@
 
     python benchmarks/batch.py speed [--pictures 6000] [--json FILE]
     python benchmarks/batch.py memory [--pictures 100000] [--json FILE]
+    python benchmarks/batch.py driver [--pictures 200000] [--json FILE]
 
 ``speed``: pictures per second, after start-up, of two bare processes of ``classify_many``
 and of the engines ``local`` and ``ray`` with two workers, on the same files, Parquet included.
 ``memory``: an archive of links to a few hundred small pictures, answered by ``cnn``; the most that
 the command, its workers and Ray's object store hold, by tenths of the run.
+``driver``: rows per second that the one process takes in and writes when it has not to wait.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from latency import machine
 
 import lesionedge
-from lesionedge.batch import cluster, processes, run
+from lesionedge.batch import cluster, processes, rows, run
 from lesionedge.batch.model import Model
 from lesionedge.batch.output import Output
 
@@ -43,7 +46,7 @@ WARM = 64
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="lesionedge batch on this machine.")
-    parser.add_argument("what", choices=["speed", "memory"])
+    parser.add_argument("what", choices=["speed", "memory", "driver"])
     parser.add_argument("--pictures", type=int)
     parser.add_argument("--engine", choices=["local", "ray"], default="ray", help="for memory")
     parser.add_argument("--workers", type=int, default=2)
@@ -54,6 +57,8 @@ def main() -> None:
         if options.what == "speed":
             paths = archive(folder, options.pictures or 6000, (600, 450))
             figures = speed(paths, options.workers, options.rounds)
+        elif options.what == "driver":
+            figures = driver(folder, options.pictures or 200_000)
         else:
             archive(folder, options.pictures or 100_000, (160, 120))
             figures = memory(folder, options.engine, options.workers)
@@ -168,6 +173,29 @@ def memory(folder: str, name: str, workers: int) -> dict[str, Any]:
             for what in ("command", "workers", "object_store")
         },
     }  # fmt: skip
+
+
+def driver(folder: str, count: int) -> dict[str, Any]:
+    """Time what happens to rows that are ready: the most that all workers together can give."""
+    model = Model.of(None)
+    names = run.names(f"/archive/{number:07d}.jpg" for number in range(count))
+    blank = rows.failed(dict.fromkeys(map(str, range(run.CHUNK)), "none"), model)
+    share = [0.1 * number / run.CHUNK for number in range(run.CHUNK)]
+    scores = pa.array([dict.fromkeys(model.labels, s) for s in share], blank["probabilities"].type)
+    blank = blank.set_column(3, "probabilities", scores)
+    ready = [
+        blank.slice(0, len(chunk)).set_column(0, "path", chunk)
+        for chunk in (names.slice(start, run.CHUNK) for start in range(0, count, run.CHUNK))
+    ]
+    with Output(folder, model, save_every_s=30) as output:
+        begin = time.perf_counter()
+        run.answer(
+            names, output, lambda chunks, _: (table for _, table in zip(chunks, ready)), model,
+            workers=4, step=lambda _: None,
+        )  # fmt: skip
+        output.save()
+        took = time.perf_counter() - begin
+    return {"rows": count, "rows_per_s": count / took}
 
 
 def _watch(command: subprocess.Popen[str], samples: list[dict[str, float]]) -> None:

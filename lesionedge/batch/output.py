@@ -44,6 +44,7 @@ class Output:
         self.folder, self._model = folder, model
         self._every_s, self._saved = save_every_s, time.monotonic()
         self._tables: list[Any] = []
+        self._rows = 0
         try:
             os.makedirs(folder, exist_ok=True)
             self._lock = _locked(os.path.join(folder, _LOCK))
@@ -83,8 +84,8 @@ class Output:
     def add(self, table: Any) -> None:
         """Take rows (a ``pyarrow.Table``); write them when it is time."""
         self._tables.append(table)
-        full = sum(len(each) for each in self._tables) >= ROWS_A_FILE
-        if full or time.monotonic() - self._saved >= self._every_s:
+        self._rows += len(table)
+        if self._rows >= ROWS_A_FILE or time.monotonic() - self._saved >= self._every_s:
             self.save()
 
     def save(self) -> None:
@@ -94,7 +95,7 @@ class Output:
             part = f"part-{int(last[5:11]) + 1:06d}.parquet"
             self._write(part, need("pyarrow").concat_tables(self._tables))
             self._parts.append(part)
-            self._tables.clear()
+            self._tables, self._rows = [], 0
         self._saved = time.monotonic()
 
     def forget_failures(self) -> int:
