@@ -50,11 +50,13 @@ class Team:
 
         if not self.several:
             return value
-        own = tf.constant(value if self.chief else 0.0, tf.float32)
-        every = self.strategy.run(lambda: own)
+        @tf.function
+        def total(own: tf.Tensor) -> tf.Tensor:
+            every = self.strategy.run(lambda: own)
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, every, axis=None)
+
         replicas = self.strategy.num_replicas_in_sync // _count()
-        total = self.strategy.reduce(tf.distribute.ReduceOp.SUM, every, axis=None)
-        return float(total) / replicas
+        return float(total(tf.constant(value if self.chief else 0.0))) / replicas
 
 
 def join() -> Team:
