@@ -18,8 +18,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
     pytest.skip("the train extra is not installed", allow_module_level=True)
-from train import workers
-from train.run import RunError
+from train import workers  # noqa: E402
+from train.run import RunError  # noqa: E402
 
 LONG = pytest.mark.skipif(
     not os.environ.get("LESIONEDGE_CLUSTER"), reason="minutes long: make test-cluster runs it"
@@ -61,7 +61,7 @@ import numpy as np, tensorflow as tf, tf_keras as keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from types import SimpleNamespace
-from train import architectures, recipe, trainer
+from train import architectures, networks, recipe, trainer
 r = recipe.load("{recipe}")
 rng = np.random.default_rng(0)
 data = SimpleNamespace(
@@ -69,11 +69,14 @@ data = SimpleNamespace(
     classes=np.arange(64) % 7, train_rows=np.arange(64),
 )
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for strategy in (tf.distribute.get_strategy(), mirrored):
+turns = [(0, tf.distribute.get_strategy()), (0, mirrored), (1, mirrored)]
+for number, strategy in turns:
     keras.utils.set_random_seed(1)
+    stage = r.stages[number]
     with strategy.scope():
         model = architectures.build(r.model, classes=7, height_px=32, width_px=32)
-    found = trainer.Trainer(r, r.stages[0], model, data.classes, 7, strategy=strategy)
+        model = networks.quantization_aware(model) if stage.quantize else model
+    found = trainer.Trainer(r, stage, model, data.classes, 7, strategy=strategy)
     facts = found.epoch(data, 0, seed=(1, 1), say=print)
     kept = found.arrays()
     found.restore(kept)
@@ -173,15 +176,17 @@ def test_what_would_fail_again_is_not_tried_again(dataset, tmp_path):
 @LONG
 def test_replicas_of_one_machine_sum_to_one(tmp_path):
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE + QUANTIZED)
     done = subprocess.run(
         [sys.executable, "-c", REPLICAS.format(recipe=recipe)],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (one, _), (two, count) = (line.split()[1:] for line in done.stdout.splitlines()[-2:])
+    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("loss")]
+    (one, _), (two, count), (quantized, _) = lines
     assert count == "2"
-    assert float(two) == pytest.approx(float(one), rel=0.1)
+    assert float(two) == pytest.approx(float(one), rel=0.15)
+    assert float(quantized) == pytest.approx(float(one), rel=0.3)
 
 
 TWO, CHIEF = {"worker": ["a:1", "b:1"]}, {"chief": ["a:1"], "worker": ["b:1"]}

@@ -120,8 +120,8 @@ def fit(
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
 
-    All GPUs of the machine are used. With several workers the float stages are shared; one of them
-    then goes on alone.
+    All GPUs of the machine are used. Several workers share the stages; one of them then calibrates
+    and evaluates alone.
     """
     from train import workers
     from train.run import Run

@@ -34,7 +34,7 @@ def fit(
 ) -> bool:  # fmt: skip
     """Train as the recipe says, or go on where a killed training of the same folder stopped.
 
-    As one of several workers (``TF_CONFIG``) it does the float stages only.
+    As one of several workers (``TF_CONFIG``) it trains only; one of them then goes on alone.
 
     Args:
         recipe: What to train.
@@ -70,13 +70,7 @@ def fit(
         else:
             run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
         for number in range(state.stage, len(recipe.stages)):
-            quantize = recipe.stages[number].quantize
-            if quantize and workers.is_member():
-                break
-            state = _stage(
-                recipe, number, prepared, run, state, workers.alone() if quantize else team,
-                weights=weights, seed=seed,
-            )  # fmt: skip
+            state = _stage(recipe, number, prepared, run, state, team, weights=weights, seed=seed)
         if workers.is_member():
             return False
         _finish(recipe, prepared, run, seed=seed)
@@ -213,6 +207,7 @@ def _replicated(
         copies = architectures.build(
             recipe.model, classes=len(data.labels), height_px=size[0], width_px=size[1]
         )
+        copies = quantization_aware(copies) if stage.quantize else copies
     copies.set_weights(model.get_weights())
     _set_trainable(copies, stage)
     return copies

@@ -50,6 +50,7 @@ class Team:
 
         if not self.several:
             return value
+
         @tf.function
         def total(own: tf.Tensor) -> tf.Tensor:
             every = self.strategy.run(lambda: own)
@@ -74,13 +75,6 @@ def join() -> Team:
         return Team(strategy, is_chief(), True)
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return Team(tf.distribute.MirroredStrategy(), True, True)
-    return alone()
-
-
-def alone() -> Team:
-    """Be the only worker."""
-    import tensorflow as tf
-
     return Team(tf.distribute.get_strategy(), True, False)
 
 
