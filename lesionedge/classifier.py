@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lesionedge.operating import OperatingPoint
+
 EMBEDDED = {
     "mobilenetv2": "mobilenetv2-int8.tflite",
     "mobilenetv2-float16": "mobilenetv2-float16.tflite",
@@ -56,7 +58,7 @@ class Prediction:
     """A model's answer to one picture."""
 
     label: str
-    """Code of the most likely class."""
+    """Code of the most likely class; of two, the one that the card's threshold decides for."""
     name: str
     """Its name."""
     probability: float
@@ -64,7 +66,7 @@ class Prediction:
     malignant_probability: float
     """Sum of the probabilities of the malignant classes, 0-1."""
     top: tuple[Candidate, ...]
-    """The most likely classes, best first."""
+    """The most likely classes, best first; where a threshold decides, the decided one first."""
     warnings: tuple[str, ...]
     """What the reader should know of the picture."""
     timings_ms: Mapping[str, float]
@@ -124,6 +126,7 @@ class Classifier:
             normalize=normalize is None and found.mean is None,
         )
         self.diagnoses = self._read_labels(labels, found.labels or ())
+        self.threshold = self._read_threshold()
         self.preprocessing = self._read_preprocessing()
         mean, std = ((normalize[0],), (normalize[1],)) if normalize else (found.mean, found.std)
         self._mean, self._std = self._per_channel(mean), self._per_channel(std)
@@ -142,6 +145,17 @@ class Classifier:
     def names(self) -> tuple[str, ...]:
         """The classes' names, in output order."""
         return tuple(diagnosis.name for diagnosis in self.diagnoses)
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """The card's thresholds of the malignant probability; empty where it has none.
+
+        Raises:
+            ModelError: They are malformed.
+        """
+        from lesionedge.operating import points
+
+        return points(self.card, self.model)
 
     @property
     def interpreter(self) -> Interpreter:
@@ -251,6 +265,20 @@ class Classifier:
                 f"{self.path}: the labels in its card are unusable ({error!r})"
             ) from None
 
+    def _read_threshold(self) -> float | None:
+        """Give the probability from which a two-class model's card names the second class."""
+        points = self.card.get("operating_points") or ()
+        try:
+            found = [p["threshold"] for p in points if p.get("name") == "decision"]
+            threshold = float(found[0]) if found and len(self.diagnoses) == 2 else None
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"{self.path}: the operating points in its card are unusable ({error!r})"
+            ) from None
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ModelError(f"{self.path}: its card's threshold is {threshold}; expected 0 to 1")
+        return threshold
+
     def _read_preprocessing(self) -> Preprocessing:
         _, height, width, _ = self._interpreter.input.shape
         if "input" not in self.card:
@@ -350,6 +378,8 @@ class Classifier:
             timings_ms: What it took.
         """
         ranking = rank(scores)
+        if self.threshold is not None:
+            ranking = [1, 0] if scores[1] >= self.threshold else [0, 1]
         top = tuple(
             Candidate(self.diagnoses[i].label, self.diagnoses[i].name, scores[i])
             for i in ranking[:top_k]

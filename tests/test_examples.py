@@ -46,3 +46,16 @@ def test_classify_folder_sorts_by_risk_and_reports_failures(tmp_path):
     risks = [float(line.split("%")[0]) for line in done.stdout.splitlines()]
     assert len(risks) == 3
     assert risks == sorted(risks, reverse=True)
+
+
+def test_the_synthetic_dataset_is_a_dataset(tmp_path):
+    done = run("synthetic_dataset.py", tmp_path / "mine", "--lesions", 12)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "mine" / "pictures.csv").read_text().splitlines()
+    assert lines[0] == "path,label,lesion"
+    assert len(lines) == 1 + len(list((tmp_path / "mine" / "pictures").iterdir()))
+    for line in lines[1:]:
+        path, label, _ = line.split(",")
+        assert label in ("plain", "veiled")
+        with Image.open(tmp_path / "mine" / path) as picture:
+            assert picture.size == (200, 150)

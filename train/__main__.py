@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Quantization-aware training needs Keras 2, which TensorFlow takes only when asked at its start.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -153,15 +154,31 @@ def fit(
     "--model", "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
     help="A .tflite file to measure too; those in the run folder are anyway.",
 )  # fmt: skip
+@click.option(
+    "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
+    help="A saved Keras model (.h5, .keras) to measure too, on the run's pictures and classes.",
+)  # fmt: skip
+@click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The dataset's folder, where it lies elsewhere than split.csv says.",
+)  # fmt: skip
+@_layout
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path),
+    help="Where results go [default: FOLDER].",
+)  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "validation", "calibration", "test"]),
               default="test", show_default=True, help="Which pictures.")  # fmt: skip
-def evaluate(folder: Path, cache_folder: Path | None, files: tuple[Path, ...], split: str) -> None:
-    """Measure the run in FOLDER on held-out lesions; writes metrics.json and plots/."""
+def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given: Any) -> None:
+    """Measure the run in FOLDER on held-out lesions.
+
+    Writes metrics.json, plots/ and report.html, which holds all of it and opens offline.
+    """
     from train import evaluate as evaluation
     from train.run import Run
 
     evaluation.evaluate(
-        Run(folder), cache_folder=_cache_of(folder, cache_folder), files=files, split=split
+        Run(folder), cache_folder=_cache_of(out or folder, cache_folder), out=out, **given
     )
 
 

@@ -192,9 +192,9 @@ ARCHITECTURES: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]
 }
 
 NO_QUANTIZATION_AWARE = {
-    "efficientnetb3": "its Rescaling and Normalization layers, the Multiply of its squeeze-and-"
-    "excitation blocks and its swish activations have no quantization-aware form in "
-    "tensorflow_model_optimization",
+    "efficientnetb3": "tensorflow_model_optimization has no quantization-aware form of its "
+    "Rescaling and Normalization layers, nor of the Multiply in its 26 squeeze-and-excitation "
+    "blocks",
 }
 """Architecture -> why it cannot go through quantization-aware training."""
 

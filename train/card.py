@@ -13,6 +13,7 @@ import lesionedge
 from lesionedge.diagnosis import describe
 from train.calibration import decision_point, fit_temperature, operating_points, softmax
 from train.data import Data
+from train.metrics import SECTIONS
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, RecipeError
@@ -22,11 +23,8 @@ IMAGENET = {
     "mobilenetv2": "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
     "efficientnetb3": "; starting from EfficientNetB3 weights of ImageNet (Google, Apache-2.0)",
 }
-INTENDED_USE = "Research and teaching on dermoscopic pictures; not a medical device, never advice"
-LIMITS = (
-    "Knows {count} only and will name one of them for anything it is shown",
-    "Trained on dermoscopic pictures; it does not know photographs without a dermatoscope",
-)
+INTENDED_USE = "Research and teaching; not a medical device, never advice"
+KNOWS = "Knows {count} only and will name one of them for anything it is shown"
 MEASURED = (
     "Measured on lesions held out of the same collection; other cameras and clinics will do worse"
 )
@@ -73,11 +71,7 @@ def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
     card = run.read_card()
     card["metrics"] = {
         "test": {
-            kind: {
-                name: value
-                for name, value in figures.items()
-                if name not in ("confusion", "per_class")
-            }
+            kind: {name: value for name, value in figures.items() if name not in SECTIONS}
             | {"recall": {label: row["recall"] for label, row in figures["per_class"].items()}}
             for kind, figures in metrics.items()
         }
@@ -129,11 +123,16 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
         "data": {
             "name": data.dataset.name, "split": _how_split(data), "seed": seed,
             "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
+            "trained_on": len(np.unique(data.train_rows)),
         },
         "licence": recipe.data.licence or data.dataset.licence or UNSTATED,
         "attribution": (recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
         "intended_use": INTENDED_USE,
-        "limits": [LIMITS[0].format(count=classes), LIMITS[1], *data.dataset.limits, MEASURED],
+        "limits": [
+            KNOWS.format(count=classes),
+            *(recipe.data.limits or data.dataset.limits),
+            MEASURED,
+        ],
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -23,6 +24,9 @@ from train.workers import Team
 
 STATISTICS_PICTURES = 512
 """How many training pictures give folded batch normalisation its statistics back."""
+
+VALIDATED = ("validation_loss", "validation_accuracy", "validation_balanced_accuracy")
+"""What is measured on the validation pictures after an epoch."""
 
 STATISTICS_BATCHES = 32
 """How many training batches activations' statistics are measured on."""
@@ -66,7 +70,7 @@ def fit(
             team.agree()
         state = load_state(run.state)
         if state is None:
-            state = State(0, 0, -1.0, 0, (), {})
+            state = State(0, 0, -math.inf, 0, (), {})
         else:
             run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
         for number in range(state.stage, len(recipe.stages)):
@@ -82,8 +86,8 @@ def _demand_quantizable(recipe: Recipe) -> None:
     why = architectures.NO_QUANTIZATION_AWARE.get(recipe.model.architecture)
     if why and any(stage.quantize for stage in recipe.stages):
         raise RecipeError(
-            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; leave "
-            "the stage out, and python -m convert quantizes after training"
+            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; "
+            "leave the stage out, and python -m convert quantizes after training"
         )
 
 
@@ -162,23 +166,18 @@ def _stage(
     )  # fmt: skip
     if state.arrays:
         trainer.restore(state.arrays)
-    inputs = data.inputs("validation", recipe.input) if team.chief else np.empty(0)
-    truth = data.classes[data.rows("validation")]
+    # The others have nothing to validate: they would only prepare the same pictures at once.
+    inputs, truth = _validation_pictures(recipe, data, seed) if team.chief else (np.empty(0),) * 2
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts: dict[str, Any] = trainer.epoch(
             data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
-            scores=_scores(state),
+            scores=_scores(stage, state),
         )  # fmt: skip
         arrays, average = trainer.arrays(), trainer.average()  # takes all workers
-        accuracy = score = 0.0
-        if team.chief:
-            answers = logits(model, inputs, average).argmax(1)
-            accuracy, score = float((answers == truth).mean()), _balanced_accuracy(truth, answers)
-        score = team.agree(score)
-        facts |= {
-            "stage": stage.name, "epoch": state.epoch + 1, "validation_accuracy": accuracy,
-            "validation_balanced_accuracy": score,
-        }  # fmt: skip
+        answers = logits(model, inputs, average) if team.chief else None
+        facts |= {"stage": stage.name, "epoch": state.epoch + 1}
+        facts |= _agreed(team, {} if answers is None else _validation(truth, answers))
+        score = _score(stage, facts)
         keep = score > state.best or stage.keep == "last"
         if score > state.best:
             state = replace(state, best=score, best_epoch=state.epoch + 1)
@@ -189,13 +188,14 @@ def _stage(
             _keep(run, number, state, average if keep else None)
         run.say(
             f"{stage.name} epoch {state.epoch}/{stage.epochs}: loss {facts['loss']:.3f}, "
-            f"validation balanced accuracy {score:.3f} (best {state.best:.3f}, "
-            f"epoch {state.best_epoch}), {facts['pictures_per_s']:.0f} pictures/s"
+            f"validation loss {facts['validation_loss']:.3f}, balanced accuracy "
+            f"{facts['validation_balanced_accuracy']:.3f} (best epoch {state.best_epoch}), "
+            f"{facts['pictures_per_s']:.0f} pictures/s"
         )
     if stage.train == "all" and team.chief:
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
     team.agree()  # when the chief has written what the next stage begins with
-    return State(number + 1, 0, -1.0, 0, state.history, {})
+    return State(number + 1, 0, -math.inf, 0, state.history, {})
 
 
 def _replicated(
@@ -208,7 +208,7 @@ def _replicated(
             recipe.model, classes=len(data.labels), height_px=size[0], width_px=size[1]
         )
         copies = quantization_aware(copies) if stage.quantize else copies
-    copies.set_weights(model.get_weights())
+    copies.set_weights(team.share(model.get_weights()))
     _set_trainable(copies, stage)
     return copies
 
@@ -221,10 +221,43 @@ def _keep(run: Run, number: int, state: State, best: list[np.ndarray] | None) ->
     write_history(run.history, state.history)
 
 
-def _scores(state: State) -> list[float]:
+def _validation_pictures(recipe: Recipe, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give the validation pictures and classes; a shortened run has no more than it trains on."""
+    inputs = data.inputs("validation", recipe.input)
+    truth = data.classes[data.rows("validation")]
+    most = recipe.shortened.pictures
+    if not most or most >= len(truth):
+        return inputs, truth
+    rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:most])
+    return inputs[rows], truth[rows]
+
+
+def _validation(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    from scipy.special import log_softmax
+
+    losses = -log_softmax(answers.astype(np.float64), axis=1)[np.arange(len(truth)), truth]
+    return {
+        "validation_loss": float(losses.mean()),
+        "validation_accuracy": float((answers.argmax(1) == truth).mean()),
+        "validation_balanced_accuracy": _balanced_accuracy(truth, answers.argmax(1)),
+    }
+
+
+def _agreed(team: Team, found: dict[str, float]) -> dict[str, float]:
+    """Give every worker what the chief has found."""
+    return {name: team.agree(found.get(name, 0.0)) for name in VALIDATED}
+
+
+def _score(stage: Stage, facts: dict[str, Any]) -> float:
+    """Give what the stage watches, the higher the better."""
+    if stage.watch == "loss":
+        return -float(facts["validation_loss"])
+    return float(facts["validation_balanced_accuracy"])
+
+
+def _scores(stage: Stage, state: State) -> list[float]:
     """Give the validation scores of the stage's epochs so far."""
-    rows = state.history[len(state.history) - state.epoch :]
-    return [row["validation_balanced_accuracy"] for row in rows]
+    return [_score(stage, row) for row in state.history[len(state.history) - state.epoch :]]
 
 
 def _settle(

@@ -42,7 +42,7 @@ class Model:
     dense_dropout: float = 0.0
     """Share of features dropped after each of them, 0-1."""
     filters: tuple[int, ...] = ()
-    """``stacked``: filters of each block of convolutions; each but an averaged last one is pooled."""
+    """``stacked``: filters of each block; all but the last are pooled (see flatten)."""
     convolutions: int = 1
     """``stacked``: how many convolutions a block has."""
     batch_norm: bool = False
@@ -50,7 +50,8 @@ class Model:
     block_dropout: float = 0.0
     """``stacked``: share of features dropped after each block, 0-1."""
     flatten: bool = False
-    """``stacked``: every position's features go on, not their average; ties it to one size."""
+    """``stacked``: the last block is pooled too, and every position's features go on, not their
+    average; ties the network to one size."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,10 @@ class Stage:
     """Where the cosine schedule ends."""
     warmup_epochs: float = 0.0
     """Over how many epochs the learning rate rises from 0."""
+    watch: str = "balanced_accuracy"
+    """What is best: highest validation ``balanced_accuracy``, or least validation ``loss``."""
     keep: str = "best"
-    """``best`` by validation balanced accuracy, or the ``last`` epoch's weights.
+    """``best`` by what is watched, or the ``last`` epoch's weights.
 
     Validation has a dozen pictures of the rarest classes: in a short stage that ends at a
     learning rate of zero, the best of a few epochs is luck and the last is the better choice.
@@ -142,6 +145,8 @@ class DataSettings:
     class has as many as the largest."""
     attribution: str = ""
     """Whose pictures they are; the dataset's own where it tells."""
+    limits: tuple[str, ...] = ()
+    """What a model of them cannot know; what is known of the dataset where left out."""
     licence: str = ""
     """Under which terms a model of them may be used; the dataset's own where it tells."""
 
@@ -153,7 +158,8 @@ class Shortened:
     epochs: int = 0
     """Epochs of each stage at most; 0: the recipe's."""
     pictures: int = 0
-    """Training pictures at most, chosen by chance with the classes' shares; 0: all."""
+    """Training pictures at most, chosen by chance with the classes' shares, and no more to validate
+    on; 0: all."""
     weights: str = ""
     """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
 
@@ -282,6 +288,7 @@ def _shorten(recipe: Recipe) -> Recipe:
 _CHOICES = {
     "schedule": ("cosine", "constant", "steps", "plateau"),
     "keep": ("best", "last"),
+    "watch": ("balanced_accuracy", "loss"),
     "output": ("softmax", "sigmoid"),
     "weights": ("imagenet", "random"),
 }

@@ -71,6 +71,11 @@ class Run:
         return self.folder / "plots"
 
     @property
+    def report(self) -> Path:
+        """All that ``evaluate`` measured and drew, to be read in a browser."""
+        return self.folder / "report.html"
+
+    @property
     def history(self) -> Path:
         """One row an epoch."""
         return self.folder / "history.csv"

@@ -46,18 +46,27 @@ class Team:
 
     def agree(self, value: float = 0.0) -> float:
         """Wait for all workers; give them the chief's value."""
-        import tensorflow as tf
+        import numpy as np
 
         if not self.several:
             return value
+        return float(self.share([np.float32(value)])[0])
+
+    def share(self, arrays: Sequence[Any]) -> list[Any]:
+        """Give all workers the chief's arrays; theirs have the same shapes."""
+        import tensorflow as tf
+
+        def first(*own: tf.Tensor) -> list[tf.Tensor]:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return [tf.where(tf.equal(replica, 0), each, tf.zeros_like(each)) for each in own]
 
         @tf.function
-        def total(own: tf.Tensor) -> tf.Tensor:
-            every = self.strategy.run(lambda: own)
-            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, every, axis=None)
+        def total(*own: tf.Tensor) -> list[tf.Tensor]:
+            every = self.strategy.run(first, own)
+            add = tf.distribute.ReduceOp.SUM
+            return [self.strategy.reduce(add, each, axis=None) for each in every]
 
-        replicas = self.strategy.num_replicas_in_sync // _count()
-        return float(total(tf.constant(value if self.chief else 0.0))) / replicas
+        return [each.numpy() for each in total(*map(tf.constant, arrays))]
 
 
 def join() -> Team:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from lesionedge.cli.ending import ended_by_signals
 from lesionedge.cli.output import WRITERS, opened
 from lesionedge.cli.sources import Source, expand, is_picture_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
+
+if TYPE_CHECKING:
+    from lesionedge.operating import OperatingPoint
 
 FEW = 5
 """More pictures than this show their progress."""
@@ -31,6 +34,11 @@ FEW = 5
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), default=0.0, metavar="P",
     help="List only classes of at least this probability.",
+)  # fmt: skip
+@click.option(
+    "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
+    help="Say on which side of the card's threshold for this sensitivity (0.9, 0.95, 0.98) the "
+    "malignant probability falls.",
 )  # fmt: skip
 @options.threads
 @click.option(
@@ -56,13 +64,14 @@ FEW = 5
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[str, ...], recursive: bool, jobs: int, form: str,
-    output: str | None, annotate: str | None, **given: Any,
+    output: str | None, annotate: str | None, operating_point: float | None, **given: Any,
 ) -> None:  # fmt: skip
     """Classify pictures: files, folders, patterns, or - for standard input.
 
     Prints calibrated probabilities; exits with 1 if some picture failed.
     """
     settings = Settings(verbose=options.is_verbose(ctx), **given)
+    point = _point(operating_point, settings)
     sources = list(expand(paths, recursive=recursive))
     _spare_pictures(output, sources)
     with ended_by_signals(), opened(output) as file:
@@ -71,9 +80,20 @@ def command(
         progress = _progress(len(sources), shown=output in (None, "-"))
         answers = results(work, settings, processes=jobs, count=len(sources))
         with closing(answers):
-            failed = _write(answers, WRITERS[form](file), progress, flush=file.flush)
+            failed = _write(answers, WRITERS[form](file, point), progress, flush=file.flush)
     if failed:
         ctx.exit(1)
+
+
+def _point(sensitivity: float | None, settings: Settings) -> OperatingPoint | None:
+    if sensitivity is None:
+        return None
+    from lesionedge import metadata
+    from lesionedge.classifier import DEFAULT_MODEL, find_model
+    from lesionedge.operating import find
+
+    model = settings.model or DEFAULT_MODEL
+    return find(sensitivity, card=metadata.read(find_model(model)).card, model=model)
 
 
 def _spare_pictures(output: str | None, sources: list[Source]) -> None:

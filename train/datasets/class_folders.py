@@ -49,10 +49,9 @@ def _bases(root: Path) -> list[tuple[Path, str | None]]:
     """Give the folders that class folders lie in, each with the split that it stands for."""
     if not root.is_dir():
         return []
-    splits = [
-        (f, name) for f in sorted(root.iterdir()) if f.is_dir() and (name := given_name(f.name))
-    ]
-    return [*splits] if splits else [(root, None)]
+    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
+    splits = [(folder, given_name(folder.name)) for folder in folders]
+    return [one for one in splits if one[1]] or [(root, None)]
 
 
 def _classes(base: Path) -> list[Path]:

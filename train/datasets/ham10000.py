@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lesionedge.diagnosis import HAM10000
 from train.datasets.table import (
+    DERMOSCOPIC,
     PICTURE_SUFFIXES,
     Dataset,
     DatasetError,
@@ -21,6 +22,7 @@ ATTRIBUTION = (
     "2018, doi:10.1038/sdata.2018.161), ViDIR Group, Medical University of Vienna, CC BY-NC 4.0"
 )
 LIMITS = (
+    DERMOSCOPIC,
     "Nearly all pictures are of light skin (Austria and Queensland); dark skin is not represented",
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from train.datasets.table import (
+    DERMOSCOPIC,
     Dataset,
     DatasetError,
     drop,
@@ -43,7 +44,8 @@ def load(root: Path) -> Dataset:
     Raises:
         DatasetError: The metadata or the pictures are missing, or columns are.
     """
-    parts, skipped = [], {}
+    parts = []
+    skipped: dict[str, int] = {}
     for csv, folder, given in _metadata_files(root):
         rows, left_out = _part(csv, folder)
         parts.append(rows.assign(given=given))
@@ -58,6 +60,7 @@ def load(root: Path) -> Dataset:
         "ISIC archive", table, LABELS, skipped,
         attribution="Trained on pictures of the ISIC archive (isic-archive.com)",
         licence="the pictures' own (ISIC archive: CC-0, CC BY or CC BY-NC)",
+        limits=(DERMOSCOPIC,),
     )  # fmt: skip
 
 

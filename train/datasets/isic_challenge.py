@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from train.datasets.table import (
+    DERMOSCOPIC,
     Dataset,
     DatasetError,
     drop,
@@ -62,7 +63,13 @@ def load(root: Path) -> Dataset:
     rows = _with_extras(rows, root)
     labels = tuple(sorted(rows["label"].unique()))
     return Dataset(
-        "ISIC challenge", finished(rows), labels, skipped, attribution=ATTRIBUTION, licence=LICENCE
+        "ISIC challenge",
+        finished(rows),
+        labels,
+        skipped,
+        attribution=ATTRIBUTION,
+        licence=LICENCE,
+        limits=(DERMOSCOPIC,),
     )
 
 
@@ -89,12 +96,16 @@ def _part(csv: Path, pictures: dict[str, Path]) -> tuple[pd.DataFrame, dict[str,
         rows,
         {
             "image is missing": rows["image"].isna(),
-            "not exactly one class is marked": ~(marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)),
+            "not exactly one class is marked": ~_one_marked(marks),
             "no picture": rows["path"].isna(),
             "listed twice": rows["image"].duplicated(),
         },
     )  # fmt: skip
     return rows, {**skipped, **({"malformed line": malformed} if malformed else {})}
+
+
+def _one_marked(marks: pd.DataFrame) -> pd.Series[bool]:
+    return marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
 
 
 def _with_extras(rows: pd.DataFrame, root: Path) -> pd.DataFrame:

@@ -48,7 +48,7 @@ def organize(table: pd.DataFrame, folder: Path, *, how: str) -> dict[str, int]:
 
 
 def _folder_name(label: str) -> str:
-    """Keep a label that has a slash, or is one of the folders' own names, from leaving its place."""
+    """Keep a label with a slash, or one that names a folder above, in its place."""
     name = label.replace(os.sep, "_").strip()
     return name if name not in ("", ".", "..") else "_"
 

@@ -1,4 +1,4 @@
-"""A csv with a row a picture: ``path,label`` and, where known, ``lesion``, ``patient``, ``split``."""
+"""A csv with a row a picture: ``path,label`` and, where known, lesion, patient and split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load(root: Path) -> Dataset:
         raise DatasetError(f"{root}: no csv with columns path, label")
     rows, malformed = read_csv(csv, ("path", "label"))
     rows["file"] = [csv.parent / p if isinstance(p, str) else None for p in rows["path"]]
-    given = rows["split"] if "split" in rows else None
+    given = rows.get("split")
     rows["given"] = None if given is None else given.map(given_name)
     faults = {
         "path or label is missing": rows["path"].isna() | rows["label"].isna(),

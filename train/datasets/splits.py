@@ -159,6 +159,6 @@ def complete(
     rest = np.flatnonzero(~np.isin(published, list(there)))
     if len(rest) == 0:
         raise DatasetError(f"all pictures are of {', '.join(sorted(there))}; none to train on")
-    own = split([labels[i] for i in rest], groups[rest], seed=seed, shares=shares)
+    own = split(np.asarray(labels)[rest].tolist(), groups[rest], seed=seed, shares=shares)
     published[rest] = own
     return published

@@ -27,6 +27,10 @@ GIVEN_NAMES = {
 """How published folders and columns call the splits that they come with, in lower case."""
 
 
+DERMOSCOPIC = "Trained on dermoscopic pictures; it does not know photographs without a dermatoscope"
+"""What a model cannot know that was trained on a collection of such pictures only."""
+
+
 class DatasetError(LesionEdgeError):
     """A dataset's folder lacks something or cannot be understood."""
 
