@@ -59,20 +59,38 @@ def connected(address: str | None, *, workers: int | None, verbose: bool) -> Ite
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what later versions do
     ray, _ = need("ray"), need("ray.data")
+    _reach(address)
     level = logging.INFO if verbose else logging.ERROR
     try:
         with nullcontext() if verbose else quiet(keep=False):
             ray.init(address=address, logging_level=level, **options)
     except (OSError, ValueError, RuntimeError) as error:  # ConnectionError is an OSError
-        raise LesionEdgeError(
-            f"--address {address}: no Ray cluster answers there ({_first_line(error)}); start one "
-            "with: ray start --head"
-        ) from error
+        raise _no_cluster(address, error) from error
     logging.getLogger("ray.data").setLevel(level)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Find out at once that nobody is there: Ray itself would try for minutes."""
+    import socket
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():  # local, auto
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> LesionEdgeError:
+    return LesionEdgeError(
+        f"--address {address}: no Ray cluster answers there ({_first_line(error)}); start one "
+        "with: ray start --head"
+    )
 
 
 def cores() -> int:
