@@ -11,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera release-models clean
+.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster release-models clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -85,6 +85,11 @@ test-pi: wheel
 # make test-camera  a real V4L2 device, in a virtual machine
 test-camera: wheel
 	sh tests/test_v4l2.sh dist
+
+# make test-cluster Ray on loopback, nodes and workers killed; training on two workers (minutes)
+test-cluster: $(VENV)/.dev
+	$(PIP) install -e ".[cluster]" $(EDITABLE)
+	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_workers.py
 
 # make release-models HAM10000=DIR [WEIGHTS=FILE]   train and convert the embedded models (hours)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000

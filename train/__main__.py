@@ -110,24 +110,41 @@ def prepare(
 )  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
 @click.option("--pictures", type=click.IntRange(min=1), help="Train on at most so many pictures.")
+@click.option(
+    "--workers", "worker_count", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processes on this machine that share each batch; on several machines set TF_CONFIG.",
+)  # fmt: skip
 def fit(
     recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
     cache_folder: Path | None, weights: Path | None, epochs: int | None, pictures: int | None,
+    worker_count: int,
 ) -> None:  # fmt: skip
-    """Train as RECIPE says; the same command again resumes a training that was stopped."""
+    """Train as RECIPE says; the same command again resumes a training that was stopped.
+
+    All GPUs of the machine are used. Several workers share the stages; one of them then calibrates
+    and evaluates alone.
+    """
+    from train import workers
+    from train.run import Run
+
+    run = Run(out)
+    if worker_count > 1 and not workers.is_member():
+        workers.launch(sys.argv[1:], worker_count, checkpoint=run.state)
+        return
     from train import fit as fitting
     from train import recipe
     from train.data import Source
-    from train.run import Run
 
     at_random = str(weights) == "random"
     short = recipe.Shortened(epochs or 0, pictures or 0, "random" if at_random else "")
     text = recipe.shortened_text(recipe.read(recipe_name), short)
-    fitting.fit(
-        recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), Run(out),
+    done = fitting.fit(
+        recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), run,
         weights=None if at_random else weights, seed=seed,
         cache_folder=_cache_of(out, cache_folder),
     )  # fmt: skip
+    if not done and workers.is_chief():
+        workers.go_on_alone()
 
 
 @main.command()
@@ -174,4 +191,6 @@ if __name__ == "__main__":
         main()
     except LesionEdgeError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        from train import workers
+
+        sys.exit(workers.HOPELESS if workers.is_member() else 1)

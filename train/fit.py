@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from train import architectures, card, evaluate, pipeline
+from train import architectures, card, evaluate, pipeline, workers
 from train.data import Data, Source, prepare
 from train.networks import logits, quantization_aware, refresh_batch_norm, start_ranges
 from train.recipe import Recipe, RecipeError, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
 from train.trainer import Trainer
+from train.workers import Team
 
 STATISTICS_PICTURES = 512
 """How many training pictures give folded batch normalisation its statistics back."""
+
+VALIDATED = ("validation_loss", "validation_accuracy", "validation_balanced_accuracy")
+"""What is measured on the validation pictures after an epoch."""
 
 STATISTICS_BATCHES = 32
 """How many training batches activations' statistics are measured on."""
@@ -30,8 +35,10 @@ STATISTICS_BATCHES = 32
 def fit(
     recipe: Recipe, recipe_text: str, source: Source, run: Run, *, weights: Path | None, seed: int,
     cache_folder: Path,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """Train as the recipe says, or go on where a killed training of the same folder stopped.
+
+    As one of several workers (``TF_CONFIG``) it trains only; one of them then goes on alone.
 
     Args:
         recipe: What to train.
@@ -42,23 +49,36 @@ def fit(
         seed: Fixes the split, the initial weights, the order and the random changes.
         cache_folder: Where prepared pictures are cached.
 
+    Returns:
+        Whether all is done; else one worker has to go on alone.
+
     Raises:
         RunError: The folder is in use or holds a run of another recipe.
         DatasetError: The dataset cannot be understood.
     """
     _demand_quantizable(recipe)
-    with run.lock():
-        _keep_recipe(run, recipe_text)
+    team = workers.join()
+    with run.lock() if team.chief else nullcontext():
+        if team.chief:
+            _keep_recipe(run, recipe_text)
+        else:
+            team.agree()  # when the chief has split and prepared the pictures
+            run = replace(run, silent=True)
         keras.utils.set_random_seed(seed)
         prepared = prepare(recipe, source, run, seed=seed, cache_folder=cache_folder)
-        state = load_state(run.checkpoint / "state.npz")
+        if team.chief:
+            team.agree()
+        state = load_state(run.state)
         if state is None:
             state = State(0, 0, -math.inf, 0, (), {})
         else:
             run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
         for number in range(state.stage, len(recipe.stages)):
-            state = _stage(recipe, number, prepared, run, state, weights=weights, seed=seed)
+            state = _stage(recipe, number, prepared, run, state, team, weights=weights, seed=seed)
+        if workers.is_member():
+            return False
         _finish(recipe, prepared, run, seed=seed)
+    return True
 
 
 def _demand_quantizable(recipe: Recipe) -> None:
@@ -131,8 +151,8 @@ def _set_trainable(model: keras.Model, stage: Stage) -> None:
 
 
 def _stage(
-    recipe: Recipe, number: int, data: Data, run: Run, state: State, *, weights: Path | None,
-    seed: int,
+    recipe: Recipe, number: int, data: Data, run: Run, state: State, team: Team, *,
+    weights: Path | None, seed: int,
 ) -> State:  # fmt: skip
     stage = recipe.stages[number]
     before = _best_before(run, recipe, number)
@@ -140,37 +160,65 @@ def _stage(
     if number == 0 and not state.arrays and recipe.model.weights == "imagenet":
         _start_from_imagenet(model, data, weights, stage, seed)
     _set_trainable(model, stage)
-    trainer = Trainer(recipe, stage, model, data.classes[data.train_rows], len(data.labels))
+    trainer = Trainer(
+        recipe, stage, _replicated(model, recipe, stage, data, team) if team.several else model,
+        data.classes[data.train_rows], len(data.labels), strategy=team.strategy,
+    )  # fmt: skip
     if state.arrays:
         trainer.restore(state.arrays)
-    inputs, truth = _validation_pictures(recipe, data, seed)
+    # The others have nothing to validate: they would only prepare the same pictures at once.
+    inputs, truth = _validation_pictures(recipe, data, seed) if team.chief else (np.empty(0),) * 2
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts: dict[str, Any] = trainer.epoch(
             data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
             scores=_scores(stage, state),
         )  # fmt: skip
-        average = trainer.average()
-        answers = logits(model, inputs, average)
-        facts |= {"stage": stage.name, "epoch": state.epoch + 1, **_validation(truth, answers)}
+        arrays, average = trainer.arrays(), trainer.average()  # takes all workers
+        answers = logits(model, inputs, average) if team.chief else None
+        facts |= {"stage": stage.name, "epoch": state.epoch + 1}
+        facts |= _agreed(team, {} if answers is None else _validation(truth, answers))
         score = _score(stage, facts)
-        if score > state.best or stage.keep == "last":
-            _save_best(run, number, average)
+        keep = score > state.best or stage.keep == "last"
         if score > state.best:
             state = replace(state, best=score, best_epoch=state.epoch + 1)
         state = replace(
-            state, epoch=state.epoch + 1, history=(*state.history, facts), arrays=trainer.arrays()
+            state, epoch=state.epoch + 1, history=(*state.history, facts), arrays=arrays
         )
-        save_state(run.checkpoint / "state.npz", state)
-        write_history(run.history, state.history)
+        if team.chief:
+            _keep(run, number, state, average if keep else None)
         run.say(
             f"{stage.name} epoch {state.epoch}/{stage.epochs}: loss {facts['loss']:.3f}, "
             f"validation loss {facts['validation_loss']:.3f}, balanced accuracy "
             f"{facts['validation_balanced_accuracy']:.3f} (best epoch {state.best_epoch}), "
             f"{facts['pictures_per_s']:.0f} pictures/s"
         )
-    if stage.train == "all":
+    if stage.train == "all" and team.chief:
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
+    team.agree()  # when the chief has written what the next stage begins with
     return State(number + 1, 0, -math.inf, 0, state.history, {})
+
+
+def _replicated(
+    model: keras.Model, recipe: Recipe, stage: Stage, data: Data, team: Team
+) -> keras.Model:
+    """Make the model anew, with a copy of its variables in every replica."""
+    size = model.input_shape[1:3]
+    with team.strategy.scope():
+        copies = architectures.build(
+            recipe.model, classes=len(data.labels), height_px=size[0], width_px=size[1]
+        )
+        copies = quantization_aware(copies) if stage.quantize else copies
+    copies.set_weights(team.share(model.get_weights()))
+    _set_trainable(copies, stage)
+    return copies
+
+
+def _keep(run: Run, number: int, state: State, best: list[np.ndarray] | None) -> None:
+    """Write what a killed run resumes from."""
+    if best is not None:
+        _save_best(run, number, best)
+    save_state(run.state, state)
+    write_history(run.history, state.history)
 
 
 def _validation_pictures(recipe: Recipe, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -193,6 +241,11 @@ def _validation(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         "validation_accuracy": float((answers.argmax(1) == truth).mean()),
         "validation_balanced_accuracy": _balanced_accuracy(truth, answers.argmax(1)),
     }
+
+
+def _agreed(team: Team, found: dict[str, float]) -> dict[str, float]:
+    """Give every worker what the chief has found."""
+    return {name: team.agree(found.get(name, 0.0)) for name in VALIDATED}
 
 
 def _score(stage: Stage, facts: dict[str, Any]) -> float:

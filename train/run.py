@@ -32,6 +32,8 @@ class Run:
 
     folder: Path
     """``runs/NAME``."""
+    silent: bool = False
+    """Whether this process only reads it: another of several workers writes and speaks."""
 
     @property
     def recipe(self) -> Path:
@@ -83,8 +85,15 @@ class Run:
         """What a killed run resumes from."""
         return self.folder / "checkpoint"
 
+    @property
+    def state(self) -> Path:
+        """Where the training stands: changes with every epoch."""
+        return self.checkpoint / "state.npz"
+
     def say(self, text: str) -> None:
         """Tell the person at the terminal, and the log file."""
+        if self.silent:
+            return
         click.echo(text, err=True)
         with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,20 +22,37 @@ class Trainer:
     """One stage's model, optimizer and averaged weights."""
 
     def __init__(
-        self, recipe: Recipe, stage: Stage, model: keras.Model, classes: np.ndarray, count: int
-    ) -> None:
+        self, recipe: Recipe, stage: Stage, model: keras.Model, classes: np.ndarray, count: int,
+        *, strategy: tf.distribute.Strategy | None = None,
+    ) -> None:  # fmt: skip
         self.recipe, self.stage, self.model = recipe, stage, model
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.replicas = self.strategy.num_replicas_in_sync
+        if recipe.batch_size % self.replicas:
+            raise RecipeError(
+                f"{recipe.name}: batches of {recipe.batch_size} pictures cannot be shared by "
+                f"{self.replicas} replicas"
+            )
         self.steps = len(classes) // recipe.batch_size
         if self.steps == 0:
             raise RecipeError(
                 f"{len(classes)} training pictures make no batch of {recipe.batch_size}"
             )
         self.loss = losses.logit_adjusted(recipe.loss, np.bincount(classes, minlength=count))
-        self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
-        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(model.trainable_variables)
-        self.averaged = [v for v in model.weights if v.dtype.is_floating]
-        self.averages = [tf.Variable(v, trainable=False) for v in self.averaged]
+        with self.strategy.scope():
+            self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
+            self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+            self.optimizer.build(model.trainable_variables)
+            self.averaged = [v for v in model.weights if v.dtype.is_floating]
+            self.averages = [
+                # A replica's own, and the mean of them when it is read: as batch
+                # normalisation's statistics are.
+                tf.Variable(
+                    v, trainable=False, synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.MEAN,
+                )
+                for v in self.averaged
+            ]  # fmt: skip
         self.train_step = tf.function(self._train_step)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
@@ -68,15 +85,45 @@ class Trainer:
     def _train_step(
         self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train on one batch, of which each replica has its share."""
+        shares = self.strategy.run(self._replica_step, (pictures, labels, decay))
+        return tuple(
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in shares
+        )
+
+    def _replica_step(
+        self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             answers = self.model(pictures, training=True)
-            loss = tf.reduce_mean(self.loss(labels, answers))
+            loss = tf.reduce_mean(self.loss(labels, answers)) / self.replicas
         variables = self.model.trainable_variables
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), self.recipe.clip_norm)
-        self.optimizer.apply_gradients(zip(gradients, variables))
+        gradients = tape.gradient(loss, variables)
+        if self.replicas > 1:  # the sum is what one replica would have, before it is clipped
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients, _ = tf.clip_by_global_norm(gradients, self.recipe.clip_norm)
+        self.optimizer.apply_gradients(
+            zip(gradients, variables), skip_gradients_aggregation=self.replicas > 1
+        )
         for mean, value in zip(self.averages, self.averaged):
             mean.assign_add((value - mean) * (1.0 - decay))
-        return loss, tf.reduce_mean(tf.cast(_right(labels, answers), tf.float32))
+        right = tf.reduce_mean(tf.cast(_right(labels, answers), tf.float32)) / self.replicas
+        return loss, right
+
+    def _batches(self, data: Data, seed: tuple[int, int]) -> Iterable[Any]:
+        """Give this worker's replicas their shares of an epoch's batches."""
+
+        def shared(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            own = self.replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * own
+            return pipeline.batches(
+                data.pixels, data.classes, data.train_rows, augment=self.recipe.augment,
+                input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
+                shares=(self.replicas, range(first, first + own)),
+            )  # fmt: skip
+
+        return self.strategy.distribute_datasets_from_function(shared)
 
     def epoch(
         self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None],
@@ -95,10 +142,7 @@ class Trainer:
             loss, accuracy (of the changed pictures, with dropout), learning_rate,
             pictures_per_s and seconds.
         """
-        batches = pipeline.batches(
-            data.pixels, data.classes, data.train_rows, augment=self.recipe.augment,
-            input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
-        )  # fmt: skip
+        batches = self._batches(data, seed)
         begin = reported = time.monotonic()
         total = right = rate = 0.0
         for step, (pictures, labels) in enumerate(batches):

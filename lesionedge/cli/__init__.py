@@ -17,6 +17,7 @@ from lesionedge.errors import LesionEdgeError
 
 COMMANDS = {
     "predict": "Classify pictures.",
+    "batch": "Classify an archive into Parquet files, on this machine or a cluster.",
     "camera": "Classify what a camera sees, live.",
     "serve": "Serve a page and an API that classify pictures.",
     "benchmark": "Time a model on this machine.",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lesionedge.cli import fail, options
+from lesionedge.cli.ending import ended_by_signals
 from lesionedge.cli.output import WRITERS, opened
 from lesionedge.cli.sources import Source, expand, is_picture_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
@@ -73,7 +74,7 @@ def command(
     point = _point(operating_point, settings)
     sources = list(expand(paths, recursive=recursive))
     _spare_pictures(output, sources)
-    with _ended_by_signals(), opened(output) as file:
+    with ended_by_signals(), opened(output) as file:
         drawings = None if annotate is None else Drawings(annotate, sources)
         work = jobs_of(sources, drawings)
         progress = _progress(len(sources), shown=output in (None, "-"))
@@ -112,29 +113,6 @@ def _same_file(a: str, b: str) -> bool:
         return os.path.samefile(a, b)
     except (OSError, ValueError):
         return False
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """End tidily, as by Ctrl-C, when told to or when the terminal is closed."""
-    import signal
-    import threading
-
-    def end(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    ours = []
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # What was set before (nohup ignores SIGHUP) is respected.
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, end)
-                ours.append(number)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _progress(count: int, *, shown: bool) -> Any:

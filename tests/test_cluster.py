@@ -1,0 +1,218 @@
+"""Ray on loopback, nodes and workers killed; minutes long: ``make test-cluster`` runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+if not os.environ.get("LESIONEDGE_CLUSTER"):
+    pytest.skip("minutes long: make test-cluster runs it", allow_module_level=True)
+
+pq = pytest.importorskip("pyarrow.parquet")
+ray = pytest.importorskip("ray")
+
+COUNT = 500
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory, draw):
+    """Pictures for half a minute: links to a few large ones, and two that are none."""
+    root = tmp_path_factory.mktemp("archive")
+    for number in range(4):
+        # PNG, whatever the name: decoding takes its time.
+        draw(2400, 1800, seed=number).save(root / f"{number:04d}.jpg", format="PNG")
+    for number in range(4, COUNT - 2):
+        os.link(root / f"{number % 4:04d}.jpg", root / f"{number:04d}.jpg")
+    for number in (COUNT - 2, COUNT - 1):
+        (root / f"{number:04d}.jpg").write_bytes(b"no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected(archive, tmp_path_factory, int8):
+    """The rows of the engine ``local``."""
+    out = tmp_path_factory.mktemp("local")
+    run = batch(archive, out, int8, "--engine", "local", "--workers", 2)
+    output, errors = run.communicate()
+    assert run.returncode == 1, errors
+    assert "2 failed" in output
+    return rows(out)
+
+
+class Nodes:
+    """Ray nodes on loopback."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path has to be short
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        first = [f"--address={self.address}"]
+        if not self.started:
+            first = ["--head", f"--port={self.address.split(':')[1]}", "--include-dashboard=false",
+                     f"--temp-dir={self.folder}"]  # fmt: skip
+        line = [
+            str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1",
+            "--node-ip-address=127.0.0.1", "--object-store-memory=150000000", *first,
+        ]  # fmt: skip
+        env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+        with open(os.path.join(self.folder, f"node{len(self.started)}.log"), "wb") as log:
+            node = subprocess.Popen(line, stdout=log, stderr=log, env=env)
+        self.started.append(node)
+        return node
+
+    def stop(self) -> None:
+        for node in reversed(self.started):
+            node.terminate()
+            try:
+                node.wait(20)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                node.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def nodes():
+    found = Nodes()
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def batch(archive, out, model, *arguments):
+    line = [sys.executable, "-m", "lesionedge", "batch", archive, "--out", out, "-m", model,
+            "--save-every", 0, *arguments]  # fmt: skip
+    return subprocess.Popen(
+        list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def rows(out):
+    return pq.read_table(out).sort_by("path")
+
+
+def saved(out):
+    return sorted(name for name in os.listdir(out) if not name.startswith("_"))
+
+
+def processes():
+    """Give pid -> (parent, command line) of all processes."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            parent = int(Path(f"/proc/{name}/stat").read_text().rsplit(")")[-1].split()[1])
+            line = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found[int(name)] = (parent, line)
+    return found
+
+
+def below(pid, word):
+    """Find the processes under another that have a word in their command line."""
+    everyone = processes()
+
+    def under(each):
+        while each in everyone:
+            each = everyone[each][0]
+            if each == pid:
+                return True
+        return False
+
+    return [each for each, (_, line) in everyone.items() if word in line and under(each)]
+
+
+def busy_s(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_for(condition, run):
+    for _ in range(1800):
+        found = condition()
+        if found:
+            return found
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    raise AssertionError("waited for three minutes")
+
+
+def test_the_same_rows_as_local_and_a_run_killed_outright_continues(
+    archive, expected, int8, tmp_path
+):
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 2)
+    wait_for(lambda: len(saved(tmp_path)) >= 1, run)
+    ours = below(run.pid, "")
+    run.kill()
+    run.communicate()
+    for _ in range(60):  # Ray's own processes notice one after the other
+        if not any(os.path.exists(f"/proc/{pid}") for pid in ours):
+            break
+        time.sleep(1)
+    else:
+        raise AssertionError("processes of the killed command live on")
+    done = rows(tmp_path).num_rows
+    assert 0 < done < COUNT
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 2)
+    _, errors = run.communicate()
+    assert f"{done} of {COUNT} pictures are done" in errors
+    assert rows(tmp_path).equals(expected)
+
+
+def test_a_killed_actor_is_replaced_and_nothing_is_lost(archive, expected, int8, tmp_path):
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 2)
+    wait_for(lambda: len(saved(tmp_path)) >= 1, run)
+    actors = below(run.pid, "MapWorker")
+    assert len(actors) == 2
+    os.kill(actors[0], signal.SIGKILL)
+    wait_for(lambda: len(set(below(run.pid, "MapWorker")) - set(actors)) == 1, run)
+    output, errors = run.communicate()
+    assert run.returncode == 1, errors
+    assert f"{COUNT} pictures" in output
+    assert rows(tmp_path).equals(expected)
+
+
+def test_a_second_node_joins_takes_work_and_is_killed_and_nothing_is_lost(
+    archive, expected, int8, tmp_path, nodes
+):
+    nodes.start()
+    time.sleep(10)
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--address", nodes.address)
+    wait_for(lambda: len(saved(tmp_path)) >= 1, run)
+    second = nodes.start()
+    actor = wait_for(lambda: below(second.pid, "MapWorker"), run)[0]
+    wait_for(lambda: busy_s(actor) > 6, run)  # it takes work: loading takes two seconds
+    before = rows(tmp_path).num_rows
+    for raylet in below(second.pid, "raylet"):
+        os.kill(raylet, signal.SIGKILL)
+    second.kill()
+    assert before < COUNT
+    output, errors = run.communicate()
+    assert run.returncode == 1, errors
+    assert f"{COUNT} pictures" in output
+    found = rows(tmp_path)
+    assert max(Counter(found["path"].to_pylist()).values()) == 1
+    assert found.equals(expected)
+
+
+def test_no_cluster_at_the_address_is_an_error(archive, int8, tmp_path):
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--address", "127.0.0.1:1")
+    _, errors = run.communicate()
+    assert run.returncode == 1
+    assert "no Ray cluster answers there" in errors
+    assert "Traceback" not in errors
