@@ -155,6 +155,7 @@ def create_app(service: Service, *, access: Access | None = None) -> Guard:
     )  # fmt: skip
     _add_pictures(app, service)
     _add_facts(app, service)
+    _add_live(app, service)
     _add_page(app)
     _add_errors(app)
     app.openapi = lambda: _described(app, secured=access.token is not None)  # type: ignore[method-assign]
@@ -226,6 +227,8 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         """Give counts, latencies and the queue for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
+
+def _add_live(app: FastAPI, service: Service) -> None:
     @app.get(
         "/live", response_model=answers.LiveAnswer, tags=["pictures"],
         responses={

@@ -62,7 +62,7 @@ def run(application: Guard, wire: socket.socket, *, ready: Callable[[], None]) -
     """
     config = uvicorn.Config(
         application,
-        http=Connection, ws="none", lifespan="on", loop="asyncio", log_level="warning",
+        http=Connection, ws="none", lifespan="on", loop="asyncio", log_level="error",
         access_log=False, proxy_headers=False, server_header=False,
         timeout_keep_alive=limits.KEEP_ALIVE_S, timeout_graceful_shutdown=limits.DRAIN_S,
         h11_max_incomplete_event_size=limits.MAX_HEAD_BYTES,
