@@ -22,6 +22,8 @@ pq = pytest.importorskip("pyarrow.parquet")
 ray = pytest.importorskip("ray")
 
 COUNT = 500
+# Ray would take the machine's own address for 127.0.0.1, which other machines can reach.
+LOOPBACK = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +70,8 @@ class Nodes:
             str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1",
             "--node-ip-address=127.0.0.1", "--object-store-memory=150000000", *first,
         ]  # fmt: skip
-        env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
         with open(os.path.join(self.folder, f"node{len(self.started)}.log"), "wb") as log:
-            node = subprocess.Popen(line, stdout=log, stderr=log, env=env)
+            node = subprocess.Popen(line, stdout=log, stderr=log, env=LOOPBACK)
         self.started.append(node)
         return node
 
@@ -98,7 +99,11 @@ def batch(archive, out, model, *arguments):
     line = [sys.executable, "-m", "lesionedge", "batch", archive, "--out", out, "-m", model,
             "--save-every", 0, *arguments]  # fmt: skip
     return subprocess.Popen(
-        list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, line)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=LOOPBACK,
     )
 
 
@@ -160,12 +165,13 @@ def test_the_same_rows_as_local_and_a_run_killed_outright_continues(
     ours = below(run.pid, "")
     run.kill()
     run.communicate()
-    for _ in range(60):  # Ray's own processes notice one after the other
-        if not any(os.path.exists(f"/proc/{pid}") for pid in ours):
+    left = ours
+    for _ in range(180):  # Ray's own processes notice one after the other
+        left = [pid for pid in ours if processes().get(pid, (0, ""))[1]]  # no zombie
+        if not left:
             break
         time.sleep(1)
-    else:
-        raise AssertionError("processes of the killed command live on")
+    assert not left, {pid: processes().get(pid) for pid in left}
     done = rows(tmp_path).num_rows
     assert 0 < done < COUNT
     run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 2)

@@ -60,13 +60,12 @@ class Team:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             return [tf.where(tf.equal(replica, 0), each, tf.zeros_like(each)) for each in own]
 
-        @tf.function
         def total(*own: tf.Tensor) -> list[tf.Tensor]:
             every = self.strategy.run(first, own)
             add = tf.distribute.ReduceOp.SUM
             return [self.strategy.reduce(add, each, axis=None) for each in every]
 
-        return [each.numpy() for each in total(*map(tf.constant, arrays))]
+        return [each.numpy() for each in tf.function(total)(*map(tf.constant, arrays))]
 
 
 def join() -> Team:
