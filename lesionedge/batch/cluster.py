@@ -87,9 +87,10 @@ def _reach(address: str) -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> LesionEdgeError:
+    reason = _first_line(error.__cause__ or error)
     return LesionEdgeError(
-        f"--address {address}: no Ray cluster answers there ({_first_line(error)}); start one "
-        "with: ray start --head"
+        f"--address {address}: no Ray cluster answers there ({reason}); start one with: "
+        "ray start --head"
     )
 
 
