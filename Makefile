@@ -11,7 +11,8 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster release-models clean
+.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster \
+  release-models fuzz gate clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -96,6 +97,25 @@ HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
 	PYTHON=$(BIN)/python sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
 
+# make fuzz         ten minutes each of random pictures and model files (FUZZ_S=SECONDS for others)
+FUZZ_S ?= 600
+FUZZ := .fuzz
+fuzz: $(VENV)/.dev
+	$(PIP) install -e ".[fuzz]" $(EDITABLE)
+	$(BIN)/python tests/fuzz/make_corpus.py $(FUZZ)
+	for part in image metadata; do mkdir -p $(FUZZ)/found-$$part && \
+	  $(BIN)/python tests/fuzz/fuzz_$$part.py -max_total_time=$(FUZZ_S) -timeout=2 -rss_limit_mb=1024 \
+	  -max_len=40000 -artifact_prefix=$(FUZZ)/$$part- $(FUZZ)/found-$$part $(FUZZ)/$$part || exit 1; done
+
+# make gate         train and convert the gate (DATA=folder of its sources, [WEIGHTS=FILE])
+DATA ?= $(LESIONEDGE_DATA)
+gate: $(VENV)/.dev
+	$(BIN)/python -m train.gate fit --data "$(DATA)" --out runs/gate $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	$(BIN)/python -m convert export runs/gate --format int8 -o runs/gate/gate-int8.tflite
+	$(BIN)/python -m train.gate calibrate runs/gate/gate-int8.tflite --run runs/gate --data "$(DATA)"
+	$(BIN)/python -m convert export runs/gate --format int8 -o lesionedge/models/gate-int8.tflite
+	$(BIN)/python -m train.gate evaluate --data "$(DATA)"
+
 # make clean        remove what the others made, but runs/
 clean:
-	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf $(VENV) $(FUZZ) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -20,6 +20,7 @@ _HOMES = {
     "Candidate": "classifier",
     "Classifier": "classifier",
     "Diagnosis": "diagnosis",
+    "Explanation": "explanation",
     "ImageError": "errors",
     "LesionEdgeError": "errors",
     "MissingDependencyError": "errors",
@@ -27,6 +28,7 @@ _HOMES = {
     "Observation": "live",
     "Prediction": "classifier",
     "classify": "classifier",
+    "explain": "explanation",
     "watch": "live",
 }
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         ModelError,
     )
+    from lesionedge.explanation import Explanation, explain
     from lesionedge.live import Observation, watch
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "Candidate",
     "Classifier",
     "Diagnosis",
+    "Explanation",
     "ImageError",
     "LesionEdgeError",
     "MissingDependencyError",
@@ -57,6 +61,7 @@ __all__ = [
     "Prediction",
     "__version__",
     "classify",
+    "explain",
     "watch",
 ]
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lesionedge import image as images
@@ -17,6 +17,7 @@ from lesionedge.diagnosis import Diagnosis, describe
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource, Preprocessing
 from lesionedge.interpreter import Interpreter, default_threads, quantise
+from lesionedge.notice import Notice
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lesionedge.operating import OperatingPoint
+    from lesionedge.reliability import Check
 
 EMBEDDED = {
     "mobilenetv2": "mobilenetv2-int8.tflite",
@@ -67,20 +69,25 @@ class Prediction:
     """Sum of the probabilities of the malignant classes, 0-1."""
     top: tuple[Candidate, ...]
     """The most likely classes, best first; where a threshold decides, the decided one first."""
-    warnings: tuple[str, ...]
-    """What the reader should know of the picture."""
+    warnings: tuple[Notice, ...]
+    """What the reader should know of the picture: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
-    """Milliseconds of ``decode``, ``preprocess`` and ``invoke`` (with the wait for its turn)."""
+    """Milliseconds of ``decode``, ``preprocess``, ``check`` (where there was one) and ``invoke``
+    (with the wait for its turn)."""
     model: str
     """Name or path of the model that answered."""
+    reliable: bool | None = None
+    """Whether the picture is one that the model may speak about, by the gate alone; None where
+    nothing was checked: ``check=False``, or a model that is not for dermoscopic pictures."""
 
 
 class _Prepared(NamedTuple):
     """A picture ready for the model."""
 
     values: NDArray[Any]
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
     timings_ms: dict[str, float]
+    reliable: bool | None
 
 
 class Classifier:
@@ -95,7 +102,7 @@ class Classifier:
     def __init__(
         self, model: str | os.PathLike[str] | None = None, *, threads: int | None = None,
         labels: str | os.PathLike[str] | Sequence[str] | None = None,
-        normalize: tuple[float, float] | None = None, verbose: bool = False,
+        normalize: tuple[float, float] | None = None, check: bool = True, verbose: bool = False,
     ) -> None:  # fmt: skip
         """Load a model.
 
@@ -107,6 +114,8 @@ class Classifier:
                 has none inside; they take the place of those inside.
             normalize: (mean, std): the network is fed (pixel - mean) / std, pixels 0-255; for a
                 model that does not say.
+            check: Tell whether each picture is a dermoscopic one, and a good one, where the model
+                says that it is for those (``lesionedge.reliability``).
             verbose: Let the native library's log lines through.
 
         Raises:
@@ -114,7 +123,7 @@ class Classifier:
                 or its normalisation.
             MissingDependencyError: No TFLite runtime works here.
         """
-        self._options = (model, threads, labels, normalize, verbose)
+        self._options = (model, threads, labels, normalize, check, verbose)
         self.model = DEFAULT_MODEL if model is None else os.fsdecode(model)
         self.path = find_model(self.model)
         _check_normalisation(normalize)
@@ -132,6 +141,7 @@ class Classifier:
         mean, std = ((normalize[0],), (normalize[1],)) if normalize else (found.mean, found.std)
         self._mean, self._std = self._per_channel(mean), self._per_channel(std)
         self._table = self._stored_levels()
+        self._check = self._make_check(verbose) if check else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the model's name and options."""
@@ -157,6 +167,11 @@ class Classifier:
         from lesionedge.operating import points
 
         return points(self.card, self.model)
+
+    @property
+    def checks(self) -> bool:
+        """Whether answers say if their picture is a dermoscopic one."""
+        return self._check is not None
 
     @property
     def interpreter(self) -> Interpreter:
@@ -213,6 +228,29 @@ class Classifier:
         """
         return self._run(self._prepare(image).values)
 
+    def classify_picture(self, picture: images.Picture, *, top_k: int | None = None) -> Prediction:
+        """Answer a picture that is decoded already.
+
+        Args:
+            picture: From ``lesionedge.image.decode``.
+            top_k: As in ``classify``.
+        """
+        return self._answer(self._fitted(picture, 0.0), top_k)
+
+    def scores(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Give every class's calibrated probability for prepared pictures.
+
+        Args:
+            inputs: N arrays as ``model_input`` gives them, (H, W, 3) uint8 RGB.
+
+        Returns:
+            (N, classes) float32, 0-1, in the order of ``labels``.
+        """
+        import numpy as np
+
+        # One after the other: LiteRT on a processor is no faster with several at once.
+        return np.stack([self._run(self._normalise(pixels)) for pixels in inputs])
+
     def model_input(self, image: ImageSource) -> NDArray[np.uint8]:
         """Give the exact pixels that the network is fed.
 
@@ -226,6 +264,13 @@ class Classifier:
             ImageError: The picture cannot be read.
         """
         return images.model_input(image, self.preprocessing)
+
+    def _make_check(self, verbose: bool) -> Check | None:
+        from lesionedge import reliability
+
+        if not reliability.is_for_dermoscopy(self.card):
+            return None
+        return reliability.Check(threads=self.threads, verbose=verbose)
 
     def _demand(self, *, labels: bool, normalize: bool) -> None:
         """Ask for what the model does not say of itself; nothing is guessed."""
@@ -328,12 +373,30 @@ class Classifier:
     def _prepare(self, source: ImageSource) -> _Prepared:
         begin = time.perf_counter()
         picture = images.decode(source, self.preprocessing)
-        decoded = time.perf_counter()
+        return self._fitted(picture, (time.perf_counter() - begin) * 1000)
+
+    def _fitted(self, picture: images.Picture, decoded_ms: float) -> _Prepared:
+        begin = time.perf_counter()
         pixels = images.fit(picture.image, self.preprocessing, full_size=picture.size)
         values = self._normalise(pixels)
         end = time.perf_counter()
-        timings = {"decode": (decoded - begin) * 1000, "preprocess": (end - decoded) * 1000}
-        return _Prepared(values, picture.warnings, timings)
+        timings = {"decode": decoded_ms, "preprocess": (end - begin) * 1000}
+        if self._check is None:
+            return _Prepared(values, picture.warnings, timings, None)
+        reliable, notices = self._check(self._thumbnail(pixels, picture))
+        timings["check"] = (time.perf_counter() - end) * 1000
+        return _Prepared(values, (*picture.warnings, *notices), timings, reliable)
+
+    def _thumbnail(self, pixels: NDArray[np.uint8], picture: images.Picture) -> NDArray[np.uint8]:
+        """Give what the check looks at: the part that the model sees, at the check's size."""
+        from lesionedge import reliability
+
+        if min(pixels.shape[:2]) >= reliability.SIDE_PX:
+            return reliability.thumbnail(pixels)
+        # The model's input is too small to see by: the same part of the picture again.
+        side = reliability.SIDE_PX
+        wanted = replace(self.preprocessing, width_px=side, height_px=side)
+        return images.fit(picture.image, wanted, full_size=picture.size)
 
     def _normalise(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         import numpy as np
@@ -366,11 +429,15 @@ class Classifier:
         scores = self._run(prepared.values).tolist()
         took = (time.perf_counter() - begin) * 1000
         timings = {**prepared.timings_ms, "invoke": took}
-        return self.prediction(scores, top_k=top_k, warnings=prepared.warnings, timings_ms=timings)
+        return self.prediction(
+            scores, top_k=top_k, warnings=prepared.warnings, timings_ms=timings,
+            reliable=prepared.reliable,
+        )  # fmt: skip
 
     def prediction(
         self, scores: Sequence[float], *, top_k: int | None = None,
-        warnings: tuple[str, ...] = (), timings_ms: Mapping[str, float] | None = None,
+        warnings: tuple[Notice, ...] = (), timings_ms: Mapping[str, float] | None = None,
+        reliable: bool | None = None,
     ) -> Prediction:  # fmt: skip
         """Make an answer of probabilities, such as the mean of several pictures'.
 
@@ -379,6 +446,7 @@ class Classifier:
             top_k: How many classes ``top`` lists; None for all.
             warnings: What the reader should know.
             timings_ms: What it took.
+            reliable: The gate's verdict.
         """
         ranking = rank(scores)
         if self.threshold is not None:
@@ -392,7 +460,7 @@ class Classifier:
         return Prediction(
             label=best.label, name=best.name, probability=scores[ranking[0]],
             malignant_probability=min(malignant, 1.0), top=top, warnings=warnings,
-            timings_ms=timings_ms or {}, model=self.model,
+            timings_ms=timings_ms or {}, model=self.model, reliable=reliable,
         )  # fmt: skip
 
     def _answers(
@@ -438,8 +506,12 @@ class Classifier:
             return error
 
 
-def _rebuild(model: Any, threads: Any, labels: Any, normalize: Any, verbose: Any) -> Classifier:
-    return Classifier(model, threads=threads, labels=labels, normalize=normalize, verbose=verbose)
+def _rebuild(
+    model: Any, threads: Any, labels: Any, normalize: Any, check: Any, verbose: Any
+) -> Classifier:
+    return Classifier(
+        model, threads=threads, labels=labels, normalize=normalize, check=check, verbose=verbose
+    )
 
 
 def rank(scores: Sequence[float]) -> list[int]:
@@ -501,12 +573,20 @@ def _cached(model: str, state: tuple[int, ...]) -> Classifier:
     return Classifier(model)
 
 
-def _shared(model: str) -> Classifier:
-    """Give the one classifier of a model file; a new one when the file has changed."""
-    status = os.stat(find_model(model))
+def shared(model: str | os.PathLike[str] | None = None) -> Classifier:
+    """Give the one classifier of a model file; a new one when the file has changed.
+
+    Args:
+        model: Name of an embedded model or path of a .tflite file; None for ``mobilenetv2``.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+    """
+    name = DEFAULT_MODEL if model is None else os.fsdecode(model)
+    status = os.stat(find_model(name))
     state = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     with _loading:
-        return _cached(model, state)
+        return _cached(name, state)
 
 
 def classify(
@@ -523,5 +603,4 @@ def classify(
         ImageError: The picture cannot be read.
         ModelError: The model cannot be loaded.
     """
-    name = DEFAULT_MODEL if model is None else os.fsdecode(model)
-    return _shared(name).classify(image, top_k=top_k)
+    return shared(model).classify(image, top_k=top_k)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 from PIL import Image, UnidentifiedImageError
 
 from lesionedge.errors import ImageError, ModelError
+from lesionedge.notice import Notice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +131,7 @@ class Picture:
     """Upright, mode RGB; possibly at a reduced scale."""
     size: tuple[int, int]
     """(width, height) in px of the upright picture at full scale."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Notice, ...] = ()
     """What the reader of an answer should know of this picture."""
 
 
@@ -401,13 +402,13 @@ def _least_size(
     return math.ceil(size[0] * scale), math.ceil(size[1] * scale)
 
 
-def _frames_warning(image: Image.Image) -> tuple[str, ...]:
+def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
     # The further pictures in a phone's photograph (MPO) are depth maps and previews.
     if image.format == "MPO" or not getattr(image, "is_animated", False) or image.tell() != 0:
         return ()
     if image.format == "TIFF":
-        return ("picture of several pages: only its first was classified",)
-    return ("animated picture: only its first frame was classified",)
+        return (Notice("pages", "picture of several pages: only its first was classified"),)
+    return (Notice("animated", "animated picture: only its first frame was classified"),)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
     from lesionedge.camera.frame import Frame
     from lesionedge.classifier import Classifier, Prediction
+    from lesionedge.notice import Notice
 
 _TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this say nothing of motion
@@ -40,12 +41,21 @@ class Observation:
     """Over how many frames the probabilities are averaged."""
     window: tuple[float, float, float, float]
     """The part of the frame that was classified: left, top, right, bottom, 0-1 of its sides."""
+    abstain: bool = True
+    """Whether people are shown no diagnosis of a picture that is not dermoscopic."""
+
+    @property
+    def withheld(self) -> bool:
+        """Whether people are to read ``CANNOT_TELL`` in place of a diagnosis."""
+        return self.abstain and self.prediction.reliable is False
 
 
 class Eye:
     """Looks at one frame after the other and remembers what the last answers need."""
 
-    def __init__(self, classifier: Classifier, *, smooth: int = 1, crop: float = 1.0) -> None:
+    def __init__(
+        self, classifier: Classifier, *, smooth: int = 1, crop: float = 1.0, abstain: bool = True
+    ) -> None:
         """Begin.
 
         Args:
@@ -53,10 +63,12 @@ class Eye:
             smooth: Frames that an answer averages.
             crop: Side of the centre square that is classified, as a share of the frame's shorter
                 side, above 0, up to 1.
+            abstain: Goes into the observations.
 
         Raises:
             ValueError: A setting is out of range.
         """
+        self._abstain = abstain
         if smooth < 1:
             raise ValueError(f"smooth is {smooth}; expected 1 or more")
         if not 0 < crop <= 1:
@@ -84,31 +96,44 @@ class Eye:
         view = picture.image.crop(scene.window(picture.image.size, self._crop))
         seen = scene.luma(view)
         changed = 0.0 if self._last is None else scene.difference(seen, self._last[1])
-        warnings = scene.warnings(scene.measure(seen), self._moved(frame, seen, changed))
+        moved = self._moved(frame, seen, changed)
         if changed > scene.ANOTHER_SCENE:
             self._scores.clear()
         self._last = frame.captured_s, seen
         answer = self._classifier.classify(view)
+        warnings = (*picture.warnings, *self._warnings(answer, seen, moved))
         timings = {**answer.timings_ms, "decode": answer.timings_ms["decode"] + decoded_ms}
         width, height = picture.image.size
         # A model may itself leave out a margin of what it is given.
         left, top, right, bottom = scene.window((width, height), self._decoding.crop_fraction)
         return Observation(
             frame=frame,
-            prediction=self._averaged(answer, (*picture.warnings, *warnings), timings),
+            prediction=self._averaged(answer, warnings, timings),
             age_ms=(time.monotonic() - frame.captured_s) * 1000,
             averaged=len(self._scores),
             window=(left / width, top / height, right / width, bottom / height),
+            abstain=self._abstain,
         )
 
+    def _warnings(
+        self, answer: Prediction, seen: NDArray[np.float32], moved: float
+    ) -> tuple[Notice, ...]:
+        """Add motion, and light and sharpness where the classifier did not look at them."""
+        if self._classifier.checks:
+            return (*answer.warnings, *((scene.MOVING_TEXT,) if moved > scene.MOVING else ()))
+        return (*answer.warnings, *scene.warnings(scene.measure(seen), moved))
+
     def _averaged(
-        self, answer: Prediction, warnings: tuple[str, ...], timings: dict[str, float]
+        self, answer: Prediction, warnings: tuple[Notice, ...], timings: dict[str, float]
     ) -> Prediction:
         """Average the probabilities of the last frames: their arithmetic mean."""
         by_label = {candidate.label: candidate.probability for candidate in answer.top}
         self._scores.append([by_label[label] for label in self._classifier.labels])
         means = [sum(column) / len(column) for column in zip(*self._scores)]
-        return self._classifier.prediction(means, warnings=warnings, timings_ms=timings)
+        # The verdict is on the newest frame: the mean may hold older ones of another kind.
+        return self._classifier.prediction(
+            means, warnings=warnings, timings_ms=timings, reliable=answer.reliable
+        )
 
     def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
         """Give how much the frame differs from one that the camera gave just before it."""
@@ -129,7 +154,7 @@ class Eye:
 
 def watch(
     camera: Camera, classifier: Classifier, *, every_s: float = 0.0, smooth: int = 1,
-    crop: float = 1.0, meanwhile: Callable[[], None] | None = None,
+    crop: float = 1.0, abstain: bool = True, meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[Observation]:  # fmt: skip
     """Answer a camera's newest frame, again and again.
 
@@ -141,6 +166,8 @@ def watch(
             changes, the average begins anew.
         crop: Side of the centre square that is classified, as a share of the frame's shorter
             side, above 0, up to 1.
+        abstain: Whether those who show the observations withhold a diagnosis of a picture that is
+            not dermoscopic.
         meanwhile: Called often, at least ten times a second, while a frame is waited for.
 
     Returns:
@@ -151,7 +178,7 @@ def watch(
         CameraError: The camera went away and did not come back in time.
         ValueError: A setting is out of range.
     """
-    eye = Eye(classifier, smooth=smooth, crop=crop)
+    eye = Eye(classifier, smooth=smooth, crop=crop, abstain=abstain)
     return _observations(camera, eye, every_s, meanwhile or (lambda: None))
 
 

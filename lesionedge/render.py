@@ -1,7 +1,8 @@
-"""Draws an answer onto a picture."""
+"""Draws an answer, or what it rests on, onto a picture."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
@@ -9,9 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from lesionedge import image as images
 from lesionedge.atomic import whole_file
 from lesionedge.errors import ImageError
+from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Prediction
+    from lesionedge.explanation import Explanation
 
 PANEL = (16, 18, 24)
 TEXT = (240, 240, 240)
@@ -19,18 +22,27 @@ BAR = (86, 180, 233)  # sky blue of Okabe and Ito's colour-blind-safe palette
 ALERT = (230, 159, 0)  # their orange
 LEAST_WIDTH_PX = 360
 LARGEST_SIDE_PX = 4096
+CIVIDIS = (
+    (0, 34, 78), (26, 56, 111), (67, 78, 108), (97, 101, 111), (125, 124, 120), (156, 147, 120),
+    (188, 173, 109), (222, 202, 88), (254, 232, 56),
+)  # fmt: skip
+"""Matplotlib's cividis at nine even steps."""
+
+_LEAST_FALL = 0.001  # of a probability: what the brightest colour stands for, at least
 NOTE = "research use, not a diagnosis"
 
 
 def annotate(
-    source: images.ImageSource, prediction: Prediction, preprocessing: images.Preprocessing
-) -> Image.Image:
+    source: images.ImageSource, prediction: Prediction, preprocessing: images.Preprocessing,
+    *, abstain: bool = False,
+) -> Image.Image:  # fmt: skip
     """Draw an answer below a picture, and on it the part that the model saw.
 
     Args:
         source: The picture, as ``Classifier.classify`` takes it.
         prediction: Its answer.
         preprocessing: The model's, for the frame.
+        abstain: Draw no diagnosis of a picture that the gate refuses.
 
     Returns:
         A new RGB picture without any metadata; small ones are enlarged to be legible.
@@ -38,26 +50,122 @@ def annotate(
     Raises:
         ImageError: The picture cannot be read.
     """
+    picture = _legible(source)
+    width, height = max(picture.width, LEAST_WIDTH_PX), picture.height
+    unit = _unit(width)
+    refused = abstain and prediction.reliable is False
+    canvas, draw = _canvas(picture, 2 if refused else len(prediction.top[:3]) + 2)
+    _frame(draw, images.crop_box(picture.size, preprocessing), max(2, unit // 8))
+    if refused:
+        _refusal(draw, prediction, width, height, unit)
+    else:
+        _panel(draw, prediction, width, height, unit)
+    return canvas
+
+
+def heat_map(source: images.ImageSource, explanation: Explanation) -> Image.Image:
+    """Draw what an answer rests on over a grey copy of its picture, and a legend below.
+
+    The colours are cividis (Nunez, Anderton and Renslow 2018, doi:10.1371/journal.pone.0199239),
+    which people of all kinds of colour vision see as growing evenly from dark to light.
+
+    Args:
+        source: The picture that was explained.
+        explanation: From ``lesionedge.explain``.
+
+    Returns:
+        A new RGB picture without any metadata; small ones are enlarged to be legible.
+
+    Raises:
+        ImageError: The picture cannot be read.
+    """
+    picture = _legible(source)
+    unit = _unit(max(picture.width, LEAST_WIDTH_PX))
+    # Grey, so that whatever colour there is means heat.
+    canvas, draw = _canvas(picture.convert("L").convert("RGB"), 3)
+    box = images.crop_box(picture.size, explanation.preprocessing)
+    most = max(float(explanation.heat.max()), _LEAST_FALL)
+    shades = (explanation.heat.clip(0, most) * (255 / most)).astype("uint8")
+    size = (box[2] - box[0], box[3] - box[1])
+    heat = Image.fromarray(shades).resize(size, Image.Resampling.BILINEAR)
+    canvas.paste(Image.blend(canvas.crop(box), _coloured(heat), 0.5), box[:2])
+    _frame(draw, box, max(2, unit // 8))
+    _legend(draw, canvas, explanation, most, picture.height, unit)
+    return canvas
+
+
+def _legend(
+    draw: ImageDraw.ImageDraw, canvas: Image.Image, explanation: Explanation, most: float,
+    top: int, unit: int,
+) -> None:  # fmt: skip
+    large, small = font(unit), font(max(11, round(unit * 0.75)))
+    step, left, y = round(unit * 1.6), round(unit * 0.5), top + round(unit * 0.5)
+    wide = canvas.width - unit
+    text = f"{explanation.label}  {explanation.name}  {explanation.probability:.1%}"
+    draw.text((left, y), _shortened(draw, text, large, wide), TEXT, large)
+    y += step
+    ends = ("covered: no change", f"-{most * 100:.1f} points")
+    start = left + round(draw.textlength(ends[0], small)) + unit // 2
+    stop = canvas.width - left - round(draw.textlength(ends[1], small)) - unit // 2
+    draw.text((left, y), ends[0], TEXT, small)
+    draw.text((stop + unit // 2, y), ends[1], TEXT, small)
+    bar = Image.linear_gradient("L").rotate(90).resize((max(1, stop - start), unit))
+    canvas.paste(_coloured(bar), (start, y))
+    draw.rectangle((start, y, max(start, stop - 1), y + unit - 1), outline=TEXT)
+    note = f"{explanation.prediction.model}: {NOTE}"
+    draw.text((left, y + step), _shortened(draw, note, small, wide), TEXT, small)
+
+
+def _coloured(shades: Image.Image) -> Image.Image:
+    """Give shades 0-255 their colours."""
+    palette: list[int] = []
+    for low, high in pairwise(CIVIDIS):
+        for n in range(32):
+            palette += [round(a + (b - a) * n / 31) for a, b in zip(low, high)]
+    shades = shades.copy()
+    shades.putpalette(palette)
+    return shades.convert("RGB")
+
+
+def _legible(source: images.ImageSource) -> Image.Image:
+    """Read a picture at a size that text can be read beside."""
     picture = images.decode(source).image
     scale = max(1.0, LEAST_WIDTH_PX / picture.width)
     scale = min(scale, LARGEST_SIDE_PX / max(picture.size))
-    if scale != 1.0:
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
-    width, height = max(picture.width, LEAST_WIDTH_PX), picture.height
-    unit = max(14, round(width / 32))
-    rows = prediction.top[:3]
-    panel = round(unit * (1.6 * (len(rows) + 2) + 0.6))
-    canvas = Image.new("RGB", (width, height + panel), PANEL)
+    if scale == 1.0:
+        return picture
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def _unit(width: int) -> int:
+    """Give the height of letters in px."""
+    return max(14, round(width / 32))
+
+
+def _canvas(picture: Image.Image, lines: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """Put room for lines of text below a picture."""
+    width = max(picture.width, LEAST_WIDTH_PX)
+    panel = round(_unit(width) * (1.6 * lines + 0.6))
+    canvas = Image.new("RGB", (width, picture.height + panel), PANEL)
     canvas.paste(picture, (0, 0))
-    draw = ImageDraw.Draw(canvas)
-    left, top, right, bottom = images.crop_box(picture.size, preprocessing)
-    thick = max(2, unit // 8)
+    return canvas, ImageDraw.Draw(canvas)
+
+
+def _frame(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], thick: int) -> None:
+    left, top, right, bottom = box
     # White beside black shows on skin of any colour.
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=thick * 2)
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=thick)
-    _panel(draw, prediction, width, height, unit)
-    return canvas
+
+
+def _refusal(
+    draw: ImageDraw.ImageDraw, prediction: Prediction, width: int, top: int, unit: int
+) -> None:
+    large, small = font(unit), font(max(11, round(unit * 0.75)))
+    left, y = unit * 0.5, top + round(unit * 0.5)
+    draw.text((left, y), _shortened(draw, CANNOT_TELL, large, width - unit), ALERT, large)
+    draw.text((left, y + round(unit * 1.6)), f"{prediction.model}: {NOTE}", TEXT, small)
 
 
 def _panel(

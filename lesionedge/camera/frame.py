@@ -20,6 +20,9 @@ Content = Union[bytes, "Callable[[images.Preprocessing | None], Image.Image]"]
 where that is enough for the preprocessing given."""
 
 
+_PLAIN = (b"JFIF\0", b"JFXX\0", b"AVI1", b"Adobe", b"ICC_PROFILE\0")
+
+
 class Shot(NamedTuple):
     """What a source gives for each frame."""
 
@@ -67,9 +70,11 @@ class Frame:
 
     @property
     def jpeg(self) -> bytes | None:
-        """The JPEG file as it came, where it came as one."""
+        """The JPEG file as it came, where it came as one and holds nothing but the picture."""
         content = self.content
-        return content if isinstance(content, bytes) and content[:2] == b"\xff\xd8" else None
+        if not isinstance(content, bytes) or content[:2] != b"\xff\xd8" or _tells_more(content):
+            return None
+        return content
 
     @property
     def image(self) -> Image.Image:
@@ -78,7 +83,9 @@ class Frame:
         Raises:
             ImageError: The frame is damaged.
         """
-        return self.picture().image
+        picture = self.picture().image
+        picture.info = {}  # a comment, which Pillow would write out again
+        return picture
 
     def picture(self, preprocessing: images.Preprocessing | None = None) -> images.Picture:
         """Decode the frame.
@@ -91,6 +98,21 @@ class Frame:
             ImageError: The frame is damaged.
         """
         return decode(self.content, preprocessing)
+
+
+def _tells_more(jpeg: bytes) -> bool:
+    """Tell whether a JPEG holds more than its picture: place, time and device, or a comment.
+
+    Of the segments before the coded picture, only those of JFIF, of its colours (ICC, Adobe) and
+    of a camera's stream (AVI1) do not (ITU-T T.81, B.1.1).
+    """
+    at = 2
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != b"\xda":
+        mark, size = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if (0xE0 <= mark <= 0xEF or mark == 0xFE) and not jpeg.startswith(_PLAIN, at + 4):
+            return True
+        at += 2 + max(size, 2)
+    return False
 
 
 def decode(content: Content, preprocessing: images.Preprocessing | None = None) -> images.Picture:

@@ -20,6 +20,7 @@ COMMANDS = {
     "batch": "Classify an archive into Parquet files, on this machine or a cluster.",
     "camera": "Classify what a camera sees, live.",
     "serve": "Serve a page and an API that classify pictures.",
+    "explain": "Show what an answer rests on, as a heat map.",
     "benchmark": "Time a model on this machine.",
     "info": "Show what a model is, was trained on and can do.",
     "doctor": "Find what is missing here, and say how to mend it.",

@@ -85,6 +85,11 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="json: one object an answer.",
 )  # fmt: skip
+@click.option(
+    "--abstain/--no-abstain", default=True,
+    help="Show no diagnosis of what is no dermoscopic picture (JSON always does) [default: so].",
+)  # fmt: skip
+@options.check
 @options.model
 @options.threads
 @options.labels
@@ -114,7 +119,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         stack.callback(writer.close)
         seen = watch(
             camera, classifier, every_s=given["every"], smooth=given["smooth"], crop=given["crop"],
-            meanwhile=_meanwhile(camera, preview),
+            abstain=given["abstain"], meanwhile=_meanwhile(camera, preview),
         )  # fmt: skip
         for observation in _limited(seen, camera, given["frames"], given["duration"]):
             tally.add(observation.age_ms)
@@ -144,7 +149,7 @@ def _classifier(ctx: click.Context, given: dict[str, Any]) -> Classifier:
 
     return Classifier(
         given["model"], threads=given["threads"], labels=given["labels"],
-        normalize=given["normalize"], verbose=options.is_verbose(ctx),
+        normalize=given["normalize"], check=given["check"], verbose=options.is_verbose(ctx),
     )  # fmt: skip
 
 

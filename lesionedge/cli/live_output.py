@@ -12,6 +12,7 @@ import click
 
 from lesionedge.camera.frame import shown
 from lesionedge.cli import options, printable
+from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
@@ -36,7 +37,9 @@ def as_dict(observation: Observation, source: str) -> dict[str, Any]:
         "malignant_probability": answer.malignant_probability,
         "probabilities": {c.label: c.probability for c in answer.top},
         "averaged": observation.averaged,
+        "reliable": answer.reliable,
         "warnings": list(answer.warnings),
+        "warning_codes": [warning.code for warning in answer.warnings],
         "model": answer.model,
         "timings_ms": dict(answer.timings_ms),
     }
@@ -94,13 +97,17 @@ def tell(text: str) -> None:
 def line_of(observation: Observation) -> str:
     """Put an answer into a line, what matters most first: terminals may be narrow."""
     answer = observation.prediction
+    warnings = [f"warning: {text}" for text in answer.warnings]
+    age = f"{observation.age_ms:.0f} ms after capture"
+    if observation.withheld:
+        return "  ".join((CANNOT_TELL, *warnings, age))
     second = "".join(f", then {c.label} {c.probability:.0%}" for c in answer.top[1:2])
     return "  ".join((
         f"{answer.label} {answer.probability:.0%}",
         f"malignant {answer.malignant_probability:.0%}",
-        *(f"warning: {text}" for text in answer.warnings),
+        *warnings,
         f"{answer.name}{second}",
-        f"{observation.age_ms:.0f} ms after capture",
+        age,
     ))  # fmt: skip
 
 
@@ -133,7 +140,8 @@ class Text:
     def write(self, observation: Observation, facts: dict[str, Any]) -> None:
         """Write one answer."""
         self._any = True
-        state = (facts["label"], facts["warnings"])
+        # What is withheld is the same whatever the label would be.
+        state = (None if observation.withheld else facts["label"], facts["warnings"])
         line = printable(line_of(observation))
         if self._terminal:
             now_s = time.monotonic()

@@ -58,6 +58,10 @@ normalize = click.option(
     "--normalize", type=Normalisation(),
     help="The network wants (pixel - M) / S; for a model that does not say.",
 )  # fmt: skip
+check = click.option(
+    "--check/--no-check", default=True,
+    help="Tell whether a picture is a dermoscopic one, and a good one [default: --check].",
+)  # fmt: skip
 verbose = click.option(
     "--verbose", is_flag=True, expose_value=False, callback=_also_here,
     help="Show the native library's log lines.",

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 from lesionedge.cli import printable
 from lesionedge.cli.options import RESEARCH_USE
 from lesionedge.errors import LesionEdgeError
+from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Prediction
@@ -42,7 +43,9 @@ def as_dict(
         "top": [
             {"label": c.label, "name": c.name, "probability": c.probability} for c in prediction.top
         ],
+        "reliable": prediction.reliable,
         "warnings": list(prediction.warnings),
+        "warning_codes": [warning.code for warning in prediction.warnings],
         "model": prediction.model,
         "timings_ms": dict(prediction.timings_ms),
         **added,
@@ -61,8 +64,10 @@ def _side(prediction: Prediction, point: OperatingPoint) -> dict[str, Any]:
 class TextWriter:
     """For people: a block a picture, and the research-use line at the end."""
 
-    def __init__(self, file: IO[str], point: OperatingPoint | None = None) -> None:
-        self._file, self._point = file, point
+    def __init__(
+        self, file: IO[str], point: OperatingPoint | None = None, *, abstain: bool = False
+    ) -> None:
+        self._file, self._point, self._abstain = file, point, abstain
         encoding = getattr(file, "encoding", None) or "utf-8"
         self._blocks = _can_encode(_EIGHTHS, encoding)
         self._any = False
@@ -70,6 +75,16 @@ class TextWriter:
     def answer(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         lines = [printable(path)]
+        if self._abstain and prediction.reliable is False:
+            lines.append(f"  {CANNOT_TELL}")
+        else:
+            lines += self._diagnosis(prediction)
+        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
+        self._file.write("\n".join(lines) + "\n\n")
+        self._any = True
+
+    def _diagnosis(self, prediction: Prediction) -> list[str]:
+        lines = []
         wide = max((len(printable(c.name)) for c in prediction.top), default=0)
         for c in prediction.top:
             name, label = printable(c.name), printable(c.label)
@@ -85,9 +100,7 @@ class TextWriter:
                 f"{self._point.sensitivity:.0%} sensitivity; specificity "
                 f"{self._point.measured_specificity:.0%})"
             )
-        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
-        self._file.write("\n".join(lines) + "\n\n")
-        self._any = True
+        return lines
 
     def failure(self, path: str, error: str) -> None:
         """Leave failures to standard error."""
@@ -107,7 +120,10 @@ class TextWriter:
 class JsonWriter:
     """For programs: one JSON object a line."""
 
-    def __init__(self, file: IO[str], point: OperatingPoint | None = None) -> None:
+    def __init__(
+        self, file: IO[str], point: OperatingPoint | None = None, *, abstain: bool = False
+    ) -> None:
+        """Take where to write; ``abstain`` changes only what people read."""
         import json
 
         self._file, self._dumps, self._point = file, json.dumps, point
@@ -127,7 +143,10 @@ class JsonWriter:
 class CsvWriter:
     """For spreadsheets: a header and a row a picture."""
 
-    def __init__(self, file: IO[str], point: OperatingPoint | None = None) -> None:
+    def __init__(
+        self, file: IO[str], point: OperatingPoint | None = None, *, abstain: bool = False
+    ) -> None:
+        """Take where to write; ``abstain`` changes only what people read."""
         import csv
 
         self._writer, self._point = csv.writer(file, lineterminator="\n"), point

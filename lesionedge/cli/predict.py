@@ -58,6 +58,11 @@ FEW = 5
     "--annotate", type=click.Path(file_okay=False), metavar="DIR",
     help="Write each picture with its answer drawn on it.",
 )  # fmt: skip
+@click.option(
+    "--abstain", is_flag=True,
+    help="Show no diagnosis of a picture that is not a dermoscopic one (JSON and CSV always do).",
+)  # fmt: skip
+@options.check
 @options.labels
 @options.normalize
 @options.verbose
@@ -79,8 +84,9 @@ def command(
         work = jobs_of(sources, drawings)
         progress = _progress(len(sources), shown=output in (None, "-"))
         answers = results(work, settings, processes=jobs, count=len(sources))
+        writer = WRITERS[form](file, point, abstain=settings.abstain)
         with closing(answers):
-            failed = _write(answers, WRITERS[form](file, point), progress, flush=file.flush)
+            failed = _write(answers, writer, progress, flush=file.flush)
     if failed:
         ctx.exit(1)
 

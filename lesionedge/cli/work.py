@@ -63,6 +63,8 @@ class Settings:
     threads: int | None
     labels: str | None
     normalize: tuple[float, float] | None
+    check: bool
+    abstain: bool
     verbose: bool
     top_k: int | None
     threshold: float
@@ -77,7 +79,7 @@ class Settings:
 
         return Classifier(
             self.model, threads=self.threads, labels=self.labels,
-            normalize=self.normalize, verbose=self.verbose,
+            normalize=self.normalize, check=self.check, verbose=self.verbose,
         )  # fmt: skip
 
 
@@ -215,7 +217,9 @@ def _finished(
         from lesionedge import render
 
         try:
-            drawing = render.annotate(job.picture, answer, classifier.preprocessing)
+            drawing = render.annotate(
+                job.picture, answer, classifier.preprocessing, abstain=settings.abstain
+            )
             render.save(drawing, job.drawing)
         except LesionEdgeError as error:
             return Result(job.path, error=_named(job, error))

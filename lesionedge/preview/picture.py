@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import ImageDraw
 
 from lesionedge import image as images
+from lesionedge.notice import CANNOT_TELL
 from lesionedge.render import ALERT, NOTE, PANEL, TEXT, font
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def draw(observation: Observation, *, answer: bool = True) -> Image.Image:
 
 
 def lines_of(observation: Observation) -> list[str]:
-    """Put an answer into a few lines of text."""
+    """Put an answer into a few lines of text; no diagnosis where that is withheld."""
     answer = observation.prediction
+    if observation.withheld:
+        return [CANNOT_TELL, *(f"warning: {text}" for text in answer.warnings)]
     second = answer.top[1:2]
     likely = ", ".join(f"{c.label} {c.probability:.0%}" for c in second)
     head = f"{answer.label} {answer.probability:.0%}  {answer.name}"

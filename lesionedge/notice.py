@@ -1,0 +1,34 @@
+"""What the reader of an answer should know: a code for programs, a text for people."""
+
+from __future__ import annotations
+
+CANNOT_TELL = "can't tell: not a dermoscopic picture"
+"""What people read in place of a diagnosis of an unreliable picture, where that was asked for."""
+
+
+class Notice(str):
+    """A remark on a picture: its text, as any string, with a code that does not change.
+
+    A string, so that ``print``, ``json.dumps`` and whoever took the warnings for plain text
+    before go on working.
+    """
+
+    __slots__ = ("code",)
+
+    code: str
+    """What programs go by, such as ``blurred``."""
+
+    def __new__(cls, code: str, text: str) -> Notice:
+        """Make one.
+
+        Args:
+            code: Lower case, words joined by hyphens.
+            text: What people read.
+        """
+        notice = super().__new__(cls, text)
+        notice.code = code
+        return notice
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        """Pickle with the code, as answers of worker processes are."""
+        return self.code, str(self)

@@ -1,0 +1,235 @@
+"""Is a picture good enough? Light, sharpness, glare, the lesion's size and place, hair.
+
+All is measured on a thumbnail of the part that the model sees, ``SIDE_PX`` square. Formulas,
+sources and how the limits were chosen are in docs/reliability.md; ``benchmarks/quality_limits.py``
+measures them on pictures spoilt on purpose. What is found warns; it never holds an answer back.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from lesionedge.notice import Notice
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SIDE_PX = 112
+"""Side of the thumbnail: half of the usual input's, which is quick to come by."""
+
+DARK, BRIGHT = 60.0, 225.0
+"""Mean brightness below or above which a picture is too dark or too bright."""
+
+LEAST_SHARPNESS = 15.0
+"""Variance of the Laplacian below which a picture is blurred."""
+
+MOST_GLARE = 0.01
+"""Share of pixels that shine from which there is glare."""
+
+LEAST_LESION = 0.03
+"""Share of the disc below which the lesion is too small."""
+
+MOST_CUT = 0.15
+"""Share of the border from which the lesion is cut off."""
+
+MOST_HAIR = 0.08
+"""Share of pixels from which hair covers the lesion."""
+
+LEAST_CONTRAST = 25.0
+"""Brightness by which a lesion is darker than the skin around it, where it can be told from it."""
+
+_SHINE, _SHINE_ABOVE_MEAN = 235, 45
+_HAIR_DEPTH = 14  # how much darker than what is on both sides of it a hair is
+_HAIR_REACH = 3  # px to either side
+
+DARK_NOTICE = Notice("dark", "too dark: more light")
+BRIGHT_NOTICE = Notice("bright", "too bright: less light, or a shorter exposure")
+BLURRED_NOTICE = Notice("blurred", "blurred: focus, or hold still")
+GLARE_NOTICE = Notice("glare", "glare: turn the light away, or polarise it")
+SMALL_NOTICE = Notice("small", "the lesion is small in the picture: go nearer")
+CUT_NOTICE = Notice("cut-off", "the lesion is cut off by the border: centre it, or go further away")
+HAIR_NOTICE = Notice("hair", "hair covers the lesion: part or remove it")
+
+
+@dataclass(frozen=True)
+class Light:
+    """Light and sharpness of a picture."""
+
+    brightness: float
+    """Mean luma, 0-255."""
+    sharpness: float
+    """Variance of the Laplacian of luma (Pech-Pacheco et al. 2000, "Diatom autofocusing")."""
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """What is dark in a picture's middle."""
+
+    contrast: float
+    """By how much it is darker than the rest, in luma."""
+    area: float
+    """Its share of the inscribed disc, 0-1."""
+    cut: float
+    """The share of the border that it touches, 0-1."""
+
+
+def luma(picture: Image.Image) -> NDArray[np.uint8]:
+    """Give an RGB picture's brightness (ITU-R BT.601), (H, W) uint8."""
+    import numpy as np
+
+    return np.asarray(picture.convert("L"))
+
+
+def light(seen: NDArray[np.uint8]) -> Light:
+    """Measure light and sharpness.
+
+    Args:
+        seen: From ``luma``, of a picture about ``SIDE_PX`` square.
+    """
+    import numpy as np
+
+    wide = seen.astype(np.int16)
+    edges = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
+    edges -= 4 * wide[1:-1, 1:-1]
+    flat = edges.ravel().astype(np.float32)
+    mean = float(flat.mean())
+    return Light(float(seen.mean()), float(flat @ flat) / flat.size - mean * mean)
+
+
+def light_notices(found: Light) -> tuple[Notice, ...]:
+    """Say what is wrong with light and sharpness."""
+    if found.brightness < DARK:  # in the dark there is nothing to be sharp
+        return (DARK_NOTICE,)
+    bright = (BRIGHT_NOTICE,) if found.brightness > BRIGHT else ()
+    return (*bright, BLURRED_NOTICE) if found.sharpness < LEAST_SHARPNESS else bright
+
+
+def glare(pixels: NDArray[np.uint8], brightness: float) -> float:
+    """Give the share of pixels that shine: near white in all channels and far above the mean.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        brightness: Its mean luma.
+    """
+    import numpy as np
+
+    least = max(_SHINE, int(brightness) + _SHINE_ABOVE_MEAN)
+    if least > 255:
+        return 0.0
+    shines = np.minimum(np.minimum(pixels[..., 0], pixels[..., 1]), pixels[..., 2]) >= least
+    return float(np.count_nonzero(shines)) / shines.size
+
+
+def lesion(seen: NDArray[np.uint8]) -> Lesion:
+    """Tell the dark from the light inside the inscribed disc, by Otsu's threshold.
+
+    Args:
+        seen: From ``luma``, square.
+    """
+    import numpy as np
+
+    disc, border = _masks(seen.shape[0])
+    values = seen[disc]
+    threshold, contrast = otsu(np.bincount(values, minlength=256))
+    dark = seen <= threshold
+    area = np.count_nonzero(dark[disc]) / values.size
+    return Lesion(contrast, area, np.count_nonzero(dark[border]) / np.count_nonzero(border))
+
+
+@functools.lru_cache(maxsize=4)
+def _masks(side: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Give the inscribed disc, and the middles of its four borders: no corners, often dark."""
+    import numpy as np
+
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    disc = np.hypot(x, y) <= side / 2
+    border = (np.maximum(abs(x), abs(y)) > side * 0.46) & (np.minimum(abs(x), abs(y)) < side * 0.25)
+    return disc, border
+
+
+def otsu(histogram: NDArray[np.int64]) -> tuple[int, float]:
+    """Give the threshold that divides values best in two, and how far apart their means are.
+
+    It maximises the variance between the two (Otsu 1979, doi:10.1109/TSMC.1979.4310076).
+
+    Args:
+        histogram: (256,) counts.
+
+    Returns:
+        The largest value of the lower part; the difference of the two parts' means, 0 where there
+        is one value only.
+    """
+    import numpy as np
+
+    count = np.cumsum(histogram)
+    total = np.cumsum(histogram * np.arange(256))
+    low, high = count[:-1], count[-1] - count[:-1]
+    both = np.maximum(low * high, 1)
+    apart = total[-1] * low - total[:-1] * count[-1]
+    variance = apart.astype(np.float64) ** 2 / both
+    best = int(variance.argmax())
+    return best, float(apart[best] / both[best])
+
+
+def hair(seen: NDArray[np.uint8]) -> float:
+    """Give the share of pixels in thin dark lines.
+
+    A morphological closing along a line fills what is darker than both its sides (as in DullRazor;
+    Lee et al. 1997, doi:10.1016/S0010-4825(97)00020-6); here along rows and columns.
+
+    Args:
+        seen: From ``luma``.
+    """
+    import numpy as np
+
+    closed = np.maximum(_closed(seen, 0), _closed(seen, 1))
+    inner = seen[_HAIR_REACH:-_HAIR_REACH, _HAIR_REACH:-_HAIR_REACH]
+    return float(np.count_nonzero(closed - inner >= _HAIR_DEPTH)) / inner.size
+
+
+def _closed(seen: NDArray[np.uint8], axis: int) -> NDArray[np.uint8]:
+    """Close along an axis; what is within ``_HAIR_REACH`` of a border is left out."""
+    import numpy as np
+
+    turned = seen if axis == 0 else seen.T
+    highest = _reach(turned, np.maximum)
+    closed = _reach(highest, np.minimum)
+    r = _HAIR_REACH
+    inner = closed[:, r:-r]
+    return inner if axis == 0 else inner.T
+
+
+def _reach(values: NDArray[np.uint8], choose: np.ufunc) -> NDArray[np.uint8]:
+    """Choose over windows of ``_HAIR_REACH + 1`` rows."""
+    result: NDArray[np.uint8] = values[: -_HAIR_REACH or None]
+    for step in range(1, _HAIR_REACH + 1):
+        result = choose(result, values[step : step - _HAIR_REACH or None])
+    return result
+
+
+def notices(pixels: NDArray[np.uint8], *, of_lesion: bool = True) -> tuple[Notice, ...]:
+    """Say what is wrong with a picture.
+
+    Args:
+        pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, the part that the model sees.
+        of_lesion: Whether it shows a lesion, of which more can be said than of its light.
+    """
+    seen = luma(Image.fromarray(pixels))
+    found = light(seen)
+    remarks = light_notices(found)
+    if not of_lesion or DARK_NOTICE in remarks:
+        return remarks
+    mark = lesion(seen)
+    clear = mark.contrast >= LEAST_CONTRAST
+    faults = (
+        (glare(pixels, found.brightness) > MOST_GLARE, GLARE_NOTICE),
+        (clear and mark.area < LEAST_LESION, SMALL_NOTICE),
+        (clear and mark.cut > MOST_CUT, CUT_NOTICE),
+        (hair(seen) > MOST_HAIR, HAIR_NOTICE),
+    )
+    return (*remarks, *(notice for wrong, notice in faults if wrong))

@@ -1,0 +1,166 @@
+"""Is this picture one that the model may speak about? The gate, a second tiny model.
+
+It tells dermoscopic pictures of lesions from clinical photographs of skin and from everything
+else. ``python -m train.gate`` trained it; its card holds the threshold.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lesionedge import metadata, quality
+from lesionedge.errors import ModelError
+from lesionedge.interpreter import Interpreter
+from lesionedge.notice import Notice
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FILE = "gate-int8.tflite"
+"""The gate's file in ``lesionedge/models``."""
+
+SIDE_PX = quality.SIDE_PX
+"""Side of the thumbnail that it judges."""
+
+CLINICAL = Notice(
+    "not-dermoscopic",
+    "not a dermoscopic picture: looks like a photograph of skin without a dermatoscope",
+)
+OTHER = Notice(
+    "not-a-lesion", "not a dermoscopic picture: shows something else, or nothing clearly"
+)
+MODALITY = "dermoscopy"
+_LABELS = ("dermoscopic", "clinical", "other")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a picture."""
+
+    dermoscopic: float
+    """How likely it is a dermoscopic picture of a lesion, 0-1."""
+    clinical: float
+    """How likely it is a photograph of skin without a dermatoscope, 0-1."""
+    other: float
+    """How likely it is anything else, 0-1."""
+    reliable: bool
+    """Whether ``dermoscopic`` reaches the threshold."""
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What to tell people."""
+        if self.reliable:
+            return ()
+        return (CLINICAL if self.clinical >= self.other else OTHER,)
+
+
+def is_for_dermoscopy(card: Mapping[str, Any]) -> bool:
+    """Tell whether a model says that it is for dermoscopic pictures.
+
+    Its card's ``modality`` is ``dermoscopy`` or, where it has none, its ``intended_use`` speaks of
+    dermoscopic pictures, as ``train`` writes it. Of a model that does not say, nothing is guessed.
+
+    Args:
+        card: The model's; empty where it has none.
+    """
+    if "modality" in card:
+        return bool(card["modality"] == MODALITY)
+    return "dermoscopic" in str(card.get("intended_use", ""))
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink what the model is fed to what is judged.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, both sides ``SIDE_PX`` or more.
+
+    Returns:
+        (SIDE_PX, SIDE_PX, 3) uint8 RGB.
+    """
+    import numpy as np
+
+    picture = Image.fromarray(pixels)
+    if picture.size == (2 * SIDE_PX, 2 * SIDE_PX):
+        return np.asarray(picture.reduce(2))
+    return np.asarray(picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
+
+
+class Gate:
+    """The loaded gate; may be called from several threads."""
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, threads: int | None = None,
+        verbose: bool = False,
+    ) -> None:  # fmt: skip
+        """Load it.
+
+        Args:
+            path: Its file; None for the one in ``lesionedge/models``.
+            threads: Threads that run it; None for the usable physical cores, at most 4.
+            verbose: Let the native library's log lines through.
+
+        Raises:
+            ModelError: The file is missing or is no gate.
+        """
+        path = os.path.join(os.path.dirname(__file__), "models", FILE) if path is None else path
+        path = os.fsdecode(path)
+        if not os.path.exists(path):
+            raise ModelError(f"{path}: no such file; install lesionedge again to have the gate")
+        card = metadata.read(path).card or {}
+        self._interpreter = Interpreter(path, threads=threads, verbose=verbose)
+        try:
+            self.threshold = float(card["gate"]["threshold"])
+            labels = tuple(entry["label"] for entry in card["labels"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path}: its card is not a gate's ({error!r})") from None
+        if labels != _LABELS or self._interpreter.input.shape != (1, SIDE_PX, SIDE_PX, 3):
+            raise ModelError(f"{path}: not a gate of {SIDE_PX} px; found {labels}")
+
+    def judge(self, pixels: NDArray[np.uint8]) -> Verdict:
+        """Judge a picture.
+
+        Args:
+            pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, from ``thumbnail``.
+        """
+        dermoscopic, clinical, other = self._interpreter.run(pixels).tolist()
+        return Verdict(dermoscopic, clinical, other, dermoscopic >= self.threshold)
+
+
+class Check:
+    """The gate and the quality measures together; the gate is loaded when first needed."""
+
+    def __init__(self, *, threads: int | None, verbose: bool) -> None:
+        self._options = {"threads": threads, "verbose": verbose}
+        self._gate: Gate | None = None
+        self._loading = threading.Lock()
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> tuple[bool, tuple[Notice, ...]]:
+        """Check a picture.
+
+        Args:
+            pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, from ``thumbnail``.
+
+        Returns:
+            Whether a dermoscopic model may speak about it, and what to tell people.
+
+        Raises:
+            ModelError: The gate cannot be loaded.
+        """
+        verdict = self.gate().judge(pixels)
+        return verdict.reliable, (
+            *verdict.notices, *quality.notices(pixels, of_lesion=verdict.reliable)
+        )  # fmt: skip
+
+    def gate(self) -> Gate:
+        """Give the loaded gate."""
+        with self._loading:
+            if self._gate is None:
+                self._gate = Gate(**self._options)  # type: ignore[arg-type]
+            return self._gate

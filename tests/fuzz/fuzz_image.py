@@ -1,0 +1,39 @@
+"""Fuzz ``lesionedge.image``: any bytes are a picture or an ImageError.
+
+python tests/fuzz/fuzz_image.py [libFuzzer's options] CORPUS
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["lesionedge.image", "PIL"]):
+    from PIL import Image
+
+    from lesionedge import image as images
+    from lesionedge.errors import ImageError
+
+SETTINGS = images.Preprocessing(224, 224)
+# Larger ones than any corpus can hold honestly: what matters is that size is judged before pixels.
+images.MAX_PIXELS = 4_000_000
+Image.init()
+
+
+def one(content: bytes) -> None:
+    """Read one input as a picture."""
+    try:
+        pixels = images.model_input(content, SETTINGS)
+    except ImageError:
+        return
+    assert pixels.shape == (224, 224, 3)
+    assert pixels.dtype == "uint8"
+
+
+if __name__ == "__main__":
+    import warnings
+
+    warnings.filterwarnings("ignore", module="PIL")
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()

@@ -1,0 +1,132 @@
+"""Heat maps, through the public face and the command."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lesionedge
+from lesionedge import explanation
+
+
+@pytest.fixture(scope="module")
+def lesion(draw):
+    return draw(300, 200, seed=3)
+
+
+def test_it_gives_an_array_the_size_of_the_models_input_and_counts_its_passes(lesion):
+    found = lesionedge.explain(lesion)
+    assert found.heat.shape == (224, 224)
+    assert found.heat.dtype == np.float32
+    assert found.passes <= 80
+    assert np.abs(found.heat).max() <= 1
+    assert found.label == found.prediction.label == lesionedge.classify(lesion).label
+
+
+def test_it_never_runs_the_network_more_often_than_it_says(int8, lesion, monkeypatch):
+    classifier = lesionedge.Classifier(int8)
+    runs = []
+    run = classifier.interpreter.run
+    monkeypatch.setattr(classifier.interpreter, "run", lambda x: runs.append(1) or run(x))
+    found = lesionedge.explain(lesion, model=classifier)
+    assert len(runs) == found.passes <= 80
+
+
+@pytest.mark.parametrize("model", ["int8", "float32", "float16", "sigmoid", "int8-tensors"])
+def test_any_model_is_explained(models, model, lesion):
+    found = lesionedge.explain(lesion, model=str(models / f"{model}.tflite"))
+    assert np.isfinite(found.heat).all()
+
+
+def test_covering_what_the_heat_map_ranks_highest_lowers_the_probability(models, lesion):
+    classifier = lesionedge.Classifier(models / "float32.tflite")
+    found = lesionedge.explain(lesion, model=classifier)
+    pixels = classifier.model_input(lesion)
+    hot = found.heat >= np.quantile(found.heat, 0.8)
+    cover = np.asarray(explanation.surroundings(Image.fromarray(pixels)))
+    number = classifier.labels.index(found.label)
+    covered = classifier.scores([np.where(hot[..., None], cover, pixels)])[0, number]
+    assert covered < found.probability
+
+
+def test_another_class_can_be_explained(int8, lesion):
+    found = lesionedge.explain(lesion, model=int8, label="mel")
+    assert found.label == "mel"
+    assert found.name == "Melanoma"
+    chances = {c.label: c.probability for c in found.prediction.top}
+    assert found.probability == pytest.approx(chances["mel"])
+
+
+def test_an_unknown_class_is_refused(int8, lesion):
+    with pytest.raises(ValueError, match="knows akiec, bcc"):
+        lesionedge.explain(lesion, model=int8, label="flu")
+
+
+def test_the_overlay_marks_the_crop_and_has_no_metadata(int8, tmp_path, draw):
+    path = tmp_path / "gps.jpg"
+    exif = Image.Exif()
+    exif[0x010E] = "home"
+    draw(500, 300, seed=2).save(path, exif=exif)
+    found = lesionedge.explain(path, model=int8)
+    overlay = found.overlay(path)
+    assert overlay.width == 500
+    assert overlay.height > 300
+    assert not overlay.getexif()
+    outside = np.asarray(overlay)[:300, 20]  # left of the centre square: as grey as it can be
+    assert (outside[:, 0] == outside[:, 2]).all()
+    inside = np.asarray(overlay)[:300, 250].astype(int)
+    assert (inside[:, 0] != inside[:, 2]).any()
+
+
+def test_the_command_writes_a_picture(cli_run, picture, int8, tmp_path):
+    out = tmp_path / "heat.png"
+    done = cli_run("explain", picture, "-o", out, "-m", int8)
+    assert done.exit_code == 0, done.output
+    assert "research use" in done.output
+    with Image.open(out) as drawn:
+        assert drawn.format == "PNG"
+        assert not drawn.getexif()
+
+
+def test_the_command_writes_numbers(cli_run, picture, int8, tmp_path):
+    out = tmp_path / "heat.npy"
+    assert cli_run("explain", picture, "-o", out, "-m", int8).exit_code == 0
+    assert np.load(out).shape == (32, 32)
+
+
+def test_the_command_reads_standard_input(cli_run, picture, int8, tmp_path):
+    out = tmp_path / "heat.jpg"
+    done = cli_run("explain", "-", "-o", out, "-m", int8, input=picture.read_bytes())
+    assert done.exit_code == 0, done.output
+    assert Image.open(io.BytesIO(out.read_bytes())).format == "JPEG"
+
+
+def test_the_command_never_writes_over_its_picture(cli_run, picture, int8):
+    before = picture.read_bytes()
+    done = cli_run("explain", picture, "-o", picture, "-m", int8)
+    assert done.exit_code == 2
+    assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (("-o", "heat.txt"), 2, "expected a .png"),
+        (("-o", "/nowhere/heat.png"), 1, "cannot be written"),
+        (("-o", "heat.png", "--label", "flu"), 2, "the model knows akiec"),
+    ],
+)
+def test_the_command_says_what_is_wrong(cli_run, picture, int8, arguments, status, text, tmp_path):
+    done = cli_run("explain", picture, "-m", int8, *arguments)
+    assert done.exit_code == status
+    assert text in done.output
+
+
+def test_the_command_needs_a_picture(cli_run, tmp_path, int8):
+    done = cli_run("explain", tmp_path / "none.jpg", "-o", tmp_path / "heat.png", "-m", int8)
+    assert done.exit_code == 1
+    assert "no such file" in done.output
+    assert not (tmp_path / "heat.png").exists()

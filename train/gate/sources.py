@@ -1,0 +1,92 @@
+"""Where the gate's pictures come from: one table of path, label, group, split and source."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from lesionedge.errors import LesionEdgeError
+
+LABELS = ("dermoscopic", "clinical", "other")
+SPLIT_FILE = Path(__file__).parent.parent / "release" / "mobilenetv2" / "split.csv"
+"""The released classifier's split: what it is measured on, the gate has not seen either."""
+
+SHARES = {"train": 0.60, "validation": 0.08, "calibration": 0.07, "test": 0.25}
+"""Of the photographs, which are few: a quarter is kept to measure on."""
+
+COLUMNS = ["path", "label", "group", "split", "source"]
+PICTURES = (".jpg", ".jpeg", ".png")
+
+
+class SourceError(LesionEdgeError):
+    """A folder of training pictures is missing."""
+
+
+def table(data: Path) -> pd.DataFrame:
+    """List every picture.
+
+    Args:
+        data: Folder with ``ham10000``, ``clinical_photos`` and ``not_skin``, and optionally
+            ``isic_binary`` (ISIC 2017).
+
+    Raises:
+        SourceError: One of the three is missing.
+    """
+    for name in ("ham10000", "clinical_photos", "not_skin"):
+        if not (data / name).is_dir():
+            raise SourceError(f"{data / name}: no such folder; the gate needs its pictures")
+    parts = [_ham10000(data), _isic(data), _clinical(data), _not_skin(data)]
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def _ham10000(data: Path) -> pd.DataFrame:
+    split = pd.read_csv(SPLIT_FILE, dtype=str)
+    files = {path.stem: str(path) for path in _pictures(data / "ham10000")}
+    split["path"] = split["path"].map(lambda path: files.get(Path(path).stem))
+    rows = split.dropna(subset="path")
+    if rows.empty:
+        raise SourceError(f"{data / 'ham10000'}: holds none of HAM10000's pictures")
+    return rows.assign(label="dermoscopic", source="ham10000")
+
+
+def _isic(data: Path) -> pd.DataFrame:
+    """ISIC 2017: other clinics and cameras, dark corners, rulers and coloured discs."""
+    rows = [
+        (str(path), "dermoscopic", path.stem, split, "isic")
+        for split in ("train", "test")
+        for path in _pictures(data / "isic_binary" / "data" / split)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _clinical(data: Path) -> pd.DataFrame:
+    rows = pd.read_csv(data / "clinical_photos" / "labels.csv", dtype=str)
+    files = {path.stem: str(path) for path in _pictures(data / "clinical_photos")}
+    rows["path"] = rows["image_id"].map(files)
+    rows = rows.dropna(subset="path")
+    split = [_drawn_split(patient) for patient in rows["patient_id"]]
+    return rows.assign(label="clinical", group=rows["patient_id"], split=split, source="clinical")
+
+
+def _not_skin(data: Path) -> pd.DataFrame:
+    rows = [
+        (str(path), "other", path.stem, _drawn_split(path.stem), "not_skin")
+        for path in _pictures(data / "not_skin")
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _drawn_split(group: str) -> str:
+    """Draw a group's split from its name: the same whatever else is in the folder."""
+    number = int.from_bytes(hashlib.sha256(group.encode()).digest()[:4], "big") / 2**32
+    for name, share in SHARES.items():
+        number -= share
+        if number < 0:
+            return name
+    return "test"
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
