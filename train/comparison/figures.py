@@ -82,6 +82,7 @@ def figures(run: Path, name: str) -> dict[str, Any]:
         "shortened": recipe.get("shortened", {}),
         "epochs": {s["name"]: [spent[s["name"]], s["epochs"]] for s in recipe["stages"]},
         "int8_method": card["quantization"]["training"],
+        "classes": len(card["labels"]),
         "lesions": models["float"]["lesions"],
         "models": {
             kind: {key: one[key] for key in HEADLINES if key in one}
@@ -120,7 +121,7 @@ def results(found: dict[str, Any]) -> Iterator[str]:
         first = [f"`{name}`", CLAIMS[name]]
         for key, title in HEADLINES.items():
             # Of two classes the macro AUROC is the malignant one's.
-            twice = key == "macro_auroc" and models[0][key] == models[0].get("malignant_auroc")
+            twice = key == "macro_auroc" and one["classes"] == 2
             if all(key in model for model in models) and not twice:
                 cells = [span(model[key]) for model in models]
                 yield f"| {' | '.join([*first, title, *cells])} |"
