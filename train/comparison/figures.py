@@ -138,6 +138,8 @@ def runs(found: dict[str, Any]) -> Iterator[str]:
     for name, one in found.items():
         short, pictures = one["shortened"], one["pictures"]
         epochs = ", ".join(f"{key} {done} of {of}" for key, (done, of) in one["epochs"].items())
+        if short.get("weights"):
+            epochs += f" ({short['weights']} weights, all layers)"
         used = min(short.get("pictures") or pictures["train"], pictures["train"])
         how = "quantization-aware" if one["int8_method"] == "qat" else "post-training"
         sizes = ", ".join(f"{one['bytes'][form] / 1e6:.1f} MB" for form in FILES)
