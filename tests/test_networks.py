@@ -98,7 +98,7 @@ def test_published_efficientnet_weights_are_taken_over(tmp_path):
 shape = (64, 64, 3)
 published = keras.applications.EfficientNetB3(include_top=False, weights=None, input_shape=shape)
 mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-norm = published.get_layer("normalization")
+norm = next(x for x in published.layers if isinstance(x, keras.layers.Normalization))
 norm.set_weights([mean, std, norm.get_weights()[2]])
 published.save_weights({str(tmp_path / "notop.h5")!r})
 ours = architectures.build(Model("efficientnetb3"), classes=7, height_px=64, width_px=64)
