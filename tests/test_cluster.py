@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -22,7 +23,12 @@ pq = pytest.importorskip("pyarrow.parquet")
 ray = pytest.importorskip("ray")
 
 COUNT = 500
-QUIETLY = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+LONG_COUNT = 1600
+# A token for these tests' clusters alone: their port is open to whoever reaches this machine.
+QUIETLY = {
+    **os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,16 @@ def nodes():
         found.stop()
 
 
-def batch(archive, out, model, *arguments):
+def wait_for_port(nodes):
+    for _ in range(120):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(nodes.address.split(":")[1]))) == 0:
+                break
+        time.sleep(1)
+    time.sleep(10)  # the node itself comes after its port
+
+
+def batch(archive, out, model, *arguments, env=QUIETLY):
     line = [sys.executable, "-m", "lesionedge", "batch", archive, "--out", out, "-m", model,
             "--save-every", 0, *arguments]  # fmt: skip
     return subprocess.Popen(
@@ -102,7 +117,7 @@ def batch(archive, out, model, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=QUIETLY,
+        env=env,
     )
 
 
@@ -111,6 +126,8 @@ def rows(out):
 
 
 def saved(out):
+    if not os.path.isdir(out):
+        return []
     return sorted(name for name in os.listdir(out) if not name.startswith("_"))
 
 
@@ -195,24 +212,44 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(archive, expected, int8,
 def test_a_second_node_joins_takes_work_and_is_killed_and_nothing_is_lost(
     archive, expected, int8, tmp_path, nodes
 ):
+    long, out = tmp_path / "archive", tmp_path / "out"
+    long.mkdir()
+    for number in range(LONG_COUNT):
+        os.link(archive / f"{number % 4:04d}.jpg", long / f"{number:04d}.jpg")
     nodes.start()
-    time.sleep(10)
-    run = batch(archive, tmp_path, int8, "--engine", "ray", "--address", nodes.address)
-    wait_for(lambda: len(saved(tmp_path)) >= 1, run)
+    wait_for_port(nodes)
+    run = batch(long, out, int8, "--engine", "ray", "--address", nodes.address)
+    wait_for(lambda: len(saved(out)) >= 1, run)
     second = nodes.start()
     actor = wait_for(lambda: below(second.pid, "MapWorker"), run)[0]
     wait_for(lambda: busy_s(actor) > 6, run)  # it takes work: loading takes two seconds
-    before = rows(tmp_path).num_rows
+    before = rows(out).num_rows
     for raylet in below(second.pid, "raylet"):
         os.kill(raylet, signal.SIGKILL)
     second.kill()
-    assert before < COUNT
+    assert before < LONG_COUNT
     output, errors = run.communicate()
-    assert run.returncode == 1, errors
-    assert f"{COUNT} pictures" in output
-    found = rows(tmp_path)
+    assert run.returncode == 0, errors
+    assert f"{LONG_COUNT} pictures" in output
+    found = rows(out)
     assert max(Counter(found["path"].to_pylist()).values()) == 1
-    assert found.equals(expected)
+    assert found.num_rows == LONG_COUNT
+    columns = [name for name in found.column_names if name != "path"]
+    for number, row in enumerate(found.select(columns).to_pylist()):
+        assert row == expected.select(columns).slice(number % 4, 1).to_pylist()[0]
+
+
+def test_a_cluster_that_wants_a_token_says_so(archive, int8, tmp_path, nodes):
+    nodes.start()
+    wait_for_port(nodes)
+    run = batch(
+        archive, tmp_path, int8, "--engine", "ray", "--address", nodes.address,
+        env={**QUIETLY, "RAY_AUTH_TOKEN": secrets.token_hex(32)},
+    )  # fmt: skip
+    _, errors = run.communicate()
+    assert run.returncode == 1
+    assert "RAY_AUTH_MODE=token" in errors
+    assert QUIETLY["RAY_AUTH_TOKEN"] not in errors
 
 
 def test_no_cluster_at_the_address_is_an_error(archive, int8, tmp_path):

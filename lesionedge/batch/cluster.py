@@ -87,7 +87,13 @@ def _reach(address: str) -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> LesionEdgeError:
-    reason = _first_line(error.__cause__ or error)
+    cause = error.__cause__ or error
+    if "AuthToken" in str(cause):
+        return LesionEdgeError(
+            f"--address {address}: the Ray cluster there wants its token: set RAY_AUTH_MODE=token "
+            "and give it as Ray says (docs.ray.io, token authentication)"
+        )
+    reason = _first_line(cause)
     return LesionEdgeError(
         f"--address {address}: no Ray cluster answers there ({reason}); start one with: "
         "ray start --head"
