@@ -11,7 +11,8 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera release-models fuzz gate clean
+.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster \
+  release-models fuzz gate clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -22,7 +23,7 @@ $(VENV)/.runtime: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e ".[camera,train,dev]" $(EDITABLE)
+	$(PIP) install -e ".[camera,web,train,dev]" $(EDITABLE)
 	@touch $@
 
 demo: $(VENV)/.runtime
@@ -35,8 +36,25 @@ demo: $(VENV)/.runtime
 	  echo "MediaPipe has no wheel for this system: its test will be skipped"
 	@touch $@
 
-test: $(VENV)/.dev .venv-mediapipe/.ready
-	LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+# picamera2's source, to check our calls against: to run it takes libcamera and a Pi's camera.
+.venv-picamera2/.ready: pyproject.toml $(VENV)/.runtime
+	$(PIP) install --no-deps --upgrade --target .venv-picamera2 "picamera2>=0.3" || \
+	  echo "picamera2 cannot be had here: its test will be skipped"
+	@mkdir -p .venv-picamera2 && touch $@
+
+# Debian packages that some tests run: a browser, a display, an RTSP server, a broker.
+TOOLS := chromium xvfb xdotool python3-tk gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
+  mosquitto mosquitto-clients
+$(VENV)/.tools: $(VENV)/.runtime
+	dpkg-query --show $(TOOLS) >/dev/null 2>&1 || \
+	  { test "$$(id -u)" = 0 && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS); } || \
+	  echo "some tests will be skipped; for those, as root: apt-get install $(TOOLS)"
+	@touch $@
+
+test: $(VENV)/.dev $(VENV)/.tools .venv-mediapipe/.ready .venv-picamera2/.ready
+	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -68,6 +86,11 @@ test-pi: wheel
 # make test-camera  a real V4L2 device, in a virtual machine
 test-camera: wheel
 	sh tests/test_v4l2.sh dist
+
+# make test-cluster Ray on loopback, nodes and workers killed; training on two workers (minutes)
+test-cluster: $(VENV)/.dev
+	$(PIP) install -e ".[cluster]" $(EDITABLE)
+	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_workers.py
 
 # make release-models HAM10000=DIR [WEIGHTS=FILE]   train and convert the embedded models (hours)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000

@@ -5,8 +5,10 @@
 Makes a virtual environment for each peer (in ``.venv-peers``, 4 GB in all; kept for the next time),
 then measures, always in turns so that a drifting clock meets all:
 
-- warm: from a picture's file to the answer, in a process that has loaded the model; the ratio of
-  each turn to the floor's, median and middle half;
+- warm: from a picture's file to the answer, in a process that has loaded the model, the next one
+  as soon as the last is answered (MLPerf's single stream); the ratio of each turn to the floor's,
+  median and middle half;
+- alone: the same for one picture after a pause of 20 ms, when threads and caches have gone cold;
 - cold: from the start of a process to its first answer, and the process's peak memory;
 - a folder of 1,000 pictures, one after the other, in pictures per second;
 - what the environment takes on disk.
@@ -17,6 +19,7 @@ The peers are the modules of ``benchmarks/peer``; each says there what it does.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import random
@@ -39,10 +42,19 @@ ROOT = HERE.parent
 ENVIRONMENTS = ROOT / ".venv-peers"
 MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-int8.tflite"
 FLOAT_MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-float16.tflite"
-SIZES = {"600x450": (600, 450), "1920x1080": (1920, 1080), "4000x3000": (4000, 3000)}
+PICTURES = {
+    "600x450": {"width": 600, "height": 450},
+    "1920x1080": {"width": 1920, "height": 1080},
+    # As large a file as a HAM10000 picture enlarged to that size: 0.5 to 0.6 MB.
+    "4000x3000": {"width": 4000, "height": 3000, "grain": 1.5, "grain_px": 7},
+    # 2.3 MB: what a phone writes of something finely structured all over.
+    "4000x3000, grainy": {"width": 4000, "height": 3000},
+}
 FLOOR, OURS = "LiteRT + Pillow by hand", "lesionedge"
+UNCOUNTED, BURST = 2, 6
+"""Answers that open a turn and those that count."""
 PAUSE_S = 0.02
-"""Between turns: some runtimes' threads spin for a while after an answer."""
+"""Before a picture alone: by then no runtime's threads spin any more."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +138,14 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    rounds, starts, folder = (5, 2, 50) if options.quick else (150, 15, 1000)
+    rounds, starts, folder = (3, 2, 50) if options.quick else (25, 11, 1000)
     with tempfile.TemporaryDirectory() as temporary:
         peers = prepare(options.only, Path(temporary))
         pictures = draw_pictures(Path(temporary))
         figures = {
             "machine": about(), "threads": options.threads, "rounds": rounds,
-            "warm_ms": warm(peers, pictures, options.threads, rounds),
+            "picture_bytes": {name: path.stat().st_size for name, path in pictures.items()},
+            **in_process(peers, pictures, options.threads, rounds),
             "cold": cold(peers, pictures["600x450"], options.threads, starts),
             "folder_per_s": throughput(peers, pictures["600x450"], options.threads, folder),
             "disk_bytes": {name: disk_bytes(peer) for name, peer in peers.items()},
@@ -186,30 +199,38 @@ def draw_pictures(folder: Path) -> dict[str, Path]:
     """Draw a JPEG of each size."""
     from lesionedge.benchmark import example_picture
 
-    paths = {name: folder / f"{name}.jpg" for name in SIZES}
-    for name, path in paths.items():
-        path.write_bytes(example_picture(*SIZES[name]))
+    paths = {}
+    for number, (name, drawing) in enumerate(PICTURES.items()):
+        paths[name] = folder / f"{number}.jpg"
+        paths[name].write_bytes(example_picture(**drawing))  # type: ignore[arg-type]
     return paths
 
 
-def warm(
+def in_process(
     peers: dict[str, Peer], pictures: dict[str, Path], threads: int, rounds: int
-) -> dict[str, dict[str, list[float]]]:
-    """Time every peer on every picture, in turns whose order changes."""
-    found: dict[str, dict[str, list[float]]] = {size: {p: [] for p in peers} for size in pictures}
-    order = list(peers)
+) -> dict[str, Any]:
+    """Time every peer on every picture, in turns whose order changes: in bursts, and alone."""
+    empty = {size: {name: [] for name in peers} for size in pictures}
+    warm, alone = copy.deepcopy(empty), copy.deepcopy(empty)
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(peer, threads)) for name, peer in peers.items()}
         for size, path in pictures.items():
             say(f"warm, {size}")
-            for turn in range(-3, rounds):
-                random.Random(turn).shuffle(order)
-                for name in order:
-                    took_ms, _ = workers[name].ask(path)
-                    if turn >= 0:
-                        found[size][name].append(took_ms)
-                    time.sleep(PAUSE_S)
-    return found
+            for name in turns(workers, rounds):
+                workers[name].ask(*[path] * UNCOUNTED)
+                warm[size][name].append(workers[name].ask(*[path] * BURST)[0] / BURST)
+            for name in turns(workers, rounds):
+                time.sleep(PAUSE_S)
+                alone[size][name].append(workers[name].ask(path)[0])
+    return {"warm_ms": warm, "alone_ms": alone}
+
+
+def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
+    """Name every peer once a round, in an order that changes."""
+    order = list(names)
+    for turn in range(rounds):
+        random.Random(turn).shuffle(order)
+        yield from order
 
 
 def cold(
@@ -308,27 +329,23 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float
 
 def table(figures: dict[str, Any]) -> Iterator[str]:
     """Lay the figures out as Markdown."""
-    here, sizes = figures["machine"], list(figures["warm_ms"])
+    here = figures["machine"]
     yield (
         f"{here['processor']}, {here['hardware_threads']} hardware threads "
         f"({', '.join(here['features'])}), Python {here['python']}, {here['date']}; "
         f"{figures['rounds']} turns, {figures['threads']} threads where one may choose."
     )
     yield ""
-    yield "Warm, file to answer: median ms, and how many times the floor [middle half of the turns]"
+    yield (
+        "Warm, one after the other, file to answer: median ms, and how many times the floor "
+        "[middle half of the turns]"
+    )
     yield ""
-    yield f"| | {' | '.join(sizes)} |"
-    yield "|---|" + "---:|" * len(sizes)
-    for name in figures["cold"]:
-        cells = []
-        for size in sizes:
-            times = figures["warm_ms"][size]
-            middle, low, high = ratios(times[name], times[FLOOR])
-            cells.append(
-                f"{statistics.median(times[name]):.2f} · {middle:.2f} [{low:.2f}, {high:.2f}]"
-            )
-        yield f"| {name} | {' | '.join(cells)} |"
+    yield from times_table(figures["warm_ms"], figures["picture_bytes"])
+    yield f"The same for one picture after a pause of {PAUSE_S * 1000:.0f} ms"
     yield ""
+    yield from times_table(figures["alone_ms"], figures["picture_bytes"])
+    yield from against_us(figures)
     yield "| | cold start | peak memory | folder of pictures | on disk |"
     yield "|---|---:|---:|---:|---:|"
     for name, start in figures["cold"].items():
@@ -338,6 +355,42 @@ def table(figures: dict[str, Any]) -> Iterator[str]:
             f"| {statistics.median(start['peak_mb']):.0f} MB "
             f"| {figures['folder_per_s'][name]:.0f}/s | {disk_mb:.0f} MB |"
         )
+
+
+def times_table(
+    times_ms: dict[str, dict[str, list[float]]], sizes_bytes: dict[str, int]
+) -> Iterator[str]:
+    """Give each peer's median and its ratio to the floor, a column a picture."""
+    heads = [f"{size} ({sizes_bytes[size] / 1e6:.2f} MB)" for size in times_ms]
+    yield f"| | {' | '.join(heads)} |"
+    yield "|---|" + "---:|" * len(heads)
+    for name in next(iter(times_ms.values())):
+        cells = []
+        for times in times_ms.values():
+            middle, low, high = ratios(times[name], times[FLOOR])
+            cells.append(
+                f"{statistics.median(times[name]):.2f} · {middle:.2f} [{low:.2f}, {high:.2f}]"
+            )
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+
+
+def against_us(figures: dict[str, Any]) -> Iterator[str]:
+    """Give how many times as long each peer takes as this package, warm, turn by turn."""
+    sizes = figures["warm_ms"]
+    yield "How many times as long as lesionedge, warm [middle half of the turns]"
+    yield ""
+    yield f"| | {' | '.join(sizes)} |"
+    yield "|---|" + "---:|" * len(sizes)
+    for name in next(iter(sizes.values())):
+        if name in (FLOOR, OURS):
+            continue
+        cells = [
+            "{:.2f} [{:.2f}, {:.2f}]".format(*ratios(times[name], times[OURS]))
+            for times in sizes.values()
+        ]
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:

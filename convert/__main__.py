@@ -1,4 +1,4 @@
-"""``python -m convert``: export, verify."""
+"""``python -m convert``: export, verify, operating-points."""
 
 from __future__ import annotations
 
@@ -68,6 +68,27 @@ def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     if not all(one.passed for one in found.values()):
         click.echo(f"error: {file} lost more than its format may", err=True)
         sys.exit(1)
+
+
+@main.command("operating-points")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--metrics", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
+    help="The metrics.json of an evaluation that measured FILE.",
+)  # fmt: skip
+def operating_points(file: Path, metrics: Path) -> None:
+    """Put the operating points measured on FILE itself into its card.
+
+    Only the card changes; the network's bytes stay as they are.
+    """
+    from convert import card
+
+    for point in card.set_operating_points(file, metrics):
+        click.echo(
+            f"{file.name}: sensitivity {point['sensitivity']:g} from {point['threshold']:.5f} on, "
+            f"specificity {point['measured_specificity']:.3f} (calibration split)",
+            err=True,
+        )
 
 
 if __name__ == "__main__":

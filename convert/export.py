@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.lite.python.convert import mlir_quantize
 
 from convert import metadata
 from lesionedge import image as images
@@ -97,12 +98,20 @@ def with_probabilities(model: keras.Model, activation: str, temperature: float) 
     """Put the calibration behind the logits: softmax or sigmoid of logits / temperature.
 
     Args:
-        model: Ends in (N, classes) logits.
+        model: Ends in (N, classes) logits; for a sigmoid in the (N, 1) logit of the second class.
         activation: ``softmax`` or ``sigmoid``.
         temperature: From the calibration split.
+
+    Returns:
+        A model that ends in (N, classes) probabilities. Behind a sigmoid there are two, so that
+        every TFLite program shows both and there is a label for each.
     """
     factor = 1.0 / temperature
     x = keras.layers.Lambda(lambda logits: logits * factor, name="calibrated")(model.output)
+    if activation == "sigmoid":
+        # softmax over (0, z) is (1 - sigmoid(z), sigmoid(z)).
+        x = keras.layers.Lambda(lambda z: tf.pad(z, [[0, 0], [1, 0]]), name="both")(x)
+        activation = "softmax"
     return keras.Model(model.input, keras.layers.Activation(activation, name="probabilities")(x))
 
 
@@ -111,7 +120,7 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
 
     After quantization-aware training every range is in the graph, and what has none (the
     scaling by the temperature and the softmax) stays float. Otherwise a sample of pictures gives
-    the ranges, and the activation is kept float by name.
+    the ranges, and the softmax is kept float: in 8 bits a probability would have steps of 1/256.
     """
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = tf.uint8
@@ -120,8 +129,15 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
         return bytes(converter.convert())
     pictures = list(sample)
     converter.representative_dataset = lambda: iter(pictures)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    return bytes(converter.convert())
+    # The converter's own last step, but for an operator that is left out; TensorFlow's quantization
+    # debugger can leave one out too, and then has float inputs.
+    converter._experimental_calibrate_only = True
+    return bytes(
+        mlir_quantize(
+            converter.convert(), input_data_type=tf.uint8, output_data_type=tf.float32,
+            denylisted_ops=["SOFTMAX"],
+        )
+    )  # fmt: skip
 
 
 def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:

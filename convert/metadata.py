@@ -55,10 +55,11 @@ def pack(
     builder = flatbuffers.Builder(len(model) + 65_536)
     builder.Finish(table.Pack(builder), file_identifier=b"TFL3")
     files = {LABELS_FILE: "\n".join(labels) + "\n", CARD_FILE: json.dumps(card, indent=1)}
-    return bytes(builder.Output()) + _archive(files)
+    return bytes(builder.Output()) + archive(files)
 
 
-def _archive(files: dict[str, str]) -> bytes:
+def archive(files: dict[str, str]) -> bytes:
+    """Give a zip of stored files: name -> text."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():

@@ -92,21 +92,31 @@ class Measurement:
         return tuple(found)
 
 
-def example_picture(width: int = 600, height: int = 450) -> bytes:
-    """Draw a JPEG that is as hard to decode as a dermoscopic picture: smooth, with fine grain.
+def example_picture(
+    width: int = 600, height: int = 450, *, grain: float = 4.0, grain_px: int = 1, seed: int = 0
+) -> bytes:
+    """Draw a JPEG of a lesion: smooth, with grain, which is what makes a JPEG hard to decode.
 
     Args:
         width: In pixels.
         height: In pixels.
+        grain: Standard deviation of the grain, in levels of 255.
+        grain_px: Its size: 1 for noise from pixel to pixel; more where the lens, or enlarging,
+            leaves no detail so small.
+        seed: Of the grain.
     """
     import numpy as np
     from PIL import Image
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1.3 : 1.3 : width * 1j]
     lesion = 1 / (1 + np.exp(12 * (np.hypot(x, y * 1.1) - 0.55 - 0.1 * np.sin(5 * x + 3 * y))))
     skin, mole = np.array([215, 170, 150]), np.array([95, 60, 50])
-    colours = skin + lesion[..., None] * (mole - skin) + rng.normal(0, 4, (height, width, 1))
+    noise = rng.normal(0, grain, (-(-height // grain_px), -(-width // grain_px)))
+    if grain_px > 1:
+        coarse = Image.fromarray(noise.astype(np.float32))
+        noise = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    colours = skin + lesion[..., None] * (mole - skin) + noise[..., None]
     pixels: NDArray[np.uint8] = colours.clip(0, 255).astype(np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "JPEG", quality=90)

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lesionedge.operating import OperatingPoint
     from lesionedge.reliability import Check
 
 EMBEDDED = {
@@ -59,7 +60,7 @@ class Prediction:
     """A model's answer to one picture."""
 
     label: str
-    """Code of the most likely class."""
+    """Code of the most likely class; of two, the one that the card's threshold decides for."""
     name: str
     """Its name."""
     probability: float
@@ -67,7 +68,7 @@ class Prediction:
     malignant_probability: float
     """Sum of the probabilities of the malignant classes, 0-1."""
     top: tuple[Candidate, ...]
-    """The most likely classes, best first."""
+    """The most likely classes, best first; where a threshold decides, the decided one first."""
     warnings: tuple[Notice, ...]
     """What the reader should know of the picture: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
@@ -108,6 +109,7 @@ class Classifier:
         Args:
             model: Name of an embedded model or path of a .tflite file; None for ``mobilenetv2``.
             threads: Threads that run the network; None for the usable physical cores, at most 4.
+                With 1, ``classify_many`` decodes in the caller's thread, too: one core in all.
             labels: Labels file (one a line) or the labels, in output order, for a model that
                 has none inside; they take the place of those inside.
             normalize: (mean, std): the network is fed (pixel - mean) / std, pixels 0-255; for a
@@ -134,6 +136,7 @@ class Classifier:
             normalize=normalize is None and found.mean is None,
         )
         self.diagnoses = self._read_labels(labels, found.labels or ())
+        self.threshold = self._read_threshold()
         self.preprocessing = self._read_preprocessing()
         mean, std = ((normalize[0],), (normalize[1],)) if normalize else (found.mean, found.std)
         self._mean, self._std = self._per_channel(mean), self._per_channel(std)
@@ -153,6 +156,17 @@ class Classifier:
     def names(self) -> tuple[str, ...]:
         """The classes' names, in output order."""
         return tuple(diagnosis.name for diagnosis in self.diagnoses)
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """The card's thresholds of the malignant probability; empty where it has none.
+
+        Raises:
+            ModelError: They are malformed.
+        """
+        from lesionedge.operating import points
+
+        return points(self.card, self.model)
 
     @property
     def checks(self) -> bool:
@@ -182,6 +196,8 @@ class Classifier:
         errors: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Prediction | LesionEdgeError]:  # fmt: skip
         """Answer many pictures, in their order, while the next ones are decoded ahead.
+
+        (With ``threads=1`` nothing runs ahead: the one thread is the caller's.)
 
         Args:
             images: Pictures as ``classify`` takes them; read as they are needed.
@@ -296,6 +312,20 @@ class Classifier:
             raise ModelError(
                 f"{self.path}: the labels in its card are unusable ({error!r})"
             ) from None
+
+    def _read_threshold(self) -> float | None:
+        """Give the probability from which a two-class model's card names the second class."""
+        points = self.card.get("operating_points") or ()
+        try:
+            found = [p["threshold"] for p in points if p.get("name") == "decision"]
+            threshold = float(found[0]) if found and len(self.diagnoses) == 2 else None
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"{self.path}: the operating points in its card are unusable ({error!r})"
+            ) from None
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ModelError(f"{self.path}: its card's threshold is {threshold}; expected 0 to 1")
+        return threshold
 
     def _read_preprocessing(self) -> Preprocessing:
         _, height, width, _ = self._interpreter.input.shape
@@ -419,6 +449,8 @@ class Classifier:
             reliable: The gate's verdict.
         """
         ranking = rank(scores)
+        if self.threshold is not None:
+            ranking = [1, 0] if scores[1] >= self.threshold else [0, 1]
         top = tuple(
             Candidate(self.diagnoses[i].label, self.diagnoses[i].name, scores[i])
             for i in ranking[:top_k]
@@ -434,6 +466,10 @@ class Classifier:
     def _answers(
         self, pictures: Iterator[ImageSource], top_k: int | None, errors: str
     ) -> Iterator[Prediction | LesionEdgeError]:
+        if self.threads == 1:  # whoever asks for one thread gets one
+            for picture in pictures:
+                yield self._finished(functools.partial(self._prepare, picture), top_k, errors)
+            return
         from collections import deque
         from concurrent.futures import ThreadPoolExecutor
 
@@ -451,19 +487,19 @@ class Classifier:
                     fault = error  # after the answers to what was given before
                     break
                 if len(ahead) > 2 * workers:
-                    yield self._finished(ahead.popleft(), top_k, errors)
+                    yield self._finished(ahead.popleft().result, top_k, errors)
             while ahead:
-                yield self._finished(ahead.popleft(), top_k, errors)
+                yield self._finished(ahead.popleft().result, top_k, errors)
             if fault is not None:
                 raise fault
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _finished(
-        self, prepared: Future[_Prepared], top_k: int | None, errors: str
+        self, prepare: Callable[[], _Prepared], top_k: int | None, errors: str
     ) -> Prediction | LesionEdgeError:
         try:
-            return self._answer(prepared.result(), top_k)
+            return self._answer(prepare(), top_k)
         except LesionEdgeError as error:
             if errors == "raise":
                 raise

@@ -223,6 +223,22 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> P
         return _decoded(image, name, preprocessing)
 
 
+def size_of(source: ImageSource) -> tuple[int, int]:
+    """Read how large a picture file says it is; nothing is decoded, no limit is checked.
+
+    Args:
+        source: Path, bytes or binary file.
+
+    Returns:
+        (width, height) in px, as stored.
+
+    Raises:
+        ImageError: Missing, unreadable or not a picture.
+    """
+    with _open(source, source_name(source)) as image:
+        return image.width, image.height
+
+
 def source_name(source: object) -> str:
     """Name a picture's source for messages: its path, or what kind of thing it is."""
     if isinstance(source, (str, os.PathLike)):

@@ -82,7 +82,12 @@ class Backend:
 
 
 def default_threads() -> int:
-    """Count the physical cores that this process may use, at most ``MAX_THREADS``.
+    """Count the cores that this process may use, at most ``MAX_THREADS``."""
+    return min(MAX_THREADS, usable_cores())
+
+
+def usable_cores() -> int:
+    """Count the physical cores that this process may use.
 
     Honours CPU affinity and cgroup (container) quotas; two hardware threads of one core count
     once, since the kernels here saturate a core.
@@ -91,7 +96,7 @@ def default_threads() -> int:
     quota = cpu_quota()
     if quota is not None:
         cores = min(cores, max(1, int(quota)))
-    return max(1, min(MAX_THREADS, cores))
+    return max(1, cores)
 
 
 def usable_cpus() -> set[int]:

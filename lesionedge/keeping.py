@@ -1,16 +1,21 @@
-"""Saves frames with their answers beside them."""
+"""Saves frames with their answers beside them, in a thread of its own: disks can be slow."""
 
 from __future__ import annotations
 
 import json
 import os
+import queue
+import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lesionedge.atomic import whole_file
+from lesionedge.camera.mjpeg import with_tables
 from lesionedge.errors import CameraError, ImageError
 
 if TYPE_CHECKING:
+    from lesionedge.camera.frame import Frame
     from lesionedge.live import Observation
 
 WHEN = ("changed", "always", "malignant", "key")
@@ -18,10 +23,26 @@ WHEN = ("changed", "always", "malignant", "key")
 key was pressed."""
 
 QUALITY = 92
+WAITING = 4
+"""So many pictures may wait for the disk; a live camera's further ones are not saved."""
+
+_TELL_AGAIN_S = 60.0
+_LEAVE_S, _INTERRUPTED_S = 30.0, 0.2
+
+
+class _Job(NamedTuple):
+    """A picture to be written."""
+
+    frame: Frame
+    answer: bytes
+    path: str
 
 
 class Keeper:
-    """Writes frames into a folder: ``TIME-NUMBER-LABEL.jpg``, and ``.json`` with the answer."""
+    """Writes frames into a folder: ``TIME-NUMBER-LABEL.jpg``, and ``.json`` with the answer.
+
+    To be used in a ``with`` statement: its end waits for what is still to be written.
+    """
 
     def __init__(
         self, folder: str, when: str, *, malignant: frozenset[str], report: Callable[[str], None]
@@ -32,7 +53,7 @@ class Keeper:
             folder: Where pictures go.
             when: One of ``WHEN``.
             malignant: The malignant labels.
-            report: Told once when a picture cannot be written, and once when it can again.
+            report: Told when pictures cannot be written, and when they can again; not each time.
 
         Raises:
             CameraError: The folder cannot be made.
@@ -45,21 +66,49 @@ class Keeper:
         self._report = report
         self._label: str | None = None
         self._failing = False
+        self._next_told_s = 0.0
+        self._slow = False
+        self._taken = 0
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._run, name="lesionedge-keeper", daemon=True)
         self.saved = 0
         """Pictures written."""
         self.failed = 0
         """Pictures that could not be written."""
+        self.skipped = 0
+        """Pictures for which the disk was too slow."""
 
-    def offer(self, observation: Observation, facts: dict[str, Any], *, asked: bool) -> str | None:
+    def __enter__(self) -> Keeper:
+        """Begin to write."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        """Wait until all is written; only a moment when the program is being interrupted."""
+        left_s = _INTERRUPTED_S if kind is KeyboardInterrupt else _LEAVE_S
+        end_s = time.monotonic() + left_s
+        try:
+            self._jobs.put(None, timeout=left_s)
+        except queue.Full:
+            pass
+        else:
+            self._thread.join(max(0.0, end_s - time.monotonic()))
+        self.skipped += self._taken - self.saved - self.failed
+
+    def offer(
+        self, observation: Observation, facts: dict[str, Any], *, asked: bool = False,
+        wait: bool = False,
+    ) -> str | None:  # fmt: skip
         """Save an observation if it is one to be saved.
 
         Args:
             observation: What was seen.
             facts: The answer, as JSON has it.
             asked: A key was pressed.
+            wait: Where too many pictures wait for the disk already, wait too; False: go on.
 
         Returns:
-            The picture's path, if it was saved.
+            The path that the picture is going to have, if it is being saved.
         """
         label = observation.prediction.label
         changed, self._label = label != self._label, label
@@ -73,31 +122,55 @@ class Keeper:
         name = "".join(c if c.isalnum() else "_" for c in label)
         path = os.path.join(self._folder, f"{stamp}-{frame.number}-{name}.jpg")
         try:
-            self._write(observation, facts, path)
-        except (OSError, ImageError) as error:
-            self._failed(error)
+            self._jobs.put(_Job(frame, json.dumps(facts).encode() + b"\n", path), block=wait)
+        except queue.Full:
+            self._skip()
             return None
+        self._taken += 1
+        return path
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                _write(job)
+            except (OSError, ImageError) as error:
+                self._fail(error)
+            else:
+                self._succeed()
+
+    def _succeed(self) -> None:
         self.saved += 1
         if self._failing:
             self._failing = False
             self._report(f"{self._folder}: pictures are saved again")
-        return path
 
-    def _write(self, observation: Observation, facts: dict[str, Any], path: str) -> None:
-        # Drawn up first: a picture that cannot be made leaves no answer without one.
-        jpeg = observation.frame.jpeg
-        picture = None if jpeg is not None else observation.frame.image
-        with whole_file(path) as file:
-            if jpeg is not None:
-                file.write(jpeg)
-            elif picture is not None:
-                picture.save(file, "JPEG", quality=QUALITY)
-        with whole_file(os.path.splitext(path)[0] + ".json") as file:
-            file.write(json.dumps(facts).encode() + b"\n")
-
-    def _failed(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         self.failed += 1
-        if not self._failing:
+        if not self._failing and time.monotonic() >= self._next_told_s:
             self._failing = True
+            self._next_told_s = time.monotonic() + _TELL_AGAIN_S
             reason = getattr(error, "strerror", None) or error
             self._report(f"{self._folder}: a picture cannot be saved ({reason}); going on without")
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        if not self._slow:
+            self._slow = True
+            self._report(f"{self._folder}: the disk is too slow; some pictures are not saved")
+
+
+def _write(job: _Job) -> None:
+    # Made first: a picture that cannot be made leaves no answer without one.
+    jpeg = job.frame.jpeg
+    picture = job.frame.image if jpeg is None else None
+    with whole_file(job.path) as file:
+        if jpeg is not None:
+            file.write(with_tables(jpeg))
+        elif picture is not None:
+            picture.save(file, "JPEG", quality=QUALITY)
+    try:
+        with whole_file(os.path.splitext(job.path)[0] + ".json") as file:
+            file.write(job.answer)
+    except OSError:
+        os.unlink(job.path)
+        raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from lesionedge.classifier import Classifier, Prediction
     from lesionedge.notice import Notice
 
-_TICK_S = 0.25
+_TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this say nothing of motion
+_JUST_BEFORE_S = 0.1  # the frame answered last is as good as the one just before, and decoded
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Eye:
         self._classifier = classifier
         self._crop = crop
         self._scores: deque[list[float]] = deque(maxlen=smooth)
-        self._last: NDArray[np.float32] | None = None
+        self._last: tuple[float, NDArray[np.float32]] | None = None
         wanted = classifier.preprocessing
         self._decoding = replace(
             wanted,
@@ -92,23 +93,25 @@ class Eye:
         begin = time.perf_counter()
         picture = frame.picture(self._decoding)
         decoded_ms = (time.perf_counter() - begin) * 1000
-        box = scene.window(picture.image.size, self._crop)
-        view = picture.image.crop(box)
+        view = picture.image.crop(scene.window(picture.image.size, self._crop))
         seen = scene.luma(view)
-        moved = self._moved(frame, seen)
-        if self._last is not None and scene.difference(seen, self._last) > scene.ANOTHER_SCENE:
+        changed = 0.0 if self._last is None else scene.difference(seen, self._last[1])
+        moved = self._moved(frame, seen, changed)
+        if changed > scene.ANOTHER_SCENE:
             self._scores.clear()
-        self._last = seen
+        self._last = frame.captured_s, seen
         answer = self._classifier.classify(view)
         warnings = (*picture.warnings, *self._warnings(answer, seen, moved))
         timings = {**answer.timings_ms, "decode": answer.timings_ms["decode"] + decoded_ms}
         width, height = picture.image.size
+        # A model may itself leave out a margin of what it is given.
+        left, top, right, bottom = scene.window((width, height), self._decoding.crop_fraction)
         return Observation(
             frame=frame,
             prediction=self._averaged(answer, warnings, timings),
             age_ms=(time.monotonic() - frame.captured_s) * 1000,
             averaged=len(self._scores),
-            window=(box[0] / width, box[1] / height, box[2] / width, box[3] / height),
+            window=(left / width, top / height, right / width, bottom / height),
             abstain=self._abstain,
         )
 
@@ -132,10 +135,12 @@ class Eye:
             means, warnings=warnings, timings_ms=timings, reliable=answer.reliable
         )
 
-    def _moved(self, frame: Frame, seen: NDArray[np.float32]) -> float:
-        """Give how much the frame differs from the one that the camera gave before it."""
+    def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
+        """Give how much the frame differs from one that the camera gave just before it."""
         if frame.before is None or frame.captured_s - frame.before[1] > _SUCCESSIVE_S:
             return 0.0
+        if self._last is not None and frame.captured_s - self._last[0] <= _JUST_BEFORE_S:
+            return changed
         try:
             return scene.difference(seen, self._glance(frame.before[0]))
         except ImageError:
@@ -149,7 +154,7 @@ class Eye:
 
 def watch(
     camera: Camera, classifier: Classifier, *, every_s: float = 0.0, smooth: int = 1,
-    crop: float = 1.0, abstain: bool = True,
+    crop: float = 1.0, abstain: bool = True, meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[Observation]:  # fmt: skip
     """Answer a camera's newest frame, again and again.
 
@@ -163,6 +168,7 @@ def watch(
             side, above 0, up to 1.
         abstain: Whether those who show the observations withhold a diagnosis of a picture that is
             not dermoscopic.
+        meanwhile: Called often, at least ten times a second, while a frame is waited for.
 
     Returns:
         An iterator of observations that ends with the camera. Damaged frames are counted by the
@@ -173,15 +179,22 @@ def watch(
         ValueError: A setting is out of range.
     """
     eye = Eye(classifier, smooth=smooth, crop=crop, abstain=abstain)
-    return _observations(camera, eye, every_s)
+    return _observations(camera, eye, every_s, meanwhile or (lambda: None))
 
 
-def _observations(camera: Camera, eye: Eye, every_s: float) -> Iterator[Observation]:
+def _observations(
+    camera: Camera, eye: Eye, every_s: float, meanwhile: Callable[[], None]
+) -> Iterator[Observation]:
     due_s = time.monotonic()
     while not camera.ended:
-        camera.rest(due_s - time.monotonic())
+        early_s = due_s - time.monotonic()
+        if early_s > 0:
+            camera.rest(min(early_s, _TICK_S))
+            meanwhile()
+            continue
         frame = camera.wait(_TICK_S)
         if frame is None:
+            meanwhile()
             continue
         due_s = max(due_s + every_s, time.monotonic())
         try:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
+import pty
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -20,7 +23,8 @@ from lesionedge import CameraError, Classifier, keeping
 from lesionedge.camera import choice, scene
 from lesionedge.camera.mjpeg import Cutter
 from lesionedge.camera.yuyv import Layout, to_rgb
-from lesionedge.preview.web import WebPreview
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +204,23 @@ def test_an_absent_camera_is_an_error_at_once(tmp_path):
         lesionedge.Camera(str(tmp_path / "none.mp4")).__enter__()
 
 
+def test_what_is_no_video_is_an_error_at_once(tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "text.mp4").write_text("text" * 1000)
+    with pytest.raises(CameraError, match="no video that FFmpeg can read"):
+        lesionedge.Camera(str(tmp_path / "text.mp4")).__enter__()
+
+
+def test_a_camera_is_used_once_and_open(folder, classifier):
+    camera = lesionedge.Camera(str(folder))
+    with pytest.raises(CameraError, match="not open"):
+        next(lesionedge.watch(camera, classifier))
+    with camera:
+        assert len(list(camera)) == 6
+    with pytest.raises(CameraError, match="used before"):
+        camera.__enter__()
+
+
 def test_an_absent_device_is_an_error_at_once():
     pytest.importorskip("videodev2")
     with pytest.raises(CameraError, match="no such device"):
@@ -324,28 +345,95 @@ def test_pictures_are_saved_with_their_answers(cli_run, folder, int8, tmp_path, 
         assert all(bool(row["saved"]) == (row["label"] in malignant) for row in rows)
 
 
-def test_a_full_disk_is_told_once_and_nothing_half_written_is_left(
+def keeper_of(folder, said, when="always"):
+    return keeping.Keeper(str(folder), when, malignant=frozenset(), report=said.append)
+
+
+def observations(folder, classifier):
+    with lesionedge.Camera(str(folder)) as camera:
+        return list(lesionedge.watch(camera, classifier))
+
+
+def test_a_disk_that_fails_is_told_once_and_nothing_half_written_is_left(
     folder, classifier, tmp_path, monkeypatch
 ):
     said: list[str] = []
-    keeper = keeping.Keeper(
-        str(tmp_path / "out"), "always", malignant=frozenset(), report=said.append
-    )
-    with lesionedge.Camera(str(folder)) as camera:
-        seen = list(lesionedge.watch(camera, classifier))
+    seen = observations(folder, classifier)
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        for observation in seen[:3]:
-            assert keeper.offer(observation, {}, asked=False) is None
+        with keeper_of(tmp_path / "out", said) as keeper:
+            for observation in seen[:3]:
+                keeper.offer(observation, {})
     assert len(said) == 1 and "No space left" in said[0]
+    assert (keeper.saved, keeper.failed) == (0, 3)
     assert list((tmp_path / "out").iterdir()) == []
-    assert keeper.offer(seen[3], {}, asked=False)
-    assert "again" in said[1]
-    assert (keeper.saved, keeper.failed) == (1, 3)
+
+
+def test_a_full_disk(folder, int8, tmp_path):
+    """A real one, of 16 kB, in a namespace of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=16k none {disk}"
+    if subprocess.run(["unshare", "-Urm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a file system of their own")
+    line = (
+        f"{mount} && {sys.executable} -m lesionedge camera --source {folder} -m {int8} "
+        f"--format json --save {disk}/seen --save-when always && ls -A {disk}/seen >&2"
+    )
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", line], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 6
+    assert done.stderr.count("No space left on device") == 1
+    names = [name for name in done.stderr.splitlines() if name.endswith((".jpg", ".json"))]
+    assert not [name for name in done.stderr.splitlines() if name.startswith(".lesionedge")]
+    assert len(names) < 12 and len(names) % 2 == 0
+
+
+def test_a_slow_disk_holds_no_answer_back(folder, classifier, tmp_path, monkeypatch):
+    said: list[str] = []
+    seen = observations(folder, classifier)
+    go_on, synchronise = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        go_on.wait(30)
+        synchronise(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with keeper_of(tmp_path / "out", said) as keeper:
+        paths = [keeper.offer(observation, {}) for observation in seen * 2]
+        go_on.set()
+    kept = [path for path in paths if path]
+    assert keeping.WAITING <= len(kept) <= keeping.WAITING + 1
+    assert (keeper.saved, keeper.skipped) == (len(kept), 12 - len(kept))
+    assert all(os.path.exists(path) for path in kept)
+    assert len(said) == 1 and "too slow" in said[0]
+
+
+def test_a_slow_disk_is_waited_for_where_no_picture_may_be_missed(folder, classifier, tmp_path):
+    seen = observations(folder, classifier)
+    with keeper_of(tmp_path / "out", []) as keeper:
+        paths = [keeper.offer(o, {"label": o.prediction.label}, wait=True) for o in seen]
+    assert all(os.path.exists(path) for path in paths)
+    assert keeper.saved == 6
+
+
+def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, classifier, jpegs):
+    """As many USB cameras give it."""
+    head, scan = jpegs[0].index(b"\xff\xc4"), jpegs[0].index(b"\xff\xda")
+    bare = jpegs[0][:head] + jpegs[0][scan:]
+    (tmp_path / "1.jpg").write_bytes(bare)
+    (seen,) = observations(tmp_path, classifier)
+    assert seen.prediction.top == classifier.classify(jpegs[0]).top
+    with keeper_of(tmp_path / "out", []) as keeper:
+        path = keeper.offer(seen, {})
+    with open(path, "rb") as file:
+        assert file.read() == jpegs[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -385,38 +473,108 @@ def test_wrong_usage(cli_run, folder, int8, arguments):
     assert cli_run("camera", "--source", folder, "-m", int8, *arguments).exit_code == 2
 
 
-def test_the_preview_is_a_page_and_a_stream(folder, classifier):
-    preview = WebPreview(port=0)
-    try:
-        with urllib.request.urlopen(preview.address, timeout=10) as page:
-            assert b"not a diagnosis" in page.read()
-        with lesionedge.Camera(str(folder)) as camera:
-            observation = next(iter(lesionedge.watch(camera, classifier)))
-        assert preview.show(observation)
-        with urllib.request.urlopen(preview.address + "stream.mjpg", timeout=10) as stream:
-            cutter, frames = Cutter(), []
-            while not frames:
-                frames = cutter.feed(stream.read1(512))
-        with Image.open(io.BytesIO(frames[0])) as shown:
-            assert shown.width == 320 and shown.height > 240
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(preview.address + "other", timeout=10)
-    finally:
-        preview.close()
+def running(*arguments, **options):
+    """Start ``lesionedge camera`` as a process of its own."""
+    line = [sys.executable, "-m", "lesionedge", "camera", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(line, **{**pipes, **options})
 
 
-def test_a_taken_port_is_an_error(folder, classifier):
-    preview = WebPreview(port=0)
-    try:
-        port = int(preview.address.rstrip("/").rpartition(":")[2])
-        with pytest.raises(CameraError, match="cannot be served"):
-            WebPreview(port=port)
-    finally:
-        preview.close()
+def test_a_signal_ends_it_while_it_connects(int8):
+    """A server that takes the connection and says nothing."""
+    pytest.importorskip("av")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with running("--source", address, "-m", int8) as child:
+            accepted, _ = silent.accept()
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=20)
+            accepted.close()
+    assert child.returncode == 0
+    assert b"nothing came" not in said and b"Traceback" not in said
 
 
-def test_a_window_without_a_display_is_an_error(cli_run, folder, int8, monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    result = cli_run("camera", "--source", folder, "-m", int8, "--preview", "window")
-    assert result.exit_code == 1
-    assert "--preview web" in result.stderr
+def test_a_terminal_gets_one_line_that_is_written_anew(folder, int8):
+    got = on_a_terminal("--source", folder, "-m", int8)
+    assert got.count("\r\x1b[K") >= 2
+    assert got.splitlines()[-1] == "For research use only: not a diagnosis."
+    assert got.count("\n") == 2
+
+
+def test_a_key_saves_the_picture(server, int8, tmp_path):
+    pytest.importorskip("av")
+    on_a_terminal("--source", url(server()), "-m", int8, "--duration", 20,
+                  "--save", tmp_path / "out", "--save-when", "key",
+                  press=(b" ", tmp_path / "out"))  # fmt: skip
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 1
+    assert len(list((tmp_path / "out").glob("*.json"))) == 1
+
+
+def on_a_terminal(*arguments, press=None) -> str:
+    """Run it on a terminal, with a key pressed until a file is in a folder, then Ctrl-C."""
+    ours, theirs = pty.openpty()
+    with running(*arguments, stdin=theirs, stdout=theirs) as child:
+        os.close(theirs)
+        got = b""
+        while True:
+            try:
+                got += os.read(ours, 1 << 16)
+            except OSError:  # the other side has closed it
+                break
+            if press is None or b"malignant" not in got:
+                continue
+            key, folder = press
+            if not any(folder.glob("*.json")):
+                if b"pressed" not in got:
+                    os.write(ours, key)
+                    got += b"pressed"
+            else:
+                child.send_signal(signal.SIGINT)
+                press = None
+        child.communicate(timeout=20)
+    os.close(ours)
+    assert child.returncode == 0
+    return got.decode()
+
+
+def test_closed_standard_streams(folder, int8):
+    line = f"{sys.executable} -m lesionedge camera --source {folder} -m {int8}"
+    options = {"shell": True, "capture_output": True, "text": True, "cwd": ROOT}
+    without_input = subprocess.run(f"{line} --save-when key --save {folder}/out <&-", **options)
+    assert without_input.returncode == 0, without_input.stderr
+    without_output = subprocess.run(f"{line} >&-", **options)
+    assert without_output.returncode == 1
+    assert "cannot be written (it is closed)" in without_output.stderr
+    assert "Traceback" not in without_input.stderr + without_output.stderr
+
+
+def test_a_video_that_breaks_off_is_answered_once_and_ends(tmp_path, draw, classifier):
+    whole = video(tmp_path / "a.mkv", draw, codec="mjpeg", frames=10).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    with lesionedge.Camera(str(tmp_path / "cut.mkv")) as camera:
+        seen = list(lesionedge.watch(camera, classifier))
+    assert 0 < len(seen) < 10
+    assert camera.outages == 0
+
+
+def test_the_frame_shown_is_what_a_model_with_a_margin_sees(folder, models, draw):
+    classifier = Classifier(models / "int8.tflite", threads=1)
+    classifier.preprocessing = dataclasses.replace(classifier.preprocessing, crop_fraction=0.5)
+    observation = observations(folder, classifier)[0]
+    assert observation.window == (100 / 320, 60 / 240, 220 / 320, 180 / 240)
+
+
+def test_the_time_between_answers_is_passed_on(folder, classifier):
+    times = []
+    with lesionedge.Camera(str(folder)) as camera:
+        seen = lesionedge.watch(
+            camera, classifier, every_s=0.3, meanwhile=lambda: times.append(time.monotonic())
+        )
+        assert len([next(seen) for _ in range(3)]) == 3
+    assert len(times) >= 4
+
+
+def test_options_without_effect_are_refused(cli_run, folder, int8):
+    for option in (["--save-when", "key"], ["--preview-address", "127.0.0.1:0"]):
+        result = cli_run("camera", "--source", folder, "-m", int8, *option)
+        assert result.exit_code == 2 and "goes with" in result.stderr

@@ -276,6 +276,30 @@ def test_classify_many_reads_only_a_little_ahead_and_stops_clean(int8, picture):
     assert not [t for t in threading.enumerate() if t.name.startswith("lesionedge-decode")]
 
 
+def test_one_thread_is_one_thread(int8, draw):
+    pictures = [np.asarray(draw(40, 40, seed=n)) for n in range(5)]
+    running = []
+
+    def watched():
+        for picture in pictures:
+            running.append(threading.active_count())
+            yield picture
+
+    before = threading.active_count()
+    classifier = Classifier(int8, threads=1)
+    answers = list(classifier.classify_many(watched()))
+    assert [a.top for a in answers] == [classifier.classify(p).top for p in pictures]
+    assert set(running) == {before}
+
+
+def test_one_thread_answers_bad_pictures_in_their_place(int8, picture):
+    answers = list(Classifier(int8, threads=1).classify_many([picture, b""], errors="yield"))
+    assert answers[0].label
+    assert isinstance(answers[1], ImageError)
+    with pytest.raises(ImageError, match="empty"):
+        list(Classifier(int8, threads=1).classify_many([b""]))
+
+
 def test_one_classifier_serves_many_threads(int8, draw):
     classifier = Classifier(int8)
     pictures = [np.asarray(draw(40, 40, seed=n)) for n in range(12)]

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -46,3 +50,67 @@ def test_classify_folder_sorts_by_risk_and_reports_failures(tmp_path):
     risks = [float(line.split("%")[0]) for line in done.stdout.splitlines()]
     assert len(risks) == 3
     assert risks == sorted(risks, reverse=True)
+
+
+def test_the_systemd_unit_is_valid(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here")
+    unit = (EXAMPLES / "lesionedge-camera.service").read_text()
+    program = re.search(r"ExecStart=(\S+)", unit)[1]
+    (tmp_path / "camera.service").write_text(unit.replace(program, "/bin/true"))
+    line = ["systemd-analyze", "verify", str(tmp_path / "camera.service")]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_units_command_is_one_that_there_is(cli_run):
+    unit = (EXAMPLES / "lesionedge-camera.service").read_text()
+    options = re.search(r"ExecStart=\S+ camera (.*)", unit)[1].split()
+    result = cli_run("camera", *options, "--source", "none.mp4", "--give-up", 0)
+    assert result.exit_code == 1
+    assert "none.mp4: no such file" in result.stderr
+
+
+def test_answers_reach_an_mqtt_broker(tmp_path, int8):
+    """The line of mqtt.md, with a real broker."""
+    if None in map(shutil.which, ("mosquitto", "mosquitto_sub", "mosquitto_pub")):
+        pytest.skip("no MQTT broker here: apt install mosquitto mosquitto-clients")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = re.search(r"^lesionedge camera .*", (EXAMPLES / "mqtt.md").read_text(), re.MULTILINE)[0]
+    line = line.replace("lesionedge", f"{sys.executable} -m lesionedge", 1)
+    line = line.replace("-h BROKER", f"-h 127.0.0.1 -p {port}").replace("--every 2", "--every 0.1")
+    for number in range(3):
+        run("synthetic_lesion.py", tmp_path / f"{number}.jpg", "--size", "320x240")
+    line = line.replace(" | ", f" --source {tmp_path} -m {int8} | ")
+    told = ["mosquitto", "-v", "-p", str(port)]
+    listen = ["mosquitto_sub", "-p", str(port), "-t", "lesionedge/#", "-C", "3", "-W", "60"]
+    with subprocess.Popen(told, stderr=subprocess.PIPE, text=True) as broker:
+        until(broker.stderr, "running")
+        with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as listener:
+            until(broker.stderr, "Sending SUBACK")
+            published = subprocess.run(line, shell=True, capture_output=True, text=True)
+            got = listener.communicate(timeout=90)[0]
+        broker.terminate()
+    assert published.returncode == 0, published.stderr
+    rows = [json.loads(row) for row in got.splitlines()]
+    assert [row["frame"] for row in rows] == [1, 2, 3]
+    used = set(re.findall(r"value_json\.(\w+)", (EXAMPLES / "mqtt.md").read_text()))
+    assert used <= set(rows[0])
+
+
+def until(lines, words: str) -> None:
+    assert any(words in line for line in lines), f"the broker ended without saying {words!r}"
+
+
+def test_the_synthetic_dataset_is_a_dataset(tmp_path):
+    done = run("synthetic_dataset.py", tmp_path / "mine", "--lesions", 12)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "mine" / "pictures.csv").read_text().splitlines()
+    assert lines[0] == "path,label,lesion"
+    assert len(lines) == 1 + len(list((tmp_path / "mine" / "pictures").iterdir()))
+    for line in lines[1:]:
+        path, label, _ = line.split(",")
+        assert label in ("plain", "veiled")
+        with Image.open(tmp_path / "mine" / path) as picture:
+            assert picture.size == (200, 150)

@@ -9,4 +9,5 @@ if [ ! -x "$vm" ]; then
   echo "/dev/video0; set V4L2_VM to one that takes: WHEEL -- COMMAND, with this folder at /src"
   exit 0
 fi
+export LESIONEDGE_VM_TIMEOUT="${LESIONEDGE_VM_TIMEOUT:-400}" # emulated, it takes minutes
 "$vm" "$wheel[camera]" -- sh -eu /src/tests/v4l2_inside.sh

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Quantization-aware training needs Keras 2, which TensorFlow takes only when asked at its start.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -30,8 +32,20 @@ def recipes() -> None:
 
 
 _data = click.option(
-    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-    help="The dataset's folder, as published.",
+    "--data", type=click.Path(exists=True, path_type=Path), required=True,
+    help="The dataset's folder, as published (for a plain csv: the folder or the file).",
+)  # fmt: skip
+_layout = click.option(
+    "--layout", type=click.Choice(["ham10000", "isic-archive", "isic-challenge", "csv", "folders"]),
+    help="How the folder is laid out [default: found out from what is in it].",
+)  # fmt: skip
+_drop_overlap = click.option(
+    "--drop-overlap", "overlap", flag_value="drop",
+    help="Leave out of train what is in the dataset's own test pictures too.",
+)  # fmt: skip
+_allow_overlap = click.option(
+    "--allow-overlap", "overlap", flag_value="allow",
+    help="Keep pictures that are in train and in test; test figures are then too good.",
 )  # fmt: skip
 _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True,
@@ -44,63 +58,93 @@ _cache = click.option(
 )  # fmt: skip
 
 
+def _source_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what says where the pictures are and how they are taken."""
+    for option in (_allow_overlap, _drop_overlap, _layout, _data):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("recipe_name", metavar="RECIPE")
-@_data
+@_source_options
 @_out
 @_seed
 @_cache
-def prepare(recipe_name: str, data: Path, out: Path, seed: int, cache_folder: Path | None) -> None:
+@click.option(
+    "--organize", type=click.Choice(["copy", "link"]),
+    help="Also lay the pictures out in the run folder as organized_train|test/CLASS/.",
+)  # fmt: skip
+def prepare(
+    recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
+    cache_folder: Path | None, organize: str | None,
+) -> None:  # fmt: skip
     """Read the dataset, report what is skipped, split it and prepare its pictures."""
     from train import data as preparation
     from train import recipe
+    from train.datasets.organize import organize as lay_out
     from train.run import Run
 
     run = Run(out)
     with run.lock():
-        preparation.prepare(
-            recipe.load(recipe_name),
-            data,
-            run,
-            seed=seed,
+        source = preparation.Source(data, layout, overlap or "refuse")
+        prepared = preparation.prepare(
+            recipe.load(recipe_name), source, run, seed=seed,
             cache_folder=_cache_of(out, cache_folder),
-        )
+        )  # fmt: skip
+        if organize:
+            for folder, count in lay_out(prepared.table, out, how=organize).items():
+                run.say(f"{out / folder}: {count} pictures")
     click.echo(f"{run.split} written")
 
 
 @main.command()
 @click.argument("recipe_name", metavar="RECIPE")
-@_data
+@_source_options
 @_out
 @_seed
 @_cache
 @click.option(
-    "--weights", type=click.Path(dir_okay=False, path_type=Path),
-    help="ImageNet weights (.npz); without it Keras downloads them.",
+    "--weights", type=click.Path(path_type=Path),
+    help="ImageNet weights (a file); without it Keras downloads them. 'random': do without.",
+)  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
+@click.option("--pictures", type=click.IntRange(min=1), help="Train on at most so many pictures.")
+@click.option(
+    "--workers", "worker_count", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processes on this machine that share each batch; on several machines set TF_CONFIG.",
 )  # fmt: skip
 def fit(
-    recipe_name: str,
-    data: Path,
-    out: Path,
-    seed: int,
-    cache_folder: Path | None,
-    weights: Path | None,
-) -> None:
-    """Train as RECIPE says; the same command again resumes a training that was stopped."""
-    from train import fit as fitting
-    from train import recipe
+    recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
+    cache_folder: Path | None, weights: Path | None, epochs: int | None, pictures: int | None,
+    worker_count: int,
+) -> None:  # fmt: skip
+    """Train as RECIPE says; the same command again resumes a training that was stopped.
+
+    All GPUs of the machine are used. Several workers share the stages; one of them then calibrates
+    and evaluates alone.
+    """
+    from train import workers
     from train.run import Run
 
-    loaded = recipe.load(recipe_name)
-    path = (
-        Path(recipe_name)
-        if recipe_name.endswith(".toml")
-        else recipe.FOLDER / f"{recipe_name}.toml"
-    )
-    fitting.fit(
-        loaded, path.read_text(encoding="utf-8"), data, Run(out),
-        weights=weights, seed=seed, cache_folder=_cache_of(out, cache_folder),
+    run = Run(out)
+    if worker_count > 1 and not workers.is_member():
+        workers.launch(sys.argv[1:], worker_count, checkpoint=run.state)
+        return
+    from train import fit as fitting
+    from train import recipe
+    from train.data import Source
+
+    at_random = str(weights) == "random"
+    short = recipe.Shortened(epochs or 0, pictures or 0, "random" if at_random else "")
+    text = recipe.shortened_text(recipe.read(recipe_name), short)
+    done = fitting.fit(
+        recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), run,
+        weights=None if at_random else weights, seed=seed,
+        cache_folder=_cache_of(out, cache_folder),
     )  # fmt: skip
+    if not done and workers.is_chief():
+        workers.go_on_alone()
 
 
 @main.command()
@@ -110,15 +154,31 @@ def fit(
     "--model", "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
     help="A .tflite file to measure too; those in the run folder are anyway.",
 )  # fmt: skip
+@click.option(
+    "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
+    help="A saved Keras model (.h5, .keras) to measure too, on the run's pictures and classes.",
+)  # fmt: skip
+@click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The dataset's folder, where it lies elsewhere than split.csv says.",
+)  # fmt: skip
+@_layout
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path),
+    help="Where results go [default: FOLDER].",
+)  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "validation", "calibration", "test"]),
               default="test", show_default=True, help="Which pictures.")  # fmt: skip
-def evaluate(folder: Path, cache_folder: Path | None, files: tuple[Path, ...], split: str) -> None:
-    """Measure the run in FOLDER on held-out lesions; writes metrics.json and plots/."""
+def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given: Any) -> None:
+    """Measure the run in FOLDER on held-out lesions.
+
+    Writes metrics.json, plots/ and report.html, which holds all of it and opens offline.
+    """
     from train import evaluate as evaluation
     from train.run import Run
 
     evaluation.evaluate(
-        Run(folder), cache_folder=_cache_of(folder, cache_folder), files=files, split=split
+        Run(folder), cache_folder=_cache_of(out or folder, cache_folder), out=out, **given
     )
 
 
@@ -131,4 +191,6 @@ if __name__ == "__main__":
         main()
     except LesionEdgeError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        from train import workers
+
+        sys.exit(workers.HOPELESS if workers.is_member() else 1)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tf_keras as keras
 
+from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Model, RecipeError
 
 layers = keras.layers
@@ -27,7 +29,14 @@ MOBILENETV2_BLOCKS = (
     (6, 320, 1, 1),
 )
 HEAD = ("features", "dropout", "logits")
-"""Names of the layers that a head-only stage trains."""
+"""Names of the layers that a head-only stage trains, beside those that begin with ``dense``."""
+
+MOMENTUM = 0.9
+"""Batch normalisation's. With Keras' 0.99 the statistics lag a hundred steps behind weights that
+move fast, and the network is useless whenever it is evaluated in mid-training."""
+
+NORMALIZATION_STD = (0.229, 0.224, 0.225)
+"""By what Keras divides pixels a second time for its published EfficientNet weights."""
 
 
 def build(
@@ -37,28 +46,42 @@ def build(
 
     Args:
         model: The recipe's ``[model]``.
-        classes: Number of outputs.
+        classes: Number of classes.
         height_px: Input height; None leaves it open.
         width_px: Input width; None leaves it open.
 
     Returns:
-        A model from (N, height_px, width_px, 3) float32 in [-1, 1] to (N, classes) logits.
+        A model from (N, height_px, width_px, 3) float32 in [-1, 1) to (N, classes) logits; with
+        output ``sigmoid`` to the (N, 1) logit of the second of two classes.
 
     Raises:
-        RecipeError: There is no such architecture.
+        RecipeError: There is no such architecture, or a setting is not for it.
     """
     body = ARCHITECTURES.get(model.architecture)
     if body is None:
         known = ", ".join(ARCHITECTURES)
         raise RecipeError(f"architecture {model.architecture!r} is unknown; known: {known}")
+    if (model.architecture == "stacked") != bool(model.filters):
+        raise RecipeError("filters are for the architecture 'stacked', which needs them")
     pictures = keras.Input((height_px, width_px, 3), name="image")
-    x = body(pictures)
-    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = body(pictures, model)
+    top = layers.Flatten if model.flatten else layers.GlobalAveragePooling2D
+    x = top(name="features")(x)
     x = layers.Dropout(model.dropout, name="dropout")(x)
-    return keras.Model(pictures, layers.Dense(classes, name="logits")(x), name=model.architecture)
+    for number, units in enumerate(model.dense, start=1):
+        x = layers.Dense(units, name=f"dense_{number}", kernel_initializer="he_normal")(x)
+        x = layers.ReLU(name=f"dense_{number}_relu")(x)
+        x = layers.Dropout(model.dense_dropout, name=f"dense_{number}_dropout")(x)
+    outputs = 1 if model.output == "sigmoid" else classes
+    return keras.Model(pictures, layers.Dense(outputs, name="logits")(x), name=model.architecture)
 
 
-def mobilenetv2(x: keras.KerasTensor) -> keras.KerasTensor:
+def in_head(name: str) -> bool:
+    """Tell whether a layer comes behind the features."""
+    return name in HEAD or name.startswith("dense_")
+
+
+def mobilenetv2(x: keras.KerasTensor, _: Model) -> keras.KerasTensor:
     """MobileNetV2 at width 1.0 (Sandler et al. 2018), with Keras' own layer names."""
     x = _conv_bn(x, 32, "Conv1", bn="bn_Conv1", strides=2)
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
@@ -90,7 +113,7 @@ def _inverted_residual(
     return x
 
 
-def cnn(x: keras.KerasTensor) -> keras.KerasTensor:
+def cnn(x: keras.KerasTensor, _: Model) -> keras.KerasTensor:
     """Stack conv-BN-ReLU blocks with pooling and dropout: small, and trained from scratch."""
     x = _conv_bn_relu(x, 24, "stem", strides=2)
     for number, channels in enumerate((32, 48, 64, 96), start=1):
@@ -100,6 +123,39 @@ def cnn(x: keras.KerasTensor) -> keras.KerasTensor:
             x = layers.MaxPooling2D(name=f"block_{number}_pool")(x)
             x = layers.Dropout(0.05, name=f"block_{number}_dropout")(x)
     return x
+
+
+def stacked(x: keras.KerasTensor, model: Model) -> keras.KerasTensor:
+    """Stack blocks of 3x3 convolutions, each halved by max pooling: the classroom network.
+
+    Before an average over all positions the last block is not pooled.
+    """
+    for number, filters in enumerate(model.filters, start=1):
+        for letter in "abcdefgh"[: model.convolutions]:
+            name = f"block_{number}_{letter}"
+            if model.batch_norm:
+                x = _conv_bn(x, filters, name)
+            else:
+                x = layers.Conv2D(
+                    filters, 3, padding="same", kernel_initializer="he_normal", name=name
+                )(x)
+            x = layers.ReLU(name=name + "_relu")(x)
+        if number < len(model.filters) or model.flatten:
+            x = layers.MaxPooling2D(name=f"block_{number}_pool")(x)
+        if model.block_dropout:
+            x = layers.Dropout(model.block_dropout, name=f"block_{number}_dropout")(x)
+    return x
+
+
+def efficientnetb3(x: keras.KerasTensor, _: Model) -> keras.KerasTensor:
+    """EfficientNetB3 (Tan and Le 2019, arXiv:1905.11946), Keras' own, which wants pixels 0-255."""
+    pixels = layers.Rescaling(PIXEL_STD, offset=PIXEL_MEAN, name="pixels")(x)
+    network = keras.applications.EfficientNetB3(
+        include_top=False, weights=None, input_tensor=pixels
+    )
+    for norm in filter(_is_norm, network.layers):
+        norm.momentum = MOMENTUM
+    return network.output
 
 
 def _conv_bn_relu(
@@ -125,46 +181,79 @@ def _conv_bn(
 
 
 def _batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    # With Keras' momentum (0.99) the statistics lag a hundred steps behind weights that move
-    # fast, and the network is useless whenever it is evaluated in mid-training.
-    return layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
+    return layers.BatchNormalization(epsilon=1e-3, momentum=MOMENTUM, name=name)(x)
 
 
-ARCHITECTURES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
+ARCHITECTURES: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {
     "mobilenetv2": mobilenetv2,
     "cnn": cnn,
+    "stacked": stacked,
+    "efficientnetb3": efficientnetb3,
 }
+
+NO_QUANTIZATION_AWARE = {
+    "efficientnetb3": "tensorflow_model_optimization has no quantization-aware form of its "
+    "Rescaling and Normalization layers, nor of the Multiply in its 26 squeeze-and-excitation "
+    "blocks",
+}
+"""Architecture -> why it cannot go through quantization-aware training."""
 
 
 def load_imagenet(model: keras.Model, file: Path | None, sample: np.ndarray) -> None:
-    """Start a MobileNetV2 from ImageNet weights.
+    """Start a network from ImageNet weights.
 
     Args:
         model: From ``build``; its layers carry Keras' names.
-        file: An .npz of ``<convolution>/kernel`` and ``/bias`` with batch normalisation folded
-            in; None downloads Keras' own weights.
-        sample: (N, H, W, 3) float32 training pictures in [-1, 1] at the model's size, by which
+        file: For MobileNetV2 an .npz of ``<convolution>/kernel`` and ``/bias`` with batch
+            normalisation folded in; for EfficientNetB3 the .h5 that Keras publishes (without
+            top). None downloads Keras' own weights.
+        sample: (N, H, W, 3) float32 training pictures in [-1, 1) at the model's size, by which
             folded batch normalisation is given back its statistics.
 
     Raises:
-        RecipeError: The file lacks a layer, or there is no network to download from.
+        RecipeError: The file lacks a layer, there is no network to download from, or there are
+            no such weights for the architecture.
     """
-    if file is None:
-        _load_keras_imagenet(model)
+    if model.name == "efficientnetb3":
+        _load_keras_imagenet(model, keras.applications.EfficientNetB3, file)
+        _divide_twice(_normalization(model))
+    elif model.name != "mobilenetv2":
+        raise RecipeError(f"there are no ImageNet weights for {model.name}; weights: random")
+    elif file is None:
+        _load_keras_imagenet(model, keras.applications.MobileNetV2, None)
     else:
         _load_folded(model, file, sample)
 
 
-def _load_keras_imagenet(model: keras.Model) -> None:
+def _load_keras_imagenet(model: keras.Model, make: Callable[..., Any], file: Path | None) -> None:
+    weights = "imagenet" if file is None else str(file)
     try:
-        published = keras.applications.MobileNetV2(include_top=False, weights="imagenet")
+        published = make(include_top=False, weights=weights)
     except Exception as error:
         raise RecipeError(
-            f"ImageNet weights cannot be downloaded ({error}); give a file by --weights"
+            f"ImageNet weights cannot be had from {file or 'the network'} ({error}); give a file "
+            "by --weights, or --weights random to do without"
         ) from error
     for layer in published.layers:
-        if layer.weights:
+        if isinstance(layer, layers.Normalization):  # Keras numbers these through
+            _normalization(model).set_weights(layer.get_weights())
+        elif layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _normalization(model: keras.Model) -> keras.layers.Layer:
+    return next(layer for layer in model.layers if isinstance(layer, layers.Normalization))
+
+
+def _divide_twice(normalization: keras.layers.Layer) -> None:
+    """Take into the variance that Keras' EfficientNets divide by the standard deviation again.
+
+    With weights="imagenet" Keras adds a layer that does so; the weights are of networks that
+    were trained with (pixel - mean) / std, and its Normalization divides by sqrt(std) only.
+    """
+    mean, variance, count = normalization.get_weights()
+    normalization.set_weights([mean, variance * np.array(NORMALIZATION_STD, np.float32), count])
+    normalization.finalize_state()
 
 
 def _load_folded(model: keras.Model, file: Path, sample: np.ndarray) -> None:

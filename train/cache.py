@@ -48,6 +48,35 @@ def prepared(
     return np.load(file, mmap_mode="r"), np.load(good)
 
 
+def derived(
+    paths: Sequence[Path], preprocessing: images.Preprocessing, folder: Path, name: str,
+    compute: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:  # fmt: skip
+    """Give what is computed of each prepared picture, from the cache where it is there.
+
+    Args:
+        paths: N picture files, which have been prepared.
+        preprocessing: Size, crop and resampling.
+        folder: Where caches lie.
+        name: What the computed values are called in the cache.
+        compute: (H, W, 3) uint8 RGB -> an array, of one shape for all.
+
+    Returns:
+        (N, …), the arrays stacked.
+    """
+    file = folder / f"{_digest(paths, preprocessing)}.{name}.npy"
+    if file.exists():
+        values: np.ndarray = np.load(file)
+        return values
+    pixels, _ = prepared(paths, preprocessing, folder)
+    values = np.array([compute(picture) for picture in pixels])
+    part = file.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as stream:
+        np.save(stream, values)
+    part.replace(file)
+    return values
+
+
 def _digest(paths: Sequence[Path], preprocessing: images.Preprocessing) -> str:
     digest = hashlib.sha256(json.dumps(asdict(preprocessing), sort_keys=True).encode())
     for path in paths:

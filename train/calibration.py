@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 SENSITIVITIES = (0.9, 0.95, 0.98)
@@ -74,3 +76,35 @@ def operating_points(risk: np.ndarray, malignant: np.ndarray) -> list[dict[str, 
             }
         )  # fmt: skip
     return points
+
+
+def decision_point(probability: np.ndarray, positive: np.ndarray) -> list[dict[str, Any]]:
+    """Choose the probability from which a two-class model names the positive class.
+
+    The threshold with the largest sum of sensitivity and specificity (Youden 1950,
+    doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3), so that the rarer class is
+    found as well as the commoner one; between it and the next lower probability seen, so that
+    rounding decides nothing.
+
+    Args:
+        probability: (N,) of the positive class.
+        positive: (N,) bool, the truth.
+
+    Returns:
+        One entry named ``decision``; none where one class is absent.
+    """
+    from sklearn.metrics import roc_curve
+
+    if positive.all() or not positive.any():
+        return []
+    fpr, tpr, thresholds = roc_curve(positive, probability, drop_intermediate=False)
+    at = int(np.argmax(tpr - fpr))
+    lower = probability[probability < thresholds[at]]
+    threshold = (thresholds[at] + lower.max()) / 2 if len(lower) else thresholds[at]
+    return [
+        {
+            "name": "decision", "sensitivity": float(tpr[at]),
+            "threshold": float(min(threshold, 1.0)),
+            "measured_sensitivity": float(tpr[at]), "measured_specificity": float(1 - fpr[at]),
+        }
+    ]  # fmt: skip

@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import lesionedge
 from lesionedge.diagnosis import describe
-from train.calibration import fit_temperature, operating_points, softmax
+from train.calibration import decision_point, fit_temperature, operating_points, softmax
 from train.data import Data
+from train.metrics import SECTIONS
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Recipe
+from train.recipe import Recipe, RecipeError
 from train.run import Run, write_text
 
-ATTRIBUTION = (
-    "Trained on HAM10000 (Tschandl, Rosendahl, Kittler: The HAM10000 dataset, Sci. Data 5, 180161, "
-    "2018, doi:10.1038/sdata.2018.161), ViDIR Group, Medical University of Vienna, CC BY-NC 4.0"
+IMAGENET = {
+    "mobilenetv2": "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
+    "efficientnetb3": "; starting from EfficientNetB3 weights of ImageNet (Google, Apache-2.0)",
+}
+INTENDED_USE = "Research and teaching; not a medical device, never advice"
+KNOWS = "Knows {count} only and will name one of them for anything it is shown"
+MEASURED = (
+    "Measured on lesions held out of the same collection; other cameras and clinics will do worse"
 )
-IMAGENET = "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)"
-INTENDED_USE = "Research and teaching on dermoscopic pictures; not a medical device, never advice"
-LIMITS = (
-    "Knows seven diagnoses only and will name one of them for anything it is shown",
-    "Trained on dermoscopic pictures; it does not know photographs without a dermatoscope",
-    "Nearly all pictures are of light skin (Austria and Queensland); dark skin is not represented",
-    "Measured on lesions held out of the same collection; other cameras and clinics will do worse",
-)
+COUNTS = {2: "two classes", 7: "seven diagnoses", 9: "nine classes"}
+UNSTATED = "not stated; the recipe's [data] attribution and licence say it"
 
 
 def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     """Fit the calibration and write ``card.json``, still without metrics."""
     truth = data.classes[data.rows("calibration")]
     inputs = data.inputs("calibration", recipe.input)
-    malignant = np.array([describe(label).malignant for label in data.labels])
+    malignant = np.array([entry["malignant"] for entry in label_entries(recipe, data.labels)])
     temperatures, points = {}, {}
-    for kind, file in models(run).items():
+    for kind, file in run.models().items():
         answers = logits(load_model(file), inputs)
         temperatures[kind] = fit_temperature(answers, truth)
         risk = softmax(answers / temperatures[kind])[:, malignant].sum(1)
         points[kind] = operating_points(risk, malignant[truth])
+        if recipe.model.output == "sigmoid":
+            positive = softmax(answers / temperatures[kind])[:, 1]
+            points[kind] = [*points[kind], *decision_point(positive, truth == 1)]
     run.say(f"temperatures: {temperatures}")
     card = _facts(recipe, data, seed) | {
         "calibration": {
@@ -55,23 +58,12 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     write_text(run.card, json.dumps(card, indent=2) + "\n")
 
 
-def models(run: Run) -> dict[str, Path]:
-    """Give the run's Keras models: ``float``, and ``int8`` where it was trained for that."""
-    recipe = run.read_recipe()
-    quantized = recipe.stages[-1].quantize
-    return {"float": run.float_weights, **({"int8": run.weights} if quantized else {})}
-
-
 def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
     """Put the headline figures of the test split into the card."""
     card = run.read_card()
     card["metrics"] = {
         "test": {
-            kind: {
-                name: value
-                for name, value in figures.items()
-                if name not in ("confusion", "per_class")
-            }
+            kind: {name: value for name, value in figures.items() if name not in SECTIONS}
             | {"recall": {label: row["recall"] for label, row in figures["per_class"].items()}}
             for kind, figures in metrics.items()
         }
@@ -79,30 +71,65 @@ def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
     write_text(run.card, json.dumps(card, indent=2) + "\n")
 
 
+def label_entries(recipe: Recipe, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the card's ``labels`` section: what the recipe says of a class, else what is known.
+
+    Raises:
+        RecipeError: The recipe speaks of classes that are not there.
+    """
+    malignant, names = recipe.data.malignant, recipe.data.names
+    unknown = sorted({*(malignant or ()), *names} - set(labels))
+    if unknown:
+        raise RecipeError(
+            f"{recipe.name}: [data] speaks of {', '.join(unknown)}; classes: {', '.join(labels)}"
+        )
+    return [
+        {
+            "label": label,
+            "name": names.get(label, describe(label).name),
+            "malignant": describe(label).malignant if malignant is None else label in malignant,
+        }
+        for label in labels
+    ]
+
+
 def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
-    labels = [describe(label) for label in data.labels]
     counts = data.table["split"].value_counts()
-    source = IMAGENET if recipe.model.weights == "imagenet" else ""
+    started = recipe.model.weights == "imagenet"
+    source = IMAGENET.get(recipe.model.architecture, "") if started else ""
+    classes = COUNTS.get(len(data.labels), f"{len(data.labels)} classes")
     return {
         "format": 1,
         "name": recipe.name,
         "version": lesionedge.__version__,
         "description": recipe.description,
         "architecture": recipe.model.architecture,
-        "labels": [{"label": d.label, "name": d.name, "malignant": d.malignant} for d in labels],
+        "labels": label_entries(recipe, data.labels),
         "input": {
             "width_px": recipe.input.width_px, "height_px": recipe.input.height_px,
             "crop": recipe.input.crop, "crop_fraction": recipe.input.crop_fraction,
             "resampling": recipe.input.resampling, "mean": [PIXEL_MEAN] * 3, "std": [PIXEL_STD] * 3,
         },
-        "output": {"activation": "softmax"},
+        "output": {"activation": recipe.model.output},
         "quantization": {"training": "qat" if recipe.stages[-1].quantize else "none"},
         "data": {
-            "name": data.name, "split": "by lesion, look-alike lesions joined", "seed": seed,
+            "name": data.dataset.name, "split": _how_split(data), "seed": seed,
             "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
+            "trained_on": len(np.unique(data.train_rows)),
         },
-        "licence": "CC BY-NC 4.0",
-        "attribution": ATTRIBUTION + source,
+        "licence": recipe.data.licence or data.dataset.licence or UNSTATED,
+        "attribution": (recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
         "intended_use": INTENDED_USE,
-        "limits": list(LIMITS),
+        "limits": [
+            KNOWS.format(count=classes),
+            *(recipe.data.limits or data.dataset.limits),
+            MEASURED,
+        ],
     }  # fmt: skip
+
+
+def _how_split(data: Data) -> str:
+    known = data.dataset.table[["lesion", "patient"]].notna().any(axis=None)
+    unit = "by lesion, look-alike lesions joined" if known else "look-alike pictures joined"
+    given = set(data.dataset.table["given"].dropna())
+    return f"published {', '.join(sorted(given))}; the rest {unit}" if given else unit

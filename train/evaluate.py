@@ -4,96 +4,131 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lesionedge.image import Preprocessing
-from train import cache, card, metrics, plots
-from train.calibration import softmax
-from train.networks import load_model, logits
-from train.run import Run, write_text
+from train import answers, metrics, pictures, report, risk_coverage, subgroups, thresholds
+from train.answers import Pictures
+from train.bootstrap import resamples
+from train.calibration import operating_points
+from train.drawings import Model
+from train.run import Run, RunError, write_text
+
+HEADLINES = (
+    "balanced_accuracy",
+    "accuracy",
+    "macro_auroc",
+    "melanoma_auroc",
+    "malignant_auroc",
+    "ece",
+)
 
 
 def evaluate(
-    run: Run, *, cache_folder: Path, files: Sequence[Path] = (), split: str = "test"
-) -> dict[str, Any]:
-    """Measure a run's models on a split and write ``metrics.json`` and ``plots/``.
+    run: Run, *, cache_folder: Path, files: Sequence[Path] = (), weights: Sequence[Path] = (),
+    data: Path | None = None, layout: str | None = None, out: Path | None = None,
+    split: str = "test",
+) -> dict[str, Any]:  # fmt: skip
+    """Measure models on a split; write ``metrics.json``, ``plots/`` and ``report.html``.
 
     Args:
         run: A finished run.
         cache_folder: Where prepared pictures are cached.
         files: .tflite files to measure through ``lesionedge.Classifier``, beside those that
             lie in the run folder.
+        weights: Saved Keras models to measure, with the run's labels and input.
+        data: The dataset's folder, where it lies elsewhere than ``split.csv`` says, or where
+            that does not tell age, sex and body site.
+        layout: How that folder is laid out; None finds it out.
+        out: Where results go; None for the run folder.
         split: ``test``, or another split's name.
 
     Returns:
-        Model (``float``, ``int8`` or a file's name) -> figures, as ``metrics.measure`` gives.
+        Model (``float``, ``int8`` or a file's name) -> figures: what ``metrics.measure`` gives,
+        ``risk_coverage``, ``operating_points`` and ``subgroups``.
 
     Raises:
-        RunError: The run is not finished.
+        RunError: The run is not finished, its pictures are not there, or a model does not fit.
     """
     facts = run.read_card()
-    table = run.table()
-    table = table[table["split"] == split]
+    table = pictures.table(run, data, layout=layout)
     labels = [entry["label"] for entry in facts["labels"]]
-    malignant = [entry["malignant"] for entry in facts["labels"]]
-    truth = table["label"].map(labels.index).to_numpy(np.int64)
-    answers = _keras_answers(run, facts, table, cache_folder)
-    for file in sorted({*files, *run.folder.glob("*.tflite")}):
-        run.say(f"evaluating {file.name} through lesionedge.Classifier")
-        answers[file.name] = tflite_answers(file, table["path"])
-    results = {
-        name: metrics.measure(p, truth, table["group"].to_numpy(), labels, malignant)
-        for name, p in answers.items()
-    }
-    write_text(run.metrics, json.dumps({"split": split, "models": results}, indent=1) + "\n")
-    run.plots.mkdir(exist_ok=True)
-    plots.training_curves(run.history, run.plots / "training.png")
-    for name, p in answers.items():
-        plots.confusion(
-            results[name]["confusion"]["value"], labels, run.plots / f"confusion-{name}.png"
-        )
-        plots.reliability(p, truth, run.plots / f"reliability-{name}.png")
-        plots.roc(p, truth, labels, run.plots / f"roc-{name}.png")
-        run.say(f"{split} {name}: {summary(results[name])}")
+    asked, calibration = (_pictures(table, name, labels) for name in (split, "calibration"))
+    if not len(asked.truth):
+        raise RunError(f"{run.split}: has no pictures in its split {split}")
+    target = Run(out or run.folder)
+    target.folder.mkdir(parents=True, exist_ok=True)
+    sources = answers.sources(
+        run, facts, files=files, weights=weights, calibration=calibration,
+        cache_folder=cache_folder, say=target.say,
+    )  # fmt: skip
+    models = []
+    for name, source in sources.items():
+        target.say(f"evaluating {name}: {len(asked.truth)} pictures ({split})")
+        given = source.ask(asked)
+        model = Model(name, given, source.choose(given), {"confidence": source.confidence(given)})
+        figures = _measure(model, asked, facts, _points(source, facts, calibration), split)
+        models.append(replace(model, figures=figures))
+        target.say(f"{split} {name}: {summary(figures)}")
+    results = {model.name: model.figures for model in models}
+    record = {"split": split, "models": results}
+    write_text(target.metrics, json.dumps(record, indent=1) + "\n")
+    report.write(target.folder, run, facts, record, models, asked)
+    target.say(f"{target.report} written")
     return results
 
 
-def _keras_answers(
-    run: Run, facts: dict[str, Any], table: pd.DataFrame, cache_folder: Path
-) -> dict[str, np.ndarray]:
-    paths = [Path(path) for path in table["path"]]
-    inputs, _ = cache.prepared(paths, Preprocessing.from_card(facts["input"]), cache_folder)
-    temperatures = facts["calibration"]["temperature"]
-    return {
-        kind: softmax(logits(load_model(file), inputs) / temperatures[kind])
-        for kind, file in card.models(run).items()
-    }
+def _pictures(table: pd.DataFrame, split: str, labels: Sequence[str]) -> Pictures:
+    rows = table[table["split"] == split].reset_index(drop=True)
+    return Pictures(rows, rows["label"].map(list(labels).index).to_numpy(np.int64))
 
 
-def tflite_answers(file: Path, paths: Sequence[str] | pd.Series[str]) -> np.ndarray:
-    """Give (N, classes) probabilities of a .tflite file, through the public package."""
-    import lesionedge
+def _malignant(facts: dict[str, Any]) -> np.ndarray:
+    return np.array([bool(entry["malignant"]) for entry in facts["labels"]])
 
-    classifier = lesionedge.Classifier(file)
-    return np.array([classifier.probabilities(path) for path in paths], dtype=np.float64)
+
+def _points(
+    source: answers.Source, facts: dict[str, Any], calibration: Pictures
+) -> list[dict[str, float]]:
+    malignant = _malignant(facts)
+    if not len(calibration.truth) or malignant.all() or not malignant.any():
+        return []
+    risk = source.ask(calibration)[:, malignant].sum(1)
+    return operating_points(risk, malignant[calibration.truth])
+
+
+def _measure(
+    model: Model, asked: Pictures, facts: dict[str, Any], points: Sequence[dict[str, float]],
+    split: str,
+) -> dict[str, Any]:  # fmt: skip
+    labels = [entry["label"] for entry in facts["labels"]]
+    malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities
+    lesions = asked.table["group"].to_numpy()
+    draws = resamples(lesions)
+    risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
+    return metrics.measure(
+        probabilities, truth, lesions, labels, malignant.tolist(), answers=model.answers
+    ) | {
+        "risk_coverage": risk_coverage.measure(model.scores, truth, model.answers, draws),
+        "operating_points": [
+            {**point, split: thresholds.at(point["threshold"], risk, positive, draws)}
+            for point in points
+        ],
+        "subgroups": subgroups.measure(
+            probabilities, truth, asked.table, malignant.tolist(), answers=model.answers,
+            threshold=points[0]["threshold"] if points else None,
+        ),
+    }  # fmt: skip
 
 
 def summary(figures: dict[str, Any]) -> str:
     """Put the headline figures on one line."""
-    names = (
-        "balanced_accuracy",
-        "accuracy",
-        "macro_auroc",
-        "melanoma_auroc",
-        "malignant_auroc",
-        "ece",
-    )
     return ", ".join(
         f"{name.replace('_', ' ')} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-        for name in names
+        for name in HEADLINES
         if (value := figures.get(name))
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,51 +14,81 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from train import architectures, card, evaluate, pipeline
-from train.data import Data, prepare
+from train import architectures, card, evaluate, pipeline, workers
+from train.data import Data, Source, prepare
 from train.networks import logits, quantization_aware, refresh_batch_norm, start_ranges
 from train.recipe import Recipe, RecipeError, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
 from train.trainer import Trainer
+from train.workers import Team
 
 STATISTICS_PICTURES = 512
 """How many training pictures give folded batch normalisation its statistics back."""
+
+VALIDATED = ("validation_loss", "validation_accuracy", "validation_balanced_accuracy")
+"""What is measured on the validation pictures after an epoch."""
 
 STATISTICS_BATCHES = 32
 """How many training batches activations' statistics are measured on."""
 
 
 def fit(
-    recipe: Recipe, recipe_text: str, data: Path, run: Run, *, weights: Path | None, seed: int,
+    recipe: Recipe, recipe_text: str, source: Source, run: Run, *, weights: Path | None, seed: int,
     cache_folder: Path,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """Train as the recipe says, or go on where a killed training of the same folder stopped.
+
+    As one of several workers (``TF_CONFIG``) it trains only; one of them then goes on alone.
 
     Args:
         recipe: What to train.
         recipe_text: Its TOML, kept in the run folder.
-        data: The dataset's folder.
+        source: The dataset.
         run: The run folder.
-        weights: ImageNet weights (.npz); None downloads them where the recipe wants them.
+        weights: ImageNet weights; None downloads them where the recipe wants them.
         seed: Fixes the split, the initial weights, the order and the random changes.
         cache_folder: Where prepared pictures are cached.
+
+    Returns:
+        Whether all is done; else one worker has to go on alone.
 
     Raises:
         RunError: The folder is in use or holds a run of another recipe.
         DatasetError: The dataset cannot be understood.
     """
-    with run.lock():
-        _keep_recipe(run, recipe_text)
+    _demand_quantizable(recipe)
+    team = workers.join()
+    with run.lock() if team.chief else nullcontext():
+        if team.chief:
+            _keep_recipe(run, recipe_text)
+        else:
+            team.agree()  # when the chief has split and prepared the pictures
+            run = replace(run, silent=True)
         keras.utils.set_random_seed(seed)
-        prepared = prepare(recipe, data, run, seed=seed, cache_folder=cache_folder)
-        state = load_state(run.checkpoint / "state.npz")
+        prepared = prepare(recipe, source, run, seed=seed, cache_folder=cache_folder)
+        if team.chief:
+            team.agree()
+        state = load_state(run.state)
         if state is None:
-            state = State(0, 0, -1.0, 0, (), {})
+            state = State(0, 0, -math.inf, 0, (), {})
         else:
             run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
         for number in range(state.stage, len(recipe.stages)):
-            state = _stage(recipe, number, prepared, run, state, weights=weights, seed=seed)
+            state = _stage(recipe, number, prepared, run, state, team, weights=weights, seed=seed)
+        if workers.is_member():
+            return False
         _finish(recipe, prepared, run, seed=seed)
+    return True
+
+
+def _demand_quantizable(recipe: Recipe) -> None:
+    """Refuse before the float stages what would fail after them."""
+    why = architectures.NO_QUANTIZATION_AWARE.get(recipe.model.architecture)
+    if why and any(stage.quantize for stage in recipe.stages):
+        raise RecipeError(
+            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; "
+            "leave the stage out, and python -m convert quantizes after training"
+        )
 
 
 def _keep_recipe(run: Run, text: str) -> None:
@@ -76,7 +108,8 @@ def _build(
     A stage that is resumed brings its own ranges and statistics.
     """
     # A float stage may train at another size than the one that it is evaluated at.
-    size = (recipe.input.height_px, recipe.input.width_px) if stage.quantize else (None, None)
+    fixed = stage.quantize or recipe.model.flatten
+    size = (recipe.input.height_px, recipe.input.width_px) if fixed else (None, None)
     model = architectures.build(
         recipe.model, classes=len(data.labels), height_px=size[0], width_px=size[1]
     )
@@ -95,7 +128,7 @@ def _build(
 def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
     """Give some batches of training pictures at the size that the model is used at."""
     batches = pipeline.batches(
-        data.pixels, data.classes, data.rows("train"), augment=recipe.augment,
+        data.pixels, data.classes, data.train_rows, augment=recipe.augment,
         input_px=recipe.input.width_px, batch_size=recipe.batch_size, seed=(seed, 0),
     )  # fmt: skip
     for pictures, _ in batches.take(STATISTICS_BATCHES):
@@ -103,17 +136,23 @@ def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
 
 
 def _set_trainable(model: keras.Model, stage: Stage) -> None:
-    for layer in model.layers:
+    names = [getattr(layer, "layer", layer).name for layer in model.layers]
+    if stage.train not in ("all", "head", *names):
+        raise RecipeError(
+            f"stage {stage.name}: trains from layer {stage.train!r} on, which {model.name} has not"
+        )
+    first = names.index(stage.train) if stage.train in names else 0
+    for number, layer in enumerate(model.layers):
         inner = getattr(layer, "layer", layer)
-        if stage.train == "head" and inner.name not in architectures.HEAD:
+        if number < first or (stage.train == "head" and not architectures.in_head(inner.name)):
             layer.trainable = False
         if stage.freeze_batch_norm and isinstance(inner, keras.layers.BatchNormalization):
             layer.trainable = False
 
 
 def _stage(
-    recipe: Recipe, number: int, data: Data, run: Run, state: State, *, weights: Path | None,
-    seed: int,
+    recipe: Recipe, number: int, data: Data, run: Run, state: State, team: Team, *,
+    weights: Path | None, seed: int,
 ) -> State:  # fmt: skip
     stage = recipe.stages[number]
     before = _best_before(run, recipe, number)
@@ -121,39 +160,104 @@ def _stage(
     if number == 0 and not state.arrays and recipe.model.weights == "imagenet":
         _start_from_imagenet(model, data, weights, stage, seed)
     _set_trainable(model, stage)
-    trainer = Trainer(recipe, stage, model, data.classes[data.rows("train")], len(data.labels))
+    trainer = Trainer(
+        recipe, stage, _replicated(model, recipe, stage, data, team) if team.several else model,
+        data.classes[data.train_rows], len(data.labels), strategy=team.strategy,
+    )  # fmt: skip
     if state.arrays:
         trainer.restore(state.arrays)
-    inputs = data.inputs("validation", recipe.input)
-    truth = data.classes[data.rows("validation")]
+    # The others have nothing to validate: they would only prepare the same pictures at once.
+    inputs, truth = _validation_pictures(recipe, data, seed) if team.chief else (np.empty(0),) * 2
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts: dict[str, Any] = trainer.epoch(
-            data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say
-        )
-        average = trainer.average()
-        score = _balanced_accuracy(truth, logits(model, inputs, average).argmax(1))
-        facts |= {
-            "stage": stage.name,
-            "epoch": state.epoch + 1,
-            "validation_balanced_accuracy": score,
-        }
-        if score > state.best or stage.keep == "last":
-            _save_best(run, number, average)
+            data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
+            scores=_scores(stage, state),
+        )  # fmt: skip
+        arrays, average = trainer.arrays(), trainer.average()  # takes all workers
+        answers = logits(model, inputs, average) if team.chief else None
+        facts |= {"stage": stage.name, "epoch": state.epoch + 1}
+        facts |= _agreed(team, {} if answers is None else _validation(truth, answers))
+        score = _score(stage, facts)
+        keep = score > state.best or stage.keep == "last"
         if score > state.best:
             state = replace(state, best=score, best_epoch=state.epoch + 1)
         state = replace(
-            state, epoch=state.epoch + 1, history=(*state.history, facts), arrays=trainer.arrays()
+            state, epoch=state.epoch + 1, history=(*state.history, facts), arrays=arrays
         )
-        save_state(run.checkpoint / "state.npz", state)
-        write_history(run.history, state.history)
+        if team.chief:
+            _keep(run, number, state, average if keep else None)
         run.say(
             f"{stage.name} epoch {state.epoch}/{stage.epochs}: loss {facts['loss']:.3f}, "
-            f"validation balanced accuracy {score:.3f} (best {state.best:.3f}, "
-            f"epoch {state.best_epoch}), {facts['pictures_per_s']:.0f} pictures/s"
+            f"validation loss {facts['validation_loss']:.3f}, balanced accuracy "
+            f"{facts['validation_balanced_accuracy']:.3f} (best epoch {state.best_epoch}), "
+            f"{facts['pictures_per_s']:.0f} pictures/s"
         )
-    if stage.train == "all":
+    if stage.train == "all" and team.chief:
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
-    return State(number + 1, 0, -1.0, 0, state.history, {})
+    team.agree()  # when the chief has written what the next stage begins with
+    return State(number + 1, 0, -math.inf, 0, state.history, {})
+
+
+def _replicated(
+    model: keras.Model, recipe: Recipe, stage: Stage, data: Data, team: Team
+) -> keras.Model:
+    """Make the model anew, with a copy of its variables in every replica."""
+    size = model.input_shape[1:3]
+    with team.strategy.scope():
+        copies = architectures.build(
+            recipe.model, classes=len(data.labels), height_px=size[0], width_px=size[1]
+        )
+        copies = quantization_aware(copies) if stage.quantize else copies
+    copies.set_weights(team.share(model.get_weights()))
+    _set_trainable(copies, stage)
+    return copies
+
+
+def _keep(run: Run, number: int, state: State, best: list[np.ndarray] | None) -> None:
+    """Write what a killed run resumes from."""
+    if best is not None:
+        _save_best(run, number, best)
+    save_state(run.state, state)
+    write_history(run.history, state.history)
+
+
+def _validation_pictures(recipe: Recipe, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give the validation pictures and classes; a shortened run has no more than it trains on."""
+    inputs = data.inputs("validation", recipe.input)
+    truth = data.classes[data.rows("validation")]
+    most = recipe.shortened.pictures
+    if not most or most >= len(truth):
+        return inputs, truth
+    rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:most])
+    return inputs[rows], truth[rows]
+
+
+def _validation(truth: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    from scipy.special import log_softmax
+
+    losses = -log_softmax(answers.astype(np.float64), axis=1)[np.arange(len(truth)), truth]
+    return {
+        "validation_loss": float(losses.mean()),
+        "validation_accuracy": float((answers.argmax(1) == truth).mean()),
+        "validation_balanced_accuracy": _balanced_accuracy(truth, answers.argmax(1)),
+    }
+
+
+def _agreed(team: Team, found: dict[str, float]) -> dict[str, float]:
+    """Give every worker what the chief has found."""
+    return {name: team.agree(found.get(name, 0.0)) for name in VALIDATED}
+
+
+def _score(stage: Stage, facts: dict[str, Any]) -> float:
+    """Give what the stage watches, the higher the better."""
+    if stage.watch == "loss":
+        return -float(facts["validation_loss"])
+    return float(facts["validation_balanced_accuracy"])
+
+
+def _scores(stage: Stage, state: State) -> list[float]:
+    """Give the validation scores of the stage's epochs so far."""
+    return [_score(stage, row) for row in state.history[len(state.history) - state.epoch :]]
 
 
 def _settle(
@@ -177,8 +281,8 @@ def _start_from_imagenet(
     model: keras.Model, data: Data, weights: Path | None, stage: Stage, seed: int
 ) -> None:
     if weights is not None and not weights.is_file():
-        raise RecipeError(f"{weights}: no such file; expected ImageNet weights (.npz)")
-    rows = np.random.default_rng(seed).permutation(data.rows("train"))[:STATISTICS_PICTURES]
+        raise RecipeError(f"{weights}: no such file; expected ImageNet weights")
+    rows = np.random.default_rng(seed).permutation(data.train_rows)[:STATISTICS_PICTURES]
     resized = tf.image.resize(data.pixels[np.sort(rows)], (stage.input_px, stage.input_px))
     architectures.load_imagenet(model, weights, pipeline.normalise(resized).numpy())
 

@@ -24,7 +24,8 @@ def logit_adjusted(
         class_counts: (classes,) training pictures of each class.
 
     Returns:
-        A function of (N,) int labels and (N, classes) logits to (N,) losses.
+        A function of (N,) int labels and (N, classes) logits, or the (N, 1) logit of the second
+        of two classes, to (N,) losses.
     """
     classes = len(class_counts)
     shares = np.maximum(class_counts, 1) / np.maximum(class_counts, 1).sum()
@@ -32,7 +33,22 @@ def logit_adjusted(
     smoothing = loss.label_smoothing
 
     def call(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        logits = both_classes(logits)
         targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
         return tf.nn.softmax_cross_entropy_with_logits(targets, logits + offset)
 
     return call
+
+
+def both_classes(logits: tf.Tensor) -> tf.Tensor:
+    """Give one-output networks a logit for either class: softmax over (0, z) is sigmoid(z).
+
+    Args:
+        logits: (N, classes); or (N, 1), of the positive class.
+
+    Returns:
+        (N, classes), with 2 for 1: negative, positive.
+    """
+    if logits.shape[-1] != 1:
+        return logits
+    return tf.concat([tf.zeros_like(logits), logits], axis=-1)

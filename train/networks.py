@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from train import pipeline
+from train.losses import both_classes
 from train.run import RunError
 
 INPUT_RANGE = "quantize_layer"
@@ -115,18 +116,19 @@ def logits(
     """Run a model over prepared pictures.
 
     Args:
-        model: Ends in logits.
+        model: Ends in logits, one a class or one for two classes.
         inputs: (N, H, W, 3) uint8 RGB.
         weights: Used in place of the model's own, which are put back.
 
     Returns:
-        (N, classes) float32.
+        (N, classes) float32; of a model with one output (N, 2): 0 for the negative class, and
+        its logit, so that their softmax is its sigmoid.
     """
     own = None
     if weights is not None:
         own = model.get_weights()
         model.set_weights(weights)
-    predict = tf.function(lambda x: model(pipeline.normalise(x), training=False))
+    predict = tf.function(lambda x: both_classes(model(pipeline.normalise(x), training=False)))
     size = 32
     whole = np.concatenate(
         [predict(inputs[i : i + size]).numpy() for i in range(0, len(inputs), size)]

@@ -41,6 +41,7 @@ def batches(
     input_px: int,
     batch_size: int,
     seed: tuple[int, int],
+    shares: tuple[int, range] = (1, range(1)),
 ) -> tf.data.Dataset:
     """Give one epoch of training batches.
 
@@ -52,14 +53,19 @@ def batches(
         input_px: Side of the pictures given.
         batch_size: Pictures a batch; the rest of the last one is left out.
         seed: Two numbers that fix the order and every change.
+        shares: In how many equal shares each batch is divided, and which of them are given, one
+            after the other; ``batch_size`` is a multiple of their number.
 
     Returns:
-        Batches of ((B, input_px, input_px, 3) float32 in [-1, 1), (B,) int32).
+        Batches of ((B, input_px, input_px, 3) float32 in [-1, 1), (B,) int32), B the share's size.
     """
     order = np.random.default_rng(seed).permutation(rows)
     steps = len(order) // batch_size
-    order = order[: steps * batch_size].reshape(steps, batch_size)
-    shape = (batch_size, *pixels.shape[1:])
+    parts, given = shares
+    order = order[: steps * batch_size].reshape(steps, parts, -1)[:, list(given)]
+    order = order.reshape(steps * len(given), -1)
+    numbers = np.arange(steps * parts, dtype=np.int64).reshape(steps, parts)[:, list(given)]
+    shape = (batch_size // parts, *pixels.shape[1:])
 
     def gather(indices: np.ndarray) -> np.ndarray:
         return pixels[np.sort(indices)]
@@ -72,7 +78,7 @@ def batches(
         changed = random_changes(batch, augment, input_px, seeds)
         return changed, tf.gather(tf.constant(labels, tf.int32), indices)
 
-    dataset = tf.data.Dataset.from_tensor_slices((np.arange(steps, dtype=np.int64), order))
+    dataset = tf.data.Dataset.from_tensor_slices((numbers.reshape(-1), order))
     # There is nothing to tune, and the tuning thread sleeps up to a minute before it lets an
     # epoch end.
     options = tf.data.Options()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,9 +32,26 @@ class Model:
     architecture: str
     """A function of ``train.architectures``."""
     dropout: float = 0.0
-    """Share of features dropped before the last dense layer, 0-1."""
+    """Share of features dropped before the first dense layer, 0-1."""
     weights: str = "random"
     """``imagenet`` (downloaded, or given by ``--weights``) or ``random``."""
+    output: str = "softmax"
+    """``softmax``, an output a class; ``sigmoid``, one output, for two classes."""
+    dense: tuple[int, ...] = ()
+    """Units of dense layers (with ReLU) between the features and the output."""
+    dense_dropout: float = 0.0
+    """Share of features dropped after each of them, 0-1."""
+    filters: tuple[int, ...] = ()
+    """``stacked``: filters of each block; all but the last are pooled (see flatten)."""
+    convolutions: int = 1
+    """``stacked``: how many convolutions a block has."""
+    batch_norm: bool = False
+    """``stacked``: batch normalisation after each convolution."""
+    block_dropout: float = 0.0
+    """``stacked``: share of features dropped after each block, 0-1."""
+    flatten: bool = False
+    """``stacked``: the last block is pooled too, and every position's features go on, not their
+    average; ties the network to one size."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +95,11 @@ class Stage:
     epochs: int
     """How many passes over the training pictures at most."""
     learning_rate: float
-    """Peak of the cosine schedule."""
+    """Its highest."""
     input_px: int
     """Side of the pictures that this stage sees; the last stage's must be the model's."""
     train: str = "all"
-    """``all`` layers, or only the ``head``."""
+    """``all`` layers, only the ``head``, or from the layer of this name on."""
     quantize: bool = False
     """Quantization-aware: weights and activations are rounded to 8 bits as they will be."""
     freeze_batch_norm: bool = False
@@ -89,14 +108,60 @@ class Stage:
     """Where the cosine schedule ends."""
     warmup_epochs: float = 0.0
     """Over how many epochs the learning rate rises from 0."""
+    watch: str = "balanced_accuracy"
+    """What is best: highest validation ``balanced_accuracy``, or least validation ``loss``."""
     keep: str = "best"
-    """``best`` by validation balanced accuracy, or the ``last`` epoch's weights.
+    """``best`` by what is watched, or the ``last`` epoch's weights.
 
     Validation has a dozen pictures of the rarest classes: in a short stage that ends at a
     learning rate of zero, the best of a few epochs is luck and the last is the better choice.
     """
     patience: int = 1000
     """Epochs without a better validation score after which the stage ends."""
+    schedule: str = "cosine"
+    """How the learning rate falls: ``cosine`` to ``final_learning_rate``; ``constant``; ``steps``:
+    times ``cut`` with every epoch after the first ``cut_after``; ``plateau``: times ``cut`` after
+    ``cut_after`` epochs without a better validation score."""
+    cut: float = 1.0
+    """What the learning rate is multiplied by."""
+    cut_after: int = 0
+    """Epochs before a cut."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What the dataset's labels become, and what a card says of the data."""
+
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The model's class -> the dataset's labels that it stands for, in output order (with a
+    sigmoid: negative, positive); pictures of labels that are not named are left out. Empty: the
+    dataset's own labels."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Class -> what people read, for classes that lesionedge does not know."""
+    malignant: tuple[str, ...] | None = None
+    """Classes that count as malignant; None: those that lesionedge knows to be."""
+    balance: bool = False
+    """Small classes' pictures come several times an epoch, changed anew each time, until every
+    class has as many as the largest."""
+    attribution: str = ""
+    """Whose pictures they are; the dataset's own where it tells."""
+    limits: tuple[str, ...] = ()
+    """What a model of them cannot know; what is known of the dataset where left out."""
+    licence: str = ""
+    """Under which terms a model of them may be used; the dataset's own where it tells."""
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """How a run departs from its recipe; ``fit`` writes it under the recipe that it keeps."""
+
+    epochs: int = 0
+    """Epochs of each stage at most; 0: the recipe's."""
+    pictures: int = 0
+    """Training pictures at most, chosen by chance with the classes' shares, and no more to validate
+    on; 0: all."""
+    weights: str = ""
+    """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +178,12 @@ class Recipe:
     stages: tuple[Stage, ...]
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
+    data: DataSettings = field(default_factory=DataSettings)
+    shortened: Shortened = field(default_factory=Shortened)
     cache_side_px: int = 256
     """Shorter side of the cached training pictures, from which random parts are cut."""
+    cache_aspect: float = 4 / 3
+    """Width of the cached training pictures for their height; that of the dataset's pictures."""
     batch_size: int = 32
     weight_decay: float = 0.0
     """AdamW's decoupled weight decay, on kernels only."""
@@ -132,18 +201,43 @@ def load(name_or_path: str) -> Recipe:
     Raises:
         RecipeError: There is none, or it has unknown, missing or malformed settings.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = FOLDER / f"{name_or_path}.toml"
+    return loads(read(name_or_path), name_or_path)
+
+
+def read(name_or_path: str) -> str:
+    """Give a recipe's TOML.
+
+    Raises:
+        RecipeError: There is none.
+    """
+    path = _path(name_or_path)
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         known = ", ".join(names())
         raise RecipeError(
             f"{name_or_path}: no such recipe; known: {known}; or give a .toml"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
+
+
+def loads(text: str, name_or_path: str) -> Recipe:
+    """Turn a recipe's TOML into a Recipe.
+
+    Raises:
+        RecipeError: It has unknown, missing or malformed settings.
+    """
+    path = _path(name_or_path)
+    try:
+        return parse(tomllib.loads(text), str(path))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from error
+
+
+def _path(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    return path if path.suffix == ".toml" else FOLDER / f"{name_or_path}.toml"
 
 
 def names() -> list[str]:
@@ -163,6 +257,8 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
         "model": _section(Model, data.pop("model", {}), f"{path}: [model]"),
         "loss": _section(Loss, data.pop("loss", {}), f"{path}: [loss]"),
         "augment": _section(Augment, data.pop("augment", {}), f"{path}: [augment]"),
+        "data": _section(DataSettings, data.pop("data", {}), f"{path}: [data]"),
+        "shortened": _section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
         "stages": tuple(
             _section(Stage, stage, f"{path}: [[stages]] {number}")
             for number, stage in enumerate(data.pop("stages", []), start=1)
@@ -171,7 +267,54 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     recipe = _section(Recipe, {**data, **parts}, path)
     if not recipe.stages:
         raise RecipeError(f"{path}: has no [[stages]]; expected at least one")
+    recipe = _shorten(recipe)
+    _check(recipe, path)
     return recipe
+
+
+def _shorten(recipe: Recipe) -> Recipe:
+    """Give the recipe as it is run: fewer epochs, or from random weights."""
+    short = recipe.shortened
+    stages = recipe.stages
+    if short.epochs:
+        stages = tuple(replace(s, epochs=min(s.epochs, short.epochs)) for s in stages)
+    if not short.weights:
+        return replace(recipe, stages=stages)
+    # Layers that start at random and are then frozen would stay at random.
+    stages = tuple(replace(s, train="all", freeze_batch_norm=s.quantize) for s in stages)
+    return replace(recipe, stages=stages, model=replace(recipe.model, weights=short.weights))
+
+
+_CHOICES = {
+    "schedule": ("cosine", "constant", "steps", "plateau"),
+    "keep": ("best", "last"),
+    "watch": ("balanced_accuracy", "loss"),
+    "output": ("softmax", "sigmoid"),
+    "weights": ("imagenet", "random"),
+}
+
+
+def _check(recipe: Recipe, path: str) -> None:
+    """Refuse settings that would fail, or be passed over, in mid-training."""
+    for part in (recipe.model, *recipe.stages):
+        for name, allowed in _CHOICES.items():
+            value = getattr(part, name, allowed[0])
+            if value not in allowed:
+                raise RecipeError(
+                    f"{path}: {name} is {value!r}; expected one of {', '.join(allowed)}"
+                )
+    last = recipe.stages[-1]
+    if last.input_px != recipe.input.width_px or recipe.input.width_px != recipe.input.height_px:
+        raise RecipeError(
+            f"{path}: the last stage trains at {last.input_px} px, the model's input is "
+            f"{recipe.input.width_px}x{recipe.input.height_px} px; expected one size, square"
+        )
+    if recipe.model.flatten and any(s.input_px != last.input_px for s in recipe.stages):
+        raise RecipeError(f"{path}: flatten ties the network to one size; stages have several")
+    if recipe.model.output == "sigmoid" and len(recipe.data.classes) not in (0, 2):
+        raise RecipeError(
+            f"{path}: a sigmoid is for two classes; [data.classes] has {len(recipe.data.classes)}"
+        )
 
 
 def _section(kind: type[T], data: dict[str, Any], where: str) -> T:
@@ -186,8 +329,37 @@ def _section(kind: type[T], data: dict[str, Any], where: str) -> T:
     ]
     if needed:
         raise RecipeError(f"{where}: {', '.join(needed)} missing")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    values = {k: _frozen(v) for k, v in data.items()}
     try:
         return kind(**values)
     except (TypeError, ValueError, LesionEdgeError) as error:
         raise RecipeError(f"{where}: {error}") from error
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
+
+
+def shortened_text(text: str, short: Shortened) -> str:
+    """Put what was given on the command line under a recipe's TOML.
+
+    Args:
+        text: The recipe.
+        short: How the run departs from it.
+
+    Raises:
+        RecipeError: The recipe is a shortened one already.
+    """
+    given = [item for item in fields(short) if getattr(short, item.name)]
+    if not given:
+        return text
+    if "[shortened]" in text:
+        raise RecipeError("the recipe has a [shortened] of its own; change it there")
+    lines = [f"{item.name} = {json.dumps(getattr(short, item.name))}" for item in given]
+    return "\n".join(
+        [text.rstrip("\n"), "", "# Given on the command line.", "[shortened]", *lines, ""]
+    )

@@ -32,6 +32,8 @@ class Run:
 
     folder: Path
     """``runs/NAME``."""
+    silent: bool = False
+    """Whether this process only reads it: another of several workers writes and speaks."""
 
     @property
     def recipe(self) -> Path:
@@ -69,6 +71,11 @@ class Run:
         return self.folder / "plots"
 
     @property
+    def report(self) -> Path:
+        """All that ``evaluate`` measured and drew, to be read in a browser."""
+        return self.folder / "report.html"
+
+    @property
     def history(self) -> Path:
         """One row an epoch."""
         return self.folder / "history.csv"
@@ -78,8 +85,15 @@ class Run:
         """What a killed run resumes from."""
         return self.folder / "checkpoint"
 
+    @property
+    def state(self) -> Path:
+        """Where the training stands: changes with every epoch."""
+        return self.checkpoint / "state.npz"
+
     def say(self, text: str) -> None:
         """Tell the person at the terminal, and the log file."""
+        if self.silent:
+            return
         click.echo(text, err=True)
         with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
@@ -119,6 +133,15 @@ class Run:
             raise RunError(f"{self.folder}: no recipe.toml; expected a run folder made by fit")
         return recipes.load(str(self.recipe))
 
+    def models(self) -> dict[str, Path]:
+        """Give its Keras models: ``float``, and ``int8`` where it was trained for that.
+
+        Raises:
+            RunError: There is no recipe.
+        """
+        quantized = self.read_recipe().stages[-1].quantize
+        return {"float": self.float_weights, **({"int8": self.weights} if quantized else {})}
+
     def read_card(self) -> dict[str, Any]:
         """Read ``card.json``.
 
@@ -141,10 +164,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one row an epoch, as CSV."""
+    """Write one row an epoch, as CSV; what an epoch did not measure is left empty."""
     part = path.with_name(path.name + ".part")
+    columns = list(dict.fromkeys(column for row in history for column in row))
     with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(history[0]))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(history)
     part.replace(path)

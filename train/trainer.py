@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import tf_keras as keras
 from train import losses, pipeline
 from train.data import Data
 from train.recipe import Recipe, RecipeError, Stage
+from train.schedule import learning_rate
 
 REPORT_EVERY_S = 15.0
 
@@ -22,20 +22,37 @@ class Trainer:
     """One stage's model, optimizer and averaged weights."""
 
     def __init__(
-        self, recipe: Recipe, stage: Stage, model: keras.Model, classes: np.ndarray, count: int
-    ) -> None:
+        self, recipe: Recipe, stage: Stage, model: keras.Model, classes: np.ndarray, count: int,
+        *, strategy: tf.distribute.Strategy | None = None,
+    ) -> None:  # fmt: skip
         self.recipe, self.stage, self.model = recipe, stage, model
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.replicas = self.strategy.num_replicas_in_sync
+        if recipe.batch_size % self.replicas:
+            raise RecipeError(
+                f"{recipe.name}: batches of {recipe.batch_size} pictures cannot be shared by "
+                f"{self.replicas} replicas"
+            )
         self.steps = len(classes) // recipe.batch_size
         if self.steps == 0:
             raise RecipeError(
                 f"{len(classes)} training pictures make no batch of {recipe.batch_size}"
             )
         self.loss = losses.logit_adjusted(recipe.loss, np.bincount(classes, minlength=count))
-        self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
-        self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(model.trainable_variables)
-        self.averaged = [v for v in model.weights if v.dtype.is_floating]
-        self.averages = [tf.Variable(v, trainable=False) for v in self.averaged]
+        with self.strategy.scope():
+            self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
+            self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+            self.optimizer.build(model.trainable_variables)
+            self.averaged = [v for v in model.weights if v.dtype.is_floating]
+            self.averages = [
+                # A replica's own, and the mean of them when it is read: as batch
+                # normalisation's statistics are.
+                tf.Variable(
+                    v, trainable=False, synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.MEAN,
+                )
+                for v in self.averaged
+            ]  # fmt: skip
         self.train_step = tf.function(self._train_step)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
@@ -65,47 +82,77 @@ class Trainer:
         mean = {id(v): a for v, a in zip(self.averaged, self.averages)}
         return [mean[id(v)].numpy() if id(v) in mean else v.numpy() for v in self.model.weights]
 
-    def _train_step(self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
+    def _train_step(
+        self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train on one batch, of which each replica has its share."""
+        shares = self.strategy.run(self._replica_step, (pictures, labels, decay))
+        return tuple(
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in shares
+        )
+
+    def _replica_step(
+        self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             answers = self.model(pictures, training=True)
-            loss = tf.reduce_mean(self.loss(labels, answers))
+            loss = tf.reduce_mean(self.loss(labels, answers)) / self.replicas
         variables = self.model.trainable_variables
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), self.recipe.clip_norm)
-        self.optimizer.apply_gradients(zip(gradients, variables))
+        gradients = tape.gradient(loss, variables)
+        if self.replicas > 1:  # the sum is what one replica would have, before it is clipped
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients, _ = tf.clip_by_global_norm(gradients, self.recipe.clip_norm)
+        self.optimizer.apply_gradients(
+            zip(gradients, variables), skip_gradients_aggregation=self.replicas > 1
+        )
         for mean, value in zip(self.averages, self.averaged):
             mean.assign_add((value - mean) * (1.0 - decay))
-        return loss
+        right = tf.reduce_mean(tf.cast(_right(labels, answers), tf.float32)) / self.replicas
+        return loss, right
 
-    def learning_rate(self, step: int) -> float:
-        """Give the rate at a step of the stage: linear warm-up, then a half cosine."""
-        warm = self.stage.warmup_epochs * self.steps
-        if step < warm:
-            return self.stage.learning_rate * (step + 1) / (warm + 1)
-        part = (step - warm) / max(1.0, self.stage.epochs * self.steps - warm)
-        end = self.stage.final_learning_rate
-        return end + (self.stage.learning_rate - end) * 0.5 * (1 + math.cos(math.pi * part))
+    def _batches(self, data: Data, seed: tuple[int, int]) -> Iterable[Any]:
+        """Give this worker's replicas their shares of an epoch's batches."""
+
+        def shared(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            own = self.replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * own
+            return pipeline.batches(
+                data.pixels, data.classes, data.train_rows, augment=self.recipe.augment,
+                input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
+                shares=(self.replicas, range(first, first + own)),
+            )  # fmt: skip
+
+        return self.strategy.distribute_datasets_from_function(shared)
 
     def epoch(
-        self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None]
-    ) -> dict[str, Any]:
+        self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None],
+        scores: Sequence[float] = (),
+    ) -> dict[str, Any]:  # fmt: skip
         """Train for one pass over the training pictures.
 
+        Args:
+            data: The run's pictures.
+            epoch: How many epochs of the stage are done.
+            seed: Two numbers that fix the order and every change.
+            say: Tells how far it is.
+            scores: Validation score of each epoch that is done.
+
         Returns:
-            loss, learning_rate, pictures_per_s and seconds.
+            loss, accuracy (of the changed pictures, with dropout), learning_rate,
+            pictures_per_s and seconds.
         """
-        batches = pipeline.batches(
-            data.pixels, data.classes, data.rows("train"), augment=self.recipe.augment,
-            input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
-        )  # fmt: skip
+        batches = self._batches(data, seed)
         begin = reported = time.monotonic()
-        total = rate = 0.0
+        total = right = rate = 0.0
         for step, (pictures, labels) in enumerate(batches):
             done = epoch * self.steps + step
-            rate = self.learning_rate(done)
+            rate = learning_rate(self.stage, done, steps=self.steps, scores=scores)
             self.optimizer.learning_rate.assign(rate)
             # The average of the first steps is over few: let it move as fast as they do.
             decay = min(self.recipe.ema, (1 + done) / (10 + done))
-            total += float(self.train_step(pictures, labels, tf.constant(decay, tf.float32)))
+            loss, share = self.train_step(pictures, labels, tf.constant(decay, tf.float32))
+            total, right = total + float(loss), right + float(share)
             now = time.monotonic()
             if now - reported > REPORT_EVERY_S:
                 reported = now
@@ -113,7 +160,7 @@ class Trainer:
         seconds = time.monotonic() - begin
         speed = self.steps * self.recipe.batch_size / seconds
         return {
-            "loss": total / self.steps, "learning_rate": rate,
+            "loss": total / self.steps, "accuracy": right / self.steps, "learning_rate": rate,
             "pictures_per_s": speed, "seconds": seconds,
         }  # fmt: skip
 
@@ -124,3 +171,10 @@ class Trainer:
             f"loss {total / steps:.3f}, {steps * self.recipe.batch_size / seconds:.1f} pictures/s, "
             f"stage done in {left * seconds / steps / 60:.0f} min"
         )
+
+
+def _right(labels: tf.Tensor, answers: tf.Tensor) -> tf.Tensor:
+    """Tell which (N, classes) logits, or (N, 1) of the positive class, name the label."""
+    if answers.shape[1] == 1:
+        return tf.equal(answers[:, 0] > 0, labels > 0)
+    return tf.equal(tf.argmax(answers, 1, labels.dtype), labels)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from lesionedge.camera.choice import open_source
-from lesionedge.camera.frame import Content, Frame, Shot, Source
+from lesionedge.camera.frame import Content, Frame, Shot, shown
 from lesionedge.errors import CameraError, LesionEdgeError
 
 DEFAULT_SIZE = (1280, 720)
@@ -20,7 +20,7 @@ FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 10.0
 """Between attempts to open it again the wait doubles from the first to the last of these."""
 
-_LEAVE_S = 0.8  # for the capturing thread to end; one that hangs in a driver is left behind
+_LEAVE_S = 0.6  # for the capturing thread to end; one that hangs in a driver is left behind
 _TICK_S = 0.25
 _log = logging.getLogger("lesionedge.camera")
 
@@ -57,7 +57,8 @@ class Camera:
                 pictures: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
             size: (width, height) in px to ask for; what comes may differ.
             give_up_s: Seconds without a frame after which to end with a CameraError. None: at
-                once if there is no camera at the start, ``GIVE_UP_S`` later.
+                once if there is no camera at the start, ``GIVE_UP_S`` later. A file that breaks
+                off is not waited for.
             realtime: Play a video file at its own speed, as a camera would have given it.
             report: Told, from the thread that captures, when the camera goes and comes back.
         """
@@ -69,7 +70,7 @@ class Camera:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._opened: Source | None = None
+        self._live = True
         self._slot: Frame | None = None
         self._latest: Frame | None = None
         self._before: tuple[Content, float] | None = None
@@ -78,7 +79,9 @@ class Camera:
         self._last_s = 0.0
         self._origin_s: float | None = None
         self._finished = False
-        self.description = source
+        self.is_open = False
+        """Whether it has been opened; where ``give_up_s`` is given, that may come later."""
+        self.description = shown(source)
         """What delivers, and how; known once it is open."""
         self.seen = 0
         """Frames that came."""
@@ -97,13 +100,15 @@ class Camera:
             MissingDependencyError: It needs a library that is not installed.
         """
         if self._thread is not None:
-            raise CameraError(f"{self.source}: this Camera was used before; make another")
-        if self._give_up_s is None:
-            self._opened = open_source(self.source, self.size)
-            self.description = self._opened.description
+            raise CameraError(f"{shown(self.source)}: this Camera was used before; make another")
         self._last_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="lesionedge-camera", daemon=True)
         self._thread.start()
+        try:
+            self._await_opening()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -115,8 +120,13 @@ class Camera:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-        if self._thread is not None:
+        if self._thread not in (None, threading.current_thread()):
             self._thread.join(_LEAVE_S)
+
+    @property
+    def live(self) -> bool:
+        """Whether frames that nobody takes in time are lost, as a camera's; known once open."""
+        return self._live or self._realtime
 
     @property
     def latest(self) -> Frame | None:
@@ -154,7 +164,7 @@ class Camera:
             CameraError: No frame came for ``give_up_s``.
         """
         if self._thread is None:
-            raise CameraError(f"{self.source}: not open; use it in a with statement")
+            raise CameraError(f"{shown(self.source)}: not open; use it in a with statement")
         with self._changed:
             if self._slot is None and self._error is None and not self.ended:
                 self._changed.wait(timeout_s)
@@ -176,6 +186,18 @@ class Camera:
         with self._changed:
             self.damaged += 1
 
+    def _await_opening(self) -> None:
+        """Wait until the camera is open or absent; a wait, unlike a library, can be interrupted.
+
+        Raises:
+            CameraError: It cannot be opened.
+            MissingDependencyError: It needs a library that is not installed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_open or self._finished or self.outages)
+            if not self.is_open and self._error is not None:
+                raise self._error
+
     def _run(self) -> None:
         """Capture until the source ends, it is given up, or ``close``."""
         try:
@@ -184,6 +206,10 @@ class Camera:
                     self._capture()
                     return
                 except CameraError as error:
+                    # A file that breaks off would break off there again.
+                    waits = self._live if self.is_open else self._give_up_s is not None
+                    if not waits:
+                        raise
                     self._wait_for_return(error)
         except BaseException as error:
             # Whatever it is: the thread that waits for frames would else wait for ever.
@@ -197,9 +223,11 @@ class Camera:
 
     def _capture(self) -> None:
         """Publish frames until the source ends or ``close``."""
-        source = self._opened or open_source(self.source, self.size)
-        self._opened = None
-        self.description = source.description
+        source = open_source(self.source, self.size)
+        with self._changed:
+            self.description, self._live = source.description, source.live
+            self.is_open = True
+            self._changed.notify_all()
         self._origin_s = None
         try:
             for shot in source.frames():
@@ -256,7 +284,9 @@ class Camera:
         outage = self._outage
         if outage is None:
             outage = self._outage = _Outage(self._last_s)
-            self.outages += 1
+            with self._changed:
+                self.outages += 1
+                self._changed.notify_all()
             self._report(f"{error}; trying again")
         elif str(error) != outage.reason:
             self._report(str(error))

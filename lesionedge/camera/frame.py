@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -148,3 +149,8 @@ def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None)
     left, top, right, bottom = images.crop_box(size, preprocessing)
     spare = min((right - left) / preprocessing.width_px, (bottom - top) / preprocessing.height_px)
     return max(1, int(spare / images.DECODE_MARGIN))
+
+
+def shown(address: str) -> str:
+    """Give an address without the password in it."""
+    return re.sub(r"(?<=://)[^/@]*@", "…@", address)

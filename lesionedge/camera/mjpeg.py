@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import re
 
 LARGEST_BYTES = 32_000_000
@@ -11,6 +13,7 @@ _START = b"\xff\xd8\xff"
 # In the coded picture 0xFF is followed by 0 or a restart mark; anything else ends it.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SCAN, _END, _BEGIN = 0xDA, 0xD9, 0xD8
+_TABLES, _START_OF_SCAN = b"\xff\xc4", b"\xff\xda"
 
 
 class Cutter:
@@ -92,3 +95,26 @@ class Cutter:
     def _drop(self, count: int) -> None:
         del self._held[:count]
         self._at, self._in_scan = 0, False
+
+
+def with_tables(jpeg: bytes) -> bytes:
+    """Give a frame that every program can open.
+
+    Many cameras leave out the Huffman tables, as the MJPEG of AVI does: the usual ones are meant
+    (ITU-T T.81, annex K.3). Decoders of video know that, programs that open pictures may not.
+    """
+    scan = jpeg.find(_START_OF_SCAN)
+    if scan < 0 or _TABLES in jpeg[:scan]:
+        return jpeg
+    return jpeg[:scan] + _usual_tables() + jpeg[scan:]
+
+
+@functools.lru_cache(maxsize=1)
+def _usual_tables() -> bytes:
+    """Cut the tables out of a JPEG that has them: libjpeg writes them unless told otherwise."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "JPEG")
+    jpeg = content.getvalue()
+    return jpeg[jpeg.index(_TABLES) : jpeg.index(_START_OF_SCAN)]

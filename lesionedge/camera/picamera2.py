@@ -30,14 +30,18 @@ class Picamera2Source:
 
     def __init__(self, size: tuple[int, int]) -> None:
         try:
-            self._camera = load("picamera2", INSTALL).Picamera2(find())
-            # "BGR888" is what picamera2 calls arrays in the order red, green, blue.
-            main = {"size": size, "format": "BGR888"}
-            self._camera.configure(self._camera.create_video_configuration(main=main, queue=False))
-            self._camera.start()
+            camera = self._camera = load("picamera2", INSTALL).Picamera2(find())
         except ERRORS as error:
-            raise CameraError(f"picamera2: the camera cannot be used ({error})") from error
-        self.description = f"picamera2: RGB {size[0]}x{size[1]}"
+            raise CameraError(f"picamera2: the camera cannot be opened ({error})") from error
+        try:
+            main = {"size": size, "format": "BGR888"}  # its name for arrays in the order R, G, B
+            camera.configure(camera.create_video_configuration(main=main, queue=False))
+            camera.start()
+        except ERRORS as error:
+            camera.close()
+            raise CameraError(f"picamera2: the camera does not start ({error})") from error
+        width, height = camera.camera_configuration()["main"]["size"]
+        self.description = f"picamera2: RGB {width}x{height}"
 
     def frames(self) -> Iterator[Shot | None]:
         """Give the next frame whenever one is asked for."""

@@ -19,7 +19,7 @@ PROGRAMS = ("rpicam-vid", "libcamera-vid")
 
 STALL_S = 10.0
 """A camera that gives no frame for this long is taken for gone; it needs seconds to start."""
-_TICK_S = 0.25
+_TICK_S = 0.2
 _PIPE_BYTES = 1 << 20
 _KEPT_BYTES = 2000  # of what the program says of itself
 
@@ -112,7 +112,7 @@ class RpicamSource:
         """End the program."""
         self._child.terminate()
         try:
-            self._child.wait(0.4)
+            self._child.wait(0.2)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
@@ -146,7 +146,7 @@ class RpicamSource:
         lines = [line for line in lines if line]
         errors = [line for line in lines if "error" in line.lower()]
         try:
-            status = self._child.wait(0.4)
+            status = self._child.wait(0.2)
         except subprocess.TimeoutExpired:
             status = 0
         return (errors or lines or [f"exit status {status}"])[-1].strip("* ")

@@ -36,7 +36,7 @@ def luma(picture: Image.Image) -> NDArray[np.float32]:
     """Give a picture's brightness, (SIDE_PX, SIDE_PX) float32, 0-255."""
     import numpy as np
 
-    small = picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX).convert("L")
+    small = picture.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     return np.asarray(small, np.float32)
 
 

@@ -42,7 +42,8 @@ class SequenceSource:
         self._paths = sorted(_files(path), key=_natural)
         if not self._paths:
             raise CameraError(f"{path}: no pictures there; expected {', '.join(ENDINGS)}")
-        self.description = f"{path}: {len(self._paths)} pictures"
+        count = len(self._paths)
+        self.description = f"{path}: {count} picture{'s' * (count != 1)}"
 
     def frames(self) -> Iterator[Shot | None]:
         """Read file after file; one that cannot be read is a damaged frame."""

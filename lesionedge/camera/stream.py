@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lesionedge import image as images
-from lesionedge.camera.frame import Shot, reduction
+from lesionedge.camera.frame import Shot, reduction, shown
 from lesionedge.camera.library import load
 from lesionedge.errors import CameraError
 
@@ -22,7 +21,12 @@ STALL_S = 10.0
 """A stream that sends nothing for this long is taken for gone."""
 MOST_DAMAGED = 100
 """So many frames that cannot be decoded, one after the other, are no video."""
+LATE_S, ON_TIME_S = 0.5, 0.1
+"""A live stream decoded so much later than it was sent skips to key frames, until it is on time."""
+
 _FILE_BUFFER_BYTES = 1 << 18
+_NO_LATENESS_S = 30.0  # more than this is no delay: the sender's clock has been set
+_DRIFT = 1e-3  # more than any two clocks differ in pace
 
 
 class StreamSource:
@@ -52,9 +56,12 @@ class StreamSource:
         self._stream = self._container.streams.video[0]
         # Threads that decode several frames at once hold frames back.
         self._stream.thread_type = "SLICE" if self._remote else "AUTO"
-        self.live = self._remote and self._container.duration is None
+        # Over RTSP, a recording too is sent at its own pace, whoever reads it or not.
+        paced = address.startswith("rtsp") or self._container.duration is None
+        self.live = self._remote and paced
         codec = self._stream.codec_context
         self._codec = codec.name
+        self._lateness = _Lateness()
         rate = (
             f", {float(self._stream.average_rate):g} frames/s" if self._stream.average_rate else ""
         )
@@ -104,6 +111,8 @@ class StreamSource:
     def _reason(self, error: Exception) -> str:
         if isinstance(error, self._av.error.ExitError):
             return f"nothing came for {STALL_S:g} s"
+        if isinstance(error, self._av.error.InvalidDataError):
+            return "no video that FFmpeg can read"
         return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
     def _shots(self, packet: Any) -> Iterator[Shot]:
@@ -119,12 +128,48 @@ class StreamSource:
             return
         for frame in decoded:
             content = None if frame.is_corrupt else functools.partial(_to_rgb, frame)
-            yield Shot(content, time.monotonic(), _seconds(frame.time))
+            place_s = _seconds(frame.time)
+            yield Shot(content, self._sent_s(place_s), place_s)
+        if self.live:
+            self._catch_up(packet)
+
+    def _sent_s(self, place_s: float | None) -> float:
+        """Give the moment, on the monotonic clock, when a frame just decoded was sent."""
+        now_s = time.monotonic()
+        if not self.live or place_s is None:
+            return now_s
+        return now_s - self._lateness.take(place_s, now_s)
+
+    def _catch_up(self, packet: Any) -> None:
+        """Where decoding is slower than the stream, skip: the newest frame, never a queue."""
+        context = self._stream.codec_context
+        if self._lateness.now_s > LATE_S:
+            context.skip_frame = "NONKEY"
+        elif self._lateness.now_s < ON_TIME_S and packet.is_keyframe:
+            # In between, frames would be decoded from others that were skipped.
+            context.skip_frame = "DEFAULT"
 
 
-def shown(address: str) -> str:
-    """Give an address without the password in it."""
-    return re.sub(r"(?<=://)[^/@]*@", "…@", address)
+class _Lateness:
+    """How much later than they were sent frames come: later than the one that came earliest."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        """Of the last frame."""
+        self._least_s: float | None = None
+        self._before_s = 0.0
+
+    def take(self, place_s: float, now_s: float) -> float:
+        """Take a frame's place in the stream and the time when it came; give its lateness."""
+        offset_s = now_s - place_s
+        if self._least_s is not None:
+            # Clocks differ in pace: without this, days of that would look like lateness.
+            self._least_s += _DRIFT * (now_s - self._before_s)
+        if self._least_s is None or not 0 <= offset_s - self._least_s < _NO_LATENESS_S:
+            self._least_s = offset_s
+        self._before_s = now_s
+        self.now_s = offset_s - self._least_s
+        return self.now_s
 
 
 def _to_rgb(frame: Any, preprocessing: images.Preprocessing | None) -> Image.Image:

@@ -17,7 +17,9 @@ from lesionedge.errors import LesionEdgeError
 
 COMMANDS = {
     "predict": "Classify pictures.",
+    "batch": "Classify an archive into Parquet files, on this machine or a cluster.",
     "camera": "Classify what a camera sees, live.",
+    "serve": "Serve a page and an API that classify pictures.",
     "explain": "Show what an answer rests on, as a heat map.",
     "benchmark": "Time a model on this machine.",
     "info": "Show what a model is, was trained on and can do.",

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import array
-import random
+import errno
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import options
+from lesionedge.cli.live_output import Json, Tally, Text, as_dict, summary, tell
+from lesionedge.cli.terminal import keys, stopped_by_signals
 from lesionedge.keeping import WHEN
 
 if TYPE_CHECKING:
+    from lesionedge.camera.capture import Camera
+    from lesionedge.classifier import Classifier
+    from lesionedge.keeping import Keeper
     from lesionedge.live import Observation
-
-SAMPLES = 10_000
-"""So many capture-to-answer times, drawn from all, stand for all."""
+    from lesionedge.preview import Preview
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]
@@ -100,72 +101,74 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     The centre square is what is classified. Ends with 0 when stopped, 1 when the camera is gone.
     """
-    from lesionedge.camera.capture import Camera
-    from lesionedge.classifier import Classifier
-    from lesionedge.live import watch
+    _check(ctx, given)
+    with stopped_by_signals(), ExitStack() as stack:
+        from lesionedge.live import watch
 
-    classifier = Classifier(
-        given["model"], threads=given["threads"], labels=given["labels"],
-        normalize=given["normalize"], check=given["check"], verbose=options.is_verbose(ctx),
-    )  # fmt: skip
-    camera = Camera(
-        given["source"], size=given["size"], give_up_s=given["give_up"],
-        realtime=given["every"] > 0, report=_tell,
-    )  # fmt: skip
-    with _stopped_by_signals(), ExitStack() as stack:
-        keeper = _keeper(given, classifier)
-        pressed = stack.enter_context(_keys(wanted=given["save_when"] == "key" and keeper))
+        classifier = _classifier(ctx, given)
         preview = _preview(given["preview"], given["preview_address"])
         if preview is not None:
             stack.callback(preview.close)
-        stack.enter_context(camera)
-        _tell(camera.description)
-        tally = _Tally()
-        stack.callback(lambda: _tell(_summary(camera, tally, keeper)))
-        writer = (_Json if given["form"] == "json" else _Text)()
+        pressed = _pressed(given, preview, stack)
+        camera = stack.enter_context(_camera(given))
+        tally, keeper = Tally(), _keeper(given, classifier)
+        stack.callback(lambda: tell(summary(camera, tally, keeper)))
+        if keeper is not None:
+            stack.enter_context(keeper)
+        writer = (Json if given["form"] == "json" else Text)()
         stack.callback(writer.close)
         seen = watch(
-            camera,
-            classifier,
-            every_s=given["every"],
-            smooth=given["smooth"],
-            crop=given["crop"],
-            abstain=given["abstain"],
-        )
+            camera, classifier, every_s=given["every"], smooth=given["smooth"], crop=given["crop"],
+            abstain=given["abstain"], meanwhile=_meanwhile(camera, preview),
+        )  # fmt: skip
         for observation in _limited(seen, camera, given["frames"], given["duration"]):
             tally.add(observation.age_ms)
             facts = as_dict(observation, camera.source)
             if keeper is not None:
-                facts["saved"] = keeper.offer(observation, facts, asked=pressed())
+                facts["saved"] = keeper.offer(
+                    observation, facts, asked=pressed(), wait=not camera.live
+                )
             writer.write(observation, facts)
             if preview is not None and not preview.show(observation):
                 break
 
 
-def as_dict(observation: Observation, source: str) -> dict[str, Any]:
-    """Give an observation as one JSON object."""
-    answer, frame = observation.prediction, observation.frame
-    return {
-        "timestamp": frame.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "frame": frame.number,
-        "age_ms": observation.age_ms,
-        "source": source,
-        "label": answer.label,
-        "name": answer.name,
-        "probability": answer.probability,
-        "malignant_probability": answer.malignant_probability,
-        "probabilities": {c.label: c.probability for c in answer.top},
-        "averaged": observation.averaged,
-        "reliable": answer.reliable,
-        "warnings": list(answer.warnings),
-        "warning_codes": [warning.code for warning in answer.warnings],
-        "model": answer.model,
-        "timings_ms": dict(answer.timings_ms),
-    }
+def _check(ctx: click.Context, given: dict[str, Any]) -> None:
+    """Refuse options that would have no effect, and a closed standard output."""
+    needs = {"save_when": given["save"], "preview_address": given["preview"] == "web"}
+    needed = {"save_when": "--save DIR", "preview_address": "--preview web"}
+    for name, there in needs.items():
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE and not there:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with {needed[name]}")
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed")
+
+
+def _classifier(ctx: click.Context, given: dict[str, Any]) -> Classifier:
+    from lesionedge.classifier import Classifier
+
+    return Classifier(
+        given["model"], threads=given["threads"], labels=given["labels"],
+        normalize=given["normalize"], check=given["check"], verbose=options.is_verbose(ctx),
+    )  # fmt: skip
+
+
+@contextmanager
+def _camera(given: dict[str, Any]) -> Iterator[Camera]:
+    """Open the camera and say what it is."""
+    from lesionedge.camera.capture import Camera
+
+    with Camera(
+        given["source"], size=given["size"], give_up_s=given["give_up"],
+        realtime=given["every"] > 0, report=tell,
+    ) as camera:  # fmt: skip
+        if camera.is_open:
+            tell(camera.description)
+        yield camera
 
 
 def _limited(
-    seen: Iterator[Observation], camera: Any, frames: int | None, duration: float | None
+    seen: Iterator[Observation], camera: Camera, frames: int | None, duration: float | None
 ) -> Iterator[Observation]:
     """End after so many answers or seconds."""
     import threading
@@ -180,16 +183,40 @@ def _limited(
             return
 
 
-def _keeper(given: dict[str, Any], classifier: Any) -> Any:
+def _keeper(given: dict[str, Any], classifier: Classifier) -> Keeper | None:
     if given["save"] is None:
         return None
     from lesionedge.keeping import Keeper
 
     malignant = frozenset(d.label for d in classifier.diagnoses if d.malignant)
-    return Keeper(given["save"], given["save_when"], malignant=malignant, report=_tell)
+    return Keeper(given["save"], given["save_when"], malignant=malignant, report=tell)
 
 
-def _preview(kind: str, address: str) -> Any:
+def _pressed(
+    given: dict[str, Any], preview: Preview | None, stack: ExitStack
+) -> Callable[[], bool]:
+    """Give a function that tells whether a key was pressed, in the terminal or the window."""
+    if given["save_when"] != "key":
+        return lambda: False
+    tell("a key saves a picture")
+    in_terminal = stack.enter_context(keys())
+
+    def pressed() -> bool:
+        in_window = preview is not None and preview.pressed()
+        return in_terminal() or in_window
+
+    return pressed
+
+
+def _meanwhile(camera: Camera, preview: Preview | None) -> Callable[[], None]:
+    def update() -> None:
+        if preview is not None and not preview.update():
+            camera.close()
+
+    return update
+
+
+def _preview(kind: str, address: str) -> Preview | None:
     if kind == "window":
         from lesionedge.preview.window import WindowPreview
 
@@ -202,171 +229,5 @@ def _preview(kind: str, address: str) -> Any:
     from lesionedge.preview.web import WebPreview
 
     preview = WebPreview(host.strip("[]"), int(port))
-    _tell(f"preview: {preview.address}")
+    tell(f"preview: {preview.address}")
     return preview
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """End as by Ctrl-C when told to end, such as by systemd."""
-    import signal
-    import threading
-
-    def stop(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # A shell's background job ignores SIGINT: whoever sends one all the same means it.
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _keys(*, wanted: Any) -> Iterator[Any]:
-    """Give a function that tells whether a key was pressed since it was last asked."""
-    if not wanted or sys.stdin is None or sys.stdin.closed:
-        yield lambda: False
-        return
-    import os
-    import select
-
-    file = sys.stdin.fileno()
-    listening = [True]
-
-    def pressed() -> bool:
-        if not listening[0] or not select.select([file], [], [], 0)[0]:
-            return False
-        listening[0] = bool(got := os.read(file, 1024))  # nothing: its end
-        return bool(got)
-
-    with _single_keys(file):
-        yield pressed
-
-
-@contextmanager
-def _single_keys(file: int) -> Iterator[None]:
-    """Let a terminal give keys as they are pressed, without Enter."""
-    import os
-
-    if not os.isatty(file):
-        yield
-        return
-    import termios
-    import tty
-
-    before = termios.tcgetattr(file)
-    tty.setcbreak(file)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(file, termios.TCSADRAIN, before)
-
-
-class _Tally:
-    """Capture-to-answer times: a fair sample of all (reservoir sampling; Vitter 1985)."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sample = array.array("d")
-        self._random = random.Random(0)
-
-    def add(self, age_ms: float) -> None:
-        """Take one more."""
-        self.count += 1
-        if len(self._sample) < SAMPLES:
-            self._sample.append(age_ms)
-        elif (place := self._random.randrange(self.count)) < SAMPLES:
-            self._sample[place] = age_ms
-
-    def quantiles(self) -> tuple[float, float, float]:
-        """Give p50, p90 and p99."""
-        ranked = sorted(self._sample)
-        p50, p90, p99 = (
-            ranked[min(len(ranked) - 1, int(len(ranked) * q))] for q in (0.5, 0.9, 0.99)
-        )
-        return p50, p90, p99
-
-
-def _summary(camera: Any, tally: _Tally, keeper: Any) -> str:
-    text = (
-        f"{camera.seen} frames seen, {tally.count} classified, {camera.dropped} dropped, "
-        f"{camera.damaged} damaged"
-    )
-    if camera.outages:
-        text += f", {camera.outages} times without a camera"
-    if tally.count:
-        p50, p90, p99 = tally.quantiles()
-        text += f"; capture to answer p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
-    if keeper is not None:
-        text += f"; {keeper.saved} pictures saved, {keeper.failed} could not be"
-    return text
-
-
-def _tell(text: str) -> None:
-    # From a thread as well: one write a line. On a terminal it takes the place of the steady line.
-    clear = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
-    click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
-
-
-class _Json:
-    """One object an answer."""
-
-    def __init__(self) -> None:
-        import json
-
-        self._dumps = json.dumps
-
-    def write(self, _observation: Observation, facts: dict[str, Any]) -> None:
-        """Write one answer."""
-        sys.stdout.write(self._dumps(facts) + "\n")
-        sys.stdout.flush()  # who reads a pipe need not wait
-
-    def close(self) -> None:
-        """Nothing follows."""
-
-
-class _Text:
-    """A steady line on a terminal; elsewhere a line whenever the answer changes."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._last: tuple[Any, ...] | None = None
-        self._shown_s = 0.0
-        self._any = False
-
-    def write(self, observation: Observation, facts: dict[str, Any]) -> None:
-        """Write one answer."""
-        from lesionedge.preview.picture import lines_of
-
-        self._any = True
-        state = (facts["label"], facts["warnings"])
-        line = printable("  ".join(lines_of(observation)))
-        if self._terminal:
-            now_s = time.monotonic()
-            if state == self._last and now_s - self._shown_s < 0.1:
-                return
-            self._shown_s = now_s
-            width = max(20, _columns() - 1)
-            sys.stdout.write(f"\r\x1b[K{line[:width]}")
-        elif state != self._last:
-            sys.stdout.write(f"{facts['timestamp']}  {line}\n")
-        self._last = state
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        """End with the research-use line."""
-        if self._any:
-            sys.stdout.write(("\n" if self._terminal else "") + options.RESEARCH_USE + "\n")
-            sys.stdout.flush()
-
-
-def _columns() -> int:
-    import shutil
-
-    return shutil.get_terminal_size().columns

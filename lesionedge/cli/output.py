@@ -17,8 +17,10 @@ from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Prediction
+    from lesionedge.operating import OperatingPoint
 
 CSV_COLUMNS = ("path", "label", "name", "probability", "malignant_probability", "error")
+ABOVE_COLUMN = "above_operating_point"
 BAR = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -27,8 +29,11 @@ class OutputError(LesionEdgeError):
     """The results cannot be written."""
 
 
-def as_dict(path: str, prediction: Prediction) -> dict[str, Any]:
+def as_dict(
+    path: str, prediction: Prediction, point: OperatingPoint | None = None
+) -> dict[str, Any]:
     """Give an answer as the JSON contract has it."""
+    added = {} if point is None else {"operating_point": _side(prediction, point)}
     return {
         "path": path,
         "label": prediction.label,
@@ -43,14 +48,26 @@ def as_dict(path: str, prediction: Prediction) -> dict[str, Any]:
         "warning_codes": [warning.code for warning in prediction.warnings],
         "model": prediction.model,
         "timings_ms": dict(prediction.timings_ms),
+        **added,
+    }
+
+
+def _side(prediction: Prediction, point: OperatingPoint) -> dict[str, Any]:
+    return {
+        "sensitivity": point.sensitivity,
+        "specificity": point.measured_specificity,
+        "threshold": point.threshold,
+        "above": point.above(prediction.malignant_probability),
     }
 
 
 class TextWriter:
     """For people: a block a picture, and the research-use line at the end."""
 
-    def __init__(self, file: IO[str], *, abstain: bool = False) -> None:
-        self._file, self._abstain = file, abstain
+    def __init__(
+        self, file: IO[str], point: OperatingPoint | None = None, *, abstain: bool = False
+    ) -> None:
+        self._file, self._point, self._abstain = file, point, abstain
         encoding = getattr(file, "encoding", None) or "utf-8"
         self._blocks = _can_encode(_EIGHTHS, encoding)
         self._any = False
@@ -76,6 +93,13 @@ class TextWriter:
         # Nothing is known of a foreign model's labels: do not seem to call them benign.
         if prediction.malignant_probability:
             lines.append(f"  malignant {prediction.malignant_probability:.1%}")
+        if self._point is not None:
+            side = "above" if self._point.above(prediction.malignant_probability) else "below"
+            lines.append(
+                f"  {side} the threshold of {self._point.threshold:.2%} (chosen for "
+                f"{self._point.sensitivity:.0%} sensitivity; specificity "
+                f"{self._point.measured_specificity:.0%})"
+            )
         return lines
 
     def failure(self, path: str, error: str) -> None:
@@ -96,15 +120,17 @@ class TextWriter:
 class JsonWriter:
     """For programs: one JSON object a line."""
 
-    def __init__(self, file: IO[str], *, abstain: bool = False) -> None:
+    def __init__(
+        self, file: IO[str], point: OperatingPoint | None = None, *, abstain: bool = False
+    ) -> None:
         """Take where to write; ``abstain`` changes only what people read."""
         import json
 
-        self._file, self._dumps = file, json.dumps
+        self._file, self._dumps, self._point = file, json.dumps, point
 
     def answer(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
-        self._file.write(self._dumps(as_dict(path, prediction)) + "\n")
+        self._file.write(self._dumps(as_dict(path, prediction, self._point)) + "\n")
 
     def failure(self, path: str, error: str) -> None:
         """Write one failure."""
@@ -117,21 +143,26 @@ class JsonWriter:
 class CsvWriter:
     """For spreadsheets: a header and a row a picture."""
 
-    def __init__(self, file: IO[str], *, abstain: bool = False) -> None:
+    def __init__(
+        self, file: IO[str], point: OperatingPoint | None = None, *, abstain: bool = False
+    ) -> None:
         """Take where to write; ``abstain`` changes only what people read."""
         import csv
 
-        self._writer = csv.writer(file, lineterminator="\n")
-        self._writer.writerow(CSV_COLUMNS)
+        self._writer, self._point = csv.writer(file, lineterminator="\n"), point
+        self._writer.writerow([*CSV_COLUMNS, *([ABOVE_COLUMN] if point else [])])
 
     def answer(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         p = prediction
-        self._writer.writerow([path, p.label, p.name, p.probability, p.malignant_probability, ""])
+        side = [self._point.above(p.malignant_probability)] if self._point else []
+        self._writer.writerow(
+            [path, p.label, p.name, p.probability, p.malignant_probability, "", *side]
+        )
 
     def failure(self, path: str, error: str) -> None:
         """Write one failure."""
-        self._writer.writerow([path, "", "", "", "", error])
+        self._writer.writerow([path, "", "", "", "", error, *([""] if self._point else [])])
 
     def close(self) -> None:
         """Nothing follows."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lesionedge.cli import fail, options
+from lesionedge.cli.ending import ended_by_signals
 from lesionedge.cli.output import WRITERS, opened
 from lesionedge.cli.sources import Source, expand, is_picture_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
+
+if TYPE_CHECKING:
+    from lesionedge.operating import OperatingPoint
 
 FEW = 5
 """More pictures than this show their progress."""
@@ -30,6 +34,11 @@ FEW = 5
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), default=0.0, metavar="P",
     help="List only classes of at least this probability.",
+)  # fmt: skip
+@click.option(
+    "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
+    help="Say on which side of the card's threshold for this sensitivity (0.9, 0.95, 0.98) the "
+    "malignant probability falls.",
 )  # fmt: skip
 @options.threads
 @click.option(
@@ -60,25 +69,37 @@ FEW = 5
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[str, ...], recursive: bool, jobs: int, form: str,
-    output: str | None, annotate: str | None, **given: Any,
+    output: str | None, annotate: str | None, operating_point: float | None, **given: Any,
 ) -> None:  # fmt: skip
     """Classify pictures: files, folders, patterns, or - for standard input.
 
     Prints calibrated probabilities; exits with 1 if some picture failed.
     """
     settings = Settings(verbose=options.is_verbose(ctx), **given)
+    point = _point(operating_point, settings)
     sources = list(expand(paths, recursive=recursive))
     _spare_pictures(output, sources)
-    with _ended_by_signals(), opened(output) as file:
+    with ended_by_signals(), opened(output) as file:
         drawings = None if annotate is None else Drawings(annotate, sources)
         work = jobs_of(sources, drawings)
         progress = _progress(len(sources), shown=output in (None, "-"))
         answers = results(work, settings, processes=jobs, count=len(sources))
-        writer = WRITERS[form](file, abstain=settings.abstain)
+        writer = WRITERS[form](file, point, abstain=settings.abstain)
         with closing(answers):
             failed = _write(answers, writer, progress, flush=file.flush)
     if failed:
         ctx.exit(1)
+
+
+def _point(sensitivity: float | None, settings: Settings) -> OperatingPoint | None:
+    if sensitivity is None:
+        return None
+    from lesionedge import metadata
+    from lesionedge.classifier import DEFAULT_MODEL, find_model
+    from lesionedge.operating import find
+
+    model = settings.model or DEFAULT_MODEL
+    return find(sensitivity, card=metadata.read(find_model(model)).card, model=model)
 
 
 def _spare_pictures(output: str | None, sources: list[Source]) -> None:
@@ -98,29 +119,6 @@ def _same_file(a: str, b: str) -> bool:
         return os.path.samefile(a, b)
     except (OSError, ValueError):
         return False
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """End tidily, as by Ctrl-C, when told to or when the terminal is closed."""
-    import signal
-    import threading
-
-    def end(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    ours = []
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # What was set before (nohup ignores SIGHUP) is respected.
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, end)
-                ours.append(number)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _progress(count: int, *, shown: bool) -> Any:

@@ -16,9 +16,9 @@ class Progress:
         self._begin = self._shown = time.monotonic()
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
-    def step(self) -> None:
-        """Count one picture."""
-        self._done += 1
+    def step(self, count: int = 1) -> None:
+        """Count pictures that are done."""
+        self._done += count
         now = time.monotonic()
         if now - self._shown >= (0.2 if self._terminal else 10.0):
             self._shown = now

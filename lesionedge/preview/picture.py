@@ -15,18 +15,24 @@ if TYPE_CHECKING:
 
     from lesionedge.live import Observation
 
-WIDTH_PX = 960
+WIDTH_PX, LEAST_WIDTH_PX = 960, 640
 LINE_PX = 30
+LINES = 4
+"""Room for so many lines is kept, so that the picture stays in its place when a warning comes."""
+
+LEAST_S = 1 / 15
+"""From one picture to the next: more cost time and help nobody to aim."""
 
 
-def draw(observation: Observation) -> Image.Image:
+def draw(observation: Observation, *, answer: bool = True) -> Image.Image:
     """Draw the frame, the part of it that was classified, and the answer below.
 
     Args:
         observation: From ``lesionedge.watch``.
+        answer: False leaves the answer out, for what shows it in another way.
 
     Returns:
-        An RGB picture, at most 960 pixels wide.
+        An RGB picture, 640 to 960 pixels wide.
 
     Raises:
         ImageError: The frame is damaged.
@@ -36,11 +42,13 @@ def draw(observation: Observation) -> Image.Image:
     # About this size is enough: a JPEG is then decoded at a reduced scale.
     enough = images.Preprocessing(WIDTH_PX // 2, WIDTH_PX // 2)
     picture = observation.frame.picture(enough).image
-    if picture.width > WIDTH_PX:
-        picture = picture.resize((WIDTH_PX, round(picture.height * WIDTH_PX / picture.width)))
-    lines = [*lines_of(observation), NOTE]
-    width, height = picture.size
-    canvas = Image.new("RGB", (width, height + LINE_PX * len(lines) + 10), PANEL)
+    width = min(max(picture.width, LEAST_WIDTH_PX), WIDTH_PX)
+    if width != picture.width:
+        picture = picture.resize((width, round(picture.height * width / picture.width)))
+    height = picture.height
+    lines = lines_of(observation) if answer else []
+    panel = LINE_PX * (max(len(lines), LINES) + 1) + 10 if answer else 0
+    canvas = Image.new("RGB", (width, height + panel), PANEL)
     canvas.paste(picture, (0, 0))
     pen = ImageDraw.Draw(canvas)
     left, top, right, bottom = (
@@ -49,9 +57,12 @@ def draw(observation: Observation) -> Image.Image:
     # White beside black shows on skin of any colour.
     pen.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=5)
     pen.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=2)
+    face = font(18)
     for number, line in enumerate(lines):
         colour = ALERT if line.startswith("warning") else TEXT
-        pen.text((10, height + 8 + LINE_PX * number), line, colour, font(18))
+        pen.text((10, height + 8 + LINE_PX * number), line, colour, face)
+    if answer:
+        pen.text((10, canvas.height - LINE_PX - 2), NOTE, TEXT, face)
     return canvas
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
+import socket
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from lesionedge.errors import CameraError, ImageError
-from lesionedge.preview.picture import draw
+from lesionedge.preview.picture import LEAST_S, draw
 
 if TYPE_CHECKING:
     from lesionedge.live import Observation
 
 HOST, PORT = "127.0.0.1", 8080
+LOOPBACK = ("127.0.0.1", "::1")
 MOST_VIEWERS = 4
 QUALITY = 80
 _BOUNDARY = b"lesionedge-frame"
@@ -51,15 +55,20 @@ class WebPreview:
         class Handler(_Handler):
             show = preview
 
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            daemon_threads = True
+
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = Server((host, port), Handler)
         except OSError as error:
             raise CameraError(
                 f"{host}:{port}: the preview cannot be served there ({error.strerror}); is another "
                 "program using the port?"
             ) from error
-        self._server.daemon_threads = True
-        self.address = f"http://{host}:{self._server.server_address[1]}/"
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{self._server.server_address[1]}/"
+        self.only_here = self._server.server_address[0] in LOOPBACK
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     def show(self, observation: Observation) -> bool:
@@ -68,6 +77,14 @@ class WebPreview:
             self._newest, self._number = observation, self._number + 1
             self._changed.notify_all()
         return True
+
+    def update(self) -> bool:
+        """Nothing is to be done between observations; True: go on."""
+        return True
+
+    def pressed(self) -> bool:
+        """Browsers give no keys."""
+        return False
 
     def close(self) -> None:
         """Stop."""
@@ -103,7 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Give the page or the stream."""
-        if self.path == "/":
+        if self.show.only_here and not _is_this_machine(self.headers.get("Host", "")):
+            # A page from elsewhere that has its own name lead here could read the pictures.
+            self.send_error(403, "the preview is for this machine only")
+        elif self.path == "/":
             self._send(PAGE, "text/html; charset=utf-8")
         elif self.path == "/stream.mjpg":
             if not self.show.viewers.acquire(blocking=False):
@@ -144,6 +164,12 @@ class _Handler(BaseHTTPRequestHandler):
             jpeg = content.getvalue()
             head = f"\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             self.wfile.write(b"--" + _BOUNDARY + head.encode() + jpeg + b"\r\n")
+            time.sleep(LEAST_S)
 
     def log_message(self, *_arguments: object) -> None:
         """Keep quiet: standard error belongs to the command."""
+
+
+def _is_this_machine(host: str) -> bool:
+    """Tell whether a request's Host header means this machine."""
+    return re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", host, re.IGNORECASE) is not None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lesionedge.errors import CameraError, ImageError, MissingDependencyError
-from lesionedge.preview.picture import draw
+from lesionedge.preview.picture import LEAST_S, draw
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from lesionedge.live import Observation
 
 ELSE = "--preview web shows the picture in a browser"
@@ -40,29 +43,54 @@ class WindowPreview:
         self._gone: type[Exception] = tkinter.TclError
         self._photo_of: Any = ImageTk.PhotoImage
         self._root.title("lesionedge camera")
-        self._label = tkinter.Label(self._root)
+        # What the title bar and the desktop's panel leave of a small screen.
+        self._room = self._root.winfo_screenwidth(), self._root.winfo_screenheight() - 80
+        self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
         self._open = True
+        self._asked = False
+        self._next_s = 0.0
         self._root.protocol("WM_DELETE_WINDOW", self._left)
-        for key in ("<Escape>", "q"):
-            self._root.bind(key, lambda _event: self._left())
+        self._root.bind("<Key>", self._key)
 
     def _left(self) -> None:
         self._open = False
 
+    def _key(self, event: Any) -> None:
+        if event.keysym in ("Escape", "q"):
+            self._open = False
+        else:
+            self._asked = True
+
     def show(self, observation: Observation) -> bool:
         """Show an observation; False: the user has closed the window."""
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + LEAST_S
+            with suppress(ImageError):  # the next frame may be whole
+                picture = draw(observation)
+                picture.thumbnail(self._room)
+                self._draw(picture)
+        return self.update()
+
+    def update(self) -> bool:
+        """Let the window live; False: the user has closed it."""
         try:
-            self._photo = self._photo_of(draw(observation), master=self._root)
-            self._label.configure(image=self._photo)
             self._root.update()
-        except ImageError:
-            pass  # the next frame may be whole
         except self._gone:
             self._open = False
         return self._open
+
+    def pressed(self) -> bool:
+        """Tell whether a key was pressed in the window since this was last asked."""
+        asked, self._asked = self._asked, False
+        return asked
 
     def close(self) -> None:
         """Close the window."""
         with suppress(self._gone):
             self._root.destroy()
+
+    def _draw(self, picture: Image.Image) -> None:
+        with suppress(self._gone):
+            self._photo = self._photo_of(picture, master=self._root)
+            self._label.configure(image=self._photo)

@@ -1,0 +1,232 @@
+"""What ``lesionedge batch`` costs on top of bare processes, and how much memory it takes.
+
+    python benchmarks/batch.py speed [--pictures 6000] [--json FILE]
+    python benchmarks/batch.py memory [--pictures 100000] [--json FILE]
+    python benchmarks/batch.py driver [--pictures 200000] [--json FILE]
+
+``speed``: pictures per second, after start-up, of two bare processes of ``classify_many``
+and of the engines ``local`` and ``ray`` with two workers, on the same files, Parquet included.
+``memory``: an archive of links to a few hundred small pictures, answered by ``cnn``; the most that
+the command, its workers and Ray's object store hold, by tenths of the run.
+``driver``: rows per second that the one process takes in and writes when it has not to wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from latency import machine
+
+import lesionedge
+from lesionedge.batch import cluster, processes, rows, run
+from lesionedge.batch.model import Model
+from lesionedge.batch.output import Output
+
+DRAWN = 300
+"""Pictures that are drawn; the others are links to them."""
+MOST_LINKS = 1000  # to one file: file systems have a limit
+WARM = 64
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="lesionedge batch on this machine.")
+    parser.add_argument("what", choices=["speed", "memory", "driver"])
+    parser.add_argument("--pictures", type=int)
+    parser.add_argument("--engine", choices=["local", "ray"], default="ray", help="for memory")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each way, for speed")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="lesionedge-") as folder:
+        if options.what == "speed":
+            paths = archive(folder, options.pictures or 6000, (600, 450))
+            figures = speed(paths, options.workers, options.rounds)
+        elif options.what == "driver":
+            figures = driver(folder, options.pictures or 200_000)
+        else:
+            archive(folder, options.pictures or 100_000, (160, 120))
+            figures = memory(folder, options.engine, options.workers)
+    figures = {"machine": machine(), **figures}
+    print(json.dumps(figures, indent=1))
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def archive(folder: str, count: int, size: tuple[int, int]) -> list[str]:
+    """Make an archive: drawn pictures, and links to them."""
+    script = Path(__file__).parent.parent / "examples" / "synthetic_lesion.py"
+    draw = runpy.run_path(str(script))["draw"]
+    drawn = max(1, min(DRAWN, count // 10), count // MOST_LINKS)
+    paths = [os.path.join(folder, f"{n % 100:02d}", f"{n:07d}.jpg") for n in range(count)]
+    for number in range(min(100, count)):
+        os.mkdir(os.path.join(folder, f"{number:02d}"))
+    for number, path in enumerate(paths):
+        if number < drawn:
+            draw(*size, seed=number).save(path, quality=92)
+        else:
+            os.link(paths[number % drawn], path)
+    return paths
+
+
+def speed(paths: list[str], workers: int, rounds: int) -> dict[str, Any]:
+    """Time the three ways in turns."""
+    rates: dict[str, list[float]] = {"bare": [], "local": [], "ray": []}
+    model = Model.of(None)
+    for _ in range(rounds):
+        rates["bare"].append(bare(paths, workers))
+        rates["local"].append(engine(paths, "local", model, workers))
+        rates["ray"].append(engine(paths, "ray", model, workers))
+    best = {way: max(found) for way, found in rates.items()}
+    return {
+        "pictures": len(paths), "workers": workers, "pictures_per_s": rates,
+        "local_over_bare": best["local"] / best["bare"],
+        "ray_over_bare": best["ray"] / best["bare"],
+    }  # fmt: skip
+
+
+def bare(paths: list[str], workers: int) -> float:
+    """Give the pictures per second of bare processes, each with its share of the files."""
+    context = multiprocessing.get_context("spawn")
+    gate = context.Barrier(workers + 1)
+    crew = [
+        context.Process(target=_bare, args=(paths[number::workers], gate))
+        for number in range(workers)
+    ]
+    for each in crew:
+        each.start()
+    gate.wait()
+    begin = time.perf_counter()
+    gate.wait()
+    took = time.perf_counter() - begin
+    for each in crew:
+        each.join()
+    return len(paths) / took
+
+
+def _bare(paths: Sequence[str], gate: Any) -> None:
+    classifier = lesionedge.Classifier(threads=1)
+    list(classifier.classify_many(paths[:WARM]))
+    gate.wait()
+    count = sum(1 for _ in classifier.classify_many(paths, errors="yield"))
+    assert count == len(paths)
+    gate.wait()
+
+
+def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
+    """Give an engine's pictures per second from when all its workers work."""
+    answers = {"local": processes.answers, "ray": cluster.answers}[name]
+    arrived: list[tuple[float, int]] = []
+
+    def step(count: int) -> None:
+        arrived.append((time.perf_counter(), count))
+
+    with ExitStack() as stack:
+        if name == "ray":
+            stack.enter_context(cluster.connected("local", workers=workers, verbose=False))
+        out = stack.enter_context(tempfile.TemporaryDirectory(prefix="lesionedge-"))
+        output = stack.enter_context(Output(out, model, save_every_s=30))
+        run.answer(
+            run.names(paths), output, partial(answers, workers=workers), model,
+            workers=workers, step=step,
+        )  # fmt: skip
+        output.save()
+        end = time.perf_counter()
+    start = len(arrived) // 10  # by then all workers have started
+    return sum(count for _, count in arrived[start + 1 :]) / (end - arrived[start][0])
+
+
+def memory(folder: str, name: str, workers: int) -> dict[str, Any]:
+    """Watch the command's memory while it answers an archive."""
+    with tempfile.TemporaryDirectory(prefix="lesionedge-") as out:
+        line = [sys.executable, "-m", "lesionedge", "batch", folder, "--out", out, "-m", "cnn",
+                "--engine", name, "--workers", str(workers)]  # fmt: skip
+        begin = time.monotonic()
+        command = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+        samples: list[dict[str, float]] = []
+        watcher = threading.Thread(target=_watch, args=(command, samples))
+        watcher.start()
+        summary, _ = command.communicate()
+        watcher.join()
+        took = time.monotonic() - begin
+    tenths = [samples[n * len(samples) // 10 : (n + 1) * len(samples) // 10] for n in range(10)]
+    return {
+        "engine": name, "workers": workers, "took_s": round(took, 1),
+        "summary": summary.splitlines()[:2],
+        "most_mb_by_tenth": {
+            what: [round(max((s[what] for s in tenth), default=0)) for tenth in tenths]
+            for what in ("command", "workers", "object_store")
+        },
+    }  # fmt: skip
+
+
+def driver(folder: str, count: int) -> dict[str, Any]:
+    """Time what happens to rows that are ready: the most that all workers together can give."""
+    model = Model.of(None)
+    names = run.names(f"/archive/{number:07d}.jpg" for number in range(count))
+    blank = rows.failed(dict.fromkeys(map(str, range(run.CHUNK)), "none"), model)
+    share = [0.1 * number / run.CHUNK for number in range(run.CHUNK)]
+    scores = pa.array([dict.fromkeys(model.labels, s) for s in share], blank["probabilities"].type)
+    blank = blank.set_column(3, "probabilities", scores)
+    ready = [
+        blank.slice(0, len(chunk)).set_column(0, "path", chunk)
+        for chunk in (names.slice(start, run.CHUNK) for start in range(0, count, run.CHUNK))
+    ]
+    with Output(folder, model, save_every_s=30) as output:
+        begin = time.perf_counter()
+        run.answer(
+            names, output, lambda chunks, _: (table for _, table in zip(chunks, ready)), model,
+            workers=4, step=lambda _: None,
+        )  # fmt: skip
+        output.save()
+        took = time.perf_counter() - begin
+    return {"rows": count, "rows_per_s": count / took}
+
+
+def _watch(command: subprocess.Popen[str], samples: list[dict[str, float]]) -> None:
+    while command.poll() is None:
+        samples.append(_sample(command.pid))
+        time.sleep(1)
+
+
+def _sample(pid: int) -> dict[str, float]:
+    """Give megabytes: private to the command, to its workers, and Ray's shared memory."""
+    found = {"command": _own_mb(pid), "workers": 0.0, "object_store": 0.0}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path(f"/proc/{name}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"MapWorker" in line or b"spawn_main" in line:
+            found["workers"] += _own_mb(int(name))
+    shared = os.statvfs("/dev/shm")  # where Ray's object store is
+    found["object_store"] = (shared.f_blocks - shared.f_bfree) * shared.f_frsize / 1e6
+    return found
+
+
+def _own_mb(pid: int) -> float:
+    """Give the memory that this process alone has."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Does live classification keep up? An MJPEG stream over loopback, a video file, --every 1.
+
+    python benchmarks/camera.py [--size 1280x720] [--rate 30] [--seconds 15] [-m MODEL]
+                                [--json FILE]
+
+The model's rate: so many of the same frames a second does Classifier.classify answer, one after the
+other, frame's bytes to answer. Then, in turns: answers a second
+- from a stream at --rate, and from one at twice the model's rate, served by a process of its own;
+- from an AVI file, played at its own speed and as fast as it goes.
+Our share is what of a frame's time, from the hand-over to its answer, is neither decoding it nor
+invoking the model: preprocessing, light, sharpness and motion, averaging; and the same as a share
+of all time. Then the processor time of `lesionedge camera --every 1` on the stream, once it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lesionedge
+from lesionedge import machine
+from lesionedge.live import Eye
+
+sys.path.insert(0, str(Path(__file__).parent))
+from mjpeg_server import pictures
+
+SETTLE_S = 4.0
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--size", default="1280x720")
+    parser.add_argument("--rate", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("-m", "--model")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    options = parser.parse_args()
+    figures = measure(options)
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+    report(figures)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run every case."""
+    classifier = lesionedge.Classifier(options.model)
+    width, height = map(int, options.size.split("x"))
+    jpegs = pictures(width, height)
+    own = models_rate(classifier, jpegs, options.seconds)
+    cases = {}
+    for name, rate in {"stream": options.rate, "fast stream": 2 * own}.items():
+        with server(options.size, rate) as url:
+            cases[name] = {"capture_per_s": rate, **watched(url, classifier, options.seconds)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/frames.avi"
+        write_video(path, jpegs, options)
+        for name, realtime in {"file, its own speed": True, "file, no limit": False}.items():
+            found = watched(path, classifier, options.seconds, realtime=realtime)
+            cases[name] = {"capture_per_s": options.rate if realtime else None, **found}
+    with server(options.size, options.rate) as url:
+        cpu = processor_share(url, options)
+    return {
+        "machine": machine.processor().name, "date": time.strftime("%Y-%m-%d"),
+        "lesionedge": lesionedge.__version__, "model": classifier.model, "size": options.size,
+        "threads": classifier.threads, "model_per_s": own, "cases": cases,
+        "every_1_cpu_share": cpu,
+    }  # fmt: skip
+
+
+def models_rate(classifier: lesionedge.Classifier, jpegs: list[bytes], seconds: float) -> float:
+    """Give how many frames a second are answered one after the other."""
+    for jpeg in jpegs:
+        classifier.classify(jpeg)
+    begin, count = time.monotonic(), 0
+    while time.monotonic() - begin < seconds / 2:
+        classifier.classify(jpegs[count % len(jpegs)])
+        count += 1
+    return count / (time.monotonic() - begin)
+
+
+def watched(
+    source: str, classifier: lesionedge.Classifier, seconds: float, *, realtime: bool = False
+) -> dict[str, Any]:
+    """Answer a source for a while."""
+    eye, ages, ours, shares = Eye(classifier), [], 0.0, []
+    with lesionedge.Camera(source, realtime=realtime) as camera:
+        frames = iter(camera)
+        eye.look(next(frames))
+        begin, first = time.monotonic(), camera.seen
+        for frame in frames:
+            looked = time.perf_counter()
+            observation = eye.look(frame)
+            took_ms = (time.perf_counter() - looked) * 1000
+            timings = observation.prediction.timings_ms
+            ages.append(observation.age_ms)
+            own_ms = took_ms - timings["decode"] - timings["invoke"]
+            ours += own_ms / 1000
+            shares.append(own_ms / took_ms)
+            if time.monotonic() - begin > seconds:
+                break
+        took_s, seen = time.monotonic() - begin, camera.seen - first
+    return {
+        "answers_per_s": len(ages) / took_s, "seen_per_s": seen / took_s, "age_ms": median(ages),
+        "our_share": median(shares), "our_share_of_time": ours / took_s,
+    }  # fmt: skip
+
+
+def write_video(path: str, jpegs: list[bytes], options: argparse.Namespace) -> None:
+    """Write the frames into an AVI file as they are."""
+    import av
+
+    from lesionedge.camera.frame import decode
+
+    width, height = map(int, options.size.split("x"))
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mjpeg", rate=round(options.rate))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+        frames = [av.VideoFrame.from_image(decode(jpeg).image) for jpeg in jpegs]
+        for number in range(round(4 * options.rate * options.seconds)):
+            frame = frames[number % len(frames)]
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@contextmanager
+def server(size: str, rate: float, *more: str) -> Iterator[str]:
+    """Serve MJPEG from a process of its own."""
+    script = str(Path(__file__).with_name("mjpeg_server.py"))
+    line = [sys.executable, script, "--size", size, "--rate", str(rate), *more]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{child.stdout.readline().strip()}/"
+        finally:
+            child.kill()
+
+
+def processor_share(url: str, options: argparse.Namespace) -> float:
+    """Give the share of one core that `lesionedge camera --every 1` takes once it runs."""
+    line = [sys.executable, "-m", "lesionedge", "camera", "--source", url, "--every", "1"]
+    line += ["-m", options.model] if options.model else []
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        time.sleep(SETTLE_S)
+        begin, before_s = time.monotonic(), used_s(child.pid)
+        time.sleep(2 * options.seconds)
+        share = (used_s(child.pid) - before_s) / (time.monotonic() - begin)
+        child.terminate()
+    return share
+
+
+def used_s(process: int) -> float:
+    """Give the processor time that a process has used, all its threads together."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Print the figures as a table."""
+    print(
+        f"{figures['model']}, {figures['threads']} threads, {figures['size']} MJPEG, on "
+        f"{figures['machine']}, {figures['date']}"
+    )
+    print(f"the model's rate: {figures['model_per_s']:.1f} frames/s")
+    print(
+        f"{'':<22}{'frames/s':>10}{'answers/s':>11}{'age':>10}{'our share':>11}{'of all time':>13}"
+    )
+    for name, case in figures["cases"].items():
+        print(
+            f"{name:<22}{case['seen_per_s']:>10.1f}{case['answers_per_s']:>11.1f}"
+            f"{case['age_ms']:>7.1f} ms{case['our_share']:>11.1%}"
+            f"{case['our_share_of_time']:>13.1%}"
+        )
+    print(f"--every 1: {figures['every_1_cpu_share']:.1%} of one core")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Rewrites the card in a .tflite file; the network's bytes stay as they are."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from convert.metadata import archive
+from lesionedge.errors import ModelError
+from lesionedge.metadata import CARD_FILE, read
+
+KEYS = ("sensitivity", "threshold", "measured_sensitivity", "measured_specificity")
+"""What the card keeps of a measured operating point."""
+
+
+def set_operating_points(file: Path, metrics: Path) -> list[dict[str, float]]:
+    """Put the operating points that ``evaluate`` chose on the file itself into its card.
+
+    Args:
+        file: The .tflite file; replaced whole or not at all.
+        metrics: The ``metrics.json`` of an evaluation that measured it.
+
+    Returns:
+        The points as written.
+
+    Raises:
+        ModelError: The file has no card, or was not measured there.
+    """
+    card = read(file).card
+    if card is None:
+        raise ModelError(f"{file}: has no card ({CARD_FILE}); expected a file made by export")
+    points = _measured(file, metrics)
+    named = [entry for entry in card.get("operating_points", ()) if "name" in entry]
+    changed = {**card, "operating_points": [*points, *named]}
+    part = file.with_name(file.name + ".part")
+    part.write_bytes(with_card(file.read_bytes(), changed))
+    part.replace(file)
+    return points
+
+
+def _measured(file: Path, metrics: Path) -> list[dict[str, float]]:
+    try:
+        models = json.loads(metrics.read_text(encoding="utf-8"))["models"]
+        found = models[file.name]["operating_points"]
+        points = [{key: float(point[key]) for key in KEYS} for point in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{metrics}: has no operating points of {file.name} ({error!r}); expected the "
+            "metrics.json of: python -m train evaluate RUN --model FILE"
+        ) from error
+    if not points:
+        raise ModelError(f"{metrics}: the calibration split gave {file.name} no operating points")
+    return points
+
+
+def with_card(content: bytes, card: dict[str, Any]) -> bytes:
+    """Give a model file's bytes with another card.
+
+    Args:
+        content: A .tflite file with a zip of stored files behind the network.
+        card: What ``lesionedge.json`` will hold.
+
+    Returns:
+        The network's bytes, unchanged, and a new zip.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as files:
+        start = min(entry.header_offset for entry in files.infolist())
+        texts = {name: files.read(name).decode("utf-8") for name in files.namelist()}
+    return content[:start] + archive({**texts, CARD_FILE: json.dumps(card, indent=1)})

@@ -1,0 +1,152 @@
+"""The engine ``ray``: Ray Data hands pictures to a pool of actors, one model and one core each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from lesionedge.batch.libraries import need
+from lesionedge.batch.model import Model
+from lesionedge.errors import LesionEdgeError
+from lesionedge.interpreter import quiet
+
+OBJECT_STORE_BYTES = 300_000_000
+"""Shared memory of a Ray that is started here: names go in and rows come out, never pictures."""
+
+RETRIES = 3
+"""So often Ray gives a chunk to another actor when its actor has died."""
+
+
+class Answers:
+    """An actor: holds one model, answers blocks of names."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._classifier = model.load()
+
+    def __call__(self, names: Any) -> Any:
+        """Give the rows (a ``pyarrow.Table``) of a table of names."""
+        from lesionedge.batch.rows import answered
+
+        return answered(names["path"].to_pylist(), self._classifier, self._model)
+
+
+@contextmanager
+def connected(address: str | None, *, workers: int | None, verbose: bool) -> Iterator[None]:
+    """Join a cluster, or start a Ray on this machine that ends with the block.
+
+    Args:
+        address: What ``ray.init`` takes; None for the environment's ``RAY_ADDRESS`` and, without
+            it, a Ray of our own.
+        workers: Cores of that Ray; None for all.
+        verbose: Let its log lines through.
+
+    Raises:
+        LesionEdgeError: There is no cluster there.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options: dict[str, Any] = {"log_to_driver": verbose}
+    if address == "local":
+        # Ray reports how it is used to its makers unless told otherwise.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options |= {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES}
+        options |= {"include_dashboard": False}
+    if not verbose:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what later versions do
+    ray, _ = need("ray"), need("ray.data")
+    _reach(address)
+    level = logging.INFO if verbose else logging.ERROR
+    try:
+        with nullcontext() if verbose else quiet(keep=False):
+            ray.init(address=address, logging_level=level, **options)
+    except (OSError, ValueError, RuntimeError) as error:  # ConnectionError is an OSError
+        raise _no_cluster(address, error) from error
+    logging.getLogger("ray.data").setLevel(level)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Find out at once that nobody is there: Ray itself would try for minutes."""
+    import socket
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():  # local, auto
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> LesionEdgeError:
+    cause = error.__cause__ or error
+    if "AuthToken" in str(cause):
+        return LesionEdgeError(
+            f"--address {address}: the Ray cluster there wants its token: set RAY_AUTH_MODE=token "
+            "and give it as Ray says (docs.ray.io, token authentication)"
+        )
+    reason = _first_line(cause)
+    return LesionEdgeError(
+        f"--address {address}: no Ray cluster answers there ({reason}); start one with: "
+        "ray start --head"
+    )
+
+
+def cores() -> int:
+    """Count the cluster's cores, as Ray counts them."""
+    return max(1, int(need("ray").cluster_resources().get("CPU", 1)))
+
+
+def answers(
+    chunks: Iterable[Sequence[str]], model: Model, *, workers: int | None
+) -> Generator[Any, None, None]:
+    """Answer pictures on the cluster.
+
+    Ray replaces actors that die and gives their chunks to others; the pictures of a chunk that has
+    outlived several are left out. Nodes that join later take their part, unless ``workers`` says
+    how many actors there are.
+
+    Args:
+        chunks: Names of pictures, some at a time.
+        model: What answers.
+        workers: How many actors; None for one a core of the cluster, also as it grows.
+
+    Returns:
+        An iterator of tables (``pyarrow.Table``), in the order in which they are ready.
+
+    Raises:
+        LesionEdgeError: No actor can be started.
+    """
+    ray, data, pa = need("ray"), need("ray.data"), need("pyarrow")
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # who asks for the answers sees what is missing
+    tables = [pa.table({"path": pa.array(chunk, pa.string())}) for chunk in chunks]
+    if workers is None:
+        pool = data.ActorPoolStrategy(min_size=1, initial_size=min(cores(), len(tables)))
+    else:
+        pool = data.ActorPoolStrategy(size=min(workers, len(tables)))
+    with warnings.catch_warnings():
+        # Ray has no other way yet to bound how often a chunk that kills its actors is tried.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        rows = data.from_arrow(tables).map_batches(
+            Answers, fn_constructor_args=(model,), compute=pool, batch_size=None,
+            batch_format="pyarrow", num_cpus=1, max_restarts=-1, max_task_retries=RETRIES,
+        )  # fmt: skip
+    try:
+        yield from rows.iter_batches(batch_size=None, batch_format="pyarrow")
+    except ray.exceptions.RayError as error:
+        raise LesionEdgeError(f"Ray gave up: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else repr(error)

@@ -1,0 +1,203 @@
+"""The folder of Parquet files that a batch fills, and continues to fill after it was killed.
+
+Only one process writes it, the one that was started; so a picture is in it once, whatever happened
+to the workers. A file appears whole, under its name, or not at all; what is in none is not done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from lesionedge.batch import rows
+from lesionedge.batch.libraries import need
+from lesionedge.batch.model import Model
+from lesionedge.errors import LesionEdgeError
+
+ROWS_A_FILE = 100_000
+"""A file is written when it has so many rows, or when it is time to save."""
+
+_UNFINISHED = "_unfinished"
+_LOCK = "_lock"
+_SETTINGS = {"model": "model", "labels": "--labels", "normalize": "--normalize"}
+
+
+class Output:
+    """The folder, for the one process that writes it; a context manager."""
+
+    def __init__(self, folder: str, model: Model, *, save_every_s: float) -> None:
+        """Make the folder, or look at what is in it.
+
+        Args:
+            folder: Where the files go.
+            model: What answers.
+            save_every_s: After so many seconds what was answered is written.
+
+        Raises:
+            LesionEdgeError: It cannot be used, is in use, or holds anything else.
+        """
+        self.folder, self._model = folder, model
+        self._every_s, self._saved = save_every_s, time.monotonic()
+        self._tables: list[Any] = []
+        self._rows = 0
+        try:
+            os.makedirs(folder, exist_ok=True)
+            self._lock = _locked(os.path.join(folder, _LOCK))
+        except OSError as error:
+            raise LesionEdgeError(
+                f"{error.filename or folder}: cannot be written ({error.strerror})"
+            ) from error
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, _UNFINISHED))
+            self._parts = self._listed()
+            for part in self._parts:
+                self._check(part)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        """Write what was answered, also when it was interrupted."""
+        try:
+            self.save()
+        finally:
+            os.close(self._lock)
+
+    def done(self) -> Any:
+        """Give the names of the pictures that have a row (a ``pyarrow.ChunkedArray``)."""
+        pa = need("pyarrow")
+        chunks = [c for part in self._parts for c in self._read(part, ["path"])["path"].chunks]
+        return pa.chunked_array(chunks, pa.string())
+
+    def add(self, table: Any) -> None:
+        """Take rows (a ``pyarrow.Table``); write them when it is time."""
+        self._tables.append(table)
+        self._rows += len(table)
+        if self._rows >= ROWS_A_FILE or time.monotonic() - self._saved >= self._every_s:
+            self.save()
+
+    def save(self) -> None:
+        """Write the rows that are not yet written."""
+        if self._tables:
+            last = self._parts[-1] if self._parts else "part-000000"
+            part = f"part-{int(last[5:11]) + 1:06d}.parquet"
+            self._write(part, need("pyarrow").concat_tables(self._tables))
+            self._parts.append(part)
+            self._tables, self._rows = [], 0
+        self._saved = time.monotonic()
+
+    def forget_failures(self) -> int:
+        """Remove the rows with an error, so that their pictures are tried again.
+
+        Returns:
+            How many there were.
+        """
+        forgotten = 0
+        for part in list(self._parts):
+            table = self._read(part)
+            kept = table.filter(need("pyarrow.compute").is_null(table["error"]))
+            forgotten += len(table) - len(kept)
+            if len(kept) == 0:
+                os.unlink(os.path.join(self.folder, part))
+                self._parts.remove(part)
+            elif len(kept) < len(table):
+                self._write(part, kept)
+        return forgotten
+
+    def count(self) -> tuple[Counter[str], Counter[str]]:
+        """Count the pictures that are written, by label and by error."""
+        labels: Counter[str] = Counter()
+        errors: Counter[str] = Counter()
+        for part in self._parts:
+            table = self._read(part, ["path", "label", "error"])
+            for found in table["label"].value_counts().to_pylist():
+                if found["values"] is not None:
+                    labels[found["values"]] += found["counts"]
+            bad = table.filter(need("pyarrow.compute").is_valid(table["error"]))
+            for row in bad.to_pylist():
+                errors[rows.reason(row["path"], row["error"])] += 1
+        return labels, errors
+
+    def _listed(self) -> list[str]:
+        names = [name for name in os.listdir(self.folder) if not name.startswith("_")]
+        for name in names:
+            number = name.removeprefix("part-").removesuffix(".parquet")
+            if name != f"part-{number}.parquet" or not (number.isdecimal() and len(number) == 6):
+                raise LesionEdgeError(
+                    f"{os.path.join(self.folder, name)}: was not written by lesionedge batch; "
+                    "expected an empty or new folder, or one to continue in"
+                )
+        return sorted(names)
+
+    def _check(self, part: str) -> None:
+        """Refuse to mix answers that are not of one kind."""
+        path = os.path.join(self.folder, part)
+        metadata = self._parquet("read_schema", part).metadata or {}
+        try:
+            before = json.loads(metadata[rows.ABOUT])
+        except (KeyError, ValueError):
+            raise LesionEdgeError(f"{path}: was not written by lesionedge batch") from None
+        now = rows.about(self._model)
+        for key, name in _SETTINGS.items():
+            if before.get(key) != now[key]:
+                raise LesionEdgeError(
+                    f"{path}: holds answers with {name} {_short(before.get(key))}, not "
+                    f"{_short(now[key])}; give the same, or another --out"
+                )
+
+    def _read(self, part: str, columns: list[str] | None = None) -> Any:
+        return self._parquet("read_table", part, columns=columns, partitioning=None)
+
+    def _parquet(self, function: str, part: str, **options: Any) -> Any:
+        path = os.path.join(self.folder, part)
+        try:
+            return getattr(need("pyarrow.parquet"), function)(path, **options)
+        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+            raise LesionEdgeError(
+                f"{path}: cannot be read as Parquet ({error}); remove it, and its pictures are "
+                "answered again"
+            ) from error
+
+    def _write(self, part: str, table: Any) -> None:
+        unfinished = os.path.join(self.folder, _UNFINISHED)
+        with open(unfinished, "wb") as file:
+            need("pyarrow.parquet").write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, os.path.join(self.folder, part))
+
+
+def _locked(path: str) -> int:
+    """Hold a lock that ends with this process, however it ends."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise LesionEdgeError(
+            f"{os.path.dirname(path)}: another lesionedge batch is writing there; wait for it, "
+            "or give another --out"
+        ) from None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 64 else f"{text[:60]} …"

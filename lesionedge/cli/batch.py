@@ -1,0 +1,194 @@
+"""``lesionedge batch``: an archive in, a folder of Parquet files out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lesionedge.cli import options, printable
+from lesionedge.cli.ending import ended_by_signals
+from lesionedge.cli.sources import expand, is_picture_name
+from lesionedge.errors import LesionEdgeError
+
+if TYPE_CHECKING:
+    from lesionedge.batch.model import Model
+    from lesionedge.batch.output import Output
+    from lesionedge.batch.run import Engine
+
+MOST_REASONS = 10
+"""Kinds of errors that the summary lists."""
+
+_SHOW = (
+    "import pyarrow.parquet as p; "
+    'print(*filter(None, p.read_table({}, columns=["error"])["error"].to_pylist()), sep="\\n")'
+)
+
+
+@click.command("batch")
+@click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(readable=False)
+)
+@click.option(
+    "--out", required=True, metavar="DIR", type=click.Path(file_okay=False),
+    help="Where the Parquet files go; an earlier run is continued.",
+)  # fmt: skip
+@options.model
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="local: processes of this machine; ray: a Ray cluster.",
+)  # fmt: skip
+@click.option(
+    "--address", metavar="ADDRESS",
+    help="The Ray cluster, such as HOST:6379 [default: RAY_ADDRESS, else a Ray of this machine].",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N",
+    help="Models at work, each on a core [default: as many as there are cores].",
+)  # fmt: skip
+@click.option(
+    "--save-every", "save_every_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
+    metavar="S", help="Write what was answered every S seconds: a kill costs no more.",
+)  # fmt: skip
+@click.option("--retry-failed", is_flag=True, help="Try pictures again that failed before.")
+@options.labels
+@options.normalize
+@options.verbose
+@click.pass_context
+def command(
+    ctx: click.Context, /, sources: tuple[str, ...], out: str, model: str | None, engine: str,
+    address: str | None, workers: int | None, save_every_s: float, retry_failed: bool,
+    labels: str | None, normalize: tuple[float, float] | None,
+) -> None:  # fmt: skip
+    """Classify the pictures of SOURCEs: folders (to their depth), patterns, files, or URLs such as
+    s3://bucket/folder.
+
+    Run again, it continues: pictures that have a row in DIR are not answered again. A picture that
+    fails becomes a row with an error; exits with 1 if there is any.
+    """  # noqa: D205
+    if "-" in sources:
+        raise click.UsageError("SOURCE -: expected folders, patterns, files or URLs")
+    if address is not None and engine != "ray":
+        raise click.UsageError("--address needs --engine ray")
+    from lesionedge.batch.model import Model
+    from lesionedge.batch.output import Output
+
+    verbose = options.is_verbose(ctx)
+    travelling = Model.of(model, labels=labels, normalize=normalize, verbose=verbose)
+    with ended_by_signals(), Output(out, travelling, save_every_s=save_every_s) as output:
+        if retry_failed:
+            output.forget_failures()
+        todo = _todo(output, sources, travelling)
+        if len(todo) > 0:
+            with _engine(engine, address, workers, verbose=verbose) as (answers, width):
+                _fill(output, todo, answers, travelling, workers=width)
+        output.save()
+        failed = _summary(output)
+    if failed:
+        ctx.exit(1)
+
+
+@contextmanager
+def _engine(
+    name: str, address: str | None, workers: int | None, *, verbose: bool
+) -> Iterator[tuple[Engine, int]]:
+    """Give what answers, and how many workers it has."""
+    if name == "ray":
+        from lesionedge.batch import cluster
+
+        with cluster.connected(address, workers=workers, verbose=verbose):
+            yield partial(cluster.answers, workers=workers), workers or cluster.cores()
+        return
+    from lesionedge.batch import processes
+    from lesionedge.interpreter import usable_cores
+
+    count = workers or usable_cores()
+    yield partial(processes.answers, workers=count), count
+
+
+def _todo(output: Output, sources: tuple[str, ...], model: Model) -> Any:
+    """Name the pictures that have no row yet; what cannot be listed becomes a row here."""
+    from lesionedge.batch import rows, run
+
+    errors: dict[str, str] = {}
+    listed = run.names(_found(sources, errors))
+    if len(listed) == 0 and errors:
+        raise LesionEdgeError(next(iter(errors.values())))
+    done = output.done()
+    unlisted = run.without(run.names(errors), done).to_pylist()
+    if unlisted:
+        output.add(rows.failed({name: errors[name] for name in unlisted}, model))
+    todo = run.without(listed, done)
+    if len(todo) < len(listed):
+        click.echo(f"{len(listed) - len(todo)} of {len(listed)} pictures are done", err=True)
+    return todo
+
+
+def _fill(output: Output, todo: Any, answers: Engine, model: Model, *, workers: int) -> None:
+    """Answer pictures, and say how far it is."""
+    from lesionedge.batch import run
+    from lesionedge.cli.progress import Progress
+
+    progress = Progress(len(todo))
+    begin = time.monotonic()
+    try:
+        run.answer(todo, output, answers, model, workers=workers, step=progress.step)
+    except (KeyboardInterrupt, SystemExit):
+        progress.clear()
+        click.echo("stopped; the same command continues", err=True)
+        raise
+    progress.end()
+    took = time.monotonic() - begin
+    click.echo(f"{len(todo)} pictures in {took:.1f} s: {len(todo) / took:.3g} a second")
+
+
+def _found(sources: tuple[str, ...], errors: dict[str, str]) -> Iterator[str]:
+    """Name the pictures; what cannot be listed goes to ``errors``."""
+    from lesionedge.batch.pictures import find, is_url, local_name, local_path
+
+    for source in sources:
+        path = local_path(source)
+        if path is None and is_url(source):
+            found = find(source, wanted=is_picture_name)
+            if not found:
+                errors[source] = f"{source}: no pictures there"
+            yield from found
+            continue
+        for picture in expand([path or source], recursive=True):
+            name = local_name(picture.path)
+            if picture.error is None:
+                yield name
+            else:
+                errors[name] = picture.error
+
+
+def _summary(output: Output) -> int:
+    """Print what the folder holds; give the number of pictures that failed."""
+    labels, errors = output.count()
+    failed = sum(errors.values())
+    click.echo(f"{printable(output.folder)}: {sum(labels.values()) + failed} pictures")
+    _table(labels)
+    if failed:
+        click.echo(f"{failed} failed:")
+        _table(errors)
+        code = _SHOW.format(json.dumps(os.path.abspath(output.folder)))
+        click.echo(f"to see them: python -c {shlex.quote(code)}")
+    click.echo(options.RESEARCH_USE)
+    return failed
+
+
+def _table(counts: Counter[str]) -> None:
+    for text, count in counts.most_common(MOST_REASONS):
+        click.echo(f"{count:9d}  {printable(text)}")
+    others = len(counts) - MOST_REASONS
+    if others > 0:
+        rest = sum(counts.values()) - sum(count for _, count in counts.most_common(MOST_REASONS))
+        click.echo(f"{rest:9d}  ({others} others)")

@@ -1,0 +1,168 @@
+"""What ``lesionedge camera`` writes: answers as text or JSON, and a summary at the end."""
+
+from __future__ import annotations
+
+import array
+import random
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lesionedge.camera.frame import shown
+from lesionedge.cli import options, printable
+from lesionedge.notice import CANNOT_TELL
+
+if TYPE_CHECKING:
+    from lesionedge.camera.capture import Camera
+    from lesionedge.keeping import Keeper
+    from lesionedge.live import Observation
+
+SAMPLES = 10_000
+"""So many capture-to-answer times, drawn from all, stand for all."""
+
+
+def as_dict(observation: Observation, source: str) -> dict[str, Any]:
+    """Give an observation as one JSON object."""
+    answer, frame = observation.prediction, observation.frame
+    return {
+        "timestamp": frame.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "frame": frame.number,
+        "age_ms": observation.age_ms,
+        "source": shown(source),
+        "label": answer.label,
+        "name": answer.name,
+        "probability": answer.probability,
+        "malignant_probability": answer.malignant_probability,
+        "probabilities": {c.label: c.probability for c in answer.top},
+        "averaged": observation.averaged,
+        "reliable": answer.reliable,
+        "warnings": list(answer.warnings),
+        "warning_codes": [warning.code for warning in answer.warnings],
+        "model": answer.model,
+        "timings_ms": dict(answer.timings_ms),
+    }
+
+
+class Tally:
+    """Capture-to-answer times: a fair sample of all (reservoir sampling; Vitter 1985)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sample = array.array("d")
+        self._random = random.Random(0)
+
+    def add(self, age_ms: float) -> None:
+        """Take one more."""
+        self.count += 1
+        if len(self._sample) < SAMPLES:
+            self._sample.append(age_ms)
+        elif (place := self._random.randrange(self.count)) < SAMPLES:
+            self._sample[place] = age_ms
+
+    def quantiles(self) -> tuple[float, float, float]:
+        """Give p50, p90 and p99."""
+        ranked = sorted(self._sample)
+        p50, p90, p99 = (
+            ranked[min(len(ranked) - 1, int(len(ranked) * q))] for q in (0.5, 0.9, 0.99)
+        )
+        return p50, p90, p99
+
+
+def summary(camera: Camera, tally: Tally, keeper: Keeper | None) -> str:
+    """Say in a line what a run came to."""
+    text = (
+        f"{camera.seen} frames seen, {tally.count} classified, {camera.dropped} dropped, "
+        f"{camera.damaged} damaged"
+    )
+    if camera.outages:
+        times = "once" if camera.outages == 1 else f"{camera.outages} times"
+        text += f", {times} without a camera"
+    if tally.count:
+        p50, p90, p99 = tally.quantiles()
+        text += f"; capture to answer p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
+    if keeper is not None:
+        text += f"; {keeper.saved} pictures saved, {keeper.failed + keeper.skipped} could not be"
+    return text
+
+
+def tell(text: str) -> None:
+    """Write a line to standard error; from any thread."""
+    # In one write. On a terminal it takes the place of the steady line.
+    clear = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
+    click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
+
+
+def line_of(observation: Observation) -> str:
+    """Put an answer into a line, what matters most first: terminals may be narrow."""
+    answer = observation.prediction
+    warnings = [f"warning: {text}" for text in answer.warnings]
+    age = f"{observation.age_ms:.0f} ms after capture"
+    if observation.withheld:
+        return "  ".join((CANNOT_TELL, *warnings, age))
+    second = "".join(f", then {c.label} {c.probability:.0%}" for c in answer.top[1:2])
+    return "  ".join((
+        f"{answer.label} {answer.probability:.0%}",
+        f"malignant {answer.malignant_probability:.0%}",
+        *warnings,
+        f"{answer.name}{second}",
+        age,
+    ))  # fmt: skip
+
+
+class Json:
+    """One object an answer."""
+
+    def __init__(self) -> None:
+        import json
+
+        self._dumps = json.dumps
+
+    def write(self, _observation: Observation, facts: dict[str, Any]) -> None:
+        """Write one answer."""
+        sys.stdout.write(self._dumps(facts) + "\n")
+        sys.stdout.flush()  # who reads a pipe need not wait
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+
+class Text:
+    """A steady line on a terminal; elsewhere a line whenever the answer changes."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._last: tuple[Any, ...] | None = None
+        self._shown_s = 0.0
+        self._any = False
+
+    def write(self, observation: Observation, facts: dict[str, Any]) -> None:
+        """Write one answer."""
+        self._any = True
+        # What is withheld is the same whatever the label would be.
+        state = (None if observation.withheld else facts["label"], facts["warnings"])
+        line = printable(line_of(observation))
+        if self._terminal:
+            now_s = time.monotonic()
+            if state == self._last and now_s - self._shown_s < 0.1:
+                return
+            self._shown_s = now_s
+            width = max(20, _columns() - 1)
+            sys.stdout.write(f"\r\x1b[K{line[:width]}")
+        elif state != self._last:
+            sys.stdout.write(f"{facts['timestamp']}  {line}\n")
+        self._last = state
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """End with the research-use line."""
+        if self._any:
+            sys.stdout.write(("\n" if self._terminal else "") + options.RESEARCH_USE + "\n")
+            sys.stdout.flush()
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns

@@ -1,0 +1,165 @@
+"""``lesionedge serve``: a page and an API in the browser, until it is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lesionedge.cli import options, printable
+from lesionedge.cli.camera import Size
+
+if TYPE_CHECKING:
+    from lesionedge.classifier import Classifier
+    from lesionedge.web.live import LiveView
+
+LEAST_TOKEN = 16
+"""Characters; such as ``python3 -c "import secrets; print(secrets.token_urlsafe())"`` gives."""
+
+NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn")
+
+
+@click.command("serve")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+    help="Where to listen; 0.0.0.0 for every network, which needs a token.",
+)  # fmt: skip
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8000, show_default=True,
+    help="0 for any free one.",
+)  # fmt: skip
+@click.option(
+    "--token", envvar="LESIONEDGE_TOKEN", show_envvar=True, metavar="TOKEN",
+    help="What clients must show; at least 16 characters.",
+)  # fmt: skip
+@click.option(
+    "--insecure", is_flag=True, help="Serve other machines without a token: everyone may ask."
+)
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME",
+    help="A name by which clients call this machine; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
+    help="A web site whose pages may ask (CORS), as https://example.org; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--camera", metavar="SOURCE",
+    help="Show this device's own camera, live: auto, picamera2, rpicam, /dev/videoN, a URL, …",
+)  # fmt: skip
+@click.option(
+    "--size", type=Size(), default="1280x720", show_default=True, help="To ask the camera for."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64),
+    help="Pictures answered side by side [default: physical cores, at most 4].",
+)  # fmt: skip
+@options.model
+@options.labels
+@options.normalize
+@options.verbose
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Serve a page and an API that classify pictures, until Ctrl-C.
+
+    Pictures stay in memory and leave nothing behind. docs/serve.md tells how to put it behind
+    TLS, run it as a service or in a container.
+    """
+    _check_access(given)
+    _require()
+    from lesionedge.web import heat
+    from lesionedge.web.app import Service, create_app
+    from lesionedge.web.guard import Access
+    from lesionedge.web.server import listen, run
+
+    classifiers = _classifiers(ctx, given)
+    access = Access(
+        token=given["token"], hosts=(*given["hosts"], given["host"]), origins=given["origins"]
+    )
+    with listen(given["host"], given["port"]) as wire:
+        address = _address(given["host"], wire.getsockname()[1])
+        service = Service(classifiers, live=_live(given, classifiers[0]), heat_map=heat.find())
+
+        def ready() -> None:
+            what = f"{service.facts['model']}, {len(classifiers)} at a time"
+            _tell(f"serving {what}, at {address} (Ctrl-C ends)")
+
+        run(create_app(service, access=access), wire, ready=ready)
+
+
+def _check_access(given: dict[str, Any]) -> None:
+    """Refuse what would not be safe."""
+    token = given["token"] = given["token"] or None
+    if token is not None and (len(token) < LEAST_TOKEN or not re.fullmatch(r"[!-~]+", token)):
+        raise click.UsageError(
+            f"--token: expected at least {LEAST_TOKEN} letters, digits and signs, no space: "
+            f"{_proposal()}"
+        )
+    if token is None and not given["insecure"] and not _is_loopback(given["host"]):
+        raise click.UsageError(
+            f"--host {given['host']}: other machines could ask. Give a token, "
+            f"LESIONEDGE_TOKEN={_proposal()}; or say --insecure"
+        )
+    for origin in given["origins"]:
+        if not re.fullmatch(r"https?://[a-z0-9.\[\]:_-]+", origin):
+            raise click.UsageError(f"--allow-origin {origin}: expected https://NAME or http://NAME")
+
+
+def _proposal() -> str:
+    import secrets
+
+    return secrets.token_urlsafe(24)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _require() -> None:
+    from importlib.util import find_spec
+
+    from lesionedge.errors import MissingDependencyError
+
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"serving needs more ({', '.join(missing)}): pip install 'lesionedge[web]'"
+        )
+
+
+def _classifiers(ctx: click.Context, given: dict[str, Any]) -> list[Classifier]:
+    from lesionedge.classifier import Classifier
+    from lesionedge.interpreter import default_threads
+
+    def load() -> Classifier:
+        return Classifier(
+            given["model"], threads=1, labels=given["labels"], normalize=given["normalize"],
+            verbose=options.is_verbose(ctx),
+        )  # fmt: skip
+
+    return [load() for _ in range(given["workers"] or default_threads())]
+
+
+def _live(given: dict[str, Any], classifier: Classifier) -> LiveView | None:
+    if given["camera"] is None:
+        return None
+    from copy import copy
+
+    from lesionedge.web.live import LiveView
+
+    view = LiveView(given["camera"], given["size"], copy(classifier), report=_tell)
+    view.open()
+    return view
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _tell(text: str) -> None:
+    click.echo(f"lesionedge: {printable(text)}", err=True)

@@ -1,0 +1,1 @@
+"""``lesionedge serve``: a page and an API for browsers and programs, on the device itself."""

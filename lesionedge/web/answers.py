@@ -1,0 +1,144 @@
+"""What the API answers: the shapes that its documentation shows, and how they are filled."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lesionedge.classifier import Classifier, Prediction
+
+NOTE = "For research use only: not a diagnosis."
+
+
+class Likelihood(BaseModel):
+    """One class and how likely it is."""
+
+    label: str = Field(description="What people read.", examples=["Melanoma"])
+    prob: float = Field(description="Calibrated probability, 0-1.", examples=[0.85])
+    code: str = Field(description="The short code.", examples=["mel"])
+    malignant: bool = Field(description="Whether it counts towards malignant_probability.")
+
+
+class Answer(BaseModel):
+    """A model's answer to one picture."""
+
+    predictions: list[Likelihood] = Field(description="All classes, the most likely first.")
+    label: str = Field(description="Code of the most likely class, as the command line has it.")
+    name: str = Field(description="Its name.")
+    probability: float = Field(description="Its calibrated probability, 0-1.")
+    malignant_probability: float = Field(description="Sum over the malignant classes, 0-1.")
+    reliable: bool | None = Field(
+        default=None, description="Whether the picture is of a kind that the model may speak about."
+    )
+    warnings: list[str] = Field(description="What the reader should know of the picture.")
+    model: str = Field(description="Name of the model.")
+    timings_ms: dict[str, float] = Field(
+        description="Milliseconds of wait, decode, preprocess and invoke."
+    )
+
+
+class LiveAnswer(Answer):
+    """What the device's own camera sees, and the answer to it."""
+
+    number: int = Field(description="Counts the answers; give it as `after` to get the next.")
+    picture: str = Field(description="The frame, the classified part framed: a data URL (JPEG).")
+    timestamp: str = Field(description="When it was captured, UTC, ISO 8601.")
+    age_ms: float = Field(description="From capture to answer.")
+
+
+class ModelFacts(BaseModel):
+    """What the model is."""
+
+    model: str
+    labels: list[dict[str, Any]] = Field(description="label, name and malignant, in output order.")
+    card: dict[str, Any] = Field(description="The card inside the file; empty where it has none.")
+    card_text: str | None = Field(description="The embedded models' card for people, Markdown.")
+    version: str = Field(description="Of lesionedge.")
+    runtime: str = Field(description="The library that runs the model.")
+    camera: str | None = Field(description="The device's own camera, where one is shown.")
+    explain: bool = Field(description="Whether POST /explain gives a heat map.")
+    note: str
+
+
+class Health(BaseModel):
+    """Whether the server answers pictures now."""
+
+    ready: bool
+    model: str
+    queue: int = Field(description="Pictures that wait or are being answered.")
+    queue_limit: int
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    error: str = Field(description="What was found, what was expected, what to do.")
+
+
+def answer_of(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
+    """Give an answer as ``Answer`` has it."""
+    malignant = {d.label for d in classifier.diagnoses if d.malignant}
+    return {
+        "predictions": [
+            {
+                "label": c.name, "prob": c.probability, "code": c.label,
+                "malignant": c.label in malignant,
+            }
+            for c in prediction.top
+        ],
+        "label": prediction.label,
+        "name": prediction.name,
+        "probability": prediction.probability,
+        "malignant_probability": prediction.malignant_probability,
+        "reliable": getattr(prediction, "reliable", None),
+        "warnings": list(prediction.warnings),
+        "model": _shown(prediction.model),
+        "timings_ms": dict(prediction.timings_ms),
+    }  # fmt: skip
+
+
+def model_facts(classifier: Classifier, *, camera: str | None, explain: bool) -> dict[str, Any]:
+    """Give what the model is as ``ModelFacts`` has it."""
+    from lesionedge import __version__
+
+    backend = classifier.interpreter.backend
+    return {
+        "model": _shown(classifier.model),
+        "labels": [
+            {"label": d.label, "name": d.name, "malignant": d.malignant}
+            for d in classifier.diagnoses
+        ],
+        # A card of foreign make may hold NaN, which JSON and browsers do not know.
+        "card": json.loads(json.dumps(dict(classifier.card)), parse_constant=lambda _: None),
+        "card_text": _card_text(classifier.model),
+        "version": __version__,
+        "runtime": f"{backend.name} {backend.version}",
+        "camera": camera,
+        "explain": explain,
+        "note": NOTE,
+    }
+
+
+def dumps(content: Mapping[str, Any]) -> bytes:
+    """Encode as JSON."""
+    return json.dumps(content, allow_nan=False).encode()
+
+
+def _shown(model: str) -> str:
+    """Name a model without telling where on this machine its file lies."""
+    return model.replace("\\", "/").rpartition("/")[2]
+
+
+def _card_text(model: str) -> str | None:
+    from importlib.resources import files
+
+    from lesionedge.classifier import EMBEDDED
+
+    if model not in EMBEDDED:
+        return None
+    return (files("lesionedge") / "models" / "MODEL_CARD.md").read_text(encoding="utf-8")

@@ -1,0 +1,195 @@
+"""What stands before the application: who may ask, and what browsers are told about safety."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+import socket
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lesionedge.web import limits
+from lesionedge.web.metrics import Metrics
+from lesionedge.web.refusal import Refusal
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")
+OPEN_FOLDERS = ("/assets/", "/docs/")
+"""What is answered without a token: the page itself, its parts, and whether the server is ready."""
+
+HEARD = "lesionedge.heard"
+"""Where ``Guard`` puts the request's body into its scope."""
+
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = [
+    (b"content-security-policy", CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(self), microphone=(), geolocation=(), payment=(), usb=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+"""What every answer carries."""
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask."""
+
+    token: str | None = None
+    """What a client must show as ``Authorization: Bearer``; None for nothing."""
+    hosts: Sequence[str] = ()
+    """Names under which the server may be called, besides those that are always its own."""
+    origins: Sequence[str] = ()
+    """Other web sites, as ``https://example.org``, whose pages may ask and read."""
+
+
+class Guard:
+    """ASGI middleware around everything."""
+
+    def __init__(self, application: Application, *, access: Access, metrics: Metrics) -> None:
+        """Stand before an application.
+
+        Args:
+            application: What answers those who pass.
+            access: Who does.
+            metrics: Where answers are counted.
+        """
+        self._application = application
+        self._token = access.token
+        self._hosts = frozenset(map(str.lower, (*access.hosts, *_own_names())))
+        self._origins = frozenset(access.origins)
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        begin_s, status = time.perf_counter(), 0
+        heard = scope[HEARD] = _Heard(receive)
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
+            await send(message)
+
+        try:
+            self._check(scope, _headers(scope))
+        except Refusal as refusal:
+            await refuse(refusal, scope, told)
+        else:
+            await self._application(scope, heard, told)
+        if status:  # else the client went away
+            took_s = time.perf_counter() - begin_s
+            self._metrics.answered(scope["path"], scope["method"], status, took_s)
+
+    def _check(self, scope: Scope, headers: dict[bytes, str]) -> None:
+        host = headers.get(b"host", "").lower()
+        if not self._is_own(host):
+            raise Refusal(
+                421,
+                f"this server is not called {host[:100] or 'by no name'}; if it is, start it with "
+                "--allow-host NAME",
+            )
+        origin = headers.get(b"origin")
+        if origin is not None and not self._may_ask(origin, host):
+            raise Refusal(403, "pages of other sites may not ask; see --allow-origin")
+        if self._token is None or scope["method"] == "OPTIONS" or _is_open(scope["path"]):
+            return
+        kind, _, shown = headers.get(b"authorization", "").partition(" ")
+        right = hmac.compare_digest(shown.strip().encode(), self._token.encode())
+        if kind.lower() != "bearer" or not right:
+            raise Refusal(
+                401, "expected the header Authorization: Bearer TOKEN, with the server's token",
+                headers={"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+
+    def _is_own(self, host: str) -> bool:
+        """Tell whether the server may be called so.
+
+        A foreign site can have its own name lead here (DNS rebinding); it cannot own a number.
+        """
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return False
+        name = found[1].strip("[]").rstrip(".")
+        return name in self._hosts or name.endswith(".localhost") or is_address(name)
+
+    def _may_ask(self, origin: str, host: str) -> bool:
+        return origin.partition("://")[2].lower() == host or origin in self._origins
+
+
+class _Heard:
+    """A request's body as it comes, and whether its end has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        """Give the next part."""
+        message = await self._receive()
+        self.ended = not message.get("more_body", False)
+        return message
+
+
+async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
+    """Send a refusal, after the rest of the request has come.
+
+    To close before would have the client see a broken connection and no reason. Nothing is kept.
+
+    Args:
+        refusal: What to say.
+        scope: The request's, as ``Guard`` has given it.
+        send: The application's.
+    """
+    heard: _Heard = scope[HEARD]
+    left = 2 * limits.MAX_BODY_BYTES
+    # Who asks first (Expect: 100-continue) sends nothing.
+    while left > 0 and not heard.ended and b"expect" not in _headers(scope):
+        left -= len((await heard()).get("body", b""))
+    told = {"Content-Type": "application/json", "Cache-Control": "no-store", **refusal.headers}
+    told["Content-Length"] = str(len(refusal.body))
+    lines = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": lines})
+    await send({"type": "http.response.body", "body": refusal.body})
+
+
+def is_address(name: str) -> bool:
+    """Tell whether this is a number rather than a name."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _headers(scope: Scope) -> dict[bytes, str]:
+    return {name: value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+
+
+def _own_names() -> tuple[str, ...]:
+    name = socket.gethostname()
+    return "localhost", name, f"{name}.local"

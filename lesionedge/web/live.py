@@ -1,0 +1,184 @@
+"""The device's own camera, for the page: the newest answered frame, while somebody looks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from lesionedge.camera.capture import Camera
+from lesionedge.errors import ImageError, LesionEdgeError
+from lesionedge.live import Eye
+from lesionedge.preview.picture import draw
+from lesionedge.preview.web import QUALITY
+from lesionedge.web.answers import answer_of, dumps
+from lesionedge.web.refusal import Refusal, busy
+
+if TYPE_CHECKING:
+    from lesionedge.classifier import Classifier
+    from lesionedge.live import Observation
+
+LOOKED_AT_S = 10.0
+"""Frames are answered for so long after the last time that somebody asked for one."""
+WAIT_S = 10.0
+"""How long a request waits for a new frame."""
+MOST_WATCHERS = 16
+_TICK_S = 0.25
+
+
+class LiveView:
+    """Captures all the time, answers while somebody looks, keeps the newest answer."""
+
+    def __init__(
+        self, source: str, size: tuple[int, int], classifier: Classifier, *,
+        report: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """Describe it; ``start`` opens the camera.
+
+        Args:
+            source: As ``Camera`` takes it.
+            size: (width, height) in px to ask the camera for.
+            classifier: One that is used for nothing else.
+            report: Told when the camera goes and comes back.
+        """
+        self._source, self._size, self._classifier = source, size, classifier
+        self._report = report
+        self._camera = self._camera_of(give_up_s=None)
+        self._stopped = threading.Event()
+        self._asked_s = -math.inf
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed: asyncio.Event | None = None
+        self._watchers = 0
+        self._newest: tuple[int, bytes] = (0, b"")
+        self._fault = ""
+        self._thread = threading.Thread(target=self._run, name="lesionedge-live", daemon=True)
+
+    @property
+    def description(self) -> str:
+        """What delivers, and how."""
+        return self._camera.description
+
+    def open(self) -> None:
+        """Open the camera.
+
+        Raises:
+            CameraError: It is absent, busy or unusable.
+            MissingDependencyError: It needs a library that is not installed.
+        """
+        self._camera.__enter__()
+
+    def start(self) -> None:
+        """Begin to answer; from within the event loop that will ask."""
+        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        self._stopped.set()
+        self._camera.close()
+        if self._changed is not None:
+            self._changed.set()
+
+    async def next(self, after: int) -> bytes | None:
+        """Give the newest answer as ``LiveAnswer``, JSON, once it is another than ``after``.
+
+        Raises:
+            Refusal: There is no camera any more, or too many are watching (503).
+        """
+        self._asked_s = time.monotonic()
+        if self._watchers >= MOST_WATCHERS:
+            raise busy(f"{MOST_WATCHERS} browsers are watching already", 5)
+        self._watchers += 1
+        try:
+            return await self._other_than(after)
+        finally:
+            self._watchers -= 1
+
+    async def _other_than(self, after: int) -> bytes | None:
+        end_s = time.monotonic() + WAIT_S
+        while not self._stopped.is_set():
+            number, content = self._newest
+            if content and number != after:
+                return content
+            if self._fault:
+                raise Refusal(503, self._fault, headers={"Retry-After": "5"})
+            changed, left_s = self._changed, end_s - time.monotonic()
+            if changed is None or left_s <= 0:
+                return None
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(changed.wait(), left_s)
+        return None
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._watch(self._camera)
+            except LesionEdgeError as error:
+                self._fail(f"the camera: {error}")
+                self._report(str(error))
+            if self._camera.ended and not self._stopped.is_set() and not self._fault:
+                self._fail(f"{self._source}: has ended")
+                return
+            # It was given up: a server goes on waiting for it, for ever.
+            self._camera.close()
+            self._stopped.wait(1)
+            if not self._stopped.is_set():
+                self._camera = self._camera_of(give_up_s=math.inf)
+                self._camera.__enter__()
+
+    def _watch(self, camera: Camera) -> None:
+        eye, number = Eye(self._classifier), self._newest[0]
+        while not camera.ended and not self._stopped.is_set():
+            if time.monotonic() - self._asked_s > LOOKED_AT_S:
+                self._stopped.wait(_TICK_S)
+                continue
+            frame = camera.wait(_TICK_S)
+            if frame is None:
+                continue
+            try:
+                observation = eye.look(frame)
+                content = self._content(number + 1, observation)
+            except ImageError:
+                camera.count_damaged()
+                continue
+            number += 1
+            self._fault = ""
+            self._publish((number, content))
+
+    def _content(self, number: int, observation: Observation) -> bytes:
+        jpeg = io.BytesIO()
+        draw(observation, answer=False).save(jpeg, "JPEG", quality=QUALITY)
+        picture = base64.b64encode(jpeg.getvalue()).decode()
+        found: dict[str, Any] = answer_of(self._classifier, observation.prediction)
+        found.update(
+            number=number, picture=f"data:image/jpeg;base64,{picture}",
+            timestamp=observation.frame.timestamp.isoformat(timespec="milliseconds"),
+            age_ms=observation.age_ms,
+        )  # fmt: skip
+        return dumps(found)
+
+    def _fail(self, reason: str) -> None:
+        self._fault = reason
+        self._publish((self._newest[0], b""))
+
+    def _publish(self, newest: tuple[int, bytes]) -> None:
+        def tell() -> None:
+            self._newest = newest
+            if self._changed is not None:
+                self._changed.set()
+            self._changed = asyncio.Event()
+
+        with suppress(RuntimeError):  # the loop has ended
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(tell)
+
+    def _camera_of(self, *, give_up_s: float | None) -> Camera:
+        return Camera(
+            self._source, size=self._size, give_up_s=give_up_s, realtime=True, report=self._report
+        )

@@ -1,0 +1,70 @@
+"""What ``/metrics`` tells, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+PATHS = frozenset({"/", "/predict", "/explain", "/live", "/model", "/health", "/metrics"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+
+
+class Metrics:
+    """Counts and times; nothing of any picture or client is in them."""
+
+    def __init__(self, *, waiting: Callable[[], float], places: int) -> None:
+        """Begin at zero.
+
+        Args:
+            waiting: Gives how many pictures wait or are being answered.
+            places: How many may.
+        """
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "lesionedge_requests", "Requests answered", ["path", "method", "status"],
+            registry=registry,
+        )  # fmt: skip
+        self._errors = Counter(
+            "lesionedge_errors", "Requests refused or failed", ["status"], registry=registry
+        )
+        self._latency = Histogram(
+            "lesionedge_request_seconds", "From a request's head to its answer", ["path"],
+            buckets=BUCKETS_S, registry=registry,
+        )  # fmt: skip
+        self._stages = Histogram(
+            "lesionedge_stage_seconds", "Parts of answering a picture", ["stage"],
+            buckets=BUCKETS_S, registry=registry,
+        )  # fmt: skip
+        queue = Gauge(
+            "lesionedge_queue", "Pictures that wait or are being answered", registry=registry
+        )
+        queue.set_function(waiting)
+        Gauge("lesionedge_queue_limit", "How many may", registry=registry).set(places)
+
+    def answered(self, path: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        path = path if path in PATHS else "other"
+        method = method if method in _METHODS else "other"
+        self._requests.labels(path, method, str(status)).inc()
+        if status >= 400:
+            self._errors.labels(str(status)).inc()
+        self._latency.labels(path).observe(seconds)
+
+    def predicted(self, timings_ms: Mapping[str, float]) -> None:
+        """Record the parts of an answer."""
+        for stage, took_ms in timings_ms.items():
+            self._stages.labels(stage).observe(took_ms / 1000)
+
+    def text(self) -> bytes:
+        """Give all of it."""
+        return generate_latest(self._registry)

@@ -1,0 +1,40 @@
+"""The one kind of error that a client gets: a status and a reason, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+
+class Refusal(Exception):  # noqa: N818 - an answer more than an error
+    """A request that is not answered as it wishes."""
+
+    def __init__(
+        self, status: int, reason: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Refuse.
+
+        Args:
+            status: The HTTP status.
+            reason: What was found, what was expected, what to do; never a part of a picture.
+            headers: Further headers of the answer.
+        """
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> bytes:
+        """The answer's body."""
+        return error_body(self.reason)
+
+
+def error_body(reason: str) -> bytes:
+    """Give an error as the JSON that every error is."""
+    return json.dumps({"error": reason}).encode()
+
+
+def busy(reason: str, retry_after_s: int) -> Refusal:
+    """Refuse for now (503) and say when to come again."""
+    return Refusal(503, reason, headers={"Retry-After": str(retry_after_s)})

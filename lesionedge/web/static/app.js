@@ -1,0 +1,520 @@
+// The page of `lesionedge serve`. No library, no build: what you read is what runs.
+
+const SIDE_BY_SIDE = 2;
+const MOST_TRIES = 6;
+const NOTE = "For research use only: not a diagnosis.";
+const byId = (id) => document.getElementById(id);
+
+let model = null;
+const entries = [];
+const queue = [];
+let running = 0;
+let counter = 0;
+
+// --- asking the server -------------------------------------------------------------------------
+
+let token = takeToken();
+
+function takeToken() {
+  // After "#", which browsers send to nobody: a link may carry the token.
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) {
+    history.replaceState(null, "", location.pathname);
+    sessionStorage.setItem("token", given);
+  }
+  return sessionStorage.getItem("token");
+}
+
+async function ask(path, options = {}) {
+  for (;;) {
+    const used = token;
+    const headers = used ? { Authorization: `Bearer ${used}` } : {};
+    const answer = await fetch(path, { ...options, headers, cache: "no-store" });
+    if (answer.status !== 401) return answer;
+    if (used === token) await askForToken(used ? "That token is not the right one." : "");
+  }
+}
+
+let asking = null;
+
+function askForToken(fault) {
+  asking ??= new Promise((resolve) => {
+    byId("access-fault").textContent = fault;
+    byId("access").showModal();
+    byId("access").addEventListener("close", () => {
+      token = byId("token").value.trim();
+      sessionStorage.setItem("token", token);
+      byId("token").value = "";
+      asking = null;
+      resolve();
+    }, { once: true });
+  });
+  return asking;
+}
+
+byId("access").addEventListener("cancel", (event) => event.preventDefault());
+
+async function reasonOf(answer) {
+  try {
+    return (await answer.json()).error;
+  } catch {
+    return `the server answered ${answer.status}`;
+  }
+}
+
+const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+async function post(path, file) {
+  for (let attempt = 1; ; attempt += 1) {
+    const form = new FormData();
+    form.append("image", file, "picture");
+    const answer = await ask(path, { method: "POST", body: form });
+    if (answer.ok) return answer;
+    const busy = answer.status === 503 || answer.status === 429;
+    if (!busy || attempt === MOST_TRIES) throw new Error(await reasonOf(answer));
+    await pause(Number(answer.headers.get("Retry-After")) || attempt);
+  }
+}
+
+// --- pictures and their answers ----------------------------------------------------------------
+
+function add(files) {
+  const taken = [...files];
+  if (!taken.length) return;
+  for (const file of taken) {
+    const entry = { number: (counter += 1), file, name: file.name || `picture ${counter}` };
+    entry.url = URL.createObjectURL(file);
+    entry.node = cardOf(entry);
+    entries.unshift(entry);
+    byId("answers").prepend(entry.node);
+    queue.push(entry);
+  }
+  say(taken.length === 1 ? `${taken[0].name || "Picture"} is being answered.` : `${taken.length} pictures are being answered.`);
+  showTools();
+  work();
+}
+
+function cardOf(entry) {
+  const node = byId("answer").content.firstElementChild.cloneNode(true);
+  node.querySelector("h3").textContent = entry.name;
+  const preview = node.querySelector(".preview");
+  preview.alt = `The picture ${entry.name}`;
+  preview.src = entry.url;
+  preview.addEventListener("error", () => {
+    preview.hidden = true;
+    node.querySelector("figcaption").hidden = false;
+  });
+  const remove = node.querySelector(".remove");
+  remove.setAttribute("aria-label", `Remove ${entry.name}`);
+  remove.addEventListener("click", () => forget(entry));
+  return node;
+}
+
+function work() {
+  while (running < SIDE_BY_SIDE && queue.length) {
+    running += 1;
+    answer(queue.shift()).finally(() => {
+      running -= 1;
+      work();
+    });
+  }
+}
+
+async function answer(entry) {
+  const begin = performance.now();
+  try {
+    entry.answer = await (await post("predict", entry.file)).json();
+    entry.tookMs = performance.now() - begin;
+  } catch (error) {
+    entry.error = error instanceof TypeError ? "the server cannot be reached" : error.message;
+  }
+  if (!entries.includes(entry)) return;
+  const facts = entry.node.querySelector(".facts");
+  facts.replaceChildren(...(entry.error ? [paragraph("fault", `No answer: ${entry.error}`)] : factsOf(entry.answer, entry.tookMs)));
+  if (entry.answer && model?.explain) facts.append(heatButton(entry));
+  if (queue.length === 0 && running <= 1) say(summary(entry));
+}
+
+function summary(entry) {
+  if (entries.length > 1) {
+    const failed = entries.filter((one) => one.error).length;
+    return `${entries.length} pictures answered${failed ? `, ${failed} of them could not be` : ""}.`;
+  }
+  return entry.error ? `${entry.name}: no answer: ${entry.error}` : `${entry.name}: ${headline(entry.answer)}.`;
+}
+
+function headline(found) {
+  if (found.reliable === false) return "Can't tell: not a dermoscopic picture";
+  return `${found.name} (${found.label}), ${percent(found.probability)}`;
+}
+
+function factsOf(found, tookMs) {
+  const parts = [paragraph("headline", headline(found))];
+  if (found.predictions.some((one) => one.malignant) && found.reliable !== false) {
+    parts.push(paragraph("malignant", `Malignant in all: ${percent(found.malignant_probability)}`));
+  }
+  parts.push(...found.warnings.map((text) => paragraph("warning", `Warning: ${text}`)));
+  const bars = barsOf(found.predictions);
+  parts.push(found.reliable === false ? folded("Probabilities all the same", bars) : bars);
+  parts.push(paragraph("small", timing(found, tookMs)));
+  return parts;
+}
+
+function timing(found, tookMs) {
+  const own = Object.entries(found.timings_ms).filter(([stage]) => stage !== "wait");
+  const sum = own.reduce((total, [, took]) => total + took, 0);
+  const parts = own.map(([stage, took]) => `${stage} ${took.toFixed(1)}`).join(", ");
+  return `Answered in ${sum.toFixed(1)} ms (${parts})${tookMs ? `, ${tookMs.toFixed(0)} ms with the way there and back` : ""}.`;
+}
+
+function barsOf(predictions) {
+  const table = element("table", "bars");
+  const caption = element("caption", "hidden", "Probability of each diagnosis");
+  const head = element("thead");
+  head.append(row("th", [["", "Diagnosis"], ["share", "", true], ["percent", "Probability"]]));
+  head.className = "hidden";
+  const body = element("tbody");
+  for (const one of predictions) body.append(barOf(one));
+  table.append(caption, head, body);
+  return table;
+}
+
+function barOf(one) {
+  const line = element("tr");
+  const name = element("th", "", one.label === one.code ? one.label : `${one.label} `);
+  name.scope = "row";
+  if (one.label !== one.code) name.append(element("code", "", one.code));
+  if (one.malignant) name.append(element("span", "kind", " malignant"));
+  const share = element("td", "share");
+  share.setAttribute("aria-hidden", "true");
+  const track = element("span", "track");
+  const fill = element("span", one.malignant ? "fill malign" : "fill");
+  fill.style.width = `${(one.prob * 100).toFixed(2)}%`;
+  track.append(fill);
+  share.append(track);
+  line.append(name, share, element("td", "percent", percent(one.prob)));
+  return line;
+}
+
+function heatButton(entry) {
+  const button = element("button", "", "Heat map");
+  button.type = "button";
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", async () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    const picture = entry.node.querySelector(".heat");
+    if (on && !picture.src) {
+      button.disabled = true;
+      say("The heat map is being computed.");
+      try {
+        picture.src = URL.createObjectURL(await (await post("explain", entry.file)).blob());
+        say("The heat map is shown.");
+      } catch (error) {
+        say(`No heat map: ${error.message}`);
+        return;
+      } finally {
+        button.disabled = false;
+      }
+    }
+    button.setAttribute("aria-pressed", String(on));
+    picture.hidden = !on;
+    entry.node.querySelector(".preview").hidden = on;
+  });
+  return button;
+}
+
+function forget(entry) {
+  const at = entries.indexOf(entry);
+  entries.splice(at, 1);
+  if (queue.includes(entry)) queue.splice(queue.indexOf(entry), 1);
+  const next = entry.node.nextElementSibling ?? entry.node.previousElementSibling;
+  entry.node.remove();
+  URL.revokeObjectURL(entry.url);
+  const heat = entry.node.querySelector(".heat").src;
+  if (heat) URL.revokeObjectURL(heat);
+  (next ?? byId("files")).focus();
+  say(`${entry.name} is removed.`);
+  showTools();
+}
+
+function showTools() {
+  byId("tools").hidden = entries.length === 0;
+}
+
+byId("remove-all").addEventListener("click", () => {
+  while (entries.length) forget(entries[0]);
+  say("All pictures are removed.");
+});
+
+// --- small parts -------------------------------------------------------------------------------
+
+function element(name, kind = "", text = "") {
+  const node = document.createElement(name);
+  if (kind) node.className = kind;
+  if (text) node.textContent = text;
+  return node;
+}
+
+const paragraph = (kind, text) => element("p", kind, text);
+
+function row(cell, values) {
+  const line = element("tr");
+  for (const [kind, text, unheard] of values) {
+    const node = element(unheard ? "td" : cell, kind, text);
+    if (unheard) node.setAttribute("aria-hidden", "true");
+    else if (cell === "th") node.scope = "col";
+    line.append(node);
+  }
+  return line;
+}
+
+function folded(title, content) {
+  const node = element("details");
+  node.append(element("summary", "", title), content);
+  return node;
+}
+
+function percent(share) {
+  if (share > 0 && share < 0.001) return "<0.1 %";
+  return `${(share * 100).toFixed(1)} %`;
+}
+
+function say(text) {
+  byId("status").textContent = text;
+}
+
+// --- ways in -----------------------------------------------------------------------------------
+
+for (const id of ["files", "photo-file"]) {
+  byId(id).addEventListener("change", (event) => {
+    add(event.target.files);
+    event.target.value = ""; // the same file may be chosen again
+  });
+}
+
+document.addEventListener("paste", (event) => {
+  const files = [...event.clipboardData.files];
+  if (!files.length) return;
+  event.preventDefault();
+  add(files);
+});
+
+const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+
+document.addEventListener("dragover", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  byId("drop").classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) byId("drop").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  byId("drop").classList.remove("over");
+  add(event.dataTransfer.files);
+});
+
+let stream = null;
+
+byId("camera-open").addEventListener("click", async () => {
+  try {
+    const video = { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 } };
+    stream = await navigator.mediaDevices.getUserMedia({ video });
+  } catch (error) {
+    say(`The camera cannot be used: ${error.message}`);
+    return;
+  }
+  byId("video").srcObject = stream;
+  byId("viewfinder").hidden = false;
+  byId("camera-take").focus();
+});
+
+byId("camera-take").addEventListener("click", () => {
+  const video = byId("video");
+  if (!video.videoWidth) return;
+  const canvas = element("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  const name = `camera ${new Date().toLocaleTimeString()}.jpg`;
+  canvas.toBlob((blob) => add([new File([blob], name, { type: blob.type })]), "image/jpeg", 0.95);
+});
+
+byId("camera-close").addEventListener("click", () => {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  byId("viewfinder").hidden = true;
+  byId("camera-open").focus();
+});
+
+// Browsers give cameras to pages of this machine or of https only; a phone's camera app always works.
+const mayUseCamera = Boolean(navigator.mediaDevices?.getUserMedia);
+byId("camera-open").hidden = !mayUseCamera;
+byId("photo").hidden = mayUseCamera || !matchMedia("(pointer: coarse)").matches;
+
+// --- results to keep ---------------------------------------------------------------------------
+
+function save(text, kind, name) {
+  const link = element("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+const quoted = (value) => {
+  const text = String(value ?? "");
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
+// As `lesionedge predict --format csv` and `--format json` write them.
+byId("save-csv").addEventListener("click", () => {
+  const lines = [["path", "label", "name", "probability", "malignant_probability", "error"]];
+  for (const { name, answer: a, error } of [...entries].reverse()) {
+    if (a || error) lines.push([name, a?.label, a?.name, a?.probability, a?.malignant_probability, error]);
+  }
+  save(lines.map((line) => `${line.map(quoted).join(",")}\n`).join(""), "text/csv", "lesionedge.csv");
+});
+
+byId("save-json").addEventListener("click", () => {
+  const done = [...entries].reverse().filter((one) => one.answer || one.error);
+  const results = done.map(({ name, answer: a, error }) => (error ? { path: name, error } : { path: name, ...a }));
+  save(JSON.stringify({ note: NOTE, results }, null, 1), "application/json", "lesionedge.json");
+});
+
+// --- the model ---------------------------------------------------------------------------------
+
+byId("about-open").addEventListener("click", () => {
+  if (!model) return;
+  byId("about-content").replaceChildren(...aboutOf(model));
+  byId("about").showModal();
+});
+byId("about-close").addEventListener("click", () => byId("about").close());
+
+function aboutOf({ card, ...facts }) {
+  const list = element("dl");
+  const rows = {
+    Model: `${facts.model}${card.description ? `: ${card.description}` : ""}`,
+    "Intended use": card.intended_use ?? NOTE,
+    "Trained on": card.data && `${card.data.name}, split ${card.data.split}`,
+    Licence: card.licence,
+    Attribution: card.attribution,
+    Software: `lesionedge ${facts.version}, ${facts.runtime}`,
+  };
+  for (const [title, text] of Object.entries(rows)) {
+    if (text) list.append(element("dt", "", title), element("dd", "", text));
+  }
+  const parts = [list, ...limitsOf(card), labelsOf(facts.labels), ...metricsOf(card)];
+  if (facts.card_text) parts.push(folded("The whole model card", element("pre", "", facts.card_text)));
+  return parts;
+}
+
+function limitsOf(card) {
+  if (!card.limits?.length) return [];
+  const list = element("ul");
+  for (const limit of card.limits) list.append(element("li", "", limit));
+  return [element("h3", "", "Limits"), list];
+}
+
+function labelsOf(labels) {
+  const table = element("table");
+  table.append(element("caption", "hidden", "What it can answer"));
+  table.append(row("th", [["", "Diagnosis"], ["", "Code"], ["", "Kind"]]));
+  for (const one of labels) {
+    table.append(row("td", [["", one.name], ["", one.label], ["", one.malignant ? "malignant" : "benign"]]));
+  }
+  return table;
+}
+
+const HEADLINES = {
+  balanced_accuracy: "balanced accuracy", melanoma_auroc: "melanoma AUROC",
+  malignant_auroc: "malignant AUROC", ece: "expected calibration error",
+};
+
+function metricsOf(card) {
+  const parts = [];
+  for (const [split, kinds] of Object.entries(card.metrics ?? {})) {
+    const figures = kinds.int8 ?? kinds.float;
+    if (!figures) continue;
+    const table = element("table");
+    table.append(element("caption", "hidden", `Measured on the ${split} split`));
+    table.append(row("th", [["", "Measure"], ["", "Value"], ["", "95 % interval"]]));
+    for (const [key, title] of Object.entries(HEADLINES)) {
+      const one = figures[key];
+      if (one) table.append(row("td", [["", title], ["", one.value.toFixed(3)], ["", `${one.low.toFixed(3)} to ${one.high.toFixed(3)}`]]));
+    }
+    parts.push(element("h3", "", `Measured on ${figures.pictures} pictures never trained on (${split})`), table);
+  }
+  return parts;
+}
+
+// --- the device's own camera -------------------------------------------------------------------
+
+let paused = false;
+
+byId("live-pause").addEventListener("click", (event) => {
+  paused = !paused;
+  event.target.setAttribute("aria-pressed", String(paused));
+});
+
+async function watch() {
+  let seen = 0;
+  let told = { label: "", at: 0 };
+  for (;;) {
+    if (paused || document.hidden) {
+      await pause(0.3);
+      continue;
+    }
+    let fault = "";
+    try {
+      const answer = await ask(`live?after=${seen}`);
+      if (answer.status === 200) {
+        const found = await answer.json();
+        seen = found.number;
+        if (!paused) showLive(found);
+        told = tellLive(found, told);
+      } else if (answer.status !== 204) {
+        fault = await reasonOf(answer);
+      }
+    } catch {
+      fault = "the server cannot be reached";
+    }
+    byId("live-fault").textContent = fault;
+    byId("live-fault").hidden = !fault;
+    if (fault) await pause(2);
+  }
+}
+
+function showLive(found) {
+  byId("live-picture").src = found.picture;
+  byId("live-picture").hidden = false;
+  const parts = factsOf(found);
+  parts.at(-1).textContent += ` ${found.age_ms.toFixed(0)} ms after the frame was captured.`;
+  byId("live-answer").replaceChildren(...parts);
+}
+
+// Not every frame is read aloud: only another answer, and not more often than every five seconds.
+function tellLive(found, told) {
+  const label = headline(found).replace(/, [^,]*$/, "");
+  if (label === told.label || performance.now() - told.at < 5000) return told;
+  say(`The device's camera: ${headline(found)}.`);
+  return { label, at: performance.now() };
+}
+
+async function begin() {
+  try {
+    const answer = await ask("model");
+    if (!answer.ok) throw new Error(await reasonOf(answer));
+    model = await answer.json();
+  } catch (error) {
+    say(`The server cannot be used: ${error.message}`);
+    return;
+  }
+  byId("model-name").textContent = `Model: ${model.model}.`;
+  if (model.camera) {
+    byId("live").hidden = false;
+    watch();
+  }
+}
+
+begin();

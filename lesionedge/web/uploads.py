@@ -1,0 +1,248 @@
+"""From a request to the bytes of its picture, in memory only and within limits."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import Message
+from typing import TYPE_CHECKING, Any
+
+from lesionedge.web import limits
+from lesionedge.web.refusal import Refusal, busy
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+KINDS = "JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF"
+FIELDS = ("image", "file", "picture")
+"""Names of the multipart field that holds the picture; else the only file is taken."""
+
+# Their first bytes. Pillow has decoders of fifty more formats that nobody photographs in.
+_MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(?:avif|avis)", re.DOTALL
+)
+_DATA_URL = re.compile(r"data:[\w.+/;=-]*,", re.ASCII)
+_JSON_PARTS = (b",", b"[", b"{")
+
+
+class Uploads:
+    """Receives bodies, and keeps all of them together within memory."""
+
+    def __init__(self) -> None:
+        self._held_bytes = 0
+
+    @contextmanager
+    def holding(self) -> Iterator[Holding]:
+        """Hold a body's memory until the end of the block."""
+        holding = Holding(self)
+        try:
+            yield holding
+        finally:
+            self._held_bytes -= holding.size_bytes
+
+    def add(self, size_bytes: int) -> None:
+        """Count bytes.
+
+        Raises:
+            Refusal: All bodies together are too large (503).
+        """
+        if self._held_bytes + size_bytes > limits.MAX_HELD_BYTES:
+            raise busy("too many large pictures are being sent at once; try again", 2)
+        self._held_bytes += size_bytes
+
+
+class Holding:
+    """One body's share of the memory."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._uploads = uploads
+        self.size_bytes = 0
+
+    async def read(self, request: Request) -> bytes:
+        """Receive a body.
+
+        Raises:
+            Refusal: It is too large (413), or there is no memory for it now (503).
+            starlette.requests.ClientDisconnect: The client went away.
+        """
+        refuse_size(request.headers.get("content-length"))
+        chunks = []
+        async for chunk in request.stream():
+            self._uploads.add(len(chunk))
+            self.size_bytes += len(chunk)
+            if self.size_bytes > limits.MAX_BODY_BYTES:
+                raise too_large(None)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+def refuse_size(content_length: str | None) -> None:
+    """Refuse a body of which the length is known to be too large.
+
+    Raises:
+        Refusal: It is (413).
+    """
+    length = int(content_length) if content_length and content_length.isdecimal() else 0
+    if length > limits.MAX_BODY_BYTES:
+        raise too_large(length)
+
+
+def too_large(size_bytes: int | None) -> Refusal:
+    """Say that a picture file is too large."""
+    found = "more" if size_bytes is None else f"{size_bytes / 1e6:.0f} MB"
+    return Refusal(
+        413, f"the upload is {found}; expected at most {limits.MAX_UPLOAD_BYTES // 1_000_000} MB"
+    )
+
+
+def refuse_type(content_type: str) -> None:
+    """Refuse a body of a type that cannot hold a picture.
+
+    Raises:
+        Refusal: It is of another type (415).
+    """
+    kind = _kind(content_type)
+    if kind not in ("multipart/form-data", "application/json") and not kind.startswith("image/"):
+        raise Refusal(
+            415,
+            f"Content-Type is {kind or 'missing'}; expected multipart/form-data, application/json "
+            "or image/*",
+        )
+
+
+def picture_of(body: bytes, content_type: str) -> bytes:
+    """Give the picture file in a body.
+
+    Args:
+        body: The whole body.
+        content_type: Its type; one that ``refuse_type`` lets pass.
+
+    Raises:
+        Refusal: There is none (422), it is too large (413) or is none that is read here (400).
+    """
+    kind = _kind(content_type)
+    if kind == "application/json":
+        content = _from_json(body)
+    elif kind == "multipart/form-data":
+        content = _from_form(body, content_type)
+    else:
+        content = body
+    if len(content) > limits.MAX_UPLOAD_BYTES:
+        raise too_large(len(content))
+    if not content:
+        raise Refusal(400, "the picture is empty (0 bytes)")
+    if not _MAGIC.match(content):
+        raise Refusal(400, f"not a picture that can be read; expected {KINDS}")
+    return content
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _from_json(body: bytes) -> bytes:
+    expected = 'expected {"image": "data:image/jpeg;base64,…"}'
+    if sum(body.count(part) for part in _JSON_PARTS) > limits.MAX_JSON_PARTS:
+        raise Refusal(422, f"the JSON holds more than a picture; {expected}")
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal(400, f"the body is not JSON; {expected}") from None
+    text = found.get("image") if isinstance(found, dict) else None
+    if not isinstance(text, str) or not text:
+        raise Refusal(422, f"no picture in the JSON; {expected}")
+    prefix = _DATA_URL.match(text[:200])
+    encoded = text[prefix.end() if prefix else 0 :]
+    try:
+        return base64.b64decode(encoded.replace("\n", "").replace("\r", ""), validate=True)
+    except ValueError:
+        raise Refusal(422, f"the picture is not base64; {expected}") from None
+
+
+def _from_form(body: bytes, content_type: str) -> bytes:
+    files = _files(body, content_type)
+    for field in FIELDS:
+        if len(files.get(field, ())) == 1:
+            return files[field][0]
+    contents = [content for group in files.values() for content in group]
+    if len(contents) != 1:
+        raise Refusal(
+            422, f"{len(contents)} files in the form; expected one, in a field named image"
+        )
+    return contents[0]
+
+
+def _files(body: bytes, content_type: str) -> dict[str, list[bytes]]:
+    """Give a form's files by field; all stays in memory, as Starlette's own parser would not."""
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser
+
+    header = _parameters(content_type)
+    boundary = header.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary.isascii():
+        raise Refusal(400, "the form has no boundary in its Content-Type")
+    parts = _Parts()
+    try:
+        parser = MultipartParser(boundary, parts.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        raise Refusal(400, "the form is not multipart/form-data, or is cut short") from None
+    if not parts.ended:
+        raise Refusal(400, "the form is cut short")
+    return parts.files
+
+
+def _parameters(header: str) -> Message:
+    message = Message()
+    message["content-type"] = header
+    return message
+
+
+class _Parts:
+    """Collects what the parser of forms reports."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, list[bytes]] = {}
+        self.ended = False
+        self._field = self._value = b""
+        self._disposition = b""
+        self._content: list[bytes] = []
+
+    def callbacks(self) -> Any:
+        """Give what the parser calls."""
+        return {
+            "on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._end,
+            "on_header_field": self._name, "on_header_value": self._text,
+            "on_header_end": self._header, "on_end": self._finish,
+        }  # fmt: skip
+
+    def _begin(self) -> None:
+        self._content, self._disposition = [], b""
+
+    def _name(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _text(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._content.append(data[start:end])
+
+    def _end(self) -> None:
+        header = _parameters(self._disposition.decode("utf-8", "replace"))
+        name = header.get_param("name")
+        # A part without a file name is a text field, unless it is named as the picture's.
+        if isinstance(name, str) and (header.get_param("filename") or name in FIELDS):
+            self.files.setdefault(name, []).append(b"".join(self._content))
+
+    def _finish(self) -> None:
+        self.ended = True

@@ -1,0 +1,117 @@
+"""A real ``lesionedge serve`` on loopback, for the tests of it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image
+
+BOUNDARY = "a-boundary"
+
+
+class Answer:
+    """What came back."""
+
+    def __init__(self, status: int, headers: Any, body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        assert self.headers["content-type"] == "application/json"
+        return self.json["error"]
+
+
+class Server:
+    """The process, and what its standard error said."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said = [process.stderr.readline()]
+        found = re.search(r"http://\S+:(\d+)/", self.said[0])
+        assert found, self.said[0] + process.stderr.read()
+        self.url, self.port = found[0], int(found[1])
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, host: str = "127.0.0.1", **headers: str
+    ) -> Answer:
+        wire = http.client.HTTPConnection(host, self.port, timeout=60)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            wire.request(method, path, body, named, encode_chunked=named.get("chunked") == "yes")
+            answer = wire.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
+        finally:
+            wire.close()
+
+    def predict(self, content: bytes, **headers: str) -> Answer:
+        return self.ask("POST", "/predict", content, Content_Type="image/jpeg", **headers)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@contextmanager
+def serving(*arguments: Any, before: str = "", **options: Any) -> Any:
+    """Run a server; ``before`` is Python that runs first in its process."""
+    code = f"{before}\nfrom lesionedge.cli import main\nmain(prog_name='lesionedge')"
+    line = [sys.executable, "-c", code, "serve", "--port", "0", *map(str, arguments)]
+    environment = {**os.environ, **options.pop("env", {})}
+    with subprocess.Popen(
+        line, stderr=subprocess.PIPE, text=True, env=environment, **options
+    ) as process:
+        try:
+            yield Server(process)
+        finally:
+            process.kill()
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def as_json(content: bytes, prefix: str = "data:image/jpeg;base64,") -> bytes:
+    return json.dumps({"image": prefix + base64.b64encode(content).decode()}).encode()
+
+
+def as_form(*contents: bytes, field: str = "image") -> bytes:
+    parts = b"".join(
+        (
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; '
+            'filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+        ).encode()
+        + content
+        + b"\r\n"
+        for content in contents
+    )
+    return parts + f"--{BOUNDARY}--\r\n".encode()
+
+
+JSON = {"Content_Type": "application/json"}
+FORM = {"Content_Type": f"multipart/form-data; boundary={BOUNDARY}"}

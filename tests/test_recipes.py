@@ -1,0 +1,293 @@
+"""The published recipes, learning rates, and a two-class recipe of one's own from csv to answer."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lesionedge import Classifier, ModelError
+
+pytest.importorskip("sklearn", reason="the train extra is not installed")
+from train import calibration, recipe, schedule
+
+ROOT = Path(__file__).parent.parent
+PUBLISHED = {
+    "isic-binary-cnn", "ham10000-mobilenetv2", "ham10000-cnn", "isic9-cnn", "ham10000-binary-cnn",
+    "ham10000-efficientnetb3",
+}  # fmt: skip
+
+
+def test_the_published_recipes_say_what_they_changed():
+    assert set(recipe.names()) >= PUBLISHED
+    for name in PUBLISHED:
+        assert "# changed:" in recipe.read(name) or "changed:" in recipe.read(name)
+        assert recipe.load(name).source
+
+
+def test_a_shortened_recipe_is_kept_as_run():
+    text = recipe.shortened_text(
+        recipe.read("ham10000-efficientnetb3"), recipe.Shortened(3, 500, "random")
+    )
+    short = recipe.loads(text, "x.toml")
+    assert [stage.epochs for stage in short.stages] == [3]
+    assert short.shortened.pictures == 500
+    assert short.model.weights == "random"
+    assert short.stages[0].train == "all"  # frozen at random would be useless
+    assert recipe.shortened_text("a = 1\n", recipe.Shortened()) == "a = 1\n"
+    with pytest.raises(recipe.RecipeError, match="shortened"):
+        recipe.shortened_text(text, recipe.Shortened(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('output = "sigmoid"\n[data.classes]\na = ["a"]\nb = ["b"]\nc = ["c"]', "two classes"),
+        ('output = "tanh"', "output is 'tanh'; expected one of softmax, sigmoid"),
+        (
+            "[[stages]]\nname='x'\nepochs=1\nlearning_rate=1.0\ninput_px=16",
+            "flatten",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(change, message):
+    text = OWN.replace('output = "sigmoid"', change).split("[data.classes]\nmole")[0]
+    text += '[[stages]]\nname = "s"\nepochs = 1\nlearning_rate = 1.0\ninput_px = 32\n'
+    with pytest.raises(recipe.RecipeError, match=message):
+        recipe.loads(text, "own.toml")
+
+
+STAGE = recipe.Stage("s", epochs=10, learning_rate=1.0, input_px=32)
+
+
+def rates(stage: recipe.Stage, scores: list[float]) -> list[float]:
+    return [
+        schedule.learning_rate(stage, 10 * epoch, steps=10, scores=scores[:epoch])
+        for epoch in range(len(scores) + 1)
+    ]
+
+
+def test_learning_rates():
+    assert rates(replace(STAGE, schedule="constant"), [0.0] * 3) == [1.0] * 4
+    steps = replace(STAGE, schedule="steps", cut=0.9, cut_after=2)
+    assert rates(steps, [0.0] * 4) == pytest.approx([1, 1, 0.9, 0.81, 0.729])
+    plateau = replace(STAGE, schedule="plateau", cut=0.5, cut_after=2)
+    scores = [0.1, 0.2, 0.2, 0.1, 0.3, 0.2, 0.2]
+    assert rates(plateau, scores) == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+    cosine = rates(STAGE, [0.0] * 10)
+    assert cosine[0] == 1
+    assert cosine[5] == pytest.approx(0.5)
+    assert cosine[-1] == pytest.approx(0)
+
+
+def test_the_decision_point_weighs_both_classes_alike():
+    rng = np.random.default_rng(8)
+    positive = rng.random(4000) < 0.15
+    probability = np.clip(rng.normal(0.1 + 0.2 * positive, 0.1), 0, 1)
+    (point,) = calibration.decision_point(probability, positive)
+    assert point["name"] == "decision"
+    named = probability >= point["threshold"]
+    best = named[positive].mean() + (~named[~positive]).mean()
+    for threshold in np.linspace(0, 1, 101):
+        other = probability >= threshold
+        assert other[positive].mean() + (~other[~positive]).mean() <= best + 1e-9
+    assert 0.1 < point["threshold"] < 0.3
+    assert calibration.decision_point(probability, np.ones(4000, bool)) == []
+
+
+def with_points(source: Path, target: Path, points: object) -> Path:
+    """The same model file with other operating points in its card."""
+    content = source.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as files:
+        start = min(entry.header_offset for entry in files.infolist())
+        texts = {name: files.read(name) for name in files.namelist()}
+    card = json.loads(texts["lesionedge.json"]) | {"operating_points": points}
+    texts["lesionedge.json"] = json.dumps(card).encode()
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as files:
+        for name, text in texts.items():
+            files.writestr(name, text)
+    target.write_bytes(content[:start] + made.getvalue())
+    return target
+
+
+def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_run):
+    one_output = models / "sigmoid.tflite"
+    risk = Classifier(one_output).classify(picture).malignant_probability
+    for threshold, label in ((risk - 0.01, "malignant"), (risk + 0.01, "benign")):
+        points = [{"name": "decision", "threshold": threshold}]
+        file = with_points(one_output, tmp_path / f"{label}.tflite", points)
+        answer = Classifier(file).classify(picture)
+        assert answer.label == label == answer.top[0].label
+        assert {c.label for c in answer.top} == {"benign", "malignant"}
+        assert sum(c.probability for c in answer.top) == pytest.approx(1)
+        assert answer.malignant_probability == pytest.approx(risk)
+        told = cli_run("predict", picture, "-m", file, "--format", "json")
+        assert json.loads(told.stdout)["label"] == label
+    # Points of other kinds decide nothing.
+    plain = [{"sensitivity": 0.9, "threshold": 0.999}]
+    file = with_points(one_output, tmp_path / "plain.tflite", plain)
+    assert Classifier(file).threshold is None
+
+
+@pytest.mark.parametrize(
+    "points", [[{"name": "decision"}], [7], [{"name": "decision", "threshold": 2}]]
+)
+def test_an_unusable_threshold_is_an_error(models, tmp_path, points):
+    file = with_points(models / "sigmoid.tflite", tmp_path / "x.tflite", points)
+    with pytest.raises(ModelError, match=r"x\.tflite: .*card"):
+        Classifier(file)
+
+
+OWN = """
+name = "own"
+description = "Moles and warts"
+batch_size = 8
+cache_side_px = 36
+[input]
+width_px = 32
+height_px = 32
+[model]
+architecture = "stacked"
+filters = [8, 16]
+batch_norm = true
+flatten = true
+dense = [8]
+output = "sigmoid"
+[loss]
+tau = 0.0
+[data]
+malignant = ["wart"]
+names = { wart = "Wart" }
+balance = true
+[data.classes]
+mole = ["mole", "freckle"]
+wart = ["wart"]
+[augment]
+flip = true
+[[stages]]
+name = "float"
+epochs = 3
+learning_rate = 3e-3
+input_px = 32
+watch = "loss"
+schedule = "plateau"
+cut = 0.5
+cut_after = 1
+[[stages]]
+name = "quantized"
+epochs = 1
+learning_rate = 1e-4
+input_px = 32
+quantize = true
+keep = "last"
+"""
+
+
+def program(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, draw) -> Path:
+    """A finished run of a two-class recipe on a csv of one's own."""
+    if importlib.util.find_spec("tensorflow_model_optimization") is None:
+        pytest.skip("the train extra is not installed")
+    root = tmp_path_factory.mktemp("own")
+    rows = [("path", "label", "patient", "sex")]
+    for number in range(96):
+        label = ("mole", "wart", "freckle", "scar")[number % 4]
+        picture = draw(40, 40, seed=number)
+        if label == "wart":
+            picture = picture.convert("L").convert("RGB")  # easily told apart
+        picture.save(root / f"{number}.png")
+        rows.append((f"{number}.png", label, f"P{number // 4}", "female"))
+    with (root / "pictures.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    (root / "own.toml").write_text(OWN)
+    program("train", "fit", root / "own.toml", "--data", root, "--out", root / "run")
+    return root / "run"
+
+
+def test_own_data_by_patient_with_classes_joined_and_left_out(own):
+    with (own / "split.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["dataset_label"]: row["label"] for row in rows} == {
+        "mole": "mole", "freckle": "mole", "wart": "wart",
+    }  # fmt: skip
+    assert {row["sex"] for row in rows} == {"female"}
+    by_patient: dict[int, set[str]] = {}
+    for row in rows:
+        by_patient.setdefault(int(Path(row["path"]).stem) // 4, set()).add(row["split"])
+    assert all(len(split) == 1 for split in by_patient.values())
+    card = json.loads((own / "card.json").read_text())
+    assert card["labels"] == [
+        {"label": "mole", "name": "mole", "malignant": False},
+        {"label": "wart", "name": "Wart", "malignant": True},
+    ]
+    assert card["output"] == {"activation": "sigmoid"}
+    assert "licence say it" in card["licence"]
+    with (own / "history.csv").open() as file:
+        assert {"validation_loss", "validation_accuracy"} <= set(next(csv.DictReader(file)))
+
+
+@pytest.mark.parametrize("form", ["int8", "float16", "post-training"])
+def test_own_files_answer_with_both_classes(own, tmp_path, form):
+    folder = own
+    if form == "post-training":
+        folder = tmp_path / "plain"
+        folder.mkdir()
+        for name in ("float.h5", "split.csv"):
+            (folder / name).symlink_to(own / name)
+        card = json.loads((own / "card.json").read_text())
+        card["quantization"]["training"] = "none"
+        (folder / "card.json").write_text(json.dumps(card))
+    file = tmp_path / f"{form}.tflite"
+    kind = "float16" if form == "float16" else "int8"
+    program("convert", "export", folder, "--format", kind, "-o", file)
+    classifier = Classifier(file)
+    assert classifier.labels == ("mole", "wart")
+    assert classifier.interpreter.input.dtype == ("float32" if form == "float16" else "uint8")
+    assert classifier.interpreter.output.shape[-1] == 2  # so that other programs show both too
+    with (own / "split.csv").open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
+    for row in rows:
+        answer = classifier.classify(row["path"])
+        assert sum(c.probability for c in answer.top) == pytest.approx(1, abs=1e-5)
+        assert answer.malignant_probability == pytest.approx(
+            classifier.probabilities(row["path"])[1]
+        )
+        assert (answer.label == "wart") == (answer.malignant_probability >= classifier.threshold)
+    done = program("convert", "verify", file, "--run", folder, check=False)
+    assert "same top label" in done.stdout
+
+
+def test_recipe_and_data_that_do_not_fit_say_so(own):
+    bad = own.parent / "bad.toml"
+    bad.write_text(OWN.replace('"freckle"', '"frekle"'))
+    done = program(
+        "train", "fit", bad, "--data", own.parent, "--out", own.parent / "x", check=False
+    )
+    assert done.returncode == 1
+    assert "names frekle; the dataset pictures has freckle, mole, scar, wart" in done.stderr
+    assert "Traceback" not in done.stderr
+    efficient = recipe.read("ham10000-efficientnetb3") + "quantize = true\n"
+    bad.write_text(efficient)
+    done = program(
+        "train", "fit", bad, "--data", own.parent, "--out", own.parent / "x", check=False
+    )
+    assert done.returncode == 1
+    assert "cannot be quantization-aware" in done.stderr

@@ -1,0 +1,549 @@
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from serving import FORM, JSON, as_form, as_json, encoded, serving
+
+import lesionedge
+
+prometheus = pytest.importorskip("prometheus_client.parser", reason="needs lesionedge[web]")
+pytest.importorskip("fastapi", reason="needs lesionedge[web]")
+
+IMPATIENT = "from lesionedge.web import limits; limits.PATIENCE_S = limits.STUCK_S = 1"
+TOKEN = "a-token-of-the-tests-0123"
+
+
+@pytest.fixture(scope="module")
+def server(int8):
+    with serving("-m", int8) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def jpeg(draw):
+    return encoded(draw(300, 200, seed=1))
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """A picture that takes tens of milliseconds, in a small file."""
+    return huge_png(2000, 2000)
+
+
+def huge_png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        rest = kind + content
+        return struct.pack(">I", len(content)) + rest + struct.pack(">I", zlib.crc32(rest))
+
+    pack = zlib.compressobj()
+    rows = b"".join(pack.compress(bytes(width + 1)) for _ in range(height)) + pack.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+# --- answers ---
+
+
+def test_every_form_gets_the_classifiers_own_answer(server, jpeg, int8):
+    own = lesionedge.Classifier(int8, threads=1).classify(jpeg)
+    for answer in (
+        server.predict(jpeg),
+        server.ask("POST", "/predict", as_json(jpeg), **JSON),
+        server.ask("POST", "/predict", as_json(jpeg, prefix=""), **JSON),
+        server.ask("POST", "/predict", as_form(jpeg), **FORM),
+        server.ask("POST", "/predict", as_form(jpeg, field="anything"), **FORM),
+    ):
+        assert answer.status == 200
+        found = answer.json
+        shares = [one["prob"] for one in found["predictions"]]
+        assert shares == sorted(shares, reverse=True)
+        assert shares == pytest.approx([c.probability for c in own.top])
+        assert [one["label"] for one in found["predictions"]] == [c.name for c in own.top]
+        assert [one["code"] for one in found["predictions"]] == [c.label for c in own.top]
+        assert found["malignant_probability"] == pytest.approx(own.malignant_probability)
+        assert found["label"] == own.label
+        assert set(found["timings_ms"]) == {"wait", "decode", "preprocess", "invoke"}
+        assert "/" not in found["model"]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_the_usual_kinds_of_pictures(server, draw, kind):
+    assert server.predict(encoded(draw(64, 48, seed=2), kind)).status == 200
+
+
+def test_warnings_come_along(server, draw):
+    frames = [draw(64, 48, seed=n) for n in range(2)]
+    moving = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert "first frame" in server.predict(moving).json["warnings"][0]
+
+
+def test_the_position_and_the_camera_in_a_picture_are_not_told(server, draw):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x010F], exif[0x8825] = "SecretMaker", {1: "N", 2: (52.0, 31.0, 12.0)}
+    answer = server.predict(encoded(draw(64, 48, seed=2), exif=exif))
+    assert answer.status == 200
+    assert b"Secret" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "reason"),
+    [
+        (b"plain text", "image/jpeg", 400, "not a picture"),
+        (b"", "image/jpeg", 400, "empty"),
+        (b"\xff\xd8\xff\xe0 and no more", "image/jpeg", 400, "picture"),
+        (b"8BPS" + bytes(40), "image/vnd.adobe.photoshop", 400, "expected JPEG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "image/jpeg", 400, "not a picture"),
+        (b"x", "text/plain", 415, "text/plain"),
+        (b"{", "application/json", 400, "not JSON"),
+        (b"[" * 900, "application/json", 400, "not JSON"),
+        (b"[" * 100_000, "application/json", 422, "more than a picture"),
+        (b"{}", "application/json", 422, "no picture"),
+        (b'{"image": 7}', "application/json", 422, "no picture"),
+        (b'{"image": "data:image/png;base64,???"}', "application/json", 422, "not base64"),
+        (b'{"image": "\xc3\xa4"}', "application/json", 422, "not base64"),
+        (b"x", "multipart/form-data", 400, "boundary"),
+        (b"x", FORM["Content_Type"], 400, "form"),
+        (as_form(b"a", b"b", field="x"), FORM["Content_Type"], 422, "2 files"),
+        (as_form(), FORM["Content_Type"], 422, "0 files"),
+        (as_form(b"\xff\xd8\xff" + bytes(900))[:200], FORM["Content_Type"], 400, "cut short"),
+    ],
+)
+def test_what_is_no_picture_gets_a_reason(server, body, kind, status, reason):
+    answer = server.ask("POST", "/predict", body, Content_Type=kind)
+    assert (answer.status, reason in answer.error) == (status, True), answer.body
+
+
+def test_sizes_are_checked_before_anything_is_decoded(server, draw):
+    too_many = huge_png(20_000, 10_001)
+    assert len(too_many) < 1_000_000
+    assert (server.predict(too_many).status, server.predict(too_many).error[:11]) == (
+        413,
+        "20000x10001",
+    )
+    small = server.predict(encoded(draw(64, 48, seed=1).resize((15, 40)), "PNG"))
+    assert (small.status, "16 px" in small.error) == (422, True)
+
+
+def test_uploads_over_20_mb_are_refused_and_the_reason_is_heard(server):
+    heavy = b"\xff\xd8\xff" + bytes(28_000_000)
+    for headers in ({}, {"Transfer_Encoding": "chunked", "chunked": "yes"}):
+        body = (heavy[at : at + 65_536] for at in range(0, len(heavy), 65_536))
+        answer = server.predict(body if headers else heavy, **headers)
+        assert (answer.status, "at most 20 MB" in answer.error) == (413, True)
+    assert server.predict(heavy[:20_000_001]).status == 413
+    assert server.predict(heavy[:20_000_000]).status == 400
+
+
+def test_who_asks_before_sending_is_told_at_once(server):
+    with server.connect() as wire:
+        wire.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+            b"Content-Length: 99000000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert wire.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_broken_pictures_never_break_the_server(server, draw, kind):
+    rng = random.Random(kind)
+    whole = encoded(draw(64, 48, seed=3), kind)
+    for case in range(60):
+        broken = bytearray(whole)
+        if case % 3 == 0:
+            del broken[rng.randrange(len(broken)) :]
+        for _ in range(rng.randrange(1, 12) if case % 3 else 0):
+            broken[rng.randrange(len(broken))] = rng.randrange(256)
+        if case % 3 == 2:
+            at = rng.randrange(len(broken))
+            broken[at:at] = rng.randbytes(rng.randrange(1, 300))
+        answer = server.predict(bytes(broken))
+        assert answer.status in (200, 400, 413, 422), answer.body
+        assert answer.status == 200 or answer.error
+    assert server.ask("GET", "/health").json["queue"] == 0
+    assert not server.said[1:]
+
+
+def test_the_model_says_what_it_is(server):
+    found = server.ask("GET", "/model").json
+    assert found["card"]["labels"]
+    assert {one["label"] for one in found["labels"]} >= {"mel", "nv"}
+    assert "research use" in found["note"]
+    assert found["camera"] is None
+
+
+def test_health_and_metrics(server, jpeg):
+    assert server.ask("GET", "/health").json["ready"] is True
+    server.predict(jpeg)
+    server.predict(b"not a picture")
+    answer = server.ask("GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    families = list(prometheus.text_string_to_metric_families(answer.body.decode()))
+    found = {
+        s.name: s.value for family in families for s in family.samples if "_bucket" not in s.name
+    }
+    assert found["lesionedge_queue_limit"] >= 32
+    assert found["lesionedge_queue"] == 0
+    assert found["lesionedge_request_seconds_count"] > 0
+    samples = [
+        s for family in families for s in family.samples if s.name.endswith("requests_total")
+    ]
+    statuses = {s.labels["status"] for s in samples if s.labels["path"] == "/predict"}
+    assert {"200", "400"} <= statuses
+    assert any(s.name == "lesionedge_errors_total" for family in families for s in family.samples)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/predict", 405), ("GET", "/live", 404),
+     ("GET", "/assets/../app.py", 404), ("GET", "/assets/%2e%2e/app.py", 404),
+     ("GET", "/live?after=x", 422)],
+)  # fmt: skip
+def test_errors_are_json_everywhere(server, method, path, status):
+    answer = server.ask(method, path)
+    assert (answer.status, bool(answer.error)) == (status, True)
+
+
+def test_what_is_no_http_gets_a_reason(server):
+    with server.connect() as wire:
+        wire.sendall(b"\x16\x03\x01 this is TLS\r\n\r\n")
+        answer = wire.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'{"error"' in answer
+
+
+# --- safety ---
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/assets/app.js", "/nothing", "/docs", "/model"])
+def test_browsers_are_told_to_be_strict(server, path):
+    headers = server.ask("GET", path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "access-control-allow-origin" not in headers
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("127.0.0.1:80", 200), ("[::1]:8000", 200), ("192.168.7.1", 200),
+     ("evil.example", 421), ("localhost.evil.example", 421), ("", 421), ("a b", 421)],
+)  # fmt: skip
+def test_names_that_are_not_the_servers_are_refused(server, host, status):
+    assert server.ask("GET", "/health", Host=host).status == status
+
+
+def test_pages_of_other_sites_may_not_ask(server, jpeg):
+    assert server.predict(jpeg, Origin="https://evil.example").status == 403
+    assert server.predict(jpeg, Origin="null").status == 403
+    assert server.predict(jpeg, Origin=server.url.rstrip("/")).status == 200
+
+
+def test_other_sites_and_names_may_be_allowed(int8, jpeg):
+    site = "https://good.example"
+    with serving("-m", int8, "--allow-origin", site, "--allow-host", "pi.example") as server:
+        assert server.ask("GET", "/health", Host="pi.example").status == 200
+        answer = server.predict(jpeg, Origin=site)
+        assert answer.headers["access-control-allow-origin"] == site
+        asked = server.ask("OPTIONS", "/predict", Origin=site, Access_Control_Request_Method="POST")
+        assert asked.status == 200
+        assert server.predict(jpeg, Origin="https://evil.example").status == 403
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_other_machines_need_a_token(cli_run, host):
+    done = cli_run("serve", "--host", host)
+    assert done.exit_code == 2
+    assert "LESIONEDGE_TOKEN=" in done.stderr
+    assert "--insecure" in done.stderr
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in the middle"])
+def test_weak_tokens_are_refused(cli_run, token):
+    assert cli_run("serve", "--token", token).exit_code == 2
+
+
+def test_an_address_that_cannot_be_had(cli_run, server, int8):
+    done = cli_run("serve", "-m", int8, "--port", server.port)
+    assert done.exit_code == 1
+    assert "using the port" in done.stderr
+
+
+def test_with_a_token_nothing_is_answered_without_it(int8, jpeg):
+    with serving("-m", int8, "--host", "0.0.0.0", env={"LESIONEDGE_TOKEN": TOKEN}) as server:
+        for path in ("/model", "/metrics", "/live"):
+            answer = server.ask("GET", path)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert server.predict(jpeg).status == 401
+        assert server.predict(jpeg, Authorization=f"Bearer {TOKEN[:-1]}").status == 401
+        assert server.predict(jpeg, Authorization=f"Basic {TOKEN}").status == 401
+        assert server.predict(jpeg, Authorization="Bearer \xe4").status == 401
+        assert server.predict(jpeg, Authorization=f"Bearer {TOKEN}").status == 200
+        for path in ("/", "/health", "/docs", "/openapi.json", "/assets/app.js"):
+            assert server.ask("GET", path).status == 200
+        assert TOKEN not in "".join(server.said)
+
+
+def test_insecure_serves_other_machines_without_a_token(int8, jpeg):
+    with serving("-m", int8, "--host", "0.0.0.0", "--insecure") as server:
+        assert server.predict(jpeg).status == 200
+
+
+def test_nothing_is_written_and_nothing_of_a_picture_is_logged(int8, jpeg, tmp_path):
+    def no_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    environment = {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    heavy = huge_png(300, 300) + bytes(5_000_000)  # Starlette's own forms would go to a file
+    with serving("-m", int8, env=environment, preexec_fn=no_files, cwd=tmp_path) as server:
+        assert server.ask("POST", "/predict", as_form(heavy), **FORM).status == 200
+        assert server.predict(jpeg).status == 200
+        assert server.predict(b"secret words").status == 400
+        assert server.end() == 0
+        assert len(server.said) == 1
+    assert not list(tmp_path.iterdir())
+
+
+# --- load, and clients that behave badly ---
+
+
+def test_many_at_once_beside_half_sent_ones(server, jpeg):
+    half = [server.connect() for _ in range(50)]
+    try:
+        for number, wire in enumerate(half):
+            head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+            wire.sendall(head + (b"Content-Length: 90000\r\n\r\nhalf" if number % 2 else b""))
+        with ThreadPoolExecutor(32) as pool:
+            statuses = list(pool.map(lambda _: server.predict(jpeg).status, range(320)))
+        assert statuses == [200] * 320
+    finally:
+        for wire in half:
+            wire.close()
+
+
+def test_the_queue_holds_32_and_is_bounded(server, slow):
+    with ThreadPoolExecutor(120) as pool:
+        answers = list(pool.map(lambda _: server.predict(slow), range(120)))
+    good = sum(answer.status == 200 for answer in answers)
+    refused = [answer for answer in answers if answer.status != 200]
+    assert good >= 32
+    assert refused
+    for answer in refused:
+        assert answer.status == 503
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "try again" in answer.error
+    assert server.ask("GET", "/health").json["ready"] is True
+
+
+def test_slow_clients_time_out(int8, jpeg):
+    with serving("-m", int8, before=IMPATIENT) as server:
+        starts = [
+            b"",
+            b"GET /health HT",
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+            b"Content-Length: 90000\r\n\r\nhalf",
+        ]
+        wires = [server.connect() for _ in starts]
+        for wire, start in zip(wires, starts):
+            wire.sendall(start)
+        for wire in wires:
+            answer = b"".join(iter(lambda wire=wire: wire.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.1 408")
+            assert b"in time" in answer
+            wire.close()
+        assert server.predict(jpeg).status == 200
+        assert len(server.said) == 1
+
+
+def test_a_client_that_drips_times_out(int8):
+    with serving("-m", int8, before=IMPATIENT) as server, server.connect() as wire:
+        wire.sendall(b"GET /health HTTP/1.1\r\n")
+        with pytest.raises(OSError):
+            for number in range(200):
+                wire.sendall(b"X-%d: x\r\n" % number)
+                time.sleep(0.1)
+
+
+def test_a_client_that_takes_nothing_is_cut_off(int8):
+    with serving("-m", int8, before=IMPATIENT) as server, socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.connect(("127.0.0.1", server.port))
+        wire.settimeout(60)
+        request = b"GET /docs/swagger/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        wire.sendall(request * 8)
+        deadline = time.monotonic() + 30
+        while connections(server) > 1 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert connections(server) <= 1
+
+
+def connections(server) -> int:
+    """How many sockets the server has, besides its own pair: the listening one, and clients."""
+    from pathlib import Path
+
+    port = f":{server.port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    return sum(line.split()[1].endswith(port) and line.split()[3] == "01" for line in lines) + 1
+
+
+def test_clients_that_break_off_cost_nothing(server, jpeg):
+    for _ in range(100):
+        with server.connect() as wire:
+            wire.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+                b"Content-Length: 9000000\r\n\r\n" + jpeg
+            )
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert server.predict(jpeg).status == 200
+    assert server.ask("GET", "/health").json["queue"] == 0
+    assert not server.said[1:]
+
+
+def test_all_bodies_together_have_a_limit(int8, jpeg):
+    tight = "from lesionedge.web import limits; limits.MAX_HELD_BYTES = 100_000"
+    with serving("-m", int8, before=tight) as server:
+        answer = server.predict(b"\xff\xd8\xff" + bytes(200_000))
+        assert (answer.status, bool(answer.headers["retry-after"])) == (503, True)
+        assert server.predict(jpeg).status == 200
+
+
+def test_too_many_connections_are_refused(int8):
+    few = "from lesionedge.web import limits; limits.MAX_CONNECTIONS = 5"
+    with serving("-m", int8, before=few) as server:
+        wires = [server.connect() for _ in range(5)]
+        with server.connect() as sixth:
+            assert sixth.recv(4096).startswith(b"HTTP/1.1 503")
+        for wire in wires:
+            wire.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_answers_what_was_asked(int8, slow, number):
+    with serving("-m", int8) as server:
+        with ThreadPoolExecutor(20) as pool:
+            asked = [pool.submit(server.predict, slow) for _ in range(20)]
+            while server.ask("GET", "/health").json["queue"] < 15:
+                time.sleep(0.01)
+            with server.connect() as half:
+                half.sendall(b"GET / HT")
+                assert server.end(number) == 0
+            assert [one.result().status for one in asked] == [200] * 20
+        assert len(server.said) == 1
+
+
+# --- the device's own camera ---
+
+
+@pytest.fixture
+def frames(tmp_path, draw):
+    for number in range(40):
+        draw(320, 240, seed=number % 3).save(tmp_path / f"frame-{number:03}.jpg")
+    return tmp_path
+
+
+def test_the_live_view_gives_frames_with_answers(int8, frames):
+    with serving("-m", int8, "--camera", frames) as server:
+        assert server.ask("GET", "/model").json["camera"]
+        seen = 0
+        for _ in range(5):
+            found = server.ask("GET", f"/live?after={seen}").json
+            assert found["number"] > seen
+            seen = found["number"]
+            assert found["picture"].startswith("data:image/jpeg;base64,/9j/")
+            assert found["predictions"][0]["prob"] == found["probability"]
+            assert found["age_ms"] >= 0
+        while (answer := server.ask("GET", f"/live?after={seen}")).status == 200:
+            seen = answer.json["number"]
+        assert (answer.status, "has ended" in answer.error) == (503, True)
+        assert server.end() == 0
+
+
+def test_several_watch(int8, frames):
+    with serving("-m", int8, "--camera", frames) as server:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: server.ask("GET", "/live").status, range(4)))
+        assert found == [200] * 4
+
+
+def test_a_camera_that_is_absent_is_told_at_once(cli_run, int8):
+    done = cli_run("serve", "-m", int8, "--port", "0", "--camera", "/nowhere/frames-%d.jpg")
+    assert done.exit_code == 1
+    assert "/nowhere" in done.stderr
+
+
+# --- the outside world ---
+
+ALONE = """
+import ctypes, fcntl, os, socket, struct, sys
+if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
+    sys.exit("unshare: " + os.strerror(ctypes.get_errno()))
+with socket.socket() as wire:  # bring lo up; nothing else is there, and no route
+    fcntl.ioctl(wire, 0x8914, struct.pack("16sH14x", b"lo", 0x49))
+"""
+GUARDED = """
+import sys
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.sendto", "socket.getnameinfo", "urllib.Request"):
+        print("OUTGOING", event, arguments, file=sys.stderr, flush=True)
+        os._exit(9)
+import os
+sys.addaudithook(watch)
+"""
+
+
+def test_it_needs_no_network_and_calls_nobody(int8, jpeg, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    body = f"""{ALONE}
+sys.path.insert(0, {sys.path[0]!r}); sys.path[:0] = {[p for p in sys.path if p.endswith("tests")]!r}
+from serving import serving, as_form, FORM
+jpeg = open({str(tmp_path / "a.jpg")!r}, "rb").read()
+with serving("-m", {int8!r}, before={GUARDED!r}) as server:
+    for path in ("/", "/assets/app.js", "/docs", "/openapi.json", "/model", "/health", "/metrics"):
+        assert server.ask("GET", path).status == 200, path
+    assert server.predict(jpeg).status == 200
+    assert server.ask("POST", "/predict", as_form(jpeg), **FORM).status == 200
+    assert server.end() == 0
+    assert len(server.said) == 1, server.said
+print("alone and well")
+"""
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, timeout=120)
+    if done.stderr.startswith("unshare: "):
+        pytest.skip(f"no network namespace can be made here ({done.stderr.strip()})")
+    assert done.stdout == "alone and well\n", done.stderr
+
+
+def test_what_is_missing_is_named(cli_run, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "fastapi" else real(name, *rest),
+    )
+    done = cli_run("serve")
+    assert done.exit_code == 1
+    assert "pip install 'lesionedge[web]'" in done.stderr
+
+
+def test_the_page_and_its_parts_are_small():
+    from importlib.resources import files
+
+    parts = list((files("lesionedge.web") / "static").iterdir())
+    assert {"index.html", "app.js", "style.css"} <= {part.name for part in parts}
+    assert sum(len(part.read_bytes()) for part in parts) < 100_000

@@ -1,0 +1,291 @@
+"""The page in a real browser: Debian's Chromium, without a window."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from serving import encoded, serving
+
+import lesionedge
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+pytest.importorskip("fastapi", reason="needs lesionedge[web]")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+if CHROMIUM is None:
+    pytest.skip("no Chromium here: apt-get install chromium", allow_module_level=True)
+
+TOKEN = "a-token-of-the-tests-0123"
+FLAGS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-gpu"]
+SEVERE = {"serious", "critical"}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *sandbox])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def server(int8):
+    with serving("-m", int8) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, draw):
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(3):
+        draw(300, 225, seed=number).save(folder / f"lesion-{number}.jpg")
+    (folder / "notes.jpg").write_text("these are no pixels")
+    return folder
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens the page; afterwards nothing else may have been asked and nothing blocked."""
+    contexts, faults = [], []
+
+    def opened(url, *, width=1100, height=900, scheme="light", **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme,
+            permissions=["clipboard-read", "clipboard-write", "camera"], **options,
+        )  # fmt: skip
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        own = (url, f"blob:{url}", "data:")
+        page.on("request", lambda r: r.url.startswith(own) or faults.append(f"asked {r.url}"))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console", lambda m: faults.append(m.text) if "Content Security" in m.text else None
+        )
+        page.goto(url)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def answers(page, count=1):
+    page.wait_for_function(
+        "n => document.querySelectorAll('.card .headline, .card .fault').length === n", arg=count
+    )
+    return page.locator(".card")
+
+
+def severe(page):
+    found = axe.Axe().run(page).response["violations"]
+    return [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in SEVERE]
+
+
+def test_a_dropped_file_shows_its_bars(open_page, server, pictures):
+    page = open_page(server.url)
+    file = pictures / "lesion-0.jpg"
+    wire = page.context.new_cdp_session(page)  # a drag from outside, as the browser itself sees it
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        at = {"type": kind, "x": 300, "y": 180, "data": data}
+        wire.send("Input.dispatchDragEvent", at)
+    card = answers(page).first
+    own = server.predict(file.read_bytes()).json
+    assert card.locator(".headline").inner_text().startswith(f"{own['name']} ({own['label']})")
+    rows = card.locator(".bars tbody tr")
+    assert rows.count() == len(own["predictions"])
+    for number, one in enumerate(own["predictions"]):
+        row = rows.nth(number)
+        assert one["label"] in row.inner_text()
+        assert row.locator("code").inner_text() == one["code"]
+        width = row.locator(".fill").evaluate("bar => parseFloat(bar.style.width)")
+        assert width == pytest.approx(one["prob"] * 100, abs=0.01)
+    assert f"{own['malignant_probability'] * 100:.1f} %" in card.locator(".malignant").inner_text()
+    assert "invoke" in card.inner_text()
+    assert own["name"] in page.locator("#status").inner_text()
+    shown = card.locator(".preview").evaluate("i => i.complete && i.naturalWidth")
+    assert shown == 300
+
+
+def test_a_pasted_picture_is_answered(open_page, server):
+    page = open_page(server.url)
+    page.evaluate("""async () => {
+        const canvas = new OffscreenCanvas(200, 150);
+        canvas.getContext('2d').fillRect(50, 40, 90, 60);
+        const blob = await canvas.convertToBlob({ type: 'image/png' });
+        await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]);
+    }""")
+    page.keyboard.press("Control+V")
+    assert answers(page).first.locator(".bars tbody tr").count() > 1
+
+
+def test_several_files_and_one_that_is_bad(open_page, server, pictures):
+    page = open_page(server.url)
+    page.set_input_files("#files", sorted(map(str, pictures.iterdir())))
+    cards = answers(page, 4)
+    bad = cards.filter(has_text="notes.jpg")
+    assert "not a picture that can be read" in bad.locator(".fault").inner_text()
+    assert cards.locator(".bars").count() == 3
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.includes('1 of them')"
+    )
+    cards.filter(has_text="notes.jpg").get_by_role("button", name="Remove").click()
+    assert page.locator(".card").count() == 3
+    page.get_by_role("button", name="Remove all").click()
+    assert page.locator(".card").count() == 0
+
+
+def test_answers_can_be_kept(open_page, server, pictures):
+    page = open_page(server.url)
+    page.set_input_files("#files", [str(pictures / "lesion-1.jpg"), str(pictures / "notes.jpg")])
+    answers(page, 2)
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Download CSV").click()
+    rows = list(csv.DictReader(Path(kept.value.path()).read_text().splitlines()))
+    own = server.predict((pictures / "lesion-1.jpg").read_bytes()).json
+    assert [row["path"] for row in rows] == ["lesion-1.jpg", "notes.jpg"]
+    assert float(rows[0]["probability"]) == pytest.approx(own["probability"])
+    assert (rows[0]["label"], rows[1]["label"]) == (own["label"], "")
+    assert "not a picture" in rows[1]["error"]
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Download JSON").click()
+    found = json.loads(Path(kept.value.path()).read_text())
+    assert "not a diagnosis" in found["note"]
+    assert found["results"][0]["predictions"] == own["predictions"]
+
+
+def test_the_browsers_camera(open_page, server):
+    page = open_page(server.url)
+    page.get_by_role("button", name="Use the camera").click()
+    page.wait_for_function("() => document.getElementById('video').videoWidth > 0")
+    page.get_by_role("button", name="Take the picture").click()
+    answers(page)
+    page.get_by_role("button", name="Close the camera").click()
+    assert page.locator("#viewfinder").is_hidden()
+    assert page.evaluate("document.getElementById('video').srcObject.active") is False
+
+
+def test_the_model_and_its_limits_are_one_click_away(open_page, int8):
+    with serving() as server:
+        page = open_page(server.url)
+        page.get_by_role("button", name="About the model").click()
+        text = page.get_by_role("dialog").inner_text()
+        for part in ("mobilenetv2", "HAM10000", "Limits", "CC BY-NC", "Melanoma", "0.7"):
+            assert part in text
+        assert not severe(page)
+        page.keyboard.press("Escape")
+        assert page.get_by_role("dialog").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1100])
+def test_nobody_is_kept_out(open_page, server, pictures, width, scheme):
+    page = open_page(server.url, width=width, scheme=scheme)
+    page.set_input_files("#files", [str(pictures / "lesion-2.jpg"), str(pictures / "notes.jpg")])
+    answers(page, 2)
+    assert not severe(page)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    footer = page.locator("footer").bounding_box()
+    assert footer["y"] + footer["height"] <= 900.5  # in sight, wherever one has scrolled to
+    assert "not a diagnosis" in page.locator("footer").inner_text()
+
+
+def test_the_keyboard_alone_is_enough(open_page, server, pictures):
+    page = open_page(server.url)
+    reached = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+    assert reached[:3] == ["about-open", "files", "camera-open"]
+    outline = "getComputedStyle(document.querySelector('.button:focus-within')).outlineStyle"
+    page.focus("#files")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate(outline) == "solid"
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(str(pictures / "lesion-0.jpg"))
+    answers(page)
+    page.focus(".card .remove")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "files"
+
+
+def test_the_token_is_asked_for_and_kept_for_this_visit(open_page, int8, pictures):
+    with serving("-m", int8, "--token", TOKEN) as server:
+        page = open_page(server.url)
+        page.fill("#token", "a wrong one")
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.getElementById('access-fault').textContent !== ''")
+        page.fill("#token", TOKEN)
+        page.keyboard.press("Enter")
+        page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
+        answers(page)
+        page.goto(f"{server.url}#token={TOKEN}")
+        page.reload()
+        assert TOKEN not in page.url
+
+
+def test_the_live_view(open_page, int8, pictures, draw):
+    folder = pictures.parent / "live"
+    folder.mkdir(exist_ok=True)
+    frame = [encoded(draw(320, 240, seed=number)) for number in range(2)]
+    for number in range(400):
+        (folder / f"{number:04}.jpg").write_bytes(frame[number // 20 % 2])
+    with serving("-m", int8, "--camera", folder) as server:
+        page = open_page(server.url)
+        page.wait_for_selector("#live-answer .headline")
+        page.wait_for_function("() => document.getElementById('live-picture').naturalWidth > 0")
+        assert "after the frame was captured" in page.locator("#live-answer").inner_text()
+        first = page.get_attribute("#live-picture", "src")
+        page.wait_for_function(
+            "first => document.getElementById('live-picture').src !== first", arg=first
+        )
+        assert not severe(page)
+        page.get_by_role("button", name="Pause").click()
+        assert page.get_attribute("#live-pause", "aria-pressed") == "true"
+
+
+@pytest.mark.skipif(not hasattr(lesionedge, "explain"), reason="no heat maps in this version")
+def test_the_heat_map_can_be_shown_and_hidden(open_page, server, pictures):
+    page = open_page(server.url)
+    page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
+    card = answers(page).first
+    toggle = card.get_by_role("button", name="Heat map")
+    toggle.click()
+    page.wait_for_function("() => document.querySelector('.heat').naturalWidth > 0")
+    assert toggle.get_attribute("aria-pressed") == "true"
+    assert card.locator(".preview").is_hidden()
+    toggle.click()
+    assert card.locator(".heat").is_hidden()
+
+
+@pytest.mark.skipif(hasattr(lesionedge, "explain"), reason="there are heat maps")
+def test_without_heat_maps_there_is_no_button(open_page, server, pictures):
+    page = open_page(server.url)
+    page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
+    assert answers(page).first.get_by_role("button", name="Heat map").count() == 0
+    assert server.ask("GET", "/model").json["explain"] is False
+    assert server.ask("POST", "/explain").status == 404
+
+
+def test_the_api_is_documented_without_a_cdn(open_page, browser, server):
+    page = open_page(server.url)
+    page.goto(f"{server.url}docs")
+    page.wait_for_selector(".opblock")
+    assert page.locator(".opblock").count() >= 5
+    page.locator(".opblock", has_text="/health").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    page.wait_for_selector(".live-responses-table .response")
+    assert '"ready": true' in page.locator(".live-responses-table").inner_text()
