@@ -38,9 +38,9 @@ def archive(tmp_path_factory, draw):
 
 @pytest.fixture(scope="module")
 def long_archive(tmp_path_factory, draw):
-    """Pictures for some seconds: links to one large one."""
+    """Pictures for some seconds: links to one large PNG, which is always decoded in full."""
     root = tmp_path_factory.mktemp("long")
-    draw(1600, 1200, seed=1).save(root / "0000.jpg")
+    draw(1600, 1200, seed=1).save(root / "0000.jpg", "PNG")
     for number in range(1, 240):
         os.link(root / "0000.jpg", root / f"{number:04d}.jpg")
     return root

@@ -10,7 +10,9 @@ pytest.importorskip("fastapi", reason="needs lesionedge[web]")
 from hypothesis import HealthCheck, given, settings  # noqa: E402 - schemathesis brings it
 
 TOKEN = "a-token-of-the-tests-0123"
-OPERATIONS = ("POST /predict", "GET /model", "GET /health", "GET /metrics", "GET /live")
+OPERATIONS = (
+    "POST /predict", "POST /explain", "GET /model", "GET /health", "GET /metrics", "GET /live",
+)  # fmt: skip
 FIT, UNFIT = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 TRIALS = [(name, FIT) for name in OPERATIONS] + [("POST /predict", UNFIT), ("GET /live", UNFIT)]
 
