@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesionedge.reliability import is_for_dermoscopy
 from train import answers, metrics, pictures, report, risk_coverage, subgroups, thresholds
 from train.answers import Pictures
 from train.bootstrap import resamples
 from train.calibration import operating_points
 from train.drawings import Model
+from train.gate.scores import dermoscopic
 from train.run import Run, RunError, write_text
 
 HEADLINES = (
@@ -66,11 +68,12 @@ def evaluate(
         run, facts, files=files, weights=weights, calibration=calibration,
         cache_folder=cache_folder, say=target.say,
     )  # fmt: skip
-    models = []
+    models, gate = [], _gate(facts, asked)
     for name, source in sources.items():
         target.say(f"evaluating {name}: {len(asked.truth)} pictures ({split})")
         given = source.ask(asked)
-        model = Model(name, given, source.choose(given), {"confidence": source.confidence(given)})
+        fitness = {"confidence": source.confidence(given), **gate}
+        model = Model(name, given, source.choose(given), fitness)
         figures = _measure(model, asked, facts, _points(source, facts, calibration), split)
         models.append(replace(model, figures=figures))
         target.say(f"{split} {name}: {summary(figures)}")
@@ -80,6 +83,13 @@ def evaluate(
     report.write(target.folder, run, facts, record, models, asked)
     target.say(f"{target.report} written")
     return results
+
+
+def _gate(facts: dict[str, Any], asked: Pictures) -> dict[str, np.ndarray]:
+    """Give the gate's score of each picture, where the model is one that it stands before."""
+    if not is_for_dermoscopy(facts):
+        return {}
+    return {"gate": dermoscopic(asked.paths)}
 
 
 def _pictures(table: pd.DataFrame, split: str, labels: Sequence[str]) -> Pictures:
