@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.lite.python.convert import mlir_quantize
 
 from convert import metadata
 from lesionedge import image as images
@@ -129,15 +129,15 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
         return bytes(converter.convert())
     pictures = list(sample)
     converter.representative_dataset = lambda: iter(pictures)
-    # The converter alone cannot leave an operator out; its debugger can.
-    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["SOFTMAX"])
-    with warnings.catch_warnings():
-        # That TensorFlow's interpreter, which the debugger starts, will move to LiteRT.
-        warnings.simplefilter("ignore", UserWarning)
-        debugger = tf.lite.experimental.QuantizationDebugger(
-            converter=converter, debug_dataset=lambda: iter(pictures[:1]), debug_options=options
+    # The converter's own last step, but for an operator that is left out; TensorFlow's quantization
+    # debugger can leave one out too, and then has float inputs.
+    converter._experimental_calibrate_only = True
+    return bytes(
+        mlir_quantize(
+            converter.convert(), input_data_type=tf.uint8, output_data_type=tf.float32,
+            denylisted_ops=["SOFTMAX"],
         )
-        return bytes(debugger.get_nondebug_quantized_model())
+    )  # fmt: skip
 
 
 def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:

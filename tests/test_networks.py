@@ -18,6 +18,7 @@ if importlib.util.find_spec("tensorflow_model_optimization") is None:
 
 HEAD = """
 import json
+from pathlib import Path
 import train
 import numpy as np
 import tf_keras as keras
@@ -89,3 +90,26 @@ print(json.dumps({
 """)
     assert found.pop("mean") < 1e-4
     assert found == {"trainable": False, "momentum": 0.9, "kernel": True}
+
+
+def test_published_efficientnet_weights_are_taken_over(tmp_path):
+    """From Keras' file, with the second division that Keras adds for its published weights."""
+    found = answers(f"""
+shape = (64, 64, 3)
+published = keras.applications.EfficientNetB3(include_top=False, weights=None, input_shape=shape)
+mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+norm = next(x for x in published.layers if isinstance(x, keras.layers.Normalization))
+norm.set_weights([mean, std, norm.get_weights()[2]])
+published.save_weights({str(tmp_path / "notop.h5")!r})
+ours = architectures.build(Model("efficientnetb3"), classes=7, height_px=64, width_px=64)
+architectures.load_imagenet(ours, Path({str(tmp_path / "notop.h5")!r}), np.zeros(0))
+bigger = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), np.uint8)
+body = keras.Model(published.get_layer("stem_conv_pad").input, published.output)
+wanted = body((bigger / 255 - mean) / std).numpy().mean((1, 2))
+features = keras.Model(ours.input, ours.get_layer("features").output)
+given = features(pipeline.normalise(bigger)).numpy()
+gap = np.abs(given - wanted).max()
+print(json.dumps({{"gap": float(gap), "size": float(np.abs(wanted).max())}}))
+""")
+    assert found["size"] > 0
+    assert found["gap"] < 1e-3 * found["size"]

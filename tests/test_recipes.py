@@ -260,6 +260,7 @@ def test_own_files_answer_with_both_classes(own, tmp_path, form):
     program("convert", "export", folder, "--format", kind, "-o", file)
     classifier = Classifier(file)
     assert classifier.labels == ("mole", "wart")
+    assert classifier.interpreter.input.dtype == ("float32" if form == "float16" else "uint8")
     assert classifier.interpreter.output.shape[-1] == 2  # so that other programs show both too
     with (own / "split.csv").open() as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lesionedge.image import Preprocessing
-from train import cache, card
+from train import cache
 from train.calibration import fit_temperature, softmax
 from train.run import Run, RunError
 
@@ -77,7 +77,7 @@ def sources(
     """
     found: dict[str, Source] = {}
     temperatures = facts["calibration"]["temperature"]
-    for kind, file in card.models(run).items():
+    for kind, file in run.models().items():
         if file.is_file():
             found[kind] = _of_run(file, facts, temperatures[kind], cache_folder)
     for file in weights:

@@ -216,7 +216,7 @@ def load_imagenet(model: keras.Model, file: Path | None, sample: np.ndarray) -> 
     """
     if model.name == "efficientnetb3":
         _load_keras_imagenet(model, keras.applications.EfficientNetB3, file)
-        _divide_twice(model.get_layer("normalization"))
+        _divide_twice(_normalization(model))
     elif model.name != "mobilenetv2":
         raise RecipeError(f"there are no ImageNet weights for {model.name}; weights: random")
     elif file is None:
@@ -235,8 +235,14 @@ def _load_keras_imagenet(model: keras.Model, make: Callable[..., Any], file: Pat
             "by --weights, or --weights random to do without"
         ) from error
     for layer in published.layers:
-        if layer.weights:
+        if isinstance(layer, layers.Normalization):  # Keras numbers these through
+            _normalization(model).set_weights(layer.get_weights())
+        elif layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _normalization(model: keras.Model) -> keras.layers.Layer:
+    return next(layer for layer in model.layers if isinstance(layer, layers.Normalization))
 
 
 def _divide_twice(normalization: keras.layers.Layer) -> None:

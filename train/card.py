@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     inputs = data.inputs("calibration", recipe.input)
     malignant = np.array([entry["malignant"] for entry in label_entries(recipe, data.labels)])
     temperatures, points = {}, {}
-    for kind, file in models(run).items():
+    for kind, file in run.models().items():
         answers = logits(load_model(file), inputs)
         temperatures[kind] = fit_temperature(answers, truth)
         risk = softmax(answers / temperatures[kind])[:, malignant].sum(1)
@@ -57,13 +56,6 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
         "metrics": {},
     }  # fmt: skip
     write_text(run.card, json.dumps(card, indent=2) + "\n")
-
-
-def models(run: Run) -> dict[str, Path]:
-    """Give the run's Keras models: ``float``, and ``int8`` where it was trained for that."""
-    recipe = run.read_recipe()
-    quantized = recipe.stages[-1].quantize
-    return {"float": run.float_weights, **({"int8": run.weights} if quantized else {})}
 
 
 def add_metrics(run: Run, metrics: dict[str, Any]) -> None:

@@ -101,11 +101,12 @@ def _answers(
         "guessing.",
     )  # fmt: skip
     file = folder / f"reliability-{model.name}.png"
-    plots.reliability(model.probabilities, model.answers, asked.truth, malignant, file)
+    draws = resamples(asked.table["group"].to_numpy())
+    plots.reliability(model.probabilities, model.answers, asked.truth, malignant, draws, file)
     yield Drawing(
         file, "Reliability",
-        "Bars: how often it is true; dots: at the bin's mean probability. On the dashed line a "
-        "probability means what it says. Below: how many pictures.",
+        "Bars: how often it is true; dots: at the bin's mean probability, with 95 % intervals by "
+        "lesion. On the dashed line a probability means what it says. Below: how many pictures.",
     )  # fmt: skip
 
 

@@ -159,9 +159,12 @@ def _span(name: str, figure: Mapping[str, float]) -> str:
 
 def reliability(
     probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, malignant: np.ndarray,
-    file: Path,
+    draws: np.ndarray, file: Path,
 ) -> None:  # fmt: skip
-    """Draw how often an answer is true against its probability: the one given, and malignant."""
+    """Draw how often an answer is true against its probability: the one given, and malignant.
+
+    The bins' intervals are by lesion.
+    """
     sure = np.take_along_axis(probabilities, answers[:, None], axis=1)[:, 0]
     kinds = {"answer": (sure, answers == truth, "share right")}
     if malignant.any() and not malignant.all():
@@ -171,8 +174,16 @@ def reliability(
     grid = figure.subplots(2, len(kinds), height_ratios=(4, 1), sharex=True, squeeze=False)
     for (axes, below), (name, (sure, true, ylabel)) in zip(grid.T, kinds.items()):
         share, mean = calibration_curve(true, sure, n_bins=BINS)
-        left = np.minimum(np.floor(mean * BINS), BINS - 1) / BINS
-        axes.bar(left, share, width=1 / BINS, align="edge", color=SKY, edgecolor="white")
+        bins = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sure)  # as calibration_curve does
+        axes.bar(
+            np.unique(bins) / BINS,
+            share,
+            width=1 / BINS,
+            align="edge",
+            color=SKY,
+            edgecolor="white",
+        )
+        axes.vlines(mean, *_bin_intervals(true, bins, draws), color="black", linewidth=1)
         axes.plot(mean, share, "o", color="black", markersize=4)
         axes.plot([0, 1], [0, 1], "--", color="0.3", label="perfectly calibrated")
         axes.set(title=name, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1))
@@ -180,6 +191,17 @@ def reliability(
         below.hist(sure, np.linspace(0, 1, BINS + 1), color="0.5")
         below.set(xlabel=f"probability: {name}", ylabel="pictures")
     save(figure, file)
+
+
+def _bin_intervals(true: np.ndarray, bins: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Give the lowest and highest share of each bin that there is, (2, bins)."""
+    spread = []
+    for number in np.unique(bins):
+        weights = draws[:, bins == number]
+        weights = weights[weights.sum(1) > 0]
+        shares = weights @ true[bins == number] / weights.sum(1)
+        spread.append(np.percentile(shares, [2.5, 97.5]))
+    return np.array(spread).T
 
 
 def sensitivity_specificity(

@@ -19,3 +19,7 @@ models=lesionedge/models
 "$python" -m train evaluate runs/mobilenetv2 \
   --model $models/mobilenetv2-int8.tflite --model $models/mobilenetv2-float16.tflite
 "$python" -m train evaluate runs/cnn --model $models/cnn-int8.tflite
+# Operating points as measured on each file itself; its network stays as it is.
+"$python" -m convert operating-points $models/mobilenetv2-int8.tflite --metrics runs/mobilenetv2/metrics.json
+"$python" -m convert operating-points $models/mobilenetv2-float16.tflite --metrics runs/mobilenetv2/metrics.json
+"$python" -m convert operating-points $models/cnn-int8.tflite --metrics runs/cnn/metrics.json

@@ -133,6 +133,15 @@ class Run:
             raise RunError(f"{self.folder}: no recipe.toml; expected a run folder made by fit")
         return recipes.load(str(self.recipe))
 
+    def models(self) -> dict[str, Path]:
+        """Give its Keras models: ``float``, and ``int8`` where it was trained for that.
+
+        Raises:
+            RunError: There is no recipe.
+        """
+        quantized = self.read_recipe().stages[-1].quantize
+        return {"float": self.float_weights, **({"int8": self.weights} if quantized else {})}
+
     def read_card(self) -> dict[str, Any]:
         """Read ``card.json``.
 

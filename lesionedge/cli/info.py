@@ -101,6 +101,7 @@ def _text(facts: Mapping[str, Any]) -> list[str]:
     if not facts["labels"]:
         lines.append("  none inside: give them to predict with --labels FILE")
     lines += _metrics(facts.get("metrics"))
+    lines += _operating_points(facts)
     if facts.get("limits"):
         lines += ["", "Limits", *(f"  - {limit}" for limit in facts["limits"])]
     return [*lines, "", options.RESEARCH_USE]
@@ -156,3 +157,16 @@ def _metrics(metrics: Mapping[str, Any] | None) -> list[str]:
                     f"  {title:<42} {value['value']:.3f}  [{value['low']:.3f}, {value['high']:.3f}]"
                 )
     return lines
+
+
+def _operating_points(facts: Mapping[str, Any]) -> list[str]:
+    from lesionedge.operating import points
+
+    found = points(facts, facts["model"])
+    rows = [
+        f"  {point.sensitivity:.0%} sensitivity from {point.threshold:8.3%} on, "
+        f"specificity {point.measured_specificity:.0%}"
+        for point in found
+    ]
+    title = "Operating points (malignant probability, chosen on the calibration split)"
+    return ["", title, *rows] if rows else []

@@ -31,7 +31,12 @@ CLAIMS = {
     "ham10000-binary-cnn": "test accuracy 70.79 %",
     "ham10000-efficientnetb3": "validation accuracy 66-68 %",
 }
-HEADLINES = ("accuracy", "balanced_accuracy", "macro_auroc", "malignant_auroc")
+HEADLINES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auroc": "macro AUROC",
+    "malignant_auroc": "malignant AUROC",
+}
 FILES = ("int8", "float16")
 
 
@@ -77,6 +82,7 @@ def figures(run: Path, name: str) -> dict[str, Any]:
         "shortened": recipe.get("shortened", {}),
         "epochs": {s["name"]: [spent[s["name"]], s["epochs"]] for s in recipe["stages"]},
         "int8_method": card["quantization"]["training"],
+        "classes": len(card["labels"]),
         "lesions": models["float"]["lesions"],
         "models": {
             kind: {key: one[key] for key in HEADLINES if key in one}
@@ -97,12 +103,12 @@ def write() -> None:
     found = json.loads(FIGURES.read_text())
     text = PAGE.read_text(encoding="utf-8")
     for mark, lines in (("results", results(found)), ("runs", runs(found))):
-        pattern = rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)"
-        text, count = re.subn(
-            pattern, lambda m, new=lines: m[1] + "\n".join(new) + "\n" + m[2], text, flags=re.DOTALL
+        marks = re.search(
+            rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)", text, re.DOTALL
         )
-        if count != 1:
-            raise SystemExit(f"{PAGE}: expected one pair of marks '{mark}', found {count}")
+        if marks is None:
+            raise SystemExit(f"{PAGE}: expected a pair of marks '{mark}'")
+        text = text[: marks.end(1)] + "\n".join(lines) + "\n" + text[marks.start(2) :]
     PAGE.write_text(text, encoding="utf-8")
 
 
@@ -113,10 +119,12 @@ def results(found: dict[str, Any]) -> Iterator[str]:
     for name, one in found.items():
         models = [one["models"][kind] for kind in ("Keras", "float16", "int8")]
         first = [f"`{name}`", CLAIMS[name]]
-        for key in HEADLINES:
-            if all(key in model for model in models):
+        for key, title in HEADLINES.items():
+            # Of two classes the macro AUROC is the malignant one's.
+            twice = key == "macro_auroc" and one["classes"] == 2
+            if all(key in model for model in models) and not twice:
                 cells = [span(model[key]) for model in models]
-                yield f"| {' | '.join([*first, key.replace('_', ' '), *cells])} |"
+                yield f"| {' | '.join([*first, title, *cells])} |"
                 first = ["", ""]
 
 
@@ -130,6 +138,8 @@ def runs(found: dict[str, Any]) -> Iterator[str]:
     for name, one in found.items():
         short, pictures = one["shortened"], one["pictures"]
         epochs = ", ".join(f"{key} {done} of {of}" for key, (done, of) in one["epochs"].items())
+        if short.get("weights"):
+            epochs += f" ({short['weights']} weights, all layers)"
         used = min(short.get("pictures") or pictures["train"], pictures["train"])
         how = "quantization-aware" if one["int8_method"] == "qat" else "post-training"
         sizes = ", ".join(f"{one['bytes'][form] / 1e6:.1f} MB" for form in FILES)

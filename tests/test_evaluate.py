@@ -1,0 +1,368 @@
+"""Figures, groups, plots and the report of ``train evaluate``; saved Keras models measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("sklearn", reason="the train extra is not installed")
+pytest.importorskip("jinja2", reason="the train extra is not installed")
+from PIL import Image
+from sklearn import metrics as sk
+
+from lesionedge import Classifier
+from train import bootstrap, gallery, metrics, risk_coverage, subgroups, thresholds, weighted
+from train.evaluate import evaluate
+from train.run import Run, RunError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Truth, probabilities and lesions of 400 made-up pictures of three classes."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 3, 400)
+    raw = np.round(rng.random((400, 3)) + np.eye(3)[truth] * 0.7, 2)  # with ties
+    return truth, raw / raw.sum(1, keepdims=True), np.arange(400) // 2
+
+
+def test_the_bootstraps_figures_are_scikit_learns(answers):
+    truth, probabilities, lesions = answers
+    chosen = probabilities.argmax(1)
+    for weights in bootstrap.resamples(lesions, count=5).astype(float):
+        positive, score = truth == 1, probabilities[:, 1]
+        wanted = sk.roc_auc_score(positive, score, sample_weight=weights)
+        assert weighted.auroc(positive, score)(weights) == pytest.approx(wanted)
+        wanted = sk.average_precision_score(positive, score, sample_weight=weights)
+        assert weighted.average_precision(positive, score)(weights) == pytest.approx(wanted)
+        fpr, tpr, _ = sk.roc_curve(positive, score, sample_weight=weights)
+        found = weighted.sensitivity_at(positive, score, specificity=0.9)(weights)
+        assert found == pytest.approx(tpr[fpr <= 0.1 + 1e-9].max())
+        wanted = sk.balanced_accuracy_score(truth, chosen, sample_weight=weights)
+        assert weighted.balanced_accuracy(chosen == truth, truth, weights) == pytest.approx(wanted)
+        table = sk.precision_recall_fscore_support(truth, chosen, sample_weight=weights)
+        found = weighted.precision_recall_f1(truth, chosen, 3)(weights)
+        assert np.allclose(found, np.stack(table[:3]))
+
+
+def test_lesions_are_drawn_whole():
+    draws = bootstrap.resamples(np.array([5, 5, 9, 9, 9, 7]), count=50)
+    assert draws.shape == (50, 6)
+    assert (draws[:, 0] == draws[:, 1]).all()
+    assert (draws[:, 2] == draws[:, 4]).all()
+    assert (draws[:, [0, 2, 5]].sum(1) == 3).all()
+
+
+def test_what_pictures_leave_undefined_is_left_out(answers):
+    _, probabilities, lesions = answers
+    truth = np.ones(len(lesions), np.int64)
+    found = metrics.measure(
+        probabilities, truth, lesions, ["mel", "nv", "df"], [True, False, False]
+    )
+    assert "macro_auroc" not in found
+    assert "melanoma_auroc" not in found
+    assert found["per_class"]["mel"]["auroc"] == {"value": None, "low": None, "high": None}
+    assert "NaN" not in json.dumps(found)
+    assert found["accuracy"]["value"] == found["balanced_accuracy"]["value"]
+
+
+def test_a_score_that_knows_its_mistakes_wins_by_withholding():
+    rng = np.random.default_rng(5)
+    right = rng.random(1000) < 0.7
+    knowing, blind = right + rng.random(1000) * 0.1, rng.random(1000)
+    share, accuracy, _ = risk_coverage.curve(knowing, right)
+    assert accuracy[share <= right.mean()].min() == 1
+    assert accuracy[-1] == pytest.approx(right.mean())
+    ones = np.ones(1000)
+    assert risk_coverage.area(knowing, right, ones) < 0.06
+    assert risk_coverage.area(blind, right, ones) == pytest.approx(0.3, abs=0.05)
+    # With one score for all, everything is answered or nothing.
+    assert risk_coverage.area(ones, right, ones) == pytest.approx(1 - right.mean())
+    draws = bootstrap.resamples(np.arange(1000), count=100)
+    found = risk_coverage.measure({"a": knowing, "b": blind}, right * 1, np.ones(1000), draws)
+    assert found["a"]["aurc"]["high"] < found["b"]["aurc"]["low"]
+    half = next(point for point in found["a"]["points"] if point["coverage"] == 0.5)
+    assert half["accuracy"]["value"] == 1
+
+
+def test_thresholds_are_measured_with_intervals():
+    rng = np.random.default_rng(6)
+    positive = rng.random(600) < 0.4
+    risk = np.clip(rng.normal(0.4 + 0.2 * positive, 0.2), 0, 1)
+    draws = bootstrap.resamples(np.arange(600) // 3)
+    found = thresholds.at(0.5, risk, positive, draws)
+    assert found["sensitivity"]["value"] == sk.recall_score(positive, risk >= 0.5)
+    assert found["specificity"]["value"] == sk.recall_score(~positive, risk < 0.5)
+    curves = thresholds.curves(risk, positive, np.array([0.0, 0.5, 1.1]), draws)
+    assert curves["sensitivity"][0].tolist() == pytest.approx([1, found["sensitivity"]["value"], 0])
+    assert (curves["specificity"][1] <= curves["specificity"][2]).all()
+    for part, row in (("low", 1), ("high", 2)):
+        assert curves["sensitivity"][row][1] == pytest.approx(found["sensitivity"][part], abs=1e-6)
+
+
+def test_groups_are_named_as_people_read_them():
+    table = pd.DataFrame(
+        {
+            "sex": ["male", "female", "unknown", None],
+            "age": ["85.0", "30", "29.9", ""],
+            "localization": ["back", "Back ", "", "face"],
+            "dx_type": ["histo", "follow_up", "consensus", None],
+            "group": range(4),
+        }
+    )
+    found = subgroups.groups_of(table)
+    assert found["sex"].tolist() == ["male", "female", "unknown", "unknown"]
+    assert found["age_band"].tolist() == ["75 and over", "30-44", "under 30", "unknown"]
+    assert found["site"].tolist() == ["back", "back", "unknown", "face"]
+    assert found["confirmation"].tolist() == ["histology", "otherwise", "otherwise", "unknown"]
+    assert subgroups.groups_of(table[["group"]].assign(sex="unknown", age=None)) == {}
+
+
+def test_each_group_is_measured_by_itself(answers):
+    truth, probabilities, lesions = answers
+    sex = np.where(np.arange(400) < 100, "male", "female")
+    table = pd.DataFrame({"sex": sex, "group": lesions})
+    found = subgroups.measure(probabilities, truth, table, [True, False, False], threshold=0.4)
+    men = found["sex"]["male"]
+    assert (men["pictures"], men["lesions"]) == (100, 50)
+    assert men["malignant"] == (truth[:100] == 0).sum()
+    right = probabilities.argmax(1)[:100] == truth[:100]
+    assert men["accuracy"]["value"] == pytest.approx(right.mean())
+    assert men["accuracy"]["low"] < right.mean() < men["accuracy"]["high"]
+    wanted = sk.roc_auc_score(truth[:100] == 0, probabilities[:100, 0])
+    assert men["malignant_auroc"]["value"] == pytest.approx(wanted)
+    wanted = (probabilities[:100, 0] >= 0.4)[truth[:100] == 0].mean()
+    assert men["sensitivity"]["value"] == pytest.approx(wanted)
+
+
+def test_the_galleries_choose_what_they_say():
+    truth = np.array([0] * 90 + [1] * 8 + [2] * 2)
+    shown = gallery.sample(truth, 9)
+    assert np.bincount(truth[shown]).tolist() == [4, 3, 2]
+    score = np.array([0.9, 0.95, 0.8, 0.7, 0.99])
+    wrong = np.array([True, True, True, True, False])
+    assert gallery.worst(score, wrong, np.array([1, 1, 2, 3, 4]), 2).tolist() == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, draw, models) -> Run:
+    """A run folder as a release keeps it: card, split and history, but no Keras models."""
+    return make_run(tmp_path_factory.mktemp("evaluate"), draw, models / "int8.tflite")
+
+
+def make_run(root: Path, draw, file: Path) -> Run:
+    """Draw pictures, and write what a run that made this file would have left."""
+    (root / "ham" / "images").mkdir(parents=True)
+    card = dict(Classifier(file).card) | {
+        "calibration": {"temperature": {"float": 1.0}},
+        "data": {"name": "drawn & <made>", "split": "by lesion"},
+    }
+    labels = [entry["label"] for entry in card["labels"]]
+    rows, meta = [], []
+    for number in range(60):
+        name, label = f"ISIC_{number:07d}", labels[number % len(labels)]
+        draw(64, 48, seed=number).save(root / "ham" / "images" / f"{name}.jpg")
+        split = "test" if number < 40 else "calibration"
+        rows.append((f"{name}.jpg", label, f"HAM_{number // 2}", number // 2, split))
+        sex = ("male", "female", "")[number % 3]
+        meta.append((f"HAM_{number // 2}", name, label, "histo", 20 + number, sex, "back"))
+    table = pd.DataFrame(rows, columns=["path", "label", "lesion", "group", "split"])
+    (root / "run").mkdir()
+    table.to_csv(root / "run" / "split.csv", index=False)
+    (root / "run" / "card.json").write_text(json.dumps(card))
+    (root / "run" / "recipe.toml").write_text((ROOT / "train/recipes/cnn.toml").read_text())
+    (root / "run" / "history.csv").write_text(
+        "loss,learning_rate,stage,epoch,validation_balanced_accuracy,accuracy\n"
+        "1.5,0.001,a,1,0.3,\n1.2,0.0005,a,2,0.4,0.5\n1.1,0.0,b,1,0.45,0.55\n"
+    )
+    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"]
+    pd.DataFrame(meta, columns=columns).to_csv(root / "ham" / "HAM10000_metadata.csv", index=False)
+    return Run(root / "run")
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, models) -> Path:
+    """Where an evaluation of a .tflite file left its results."""
+    out = run.folder.parent / "out"
+    evaluate(
+        run, cache_folder=run.folder.parent / "cache", files=[models / "int8.tflite"],
+        data=run.folder.parent / "ham", out=out,
+    )  # fmt: skip
+    return out
+
+
+def test_metrics_json_holds_every_section(run, evaluated, models):
+    record = json.loads((evaluated / "metrics.json").read_text())
+    found = record["models"]["int8.tflite"]
+    assert record["split"] == "test"
+    assert found["pictures"] == 40
+    assert set(metrics.SECTIONS) <= set(found)
+    classifier = Classifier(models / "int8.tflite")
+    table = run.table()
+    table = table[table["split"] == "test"]
+    folder = run.folder.parent / "ham" / "images"
+    answers = [classifier.classify(folder / path).label for path in table["path"]]
+    assert found["accuracy"]["value"] == pytest.approx((table["label"] == answers).mean())
+    assert set(found["subgroups"]) == {"sex", "age_band", "site", "confirmation"}
+    assert sum(group["pictures"] for group in found["subgroups"]["sex"].values()) == 40
+    for point in found["operating_points"]:
+        assert point["measured_sensitivity"] >= point["sensitivity"]
+        assert 0 <= point["test"]["specificity"]["value"] <= 1
+    assert not (run.folder / "metrics.json").exists()
+
+
+def test_every_plot_is_a_picture_with_something_on_it(evaluated):
+    kinds = ("confusion", "roc", "precision-recall", "reliability", "thresholds", "risk-coverage",
+             "subgroups", "samples", "mistakes")  # fmt: skip
+    names = {f"{kind}-int8.tflite.png" for kind in kinds} | {"training.png"}
+    assert names <= {path.name for path in (evaluated / "plots").iterdir()}
+    for path in (evaluated / "plots").iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) > 300
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_two_class_model_is_measured_by_its_own_decision(tmp_path, draw, models):
+    file = models / "sigmoid.tflite"
+    run = make_run(tmp_path, draw, file)
+    table = run.table()
+    folder = tmp_path / "ham" / "images"
+    (tmp_path / "ham" / "HAM10000_metadata.csv").unlink()
+    run.split.write_text(
+        table.assign(path=[str(folder / path) for path in table["path"]]).to_csv(index=False)
+    )
+    table = table[table["split"] == "test"]
+    classifier = Classifier(file)
+    risk = np.array([classifier.probabilities(folder / path)[1] for path in table["path"]])
+    threshold = float(np.sort(risk)[5:7].mean())
+    card = json.loads(run.card.read_text())
+    card["operating_points"] = [{"name": "decision", "threshold": threshold}]
+    run.card.write_text(json.dumps(card))
+    found = evaluate(run, cache_folder=tmp_path / "cache", files=[file])["sigmoid.tflite"]
+    positive = table["label"] == "malignant"
+    assert found["accuracy"]["value"] == pytest.approx(((risk >= threshold) == positive).mean())
+    assert np.array(found["confusion"]["value"])[:, 1].sum() == (risk >= threshold).sum()
+    assert found["malignant_auroc"]["value"] == pytest.approx(sk.roc_auc_score(positive, risk))
+    assert found["subgroups"] == {}
+    assert {"roc-sigmoid.tflite.png", "thresholds-sigmoid.tflite.png"} <= {
+        path.name for path in run.plots.iterdir()
+    }
+    assert run.report.exists()
+
+
+class Links(HTMLParser):
+    """Collects what a page refers to, and its visible text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.pictures = 0
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        self.pictures += tag == "img"
+        assert tag not in ("script", "link", "iframe", "object")
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_report_needs_nothing_but_itself(evaluated):
+    text = (evaluated / "report.html").read_text()
+    page = Links()
+    page.feed(text)
+    assert page.pictures == len(list((evaluated / "plots").iterdir()))
+    assert all(link.startswith(("data:image/", "#")) for link in page.links)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "drawn & <made>" in page.text  # escaped in the source
+    assert "prefers-color-scheme: dark" in text
+    assert "not a diagnosis" in page.text
+
+
+def test_a_folder_without_models_or_pictures_says_what_to_give(run, tmp_path, models):
+    cache = tmp_path / "cache"
+    with pytest.raises(RunError, match="--data"):
+        evaluate(run, cache_folder=cache, files=[models / "int8.tflite"], out=tmp_path)
+    ham = run.folder.parent / "ham"
+    with pytest.raises(RunError, match="--model or --weights"):
+        evaluate(run, cache_folder=cache, data=ham, out=tmp_path)
+    with pytest.raises(RunError, match="labels are benign, malignant"):
+        evaluate(run, cache_folder=cache, data=ham, files=[models / "sigmoid.tflite"], out=tmp_path)
+
+
+SAVED = """
+import json, sys
+from pathlib import Path
+from train.__main__ import main  # sets which Keras TensorFlow takes
+import keras, numpy as np, tf_keras
+from click.testing import CliRunner
+from lesionedge.image import Preprocessing, model_input
+
+folder, ham = Path(sys.argv[1]), Path(sys.argv[2])
+card = json.loads((folder / "card.json").read_text())
+
+def build(k, activation, outputs=7):
+    k.utils.set_random_seed(1)
+    return k.Sequential([
+        k.Input((32, 32, 3)), k.layers.Conv2D(8, 3, strides=4, activation="relu"),
+        k.layers.Flatten(), k.layers.Dense(outputs), k.layers.Activation(activation),
+    ])
+
+made = {
+    "two.h5": build(tf_keras, "softmax"), "two.keras": build(tf_keras, "linear"),
+    "three.keras": build(keras, "softmax"), "few.h5": build(tf_keras, "softmax", 3),
+}
+for name, model in made.items():
+    model.save(folder / name)
+made["two.h5"].save_weights(folder / "alone.weights.h5")
+
+def evaluate(*names):
+    weights = [part for name in names for part in ("--weights", str(folder / name))]
+    return CliRunner().invoke(
+        main, ["evaluate", str(folder), "--data", str(ham), *weights, "--out", sys.argv[3],
+               "--cache", str(folder.parent / "cache")])
+
+names = list(made)[:3]
+done = evaluate(*names)
+assert done.exit_code == 0, (done.output, done.exception)
+found = json.loads((Path(sys.argv[3]) / "metrics.json").read_text())["models"]
+import pandas as pd
+table = pd.read_csv(folder / "split.csv")
+table = table[table["split"] == "test"]
+settings = Preprocessing.from_card(card["input"])
+pixels = np.stack([model_input(ham / "images" / p, settings) for p in table["path"]])
+labels = [entry["label"] for entry in card["labels"]]
+truth = np.array([labels.index(label) for label in table["label"]])
+own = {}
+for name in names:
+    values = np.asarray(made[name]((pixels - np.float32(127.5)) / np.float32(127.5)))
+    own[name] = float((values.argmax(1) == truth).mean())
+print(json.dumps({
+    "measured": {name: found[name]["accuracy"]["value"] for name in names}, "own": own,
+    "errors": {n: str(evaluate(n).exception) for n in ("few.h5", "alone.weights.h5")},
+}))
+"""
+
+
+def test_saved_keras_models_are_loaded_back_and_measured(run, tmp_path):
+    if importlib.util.find_spec("tensorflow_model_optimization") is None:
+        pytest.skip("the train extra is not installed")
+    ham = run.folder.parent / "ham"
+    line = [sys.executable, "-c", SAVED, run.folder, ham, tmp_path]
+    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["measured"] == pytest.approx(found["own"])
+    assert "gives 3 outputs; this run has 7 classes" in found["errors"]["few.h5"]
+    assert "weights alone" in found["errors"]["alone.weights.h5"]

@@ -1,0 +1,118 @@
+"""Operating points: in the card, in ``predict``, and rewritten by ``convert``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import zipfile
+from itertools import pairwise
+
+import pytest
+
+from lesionedge import Classifier, ModelError
+from lesionedge.operating import OperatingPoint, find, points
+
+
+@pytest.mark.parametrize("model", ["mobilenetv2", "mobilenetv2-float16", "cnn"])
+def test_embedded_models_have_operating_points(model):
+    found = Classifier(model).operating_points
+    assert [point.sensitivity for point in found] == [0.9, 0.95, 0.98]
+    assert all(a.threshold > b.threshold for a, b in pairwise(found))
+    assert all(point.measured_sensitivity >= point.sensitivity for point in found)
+
+
+@pytest.mark.parametrize("sensitivity", [0.9, 0.95, 0.98])
+def test_json_says_which_side_a_picture_falls(cli_run, picture, sensitivity):
+    plain = json.loads(cli_run("predict", picture, "--format", "json").stdout)
+    assert "operating_point" not in plain
+    result = cli_run("predict", picture, "--format", "json", "--operating-point", sensitivity)
+    answer = json.loads(result.stdout)
+    point = answer["operating_point"]
+    wanted = next(p for p in Classifier().operating_points if p.sensitivity == sensitivity)
+    assert point == {
+        "sensitivity": sensitivity, "specificity": wanted.measured_specificity,
+        "threshold": wanted.threshold,
+        "above": answer["malignant_probability"] >= wanted.threshold,
+    }  # fmt: skip
+
+
+def test_text_and_csv_say_it_too(cli_run, picture, tmp_path):
+    text = cli_run("predict", picture, "--operating-point", 0.95).stdout
+    assert "above the threshold" in text or "below the threshold" in text
+    assert "95% sensitivity" in text
+    result = cli_run(
+        "predict", picture, tmp_path / "none.jpg", "--operating-point", 0.9, "--format", "csv"
+    )
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert rows[0]["above_operating_point"] in ("True", "False")
+    assert rows[1]["above_operating_point"] == ""
+    assert "no such file" in rows[1]["error"]
+
+
+def test_info_lists_them(cli_run, int8):
+    shown = cli_run("info", "mobilenetv2").stdout
+    for point in Classifier().operating_points:
+        assert f"{point.sensitivity:.0%} sensitivity from {point.threshold:8.3%} on" in shown
+    assert "Operating points" not in cli_run("info", int8).stdout
+
+
+def test_workers_say_it_as_one_process_does(command, picture):
+    lines = [
+        command("predict", picture, picture, picture, "--format", "json", "--operating-point", 0.9,
+                "--jobs", jobs).stdout.splitlines()
+        for jobs in (1, 2)
+    ]  # fmt: skip
+    one, two = ([json.loads(line)["operating_point"] for line in some] for some in lines)
+    assert one == two
+
+
+def test_what_a_card_lacks_is_an_error(cli_run, int8, picture):
+    none = cli_run("predict", picture, "-m", int8, "--operating-point", 0.95)
+    assert none.exit_code == 1
+    assert "no operating points" in none.stderr
+    assert none.stdout == ""
+    other = cli_run("predict", picture, "--operating-point", 0.97)
+    assert other.exit_code == 1
+    assert "0.9, 0.95, 0.98" in other.stderr
+    assert cli_run("predict", picture, "--operating-point", 1.5).exit_code == 2
+
+
+def test_named_entries_are_not_operating_points_and_broken_ones_are_told():
+    entry = {"sensitivity": 0.9, "threshold": 0.2, "measured_sensitivity": 0.91,
+             "measured_specificity": 0.7}  # fmt: skip
+    card = {"operating_points": [{"name": "decision", **entry}, entry]}
+    assert points(card, "m") == (OperatingPoint(0.9, 0.2, 0.91, 0.7),)
+    point = find(0.9, card=card, model="m")
+    assert point.above(0.2)
+    assert not point.above(0.19)
+    for broken in ([{"sensitivity": 0.9}], [1], 3):
+        with pytest.raises(ModelError, match=r"m: the operating points in its card are unusable"):
+            points({"operating_points": broken}, "m")
+
+
+def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, picture):
+    pytest.importorskip("tensorflow", reason="the train extra is not installed")
+    from convert.card import set_operating_points
+
+    file, metrics = tmp_path / "int8.tflite", tmp_path / "metrics.json"
+    shutil.copy(models / "int8.tflite", file)
+    before, old = file.read_bytes(), Classifier(file)
+    entry = {"sensitivity": 0.9, "threshold": 0.25, "measured_sensitivity": 0.92,
+             "measured_specificity": 0.6, "test": {"found": 1}}  # fmt: skip
+    metrics.write_text(json.dumps({"models": {"int8.tflite": {"operating_points": [entry]}}}))
+    set_operating_points(file, metrics)
+    new = Classifier(file)
+    assert new.operating_points == (OperatingPoint(0.9, 0.25, 0.92, 0.6),)
+    assert {k: v for k, v in new.card.items() if k != "operating_points"} == dict(old.card)
+    assert new.labels == old.labels
+    assert (new.probabilities(picture) == old.probabilities(picture)).all()
+    with zipfile.ZipFile(io.BytesIO(before)) as files:
+        network = min(entry.header_offset for entry in files.infolist())
+    assert file.read_bytes()[:network] == before[:network]
+    with pytest.raises(ModelError, match="no operating points of int8.tflite"):
+        metrics.write_text(json.dumps({"models": {}}))
+        set_operating_points(file, metrics)
+    with pytest.raises(ModelError, match="has no card"):
+        set_operating_points(models / "foreign.tflite", metrics)
