@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 BOUNDARY = "a-boundary"
+ROOT = Path(__file__).parent.parent
 
 
 class Answer:
@@ -75,19 +77,37 @@ class Server:
         return self.process.wait(60)
 
 
+def measured() -> dict[str, str]:
+    """Give what a process needs to be measured where these tests are measured for coverage."""
+    coverage = sys.modules.get("coverage")
+    if coverage is None or coverage.Coverage.current() is None:
+        return {}
+    return {
+        "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"),
+        "COVERAGE_FILE": str(ROOT / ".coverage"),
+    }
+
+
 @contextmanager
 def serving(*arguments: Any, before: str = "", **options: Any) -> Any:
     """Run a server; ``before`` is Python that runs first in its process."""
-    code = f"{before}\nfrom lesionedge.cli import main\nmain(prog_name='lesionedge')"
+    # What a process may not write, it cannot report either.
+    measuring = {} if "preexec_fn" in options else measured()
+    start = "import coverage\ncoverage.process_startup()" if measuring else ""
+    code = f"{start}\n{before}\nfrom lesionedge.cli import main\nmain(prog_name='lesionedge')"
     line = [sys.executable, "-c", code, "serve", "--port", "0", *map(str, arguments)]
-    environment = {**os.environ, **options.pop("env", {})}
+    environment = {**os.environ, **measuring, **options.pop("env", {})}
     with subprocess.Popen(
         line, stderr=subprocess.PIPE, text=True, env=environment, **options
     ) as process:
         try:
             yield Server(process)
         finally:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
