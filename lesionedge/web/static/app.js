@@ -128,6 +128,7 @@ async function answer(entry) {
   } catch (error) {
     entry.error = error instanceof TypeError ? "the server cannot be reached" : error.message;
   }
+  await ready; // a picture may be answered before it is known whether there are heat maps
   if (!entries.includes(entry)) return;
   const facts = entry.node.querySelector(".facts");
   facts.replaceChildren(...(entry.error ? [paragraph("fault", `No answer: ${entry.error}`)] : factsOf(entry.answer, entry.tookMs)));
@@ -384,7 +385,8 @@ byId("save-json").addEventListener("click", () => {
 
 // --- the model ---------------------------------------------------------------------------------
 
-byId("about-open").addEventListener("click", () => {
+byId("about-open").addEventListener("click", async () => {
+  await ready;
   if (!model) return;
   byId("about-content").replaceChildren(...aboutOf(model));
   byId("about").showModal();
@@ -517,4 +519,4 @@ async function begin() {
   }
 }
 
-begin();
+const ready = begin();
