@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,7 @@ def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
     card = read_card(run)
     trained_for_it = card["quantization"]["training"] == "qat"
     kind = "int8" if file_format == "int8" and trained_for_it else "float"
-    temperature = float(card["calibration"]["temperature"][kind])
-    model = with_probabilities(load(run, kind), card["output"]["activation"], temperature)
+    model = with_probabilities(load(run, kind), card, kind)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     method = "none"
     if file_format == "int8":
@@ -50,7 +49,8 @@ def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
     else:
         content = _floating(converter, half=file_format == "float16")
     card["file"] = {
-        "format": file_format, "method": method, "temperature": temperature,
+        "format": file_format, "method": method,
+        "temperature": float(card["calibration"]["temperature"][kind]),
         "converter": f"TensorFlow {tf.__version__}",
     }  # fmt: skip
     section = card["input"]
@@ -94,25 +94,40 @@ def load(run: Path, kind: str) -> keras.Model:
         raise ModelError(f"{file}: not a Keras model that can be read ({error})") from error
 
 
-def with_probabilities(model: keras.Model, activation: str, temperature: float) -> keras.Model:
-    """Put the calibration behind the logits: softmax or sigmoid of logits / temperature.
+def with_probabilities(model: keras.Model, card: dict[str, Any], kind: str) -> keras.Model:
+    """Put the calibration behind the logits: softmax or sigmoid of logits times a sharpness.
+
+    The sharpness is 1 / T; where classes have temperatures, the sum of softmax(logits / T)_c / T_c.
 
     Args:
         model: Ends in (N, classes) logits; for a sigmoid in the (N, 1) logit of the second class.
-        activation: ``softmax`` or ``sigmoid``.
-        temperature: From the calibration split.
+        card: The run's; ``calibration`` and ``output`` are read.
+        kind: Whose calibration: ``float`` or ``int8``.
 
     Returns:
         A model that ends in (N, classes) probabilities. Behind a sigmoid there are two, so that
         every TFLite program shows both and there is a label for each.
     """
-    factor = 1.0 / temperature
+    factor = 1.0 / float(card["calibration"]["temperature"][kind])
+    classes = card["calibration"].get("class_temperature", {}).get(kind)
+    activation = card["output"]["activation"]
     x = keras.layers.Lambda(lambda logits: logits * factor, name="calibrated")(model.output)
     if activation == "sigmoid":
         # softmax over (0, z) is (1 - sigmoid(z), sigmoid(z)).
         x = keras.layers.Lambda(lambda z: tf.pad(z, [[0, 0], [1, 0]]), name="both")(x)
-        activation = "softmax"
-    return keras.Model(model.input, keras.layers.Activation(activation, name="probabilities")(x))
+    elif classes:
+        sharper = [1.0 / (temperature * factor) for temperature in classes]
+        x = keras.layers.Lambda(lambda z: _by_class(z, sharper), name="calibrated_by_class")(x)
+    return keras.Model(model.input, keras.layers.Activation("softmax", name="probabilities")(x))
+
+
+def _by_class(logits: tf.Tensor, sharper: Sequence[float]) -> tf.Tensor:
+    """Multiply logits by the mean of the classes' factors, weighted with the logits' softmax.
+
+    A product and a sum and not a dense layer, whose weights would be rounded to 8 bits.
+    """
+    weighted = tf.nn.softmax(logits) * tf.constant([sharper], tf.float32)
+    return logits * tf.reduce_sum(weighted, axis=-1, keepdims=True)
 
 
 def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]] | None) -> bytes:

@@ -108,8 +108,7 @@ def _compare(
 
 
 def _keras(run: Path, card: dict[str, Any], kind: str, inputs: np.ndarray) -> np.ndarray:
-    temperature = float(card["calibration"]["temperature"][kind])
-    model = with_probabilities(load(run, kind), card["output"]["activation"], temperature)
+    model = with_probabilities(load(run, kind), card, kind)
     mean, std = (np.array(card["input"][key], np.float32) for key in ("mean", "std"))
     batches: Sequence[np.ndarray] = np.array_split(inputs, max(1, len(inputs) // 32))
     return np.concatenate([model((b - mean) / std, training=False).numpy() for b in batches])

@@ -237,7 +237,7 @@ def test_shares_of_a_batch_are_the_batch():
             pixels, labels, np.arange(40), augment=augment, input_px=8, batch_size=12, seed=(1, 2),
             shares=shares,
         )  # fmt: skip
-        return [sorted(batch.numpy().tolist()) for _, batch in found]
+        return [sorted(batch.numpy().tolist()) for _, batch, _ in found]
 
     whole = given((1, range(1)))
     first, rest = given((3, range(1))), given((3, range(1, 3)))

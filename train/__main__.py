@@ -1,4 +1,4 @@
-"""``python -m train``: recipes, prepare, fit, evaluate."""
+"""``python -m train``: recipes, prepare, fit, label, evaluate."""
 
 from __future__ import annotations
 
@@ -106,10 +106,15 @@ def prepare(
 @_cache
 @click.option(
     "--weights", type=click.Path(path_type=Path),
-    help="ImageNet weights (a file); without it Keras downloads them. 'random': do without.",
+    help="ImageNet weights (a file), or a float16 .tflite of the same network to go on from; "
+    "without it Keras downloads ImageNet's. 'random': do without.",
 )  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
 @click.option("--pictures", type=click.IntRange(min=1), help="Train on at most so many pictures.")
+@click.option(
+    "--soft-labels", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Teachers' answers, from `label`, for a recipe with a [distil].",
+)  # fmt: skip
 @click.option(
     "--workers", "worker_count", type=click.IntRange(min=1), default=1, show_default=True,
     help="Processes on this machine that share each batch; on several machines set TF_CONFIG.",
@@ -117,7 +122,7 @@ def prepare(
 def fit(
     recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
     cache_folder: Path | None, weights: Path | None, epochs: int | None, pictures: int | None,
-    worker_count: int,
+    soft_labels: Path | None, worker_count: int,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
 
@@ -141,10 +146,32 @@ def fit(
     done = fitting.fit(
         recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), run,
         weights=None if at_random else weights, seed=seed,
-        cache_folder=_cache_of(out, cache_folder),
+        cache_folder=_cache_of(out, cache_folder), soft_labels=soft_labels,
     )  # fmt: skip
     if not done and workers.is_chief():
         workers.go_on_alone()
+
+
+@main.command()
+@click.argument(
+    "models", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True
+)
+@_data
+@_layout
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+    help="The .npz to write.",
+)  # fmt: skip
+def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -> None:
+    """Ask MODELS (.tflite files) about every picture, for another model to learn from.
+
+    Each picture is asked about in eight turned and mirrored views.
+    """
+    from train import datasets, distil
+
+    paths = [Path(path) for path in datasets.load(data, layout=layout).table["path"]]
+    distil.write(models, paths, out, say=lambda text: click.echo(text, err=True))
+    click.echo(f"{out} written")
 
 
 @main.command()

@@ -12,7 +12,8 @@ import pandas as pd
 
 from lesionedge.image import Preprocessing
 from train import cache
-from train.calibration import fit_temperature, softmax
+from train import calibration as calibrations
+from train.calibration import Calibration
 from train.run import Run, RunError
 
 TOLD_EVERY = 500
@@ -68,7 +69,7 @@ def sources(
         facts: Its card.
         files: .tflite files beside those that lie in the run folder.
         weights: Saved Keras models.
-        calibration: What their temperature is fitted on.
+        calibration: What saved models are calibrated on.
         cache_folder: Where prepared pictures are cached.
         say: Told how far a slow one is.
 
@@ -76,10 +77,9 @@ def sources(
         RunError: There is none, or one cannot be used.
     """
     found: dict[str, Source] = {}
-    temperatures = facts["calibration"]["temperature"]
     for kind, file in run.models().items():
         if file.is_file():
-            found[kind] = _of_run(file, facts, temperatures[kind], cache_folder)
+            found[kind] = _of_run(file, facts, Calibration.from_card(facts, kind), cache_folder)
     for file in weights:
         found[_free(file.name, found)] = _of_saved(file, facts, calibration, cache_folder)
     for file in sorted({*files, *run.folder.glob("*.tflite")}):
@@ -100,12 +100,14 @@ def _free(name: str, taken: dict[str, Source]) -> str:
     return free
 
 
-def _of_run(file: Path, facts: dict[str, Any], temperature: float, cache_folder: Path) -> Source:
+def _of_run(
+    file: Path, facts: dict[str, Any], calibration: Calibration, cache_folder: Path
+) -> Source:
     from train.networks import load_model, logits
 
     model = load_model(file)
     return Source(
-        lambda asked: softmax(logits(model, _inputs(asked, facts, cache_folder)) / temperature),
+        lambda asked: calibration.probabilities(logits(model, _inputs(asked, facts, cache_folder))),
         decision(facts),
     )
 
@@ -122,8 +124,8 @@ def _of_saved(
 
     if saved.are_probabilities(first := raw(calibration)):
         return Source(lambda asked: two_columns(raw(asked)))
-    temperature = fit_temperature(two_logits(first), calibration.truth)
-    return Source(lambda asked: softmax(two_logits(raw(asked)) / temperature))
+    fitted = calibrations.fit(two_logits(first), calibration.truth)
+    return Source(lambda asked: fitted.probabilities(two_logits(raw(asked))))
 
 
 def _of_tflite(file: Path, facts: dict[str, Any], say: Callable[[str], None]) -> Source:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
+from train import folded
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Model, RecipeError
 
@@ -205,8 +206,9 @@ def load_imagenet(model: keras.Model, file: Path | None, sample: np.ndarray) -> 
     Args:
         model: From ``build``; its layers carry Keras' names.
         file: For MobileNetV2 an .npz of ``<convolution>/kernel`` and ``/bias`` with batch
-            normalisation folded in; for EfficientNetB3 the .h5 that Keras publishes (without
-            top). None downloads Keras' own weights.
+            normalisation folded in, or a float16 or float32 .tflite file of such a network (its
+            head, too, where it has as many classes); for EfficientNetB3 the .h5 that Keras
+            publishes (without top). None downloads Keras' own weights.
         sample: (N, H, W, 3) float32 training pictures in [-1, 1) at the model's size, by which
             folded batch normalisation is given back its statistics.
 
@@ -264,17 +266,20 @@ def _load_folded(model: keras.Model, file: Path, sample: np.ndarray) -> None:
     sqrt(variance + eps) and beta = bias + mean, which leaves the function unchanged.
     """
     norms = {layer.input.node.layer.name: layer for layer in model.layers if _is_norm(layer)}
-    with np.load(file) as weights:
-        missing = [name for name in norms if f"{name}/kernel" not in weights]
-        if missing:
-            raise RecipeError(
-                f"{file}: no weights for {', '.join(missing[:3])} ({len(missing)} in all)"
-            )
-        for name, norm in norms.items():
-            model.get_layer(name).set_weights([weights[f"{name}/kernel"]])
-            bias = weights[f"{name}/bias"]
-            ones, zeros = np.ones_like(bias), np.zeros_like(bias)
-            norm.set_weights([ones, bias, zeros, ones - norm.epsilon])
+    weights = folded.read(file)
+    missing = [name for name in norms if f"{name}/kernel" not in weights]
+    if missing:
+        raise RecipeError(
+            f"{file}: no weights for {', '.join(missing[:3])} ({len(missing)} in all)"
+        )
+    for name, norm in norms.items():
+        model.get_layer(name).set_weights([weights[f"{name}/kernel"]])
+        bias = weights[f"{name}/bias"]
+        ones, zeros = np.ones_like(bias), np.zeros_like(bias)
+        norm.set_weights([ones, bias, zeros, ones - norm.epsilon])
+    head, kernel = model.get_layer(folded.HEAD), weights.get(f"{folded.HEAD}/kernel")
+    if kernel is not None and kernel.shape == head.kernel.shape:
+        head.set_weights([kernel, weights[f"{folded.HEAD}/bias"]])
     seen = keras.Model(model.input, [norm.input for norm in norms.values()])
     for norm, (mean, variance) in zip(norms.values(), _moments(seen, sample)):
         bias = norm.get_weights()[1]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import lesionedge
 from lesionedge.diagnosis import describe
-from train.calibration import decision_point, fit_temperature, operating_points, softmax
+from train import calibration
+from train.calibration import decision_point, operating_points
 from train.data import Data
 from train.metrics import SECTIONS
 from train.networks import load_model, logits
@@ -36,26 +37,33 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     truth = data.classes[data.rows("calibration")]
     inputs = data.inputs("calibration", recipe.input)
     malignant = np.array([entry["malignant"] for entry in label_entries(recipe, data.labels)])
-    temperatures, points = {}, {}
+    fitted, points = {}, {}
     for kind, file in run.models().items():
         answers = logits(load_model(file), inputs)
-        temperatures[kind] = fit_temperature(answers, truth)
-        risk = softmax(answers / temperatures[kind])[:, malignant].sum(1)
-        points[kind] = operating_points(risk, malignant[truth])
+        fitted[kind] = calibration.fit(answers, truth)
+        probabilities = fitted[kind].probabilities(answers)
+        points[kind] = operating_points(probabilities[:, malignant].sum(1), malignant[truth])
         if recipe.model.output == "sigmoid":
-            positive = softmax(answers / temperatures[kind])[:, 1]
-            points[kind] = [*points[kind], *decision_point(positive, truth == 1)]
-    run.say(f"temperatures: {temperatures}")
+            points[kind] = [*points[kind], *decision_point(probabilities[:, 1], truth == 1)]
+    run.say(f"calibration: {fitted}")
     card = _facts(recipe, data, seed) | {
         "calibration": {
-            "method": "temperature", "split": "calibration", "pictures": len(truth),
+            **_calibration(fitted), "split": "calibration", "pictures": len(truth),
             "lesions": data.table["group"].iloc[data.rows("calibration")].nunique(),
-            "temperature": temperatures,
         },
         "operating_points": points["int8" if "int8" in points else "float"],
         "metrics": {},
     }  # fmt: skip
     write_text(run.card, json.dumps(card, indent=2) + "\n")
+
+
+def _calibration(fitted: Mapping[str, calibration.Calibration]) -> dict[str, Any]:
+    """Say how each model's logits become probabilities."""
+    one = {"temperature": {kind: found.temperature for kind, found in fitted.items()}}
+    classes = {kind: list(found.classes) for kind, found in fitted.items() if found.classes}
+    if not classes:
+        return {"method": "temperature", **one}
+    return {"method": "temperature by class", **one, "class_temperature": classes}
 
 
 def add_metrics(run: Run, metrics: dict[str, Any]) -> None:

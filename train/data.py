@@ -51,6 +51,8 @@ class Data:
     """Row numbers to train on; one may be there several times (``balance``)."""
     folder: Path
     """Where prepared pictures are cached."""
+    soft: np.ndarray | None = None
+    """(N, classes) float32 soft labels; None: there are none."""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split."""

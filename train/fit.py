@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from train import architectures, card, evaluate, pipeline, workers
+from train import architectures, card, distil, evaluate, pipeline, workers
 from train.data import Data, Source, prepare
 from train.networks import logits, quantization_aware, refresh_batch_norm, start_ranges
 from train.recipe import Recipe, RecipeError, Stage
@@ -34,7 +34,7 @@ STATISTICS_BATCHES = 32
 
 def fit(
     recipe: Recipe, recipe_text: str, source: Source, run: Run, *, weights: Path | None, seed: int,
-    cache_folder: Path,
+    cache_folder: Path, soft_labels: Path | None = None,
 ) -> bool:  # fmt: skip
     """Train as the recipe says, or go on where a killed training of the same folder stopped.
 
@@ -48,6 +48,7 @@ def fit(
         weights: ImageNet weights; None downloads them where the recipe wants them.
         seed: Fixes the split, the initial weights, the order and the random changes.
         cache_folder: Where prepared pictures are cached.
+        soft_labels: From ``python -m train label``, where the recipe has a ``[distil]``.
 
     Returns:
         Whether all is done; else one worker has to go on alone.
@@ -55,8 +56,11 @@ def fit(
     Raises:
         RunError: The folder is in use or holds a run of another recipe.
         DatasetError: The dataset cannot be understood.
+        RecipeError: The recipe does not fit what is given.
+        SoftLabelsError: The soft labels are of other pictures.
     """
     _demand_quantizable(recipe)
+    _demand_soft_labels(recipe, soft_labels)
     team = workers.join()
     with run.lock() if team.chief else nullcontext():
         if team.chief:
@@ -66,6 +70,9 @@ def fit(
             run = replace(run, silent=True)
         keras.utils.set_random_seed(seed)
         prepared = prepare(recipe, source, run, seed=seed, cache_folder=cache_folder)
+        if soft_labels is not None:
+            soft = distil.read(soft_labels, prepared.table, prepared.labels, recipe.distil)
+            prepared = replace(prepared, soft=soft)
         if team.chief:
             team.agree()
         state = load_state(run.state)
@@ -88,6 +95,15 @@ def _demand_quantizable(recipe: Recipe) -> None:
         raise RecipeError(
             f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; "
             "leave the stage out, and python -m convert quantizes after training"
+        )
+
+
+def _demand_soft_labels(recipe: Recipe, file: Path | None) -> None:
+    if (recipe.distil.share > 0) != (file is not None):
+        given = "none are given: --soft-labels FILE" if file is None else f"{file} is given"
+        raise RecipeError(
+            f"{recipe.name}: [distil] share is {recipe.distil.share:g} of the loss from soft "
+            f"labels; {given}"
         )
 
 
@@ -131,7 +147,7 @@ def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
         data.pixels, data.classes, data.train_rows, augment=recipe.augment,
         input_px=recipe.input.width_px, batch_size=recipe.batch_size, seed=(seed, 0),
     )  # fmt: skip
-    for pictures, _ in batches.take(STATISTICS_BATCHES):
+    for pictures, *_ in batches.take(STATISTICS_BATCHES):
         yield pictures
 
 

@@ -1,4 +1,4 @@
-"""What is ours of the loss: logit adjustment."""
+"""What is ours of the loss: logit adjustment, and learning from soft labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from train.recipe import Loss
+from train.recipe import Distil, Loss
 
 
 def logit_adjusted(
@@ -36,6 +36,35 @@ def logit_adjusted(
         logits = both_classes(logits)
         targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
         return tf.nn.softmax_cross_entropy_with_logits(targets, logits + offset)
+
+    return call
+
+
+def distilled(
+    loss: Loss, distil: Distil, class_counts: np.ndarray
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Give what a training minimises: the labels' loss, and the soft labels' cross-entropy.
+
+    Soft labels come from models that were trained with logit adjustment, whose logits are already
+    for classes of equal shares: the student's are compared with them as they are.
+
+    Args:
+        loss: The recipe's ``[loss]``.
+        distil: The recipe's ``[distil]``.
+        class_counts: (classes,) training pictures of each class.
+
+    Returns:
+        A function of (N,) int labels, (N, classes) soft labels (any shape where ``distil`` has no
+        share) and logits as ``logit_adjusted`` takes them, to (N,) losses.
+    """
+    hard = logit_adjusted(loss, class_counts)
+
+    def call(labels: tf.Tensor, soft: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        own = hard(labels, logits)
+        if not distil.share:
+            return own
+        learnt = tf.nn.softmax_cross_entropy_with_logits(soft, both_classes(logits))
+        return (1 - distil.share) * own + distil.share * learnt
 
     return call
 

@@ -1,7 +1,8 @@
 """Cached pictures -> shuffled, randomly changed batches.
 
 All random changes of shape (rotation, scale, shift, flips) are one projective transform, and
-those of colour one 3x3 matrix and an offset, so that a batch costs a few per cent of a step.
+those of colour one 3x3 matrix and an offset, so that a batch costs a few per cent of a step;
+``train.degrade`` does what is left.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from train.degrade import degrade
 from train.recipe import Augment
 
 LUMA = (0.299, 0.587, 0.114)
@@ -37,6 +39,7 @@ def batches(
     labels: np.ndarray,
     rows: np.ndarray,
     *,
+    soft: np.ndarray | None = None,
     augment: Augment,
     input_px: int,
     batch_size: int,
@@ -49,6 +52,7 @@ def batches(
         pixels: (N, H, W, 3) uint8 RGB, memory-mapped.
         labels: (N,) int class numbers.
         rows: The row numbers to train on; each comes once, in an order drawn from the seed.
+        soft: (N, classes) float32 soft labels; None: there are none.
         augment: Ranges of the random changes.
         input_px: Side of the pictures given.
         batch_size: Pictures a batch; the rest of the last one is left out.
@@ -57,7 +61,8 @@ def batches(
             after the other; ``batch_size`` is a multiple of their number.
 
     Returns:
-        Batches of ((B, input_px, input_px, 3) float32 in [-1, 1), (B,) int32), B the share's size.
+        Batches of ((B, input_px, input_px, 3) float32 in [-1, 1), (B,) int32, (B, classes) float32
+        soft labels, or (B, 0) where there are none), B the share's size.
     """
     order = np.random.default_rng(seed).permutation(rows)
     steps = len(order) // batch_size
@@ -67,16 +72,19 @@ def batches(
     numbers = np.arange(steps * parts, dtype=np.int64).reshape(steps, parts)[:, list(given)]
     shape = (batch_size // parts, *pixels.shape[1:])
 
+    softer = np.zeros((len(labels), 0), np.float32) if soft is None else soft
+
     def gather(indices: np.ndarray) -> np.ndarray:
         return pixels[np.sort(indices)]
 
-    def prepare(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def prepare(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         indices = tf.sort(indices)
         batch = tf.numpy_function(gather, [indices], tf.uint8, stateful=False)
         batch = tf.ensure_shape(batch, shape)
         seeds = tf.stack([tf.cast(seed[1] * 100_003 + seed[0], tf.int64), step])
         changed = random_changes(batch, augment, input_px, seeds)
-        return changed, tf.gather(tf.constant(labels, tf.int32), indices)
+        own = (tf.gather(tf.constant(each), indices) for each in (labels.astype(np.int32), softer))
+        return changed, *own
 
     dataset = tf.data.Dataset.from_tensor_slices((numbers.reshape(-1), order))
     # There is nothing to tune, and the tuning thread sleeps up to a minute before it lets an
@@ -89,7 +97,7 @@ def batches(
 def random_changes(
     batch: tf.Tensor, augment: Augment, input_px: int, seeds: tf.Tensor
 ) -> tf.Tensor:
-    """Cut out, turn, mirror and recolour each picture at random.
+    """Cut out, turn, mirror, recolour and degrade each picture at random.
 
     Args:
         batch: (B, H, W, 3) uint8 RGB.
@@ -112,7 +120,10 @@ def random_changes(
         output_shape=tf.constant([input_px, input_px]), fill_value=0.0,
         interpolation="BILINEAR", fill_mode="REFLECT",
     )  # fmt: skip
-    return _recolour(draw, augment, count, normalise(pictures))
+    changed = _recolour(draw, augment, count, normalise(pictures))
+    if not (augment.blur or augment.noise or augment.jpeg or augment.erase):
+        return changed
+    return normalise(degrade(draw, augment, changed * PIXEL_STD + PIXEL_MEAN))
 
 
 def _transforms(draw, augment: Augment, count: int, size: tuple[int, int], input_px: int):  # type: ignore[no-untyped-def]

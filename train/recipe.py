@@ -65,6 +65,16 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Distil:
+    """How much is learnt from other models' answers (``fit --soft-labels``)."""
+
+    share: float = 0.0
+    """Share of the loss that compares with the soft labels, 0-1; 0: there are none."""
+    temperature: float = 1.0
+    """Soft labels are the teachers' probabilities to the power of 1 / temperature, normalised."""
+
+
+@dataclass(frozen=True)
 class Augment:
     """Ranges that every training picture's random changes are drawn from."""
 
@@ -84,6 +94,17 @@ class Augment:
     """Largest change of saturation either way, as a share."""
     tint: float = 0.0
     """Largest change of each channel's gain either way, as a share (cameras differ)."""
+    blur: float = 0.0
+    """Share of the pictures that lose detail: shrunk, to ``detail`` at the least, and enlarged."""
+    detail: float = 0.4
+    """Smallest share of its side that a picture is shrunk to."""
+    noise: float = 0.0
+    """Largest standard deviation of the noise added to half of the pictures, as a share of the full
+    range."""
+    jpeg: float = 0.0
+    """Share of the pictures that go through JPEG, at a quality of 30 to 95."""
+    erase: float = 0.0
+    """Largest side of the square that is covered in half of the pictures, as a share of theirs."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +147,9 @@ class Stage:
     """What the learning rate is multiplied by."""
     cut_after: int = 0
     """Epochs before a cut."""
+    augment: Augment | None = None
+    """What this stage changes in other ways than the recipe's ``[augment]``, which fills in what is
+    left out here; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +202,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
+    distil: Distil = field(default_factory=Distil)
     data: DataSettings = field(default_factory=DataSettings)
     shortened: Shortened = field(default_factory=Shortened)
     cache_side_px: int = 256
@@ -252,15 +277,17 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
         RecipeError: A setting is unknown, missing or malformed.
     """
     data = dict(data)
+    augment = data.pop("augment", {})
     parts: dict[str, Any] = {
         "input": _section(Preprocessing, data.pop("input", {}), f"{path}: [input]"),
         "model": _section(Model, data.pop("model", {}), f"{path}: [model]"),
         "loss": _section(Loss, data.pop("loss", {}), f"{path}: [loss]"),
-        "augment": _section(Augment, data.pop("augment", {}), f"{path}: [augment]"),
+        "augment": _section(Augment, augment, f"{path}: [augment]"),
+        "distil": _section(Distil, data.pop("distil", {}), f"{path}: [distil]"),
         "data": _section(DataSettings, data.pop("data", {}), f"{path}: [data]"),
         "shortened": _section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
         "stages": tuple(
-            _section(Stage, stage, f"{path}: [[stages]] {number}")
+            _stage(stage, augment, f"{path}: [[stages]] {number}")
             for number, stage in enumerate(data.pop("stages", []), start=1)
         ),
     }
@@ -270,6 +297,14 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     recipe = _shorten(recipe)
     _check(recipe, path)
     return recipe
+
+
+def _stage(data: dict[str, Any], augment: dict[str, Any], where: str) -> Stage:
+    """Give one stage; its own ``augment`` goes over the recipe's."""
+    data = dict(data)
+    if "augment" in data:
+        data["augment"] = _section(Augment, {**augment, **data["augment"]}, f"{where} augment")
+    return _section(Stage, data, where)
 
 
 def _shorten(recipe: Recipe) -> Recipe:

@@ -38,7 +38,8 @@ class Trainer:
             raise RecipeError(
                 f"{len(classes)} training pictures make no batch of {recipe.batch_size}"
             )
-        self.loss = losses.logit_adjusted(recipe.loss, np.bincount(classes, minlength=count))
+        counts = np.bincount(classes, minlength=count)
+        self.loss = losses.distilled(recipe.loss, recipe.distil, counts)
         with self.strategy.scope():
             self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
             self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -83,20 +84,20 @@ class Trainer:
         return [mean[id(v)].numpy() if id(v) in mean else v.numpy() for v in self.model.weights]
 
     def _train_step(
-        self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
+        self, pictures: tf.Tensor, labels: tf.Tensor, soft: tf.Tensor, decay: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Train on one batch, of which each replica has its share."""
-        shares = self.strategy.run(self._replica_step, (pictures, labels, decay))
+        shares = self.strategy.run(self._replica_step, (pictures, labels, soft, decay))
         return tuple(
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in shares
         )
 
     def _replica_step(
-        self, pictures: tf.Tensor, labels: tf.Tensor, decay: tf.Tensor
+        self, pictures: tf.Tensor, labels: tf.Tensor, soft: tf.Tensor, decay: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             answers = self.model(pictures, training=True)
-            loss = tf.reduce_mean(self.loss(labels, answers)) / self.replicas
+            loss = tf.reduce_mean(self.loss(labels, soft, answers)) / self.replicas
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
         if self.replicas > 1:  # the sum is what one replica would have, before it is clipped
@@ -113,12 +114,13 @@ class Trainer:
 
     def _batches(self, data: Data, seed: tuple[int, int]) -> Iterable[Any]:
         """Give this worker's replicas their shares of an epoch's batches."""
+        augment = self.stage.augment or self.recipe.augment
 
         def shared(context: tf.distribute.InputContext) -> tf.data.Dataset:
             own = self.replicas // context.num_input_pipelines
             first = context.input_pipeline_id * own
             return pipeline.batches(
-                data.pixels, data.classes, data.train_rows, augment=self.recipe.augment,
+                data.pixels, data.classes, data.train_rows, soft=data.soft, augment=augment,
                 input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
                 shares=(self.replicas, range(first, first + own)),
             )  # fmt: skip
@@ -145,13 +147,13 @@ class Trainer:
         batches = self._batches(data, seed)
         begin = reported = time.monotonic()
         total = right = rate = 0.0
-        for step, (pictures, labels) in enumerate(batches):
+        for step, (pictures, labels, soft) in enumerate(batches):
             done = epoch * self.steps + step
             rate = learning_rate(self.stage, done, steps=self.steps, scores=scores)
             self.optimizer.learning_rate.assign(rate)
             # The average of the first steps is over few: let it move as fast as they do.
             decay = min(self.recipe.ema, (1 + done) / (10 + done))
-            loss, share = self.train_step(pictures, labels, tf.constant(decay, tf.float32))
+            loss, share = self.train_step(pictures, labels, soft, tf.constant(decay, tf.float32))
             total, right = total + float(loss), right + float(share)
             now = time.monotonic()
             if now - reported > REPORT_EVERY_S:

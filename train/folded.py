@@ -1,0 +1,86 @@
+"""Kernels and biases with batch normalisation folded in, by the name of the layer.
+
+From the .npz that ImageNet weights come in, or out of a float .tflite file of ours: a training can
+begin with a published model, the embedded ones included, where its run folder is not at hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesionedge import metadata
+from train.recipe import RecipeError
+
+HEAD = "logits"
+"""Name of the last layer of the networks that are built here."""
+
+_LAYER = re.compile(r"([^/;]+)/(?:Conv2D|depthwise)\d*$")
+"""The layer's name at the end of the name that the converter gives its kernel."""
+
+
+def read(file: Path) -> Mapping[str, np.ndarray]:
+    """Give ``<layer>/kernel`` and ``<layer>/bias`` float32, kernels with Keras' order of axes.
+
+    A .tflite file has the head, too: ``logits/kernel`` and ``logits/bias``.
+
+    Raises:
+        RecipeError: The file cannot be read, or is a .tflite file with rounded weights.
+    """
+    try:
+        if file.suffix == ".tflite":
+            return dict(_of_tflite(file))
+        with np.load(file) as weights:
+            return {name: weights[name] for name in weights.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise RecipeError(f"{file}: no weights that can be read ({error})") from error
+
+
+def _of_tflite(file: Path) -> Iterator[tuple[str, np.ndarray]]:
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    card = metadata.read(file).card or {}
+    model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    kinds = schema.BuiltinOperator
+    halved = {
+        operator.outputs[0]: operator.inputs[0]
+        for operator in graph.operators
+        if codes[operator.opcodeIndex] == kinds.DEQUANTIZE
+    }
+
+    def values(tensor: int) -> np.ndarray:
+        kept = graph.tensors[halved.get(tensor, tensor)]
+        dtypes = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}
+        if kept.type not in dtypes:
+            raise ValueError("its weights are rounded to integers; give the float16 file")
+        array = np.frombuffer(model.buffers[kept.buffer].data.tobytes(), dtypes[kept.type])
+        return array.reshape(kept.shape).astype(np.float32)
+
+    for operator in graph.operators:
+        kind = codes[operator.opcodeIndex]
+        if kind not in (kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D, kinds.FULLY_CONNECTED):
+            continue
+        kernel, bias = (values(tensor) for tensor in operator.inputs[1:3])
+        if kind == kinds.FULLY_CONNECTED:
+            # The converter folds the division by the temperature into the head.
+            temperature = float(card["file"]["temperature"])
+            yield f"{HEAD}/kernel", kernel.T * temperature
+            yield f"{HEAD}/bias", bias * temperature
+            continue
+        name = _layer(graph.tensors[operator.inputs[1]])
+        axes = (1, 2, 3, 0)
+        yield f"{name}/kernel", kernel.transpose(axes)
+        yield f"{name}/bias", bias
+
+
+def _layer(kernel: Any) -> str:
+    found = _LAYER.search(kernel.name.decode())
+    if found is None:
+        raise ValueError(f"a kernel of no known layer: {kernel.name.decode()}")
+    return found[1]
