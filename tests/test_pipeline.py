@@ -126,6 +126,9 @@ def test_the_card_and_the_metrics_are_whole(run):
     ]
     assert card["quantization"]["training"] == "qat"
     assert set(card["calibration"]["temperature"]) == {"float", "int8"}
+    assert {k: len(v) for k, v in card["calibration"]["class_temperature"].items()} == {
+        "float": 7, "int8": 7,
+    }  # fmt: skip
     assert sum(card["data"]["pictures"].values()) == 84
     assert card["metrics"]["test"]["int8"]["balanced_accuracy"]["low"] <= 1
     metrics = json.loads((run / "metrics.json").read_text())["models"]
@@ -172,8 +175,9 @@ def program_output(code: str) -> str:
 def test_the_int8_body_is_int8_throughout(files):
     found = operators(files["int8"])
     assert found[0] == "QUANTIZE"  # uint8 pixels become int8
-    assert found[-3:] == ["DEQUANTIZE", "MUL", "SOFTMAX"]  # calibration, in float
-    body = found[1:-3]
+    # Calibration, in float: logits / T, how sharp their softmax says, and the answer.
+    assert found[-7:] == ["DEQUANTIZE", "MUL", "SOFTMAX", "MUL", "SUM", "MUL", "SOFTMAX"]
+    body = found[1:-7]
     assert "QUANTIZE" not in body
     assert "DEQUANTIZE" not in body
     # XNNPACK has kernels for all of these, so that it takes the whole graph.
@@ -221,6 +225,33 @@ def test_post_training_quantization_is_said_in_the_card(run, tmp_path):
     classifier = Classifier(tmp_path / "p.tflite")
     assert classifier.card["file"]["method"] == "post-training"
     assert classifier.interpreter.input.dtype == "uint8"
+
+
+def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
+    """It starts from the teacher's weights, and compares itself with the teacher's answers."""
+    ham, soft = run.parent.parent / "ham", tmp_path / "soft.npz"
+    program("train", "label", files["float16"], "--data", ham, "--out", soft)
+    with np.load(soft) as kept:
+        assert kept["probabilities"].shape == (84, 7)
+        assert np.allclose(kept["probabilities"].sum(1), 1, atol=5e-3)
+        picture = ham / "images" / kept["names"][5]
+        alone = Classifier(files["float16"]).probabilities(picture)
+        assert not np.allclose(kept["probabilities"][5], alone, atol=1e-4)  # of eight views
+    student = RECIPE.replace('"tiny"', '"student"').replace("epochs = 2", "epochs = 1")
+    student = student.replace("learning_rate = 1e-3", "learning_rate = 1e-9")
+    student += "[distil]\nshare = 0.5\ntemperature = 2.0\n"
+    (tmp_path / "student.toml").write_text(student)
+    fit = ["train", "fit", tmp_path / "student.toml", "--data", ham, "--seed", 3, "--out",
+           tmp_path / "runs" / "student"]  # fmt: skip
+    refused = program(*fit, check=False)
+    assert refused.returncode == 1 and "--soft-labels" in refused.stderr
+    program(*fit, "--soft-labels", soft, "--weights", files["float16"])
+    teacher, own = (
+        json.loads((folder / "metrics.json").read_text())["models"]["float"]
+        for folder in (run, tmp_path / "runs" / "student")
+    )
+    # At such a rate it can only be as good as the teacher because it began as the teacher.
+    assert own["macro_auroc"]["value"] == pytest.approx(teacher["macro_auroc"]["value"], abs=0.05)
 
 
 def test_evaluate_measures_the_file_itself(run, files):

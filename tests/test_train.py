@@ -204,6 +204,42 @@ def test_the_temperature_undoes_a_scale():
     assert calibration.fit_temperature(logits, logits.argmax(1)) == calibration.TEMPERATURES[0]
 
 
+def _unlike_classes() -> tuple[np.ndarray, np.ndarray]:
+    """Answers of a model that is mostly right when it says the first class, else half the time."""
+    rng = np.random.default_rng(7)
+    said = rng.choice(4, 4000, p=[0.7, 0.1, 0.1, 0.1])
+    other = (said + rng.integers(1, 4, 4000)) % 4
+    right = rng.random(4000) < np.where(said == 0, 0.97, 0.5)
+    logits = rng.normal(0, 0.3, (4000, 4))
+    logits[np.arange(4000), said] += 3
+    return logits, np.where(right, said, other)
+
+
+def test_classes_that_are_right_in_unlike_shares_get_their_own_temperatures():
+    logits, truth = _unlike_classes()
+    fitted = calibration.fit(logits[:2000], truth[:2000])
+    one = calibration.Calibration(fitted.temperature)
+    gaps = []
+    for each in (one, fitted):
+        probabilities = each.probabilities(logits[2000:])
+        assert (probabilities.argmax(1) == logits[2000:].argmax(1)).all()
+        sure, said = probabilities.max(1), probabilities.argmax(1)
+        right = said == truth[2000:]
+        gaps.append([abs(sure[said == c].mean() - right[said == c].mean()) for c in range(4)])
+    assert np.max(gaps[0]) > 0.25
+    assert np.mean(gaps[1]) < 0.5 * np.mean(gaps[0])
+
+
+def test_two_classes_have_one_temperature_and_the_card_gives_it_back():
+    logits, truth = _unlike_classes()
+    assert calibration.fit(logits[:, :2], truth % 2).classes is None
+    fitted = calibration.Calibration(0.5, (1.0, 2.0, 3.0))
+    card = {"calibration": {"temperature": {"int8": 0.5}, "class_temperature": {"int8": [1, 2, 3]}}}
+    assert calibration.Calibration.from_card(card, "int8") == fitted
+    del card["calibration"]["class_temperature"]  # as cards were before
+    assert calibration.Calibration.from_card(card, "int8") == calibration.Calibration(0.5)
+
+
 def test_operating_points_reach_their_sensitivity():
     rng = np.random.default_rng(6)
     malignant = rng.random(2000) < 0.3

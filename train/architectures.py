@@ -200,15 +200,15 @@ NO_QUANTIZATION_AWARE = {
 """Architecture -> why it cannot go through quantization-aware training."""
 
 
-def load_imagenet(model: keras.Model, file: Path | None, sample: np.ndarray) -> None:
-    """Start a network from ImageNet weights.
+def load_weights(model: keras.Model, file: Path | None, sample: np.ndarray) -> None:
+    """Start a network from ImageNet weights, or from another training's.
 
     Args:
         model: From ``build``; its layers carry Keras' names.
-        file: For MobileNetV2 an .npz of ``<convolution>/kernel`` and ``/bias`` with batch
-            normalisation folded in, or a float16 or float32 .tflite file of such a network (its
-            head, too, where it has as many classes); for EfficientNetB3 the .h5 that Keras
-            publishes (without top). None downloads Keras' own weights.
+        file: A float16 or float32 .tflite file of the same network, whose head is taken, too, where
+            it has as many classes. Or ImageNet's: for MobileNetV2 an .npz of
+            ``<convolution>/kernel`` and ``/bias`` with batch normalisation folded in; for
+            EfficientNetB3 the .h5 that Keras publishes (without top). None downloads Keras' own.
         sample: (N, H, W, 3) float32 training pictures in [-1, 1) at the model's size, by which
             folded batch normalisation is given back its statistics.
 
@@ -216,7 +216,9 @@ def load_imagenet(model: keras.Model, file: Path | None, sample: np.ndarray) -> 
         RecipeError: The file lacks a layer, there is no network to download from, or there are
             no such weights for the architecture.
     """
-    if model.name == "efficientnetb3":
+    if file is not None and file.suffix == ".tflite":
+        _load_folded(model, file, sample)
+    elif model.name == "efficientnetb3":
         _load_keras_imagenet(model, keras.applications.EfficientNetB3, file)
         _divide_twice(_normalization(model))
     elif model.name != "mobilenetv2":
@@ -277,9 +279,10 @@ def _load_folded(model: keras.Model, file: Path, sample: np.ndarray) -> None:
         bias = weights[f"{name}/bias"]
         ones, zeros = np.ones_like(bias), np.zeros_like(bias)
         norm.set_weights([ones, bias, zeros, ones - norm.epsilon])
-    head, kernel = model.get_layer(folded.HEAD), weights.get(f"{folded.HEAD}/kernel")
-    if kernel is not None and kernel.shape == head.kernel.shape:
-        head.set_weights([kernel, weights[f"{folded.HEAD}/bias"]])
+    if (kernel := weights.get(f"{folded.HEAD}/kernel")) is not None:
+        head = model.get_layer(folded.HEAD)
+        if kernel.shape == head.kernel.shape:
+            head.set_weights([kernel, weights[f"{folded.HEAD}/bias"]])
     seen = keras.Model(model.input, [norm.input for norm in norms.values()])
     for norm, (mean, variance) in zip(norms.values(), _moments(seen, sample)):
         bias = norm.get_weights()[1]

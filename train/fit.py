@@ -173,8 +173,9 @@ def _stage(
     stage = recipe.stages[number]
     before = _best_before(run, recipe, number)
     model = _build(recipe, stage, data, before, seed=seed, resumed=bool(state.arrays))
-    if number == 0 and not state.arrays and recipe.model.weights == "imagenet":
-        _start_from_imagenet(model, data, weights, stage, seed)
+    begins = number == 0 and not state.arrays
+    if begins and (recipe.model.weights == "imagenet" or weights is not None):
+        _start_from(weights, model, data, stage, seed)
     _set_trainable(model, stage)
     trainer = Trainer(
         recipe, stage, _replicated(model, recipe, stage, data, team) if team.several else model,
@@ -293,14 +294,14 @@ def _settle(
     run.say(f"{name}, statistics measured anew: validation balanced accuracy {score:.3f}")
 
 
-def _start_from_imagenet(
-    model: keras.Model, data: Data, weights: Path | None, stage: Stage, seed: int
+def _start_from(
+    weights: Path | None, model: keras.Model, data: Data, stage: Stage, seed: int
 ) -> None:
     if weights is not None and not weights.is_file():
-        raise RecipeError(f"{weights}: no such file; expected ImageNet weights")
+        raise RecipeError(f"{weights}: no such file; expected weights to start from")
     rows = np.random.default_rng(seed).permutation(data.train_rows)[:STATISTICS_PICTURES]
     resized = tf.image.resize(data.pixels[np.sort(rows)], (stage.input_px, stage.input_px))
-    architectures.load_imagenet(model, weights, pipeline.normalise(resized).numpy())
+    architectures.load_weights(model, weights, pipeline.normalise(resized).numpy())
 
 
 def _best_file(run: Run, number: int) -> Path:

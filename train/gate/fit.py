@@ -69,7 +69,7 @@ def build(recipe: GateRecipe, weights: Path | None, copies: Pictures) -> keras.M
     whole = architectures.build(Model("mobilenetv2"), classes=3, height_px=side, width_px=side)
     lower = keras.Model(whole.input, whole.get_layer(recipe.last_block).output)
     sample = next(pictures.batches(copies, side, 512, (0, 0)))[0]
-    architectures.load_imagenet(lower, weights, pipeline.normalise(sample).numpy())
+    architectures.load_weights(lower, weights, pipeline.normalise(sample).numpy())
     for layer in lower.layers:
         layer.trainable = False
         if layer.name == recipe.frozen_to:
