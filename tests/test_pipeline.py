@@ -125,6 +125,7 @@ def test_the_card_and_the_metrics_are_whole(run):
         "vasc",
     ]
     assert card["quantization"]["training"] == "qat"
+    assert card["modality"] == "dermoscopy"  # HAM10000's: the device's gate judges its pictures
     assert set(card["calibration"]["temperature"]) == {"float", "int8"}
     assert {k: len(v) for k, v in card["calibration"]["class_temperature"].items()} == {
         "float": 7, "int8": 7,

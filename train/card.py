@@ -105,6 +105,7 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
     counts = data.table["split"].value_counts()
     started = recipe.model.weights == "imagenet"
     source = IMAGENET.get(recipe.model.architecture, "") if started else ""
+    modality = recipe.data.modality or data.dataset.modality
     classes = COUNTS.get(len(data.labels), f"{len(data.labels)} classes")
     return {
         "format": 1,
@@ -125,6 +126,7 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
             "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
             "trained_on": len(np.unique(data.train_rows)),
         },
+        **({"modality": modality} if modality else {}),
         "licence": recipe.data.licence or data.dataset.licence or UNSTATED,
         "attribution": (recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
         "intended_use": INTENDED_USE,

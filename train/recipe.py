@@ -171,6 +171,9 @@ class DataSettings:
     """Whose pictures they are; the dataset's own where it tells."""
     limits: tuple[str, ...] = ()
     """What a model of them cannot know; what is known of the dataset where left out."""
+    modality: str = ""
+    """How pictures were taken (``dermoscopy``: the device then checks that they were); the
+    dataset's own where it tells."""
     licence: str = ""
     """Under which terms a model of them may be used; the dataset's own where it tells."""
 

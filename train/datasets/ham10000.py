@@ -8,6 +8,7 @@ from pathlib import Path
 from lesionedge.diagnosis import HAM10000
 from train.datasets.table import (
     DERMOSCOPIC,
+    DERMOSCOPY,
     PICTURE_SUFFIXES,
     Dataset,
     DatasetError,
@@ -65,7 +66,7 @@ def load(root: Path) -> Dataset:
         raise DatasetError(f"{csv}: no usable row is left ({skipped})")
     return Dataset(
         "HAM10000", finished(rows), labels, skipped, attribution=ATTRIBUTION,
-        licence="CC BY-NC 4.0", limits=LIMITS,
+        licence="CC BY-NC 4.0", limits=LIMITS, modality=DERMOSCOPY,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from train.datasets.table import (
     DERMOSCOPIC,
+    DERMOSCOPY,
     Dataset,
     DatasetError,
     drop,
@@ -60,7 +61,7 @@ def load(root: Path) -> Dataset:
         "ISIC archive", table, LABELS, skipped,
         attribution="Trained on pictures of the ISIC archive (isic-archive.com)",
         licence="the pictures' own (ISIC archive: CC-0, CC BY or CC BY-NC)",
-        limits=(DERMOSCOPIC,),
+        limits=(DERMOSCOPIC,), modality=DERMOSCOPY,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from train.datasets.table import (
     DERMOSCOPIC,
+    DERMOSCOPY,
     Dataset,
     DatasetError,
     drop,
@@ -70,6 +71,7 @@ def load(root: Path) -> Dataset:
         attribution=ATTRIBUTION,
         licence=LICENCE,
         limits=(DERMOSCOPIC,),
+        modality=DERMOSCOPY,
     )
 
 

@@ -29,6 +29,8 @@ GIVEN_NAMES = {
 
 DERMOSCOPIC = "Trained on dermoscopic pictures; it does not know photographs without a dermatoscope"
 """What a model cannot know that was trained on a collection of such pictures only."""
+DERMOSCOPY = "dermoscopy"
+"""The modality of such a collection, as a card names it."""
 
 
 class DatasetError(LesionEdgeError):
@@ -55,6 +57,8 @@ class Dataset:
     """Under which terms, where the layout tells."""
     limits: tuple[str, ...] = field(default=())
     """What a model trained on it cannot know."""
+    modality: str = ""
+    """How its pictures were taken, such as ``DERMOSCOPY``, where the layout tells."""
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:

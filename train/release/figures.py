@@ -27,6 +27,8 @@ METRICS = {
     "melanoma_sensitivity_at_90_specificity": "melanoma sensitivity at 90 % specificity",
     "ece": "expected calibration error, 15 bins",
 }
+FEWEST = 30
+"""Pictures that a subgroup has at least to be listed."""
 HEADLINES = ("balanced_accuracy", "melanoma_auroc", "malignant_auroc")
 
 
@@ -37,7 +39,11 @@ def main() -> None:
         record = json.loads((HERE / run / "metrics.json").read_text())
         figures[title] = record["models"][file]
     card = ROOT / "lesionedge" / "models" / "MODEL_CARD.md"
-    rewrite(card, [*overview(figures, METRICS), *by_class(figures)])
+    first = figures["`mobilenetv2` (int8)"]
+    rewrite(
+        card,
+        [*overview(figures, METRICS), *by_class(figures), *points(first), *subgroups(first)],
+    )
     rewrite(ROOT / "README.md", [*overview(figures, HEADLINES), sizes()])
 
 
@@ -66,8 +72,36 @@ def by_class(figures: dict[str, Any]) -> Iterator[str]:
             yield f"| {label} | {row['pictures']} | {' | '.join(cells)} |"
 
 
-def span(figure: dict[str, float]) -> str:
-    """Give a value with its interval."""
+def points(model: dict[str, Any]) -> Iterator[str]:
+    """Give a row an operating point: what was wanted, and what the test split shows of it."""
+    yield from ("", "### Operating points of `mobilenetv2` (int8): malignant or not", "")
+    yield "| wanted sensitivity | threshold | sensitivity | specificity | share called malignant |"
+    yield "|---|---|---|---|---|"
+    for point in model["operating_points"]:
+        found = point["test"]
+        cells = [span(found[name]) for name in ("sensitivity", "specificity", "found")]
+        yield f"| {point['sensitivity']:.2f} | {point['threshold']:.4f} | {' | '.join(cells)} |"
+
+
+def subgroups(model: dict[str, Any]) -> Iterator[str]:
+    """Give a row a subgroup; sensitivity and specificity are at the first operating point."""
+    yield from ("", "### Subgroups, `mobilenetv2` (int8)", "")
+    yield "| | pictures (malignant) | balanced accuracy | malignant AUROC | sens. | spec. |"
+    yield "|---|---|---|---|---|---|"
+    names = ("balanced_accuracy", "malignant_auroc", "sensitivity", "specificity")
+    for kind, groups in model["subgroups"].items():
+        for value, row in groups.items():
+            if row["pictures"] < FEWEST:
+                continue
+            counts = f"{row['pictures']} ({row['malignant']})"
+            cells = " | ".join(span(row[name]) for name in names)
+            yield f"| {kind.replace('_', ' ')}: {value} | {counts} | {cells} |"
+
+
+def span(figure: dict[str, float | None]) -> str:
+    """Give a value with its interval; a dash where these pictures leave it undefined."""
+    if figure["value"] is None:
+        return "-"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
