@@ -1,0 +1,39 @@
+"""The views of one picture that an answer may be averaged over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST = 8
+"""A square has eight symmetries."""
+
+MOST_OBLONG = 4
+"""Any other rectangle has four: quarter turns would change its shape."""
+
+
+def views(pixels: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
+    """Give the first ``count`` views of a prepared picture, as numpy views of its memory.
+
+    They are the symmetries of the square (the dihedral group of order 8; Cohen and Welling 2016,
+    arXiv:1602.07576, section 3): dermoscopy has no up and no left, so that each shows the same
+    lesion as well as another. The first is the picture as it is, then: mirrored left-right, mirrored
+    top-bottom, both (a half turn), and the same four of the transposed picture, which are the
+    quarter turns and the mirrorings along the diagonals. The first 1, 2, 4 and 8 of them are
+    whole groups: the mean over these does not change when the picture is turned or mirrored by
+    one of them. Of pictures that have an up, the second view is the one that costs least.
+
+    There are no crops among them: measured, they cost accuracy (docs/accuracy.md).
+
+    Args:
+        pixels: (H, W, channels); above 4 views H and W are equal.
+        count: How many, 1 to 8.
+    """
+    for number in range(count):
+        view = pixels.swapaxes(0, 1) if number & 4 else pixels
+        if number & 1:
+            view = view[:, ::-1]
+        yield view[::-1] if number & 2 else view
