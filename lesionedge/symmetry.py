@@ -19,14 +19,14 @@ def views(pixels: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
     """Give the first ``count`` views of a prepared picture, as numpy views of its memory.
 
     They are the symmetries of the square (the dihedral group of order 8; Cohen and Welling 2016,
-    arXiv:1602.07576, section 3): dermoscopy has no up and no left, so that each shows the same
-    lesion as well as another. The first is the picture as it is, then: mirrored left-right, mirrored
-    top-bottom, both (a half turn), and the same four of the transposed picture, which are the
-    quarter turns and the mirrorings along the diagonals. The first 1, 2, 4 and 8 of them are
-    whole groups: the mean over these does not change when the picture is turned or mirrored by
-    one of them. Of pictures that have an up, the second view is the one that costs least.
+    arXiv:1602.07576): dermoscopy has no up and no left, so that each shows the lesion as well as
+    another. First the picture as it is, then mirrored left-right, mirrored top-bottom, both (a
+    half turn), and the same four of the transposed picture: quarter turns, and mirrorings along
+    the diagonals. The first 1, 2, 4 and 8 of them are whole groups: the mean over these does not
+    change when the picture is turned or mirrored by one of them. Pictures that do have an up, as
+    models from elsewhere may want, suffer least from the second view.
 
-    There are no crops among them: measured, they cost accuracy (docs/accuracy.md).
+    There are no crops among them: docs/accuracy.md has what they gained.
 
     Args:
         pixels: (H, W, channels); above 4 views H and W are equal.

@@ -83,9 +83,7 @@ def command(
     from lesionedge.batch.output import Output
 
     verbose = options.is_verbose(ctx)
-    travelling = Model.of(
-        model, labels=labels, normalize=normalize, views=views, verbose=verbose
-    )
+    travelling = Model.of(model, labels=labels, normalize=normalize, views=views, verbose=verbose)
     with ended_by_signals(), Output(out, travelling, save_every_s=save_every_s) as output:
         if retry_failed:
             output.forget_failures()
