@@ -111,23 +111,33 @@ def sets(given: dict[str, Answers]) -> Iterator[tuple[str, int, Answers]]:
     yield "the picture as it is", 1, whole
     for share in CENTRES:
         yield f"the middle, {share:g} of the side, alone", 1, given[f"{share:g}"]
-    names = {1: "mirrored left-right", 3: "turned by half", 4: "transposed", 6: "a quarter turn"}
+    yield "**as it is, turned by half**", 2, mean(turned(whole, 2))
+    names = {
+        2: "mirrored left-right",
+        3: "mirrored top-bottom",
+        4: "transposed",
+        6: "a quarter turn",
+    }
     for view, name in names.items():
         yield f"as it is, {name}", 2, mean([whole, whole[:, COMPOSED[view]]])
     for share in CENTRES:
         yield f"as it is, the middle {share:g}", 2, mean([whole, given[f"{share:g}"]])
     yield "**the first four symmetries**", 4, mean(turned(whole, 4))
-    yield "four quarter turns", 4, mean([whole[:, COMPOSED[view]] for view in (0, 3, 5, 6)])
+    yield "four quarter turns", 4, mean([whole[:, COMPOSED[view]] for view in (0, 1, 6, 7)])
     for share in CENTRES:
         both = [*turned(whole, 2), *turned(given[f"{share:g}"], 2)]
-        yield f"two symmetries, of the whole and of the middle {share:g}", 4, mean(both)
+        yield (
+            f"as it is and turned by half, of the whole and of the middle {share:g}",
+            4,
+            mean(both),
+        )
     corners = [given[name] for name in given if name.startswith("corner")]
     yield f"as it is, four corners of {CORNER:g}", 5, mean([whole, *corners])
     yield "**the eight symmetries**", 8, mean(turned(whole, 8))
     yield "the same, logarithms averaged", 8, geometric(turned(whole, 8))
     for share in CENTRES:
         both = [*turned(whole, 4), *turned(given[f"{share:g}"], 4)]
-        yield f"four symmetries, of the whole and of the middle {share:g}", 8, mean(both)
+        yield f"the first four, of the whole and of the middle {share:g}", 8, mean(both)
 
 
 def turned(answers: Answers, views: int) -> list[Answers]:

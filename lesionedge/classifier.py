@@ -122,10 +122,10 @@ class Classifier:
             check: Tell whether each picture is a dermoscopic one, and a good one, where the model
                 says that it is for those (``lesionedge.reliability``).
             verbose: Let the native library's log lines through.
-            views: Answer by the mean over this many views of a picture, 1 to 8: as it is, mirrored
-                left-right, top-bottom and both, then the same of the transposed picture
-                (``lesionedge.symmetry`` says why these); up to 4 where the model's input is not
-                square. What it gains and costs is in docs/accuracy.md.
+            views: Answer by the mean over this many views of a picture, 1 to 8: as it is, turned
+                by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
+                picture (``lesionedge.symmetry`` says why these); up to 4 where the model's input
+                is not square. What it gains and costs is in docs/accuracy.md.
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
@@ -461,7 +461,8 @@ class Classifier:
 
         found = [self._run(view) for view in symmetry.views(values, views)]
         # In float64, so that their order leaves no trace.
-        return np.mean(found, axis=0, dtype=np.float64).astype(np.float32)
+        mean: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
+        return mean.astype(np.float32)
 
     def _answer(
         self, prepared: _Prepared, top_k: int | None, views: int | None = None

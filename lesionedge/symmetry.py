@@ -20,13 +20,12 @@ def views(pixels: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
 
     They are the symmetries of the square (the dihedral group of order 8; Cohen and Welling 2016,
     arXiv:1602.07576): dermoscopy has no up and no left, so that each shows the lesion as well as
-    another. First the picture as it is, then mirrored left-right, mirrored top-bottom, both (a
-    half turn), and the same four of the transposed picture: quarter turns, and mirrorings along
-    the diagonals. The first 1, 2, 4 and 8 of them are whole groups: the mean over these does not
-    change when the picture is turned or mirrored by one of them. Pictures that do have an up, as
-    models from elsewhere may want, suffer least from the second view.
-
-    There are no crops among them: docs/accuracy.md has what they gained.
+    another. First the picture as it is, then turned by half, mirrored left-right, mirrored
+    top-bottom, and the same four of the transposed picture: mirrorings along the diagonals and
+    quarter turns. The first 1, 2, 4 and 8 of them are whole groups: the mean over these does not
+    change when the picture is turned or mirrored by one of them. The half turn comes second
+    since, of the single views beside the first, it gains most (docs/accuracy.md, which also has
+    what crops gain: nothing more, so that there are none here).
 
     Args:
         pixels: (H, W, channels); above 4 views H and W are equal.
@@ -35,5 +34,5 @@ def views(pixels: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
     for number in range(count):
         view = pixels.swapaxes(0, 1) if number & 4 else pixels
         if number & 1:
-            view = view[:, ::-1]
-        yield view[::-1] if number & 2 else view
+            view = view[::-1, ::-1]
+        yield view[:, ::-1] if number & 2 else view

@@ -14,13 +14,13 @@ from lesionedge import image as images
 
 SYMMETRIES = {
     "as it is": lambda a: a,
+    "half turn": lambda a: np.rot90(a, 2),
     "left-right": np.fliplr,
     "top-bottom": np.flipud,
-    "half turn": lambda a: np.rot90(a, 2),
     "transposed": lambda a: a.swapaxes(0, 1),
+    "other diagonal": lambda a: np.rot90(a, 2).swapaxes(0, 1),
     "quarter turn": lambda a: np.rot90(a, 3),
     "other quarter turn": np.rot90,
-    "other diagonal": lambda a: np.rot90(a, 2).swapaxes(0, 1),
 }
 """Written in another way than the package does, in its order."""
 
