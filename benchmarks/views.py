@@ -69,7 +69,7 @@ def main() -> None:
         figures["accuracy"] = {"date": time.strftime("%Y-%m-%d"), "models": found}
     if "latency" in options.parts:
         figures["latency"] = {
-            "date": time.strftime("%Y-%m-%d"), "machine": machine.processor().name,
+            "date": time.strftime("%Y-%m-%d"), "machine": this_machine(),
             "models": latency(options.models),
         }  # fmt: skip
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -228,6 +228,12 @@ def operating_point(
     }
 
 
+def this_machine() -> str:
+    """Name the processor."""
+    processor = machine.processor()
+    return f"{processor.name}, {processor.hardware_threads} cores"
+
+
 def latency(models: Sequence[str]) -> dict[str, Any]:
     """Time whole answers, one at a time, the models and views taking turns."""
     picture = example_picture()
@@ -264,7 +270,7 @@ def cells(row: dict[str, Any]) -> Iterator[str]:
         yield span(row[kind])
         turned = row["turned"][kind]
         yield f"{turned['value']:.3f}" + gain(turned["gain"])
-    yield f"{row['another_answer']:.1%}"
+    yield f"{100 * row['another_answer']:.1f} %"
     point = row["operating_point"]
     yield "none" if point is None else f"{point['sensitivity']:.3f}, {point['specificity']:.3f}"
 

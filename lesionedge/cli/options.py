@@ -60,8 +60,8 @@ normalize = click.option(
 )  # fmt: skip
 views = click.option(
     "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
-    help="Answer by the mean over N views of each picture, mirrored and turned: a little more "
-    "accurate, N times as slow.",
+    help="Answer by the mean over N views of each picture, turned and mirrored: a little more "
+    "accurate; the network takes N times as long.",
 )  # fmt: skip
 check = click.option(
     "--check/--no-check", default=True,
