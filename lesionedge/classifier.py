@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lesionedge import image as images
-from lesionedge import metadata
+from lesionedge import metadata, symmetry
 from lesionedge.diagnosis import Diagnosis, describe
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource, Preprocessing
@@ -79,6 +79,8 @@ class Prediction:
     reliable: bool | None = None
     """Whether the picture is one that the model may speak about, by the gate alone; None where
     nothing was checked: ``check=False``, or a model that is not for dermoscopic pictures."""
+    views: int = 1
+    """Over how many views of the picture the probabilities are averaged."""
 
 
 class _Prepared(NamedTuple):
@@ -95,7 +97,9 @@ class Classifier:
 
     One interpreter, reused. All methods may be called from several threads: decoding runs side
     by side, the network answers one picture at a time (with ``threads`` threads of its own).
-    An answer depends on the picture alone, never on what was asked before.
+    An answer depends on the picture alone, never on what was asked before. With ``views`` above 1
+    it is the mean of the calibrated probabilities of that many views of the model's input, which
+    take that many times as long; the card's thresholds were chosen on single views.
     Instances pickle as the model's name and options and load it again.
     """
 
@@ -103,6 +107,7 @@ class Classifier:
         self, model: str | os.PathLike[str] | None = None, *, threads: int | None = None,
         labels: str | os.PathLike[str] | Sequence[str] | None = None,
         normalize: tuple[float, float] | None = None, check: bool = True, verbose: bool = False,
+        views: int = 1,
     ) -> None:  # fmt: skip
         """Load a model.
 
@@ -117,19 +122,25 @@ class Classifier:
             check: Tell whether each picture is a dermoscopic one, and a good one, where the model
                 says that it is for those (``lesionedge.reliability``).
             verbose: Let the native library's log lines through.
+            views: Answer by the mean over this many views of a picture, 1 to 8: as it is, turned
+                by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
+                picture (``lesionedge.symmetry`` says why these); up to 4 where the model's input
+                is not square. What it gains and costs is in docs/accuracy.md.
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
-                or its normalisation.
+                or its normalisation; or its input has no such views.
             MissingDependencyError: No TFLite runtime works here.
         """
-        self._options = (model, threads, labels, normalize, check, verbose)
+        self._options = (model, threads, labels, normalize, check, verbose, views)
+        _check_views(views)
         self.model = DEFAULT_MODEL if model is None else os.fsdecode(model)
         self.path = find_model(self.model)
         _check_normalisation(normalize)
         found = metadata.read(self.path)
         self._interpreter = Interpreter(self.path, threads=threads, verbose=verbose)
         self.threads = self._interpreter.threads
+        self.views = self._possible(views)
         self.card: Mapping[str, Any] = found.card or {}
         self._demand(
             labels=labels is None and found.labels is None,
@@ -226,30 +237,37 @@ class Classifier:
         Raises:
             ImageError: The picture cannot be read.
         """
-        return self._run(self._prepare(image).values)
+        return self._average(self._prepare(image).values, self.views)
 
-    def classify_picture(self, picture: images.Picture, *, top_k: int | None = None) -> Prediction:
+    def classify_picture(
+        self, picture: images.Picture, *, top_k: int | None = None, views: int | None = None
+    ) -> Prediction:
         """Answer a picture that is decoded already.
 
         Args:
             picture: From ``lesionedge.image.decode``.
             top_k: As in ``classify``.
+            views: Over how many views; None for the classifier's own ``views``.
         """
-        return self._answer(self._fitted(picture, 0.0), top_k)
+        return self._answer(self._fitted(picture, 0.0), top_k, views)
 
-    def scores(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def scores(
+        self, inputs: Sequence[NDArray[np.uint8]], *, views: int | None = None
+    ) -> NDArray[np.float32]:
         """Give every class's calibrated probability for prepared pictures.
 
         Args:
             inputs: N arrays as ``model_input`` gives them, (H, W, 3) uint8 RGB.
+            views: Over how many views of each; None for the classifier's own ``views``.
 
         Returns:
             (N, classes) float32, 0-1, in the order of ``labels``.
         """
         import numpy as np
 
+        count = self.views if views is None else self._possible(views)
         # One after the other: LiteRT on a processor is no faster with several at once.
-        return np.stack([self._run(self._normalise(pixels)) for pixels in inputs])
+        return np.stack([self._average(self._normalise(pixels), count) for pixels in inputs])
 
     def model_input(self, image: ImageSource) -> NDArray[np.uint8]:
         """Give the exact pixels that the network is fed.
@@ -271,6 +289,17 @@ class Classifier:
         if not reliability.is_for_dermoscopy(self.card):
             return None
         return reliability.Check(threads=self.threads, verbose=verbose)
+
+    def _possible(self, views: int) -> int:
+        """Check that the model's input has so many views."""
+        _check_views(views)
+        _, height, width, _ = self._interpreter.input.shape
+        if views > symmetry.MOST_OBLONG and width != height:
+            raise ModelError(
+                f"{self.path}: its input is {width}x{height} px, and quarter turns keep only a "
+                f"square's shape: views is {views}; expected at most {symmetry.MOST_OBLONG}"
+            )
+        return int(views)
 
     def _demand(self, *, labels: bool, normalize: bool) -> None:
         """Ask for what the model does not say of itself; nothing is guessed."""
@@ -424,20 +453,34 @@ class Classifier:
 
         return np.array([1 - scores[0], scores[0]], np.float32)
 
-    def _answer(self, prepared: _Prepared, top_k: int | None) -> Prediction:
+    def _average(self, values: NDArray[Any], views: int) -> NDArray[np.float32]:
+        """Give the mean of the probabilities of a prepared picture's views."""
+        if views == 1:
+            return self._run(values)
+        import numpy as np
+
+        found = [self._run(view) for view in symmetry.views(values, views)]
+        # In float64, so that their order leaves no trace.
+        mean: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
+        return mean.astype(np.float32)
+
+    def _answer(
+        self, prepared: _Prepared, top_k: int | None, views: int | None = None
+    ) -> Prediction:
+        count = self.views if views is None else self._possible(views)
         begin = time.perf_counter()
-        scores = self._run(prepared.values).tolist()
+        scores = self._average(prepared.values, count).tolist()
         took = (time.perf_counter() - begin) * 1000
         timings = {**prepared.timings_ms, "invoke": took}
         return self.prediction(
             scores, top_k=top_k, warnings=prepared.warnings, timings_ms=timings,
-            reliable=prepared.reliable,
+            reliable=prepared.reliable, views=count,
         )  # fmt: skip
 
     def prediction(
         self, scores: Sequence[float], *, top_k: int | None = None,
         warnings: tuple[Notice, ...] = (), timings_ms: Mapping[str, float] | None = None,
-        reliable: bool | None = None,
+        reliable: bool | None = None, views: int = 1,
     ) -> Prediction:  # fmt: skip
         """Make an answer of probabilities, such as the mean of several pictures'.
 
@@ -447,6 +490,7 @@ class Classifier:
             warnings: What the reader should know.
             timings_ms: What it took.
             reliable: The gate's verdict.
+            views: Over how many views of each picture the probabilities are averaged.
         """
         ranking = rank(scores)
         if self.threshold is not None:
@@ -460,7 +504,7 @@ class Classifier:
         return Prediction(
             label=best.label, name=best.name, probability=scores[ranking[0]],
             malignant_probability=min(malignant, 1.0), top=top, warnings=warnings,
-            timings_ms=timings_ms or {}, model=self.model, reliable=reliable,
+            timings_ms=timings_ms or {}, model=self.model, reliable=reliable, views=views,
         )  # fmt: skip
 
     def _answers(
@@ -507,11 +551,12 @@ class Classifier:
 
 
 def _rebuild(
-    model: Any, threads: Any, labels: Any, normalize: Any, check: Any, verbose: Any
+    model: Any, threads: Any, labels: Any, normalize: Any, check: Any, verbose: Any, views: Any
 ) -> Classifier:
     return Classifier(
-        model, threads=threads, labels=labels, normalize=normalize, check=check, verbose=verbose
-    )
+        model, threads=threads, labels=labels, normalize=normalize, check=check, verbose=verbose,
+        views=views,
+    )  # fmt: skip
 
 
 def rank(scores: Sequence[float]) -> list[int]:
@@ -559,6 +604,11 @@ def _diagnosis(label: str, entry: Mapping[str, Any]) -> Diagnosis:
 def _check_top_k(top_k: int | None) -> None:
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k is {top_k}; expected 1 or more, or None for all classes")
+
+
+def _check_views(views: int) -> None:
+    if views not in range(1, symmetry.MOST + 1):
+        raise ValueError(f"views is {views}; expected 1 to {symmetry.MOST}")
 
 
 def _check_normalisation(given: tuple[float, float] | None) -> None:

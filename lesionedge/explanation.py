@@ -5,7 +5,8 @@ probability of the label is asked for again: what it loses is how much it rests 
 (Zeiler and Fergus 2014, arXiv:1311.2901, section 2.1). Windows that overlap are covered in two
 rounds, first large ones over all of the picture; then, with the one that mattered most still
 covered, smaller ones where the first round found most. An answer has often two grounds, of which
-either is enough: only the second round finds both. ``PASSES`` runs of the network in all.
+either is enough: only the second round finds both. ``PASSES`` runs of the network in all: what is
+explained is the answer to the picture as it is, whatever the classifier's ``views``.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def explain(
     """
     classifier = model if isinstance(model, Classifier) else shared(model)
     picture = images.decode(image, classifier.preprocessing)
-    prediction = classifier.classify_picture(picture)
+    prediction = classifier.classify_picture(picture, views=1)
     if label is None:
         label = prediction.label
     if label not in classifier.labels:
@@ -148,7 +149,7 @@ class _Drops:
         return covered
 
     def _scores(self, pictures: list[NDArray[np.uint8]]) -> list[float]:
-        scores = self._classifier.scores(pictures)[:, self._number]
+        scores = self._classifier.scores(pictures, views=1)[:, self._number]
         return [float(score) for score in scores]
 
 

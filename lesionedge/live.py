@@ -132,8 +132,9 @@ class Eye:
         means = [sum(column) / len(column) for column in zip(*self._scores)]
         # The verdict is on the newest frame: the mean may hold older ones of another kind.
         return self._classifier.prediction(
-            means, warnings=warnings, timings_ms=timings, reliable=answer.reliable
-        )
+            means, warnings=warnings, timings_ms=timings, reliable=answer.reliable,
+            views=answer.views,
+        )  # fmt: skip
 
     def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
         """Give how much the frame differs from one that the camera gave just before it."""

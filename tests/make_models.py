@@ -54,11 +54,12 @@ def main() -> None:
     write("float16-tensors", packed(converter(half_tensors(softmax)).convert(), LABELS))
     inverted = quantised(mobilenet(7), tf.uint8, tf.uint8)
     write("foreign-mobilenet", foreign(inverted, things))
+    write("oblong", foreign(quantised(network(7, "softmax", 24), tf.uint8, tf.uint8), things))
 
 
-def network(outputs: int, activation: str) -> keras.Model:
+def network(outputs: int, activation: str, height_px: int = SIDE_PX) -> keras.Model:
     """A network of a few thousand weights whose answer depends on the picture."""
-    pictures = keras.Input((SIDE_PX, SIDE_PX, 3))
+    pictures = keras.Input((height_px, SIDE_PX, 3))
     x = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(pictures)
     x = keras.layers.Conv2D(16, 3, activation="relu")(x)
     x = keras.layers.Flatten()(x)
@@ -109,7 +110,7 @@ def half(model: keras.Model) -> bytes:
 def quantised(model: keras.Model, inside: tf.DType, outside: tf.DType) -> bytes:
     """Int8 throughout, with these types of input and output."""
     rng = np.random.default_rng(1)
-    sample = rng.uniform(-1, 1, (64, 1, SIDE_PX, SIDE_PX, 3)).astype(np.float32)
+    sample = rng.uniform(-1, 1, (64, 1, *model.input_shape[1:])).astype(np.float32)
     sample[0], sample[1] = -1, 1
     made = converter(model)
     made.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -26,13 +26,15 @@ class Model:
     """Whether they take the place of those inside."""
     normalize: tuple[float, float] | None
     """(mean, std), for a model that does not say."""
+    views: int
+    """Over how many views of a picture an answer is averaged."""
     verbose: bool
     """Whether the native library's log lines are let through."""
 
     @classmethod
     def of(
         cls, model: str | None, *, labels: str | None = None,
-        normalize: tuple[float, float] | None = None, verbose: bool = False,
+        normalize: tuple[float, float] | None = None, views: int = 1, verbose: bool = False,
     ) -> Model:  # fmt: skip
         """Load a model to see that it works, and pack it.
 
@@ -40,18 +42,21 @@ class Model:
             model: Name or path; None for the default.
             labels: Labels file.
             normalize: (mean, std).
+            views: As ``Classifier`` takes them.
             verbose: As ``Classifier`` takes it.
 
         Raises:
             ModelError: It cannot be used.
         """
-        loaded = Classifier(model, threads=1, labels=labels, normalize=normalize, verbose=verbose)
+        loaded = Classifier(
+            model, threads=1, labels=labels, normalize=normalize, views=views, verbose=verbose
+        )
         with open(loaded.path, "rb") as file:
             content = file.read()
         digest = hashlib.sha256(content).hexdigest()
         return cls(
             os.path.abspath(loaded.path), content, digest, loaded.labels, labels is not None,
-            normalize, verbose,
+            normalize, views, verbose,
         )  # fmt: skip
 
     def load(self) -> Classifier:
@@ -79,5 +84,6 @@ class Model:
     def _load(self, path: str) -> Classifier:
         labels = self.labels if self.labels_given else None
         return Classifier(
-            path, threads=1, labels=labels, normalize=self.normalize, verbose=self.verbose
-        )
+            path, threads=1, labels=labels, normalize=self.normalize, views=self.views,
+            verbose=self.verbose,
+        )  # fmt: skip

@@ -24,7 +24,7 @@ ROWS_A_FILE = 100_000
 
 _UNFINISHED = "_unfinished"
 _LOCK = "_lock"
-_SETTINGS = {"model": "model", "labels": "--labels", "normalize": "--normalize"}
+_SETTINGS = {"model": "model", "labels": "--labels", "normalize": "--normalize", "views": "--views"}
 
 
 class Output:
@@ -147,7 +147,8 @@ class Output:
         metadata = self._parquet("read_schema", part).metadata or {}
         try:
             before = json.loads(metadata[rows.ABOUT])
-        except (KeyError, ValueError):
+            before.setdefault("views", 1)  # in folders from before one could ask for more
+        except (KeyError, ValueError, AttributeError):
             raise LesionEdgeError(f"{path}: was not written by lesionedge batch") from None
         now = rows.about(self._model)
         for key, name in _SETTINGS.items():

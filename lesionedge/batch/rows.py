@@ -42,7 +42,7 @@ def about(model: Model) -> dict[str, Any]:
     normalize = None if model.normalize is None else list(model.normalize)
     return {
         "model": model.sha256, "labels": list(model.labels), "normalize": normalize,
-        "lesionedge": __version__,
+        "views": model.views, "lesionedge": __version__,
     }  # fmt: skip
 
 

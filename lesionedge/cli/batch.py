@@ -61,12 +61,13 @@ _SHOW = (
 @click.option("--retry-failed", is_flag=True, help="Try pictures again that failed before.")
 @options.labels
 @options.normalize
+@options.views
 @options.verbose
 @click.pass_context
 def command(
     ctx: click.Context, /, sources: tuple[str, ...], out: str, model: str | None, engine: str,
     address: str | None, workers: int | None, save_every_s: float, retry_failed: bool,
-    labels: str | None, normalize: tuple[float, float] | None,
+    labels: str | None, normalize: tuple[float, float] | None, views: int,
 ) -> None:  # fmt: skip
     """Classify the pictures of SOURCEs: folders (to their depth), patterns, files, or URLs such as
     s3://bucket/folder.
@@ -82,7 +83,7 @@ def command(
     from lesionedge.batch.output import Output
 
     verbose = options.is_verbose(ctx)
-    travelling = Model.of(model, labels=labels, normalize=normalize, verbose=verbose)
+    travelling = Model.of(model, labels=labels, normalize=normalize, views=views, verbose=verbose)
     with ended_by_signals(), Output(out, travelling, save_every_s=save_every_s) as output:
         if retry_failed:
             output.forget_failures()

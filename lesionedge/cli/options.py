@@ -58,6 +58,11 @@ normalize = click.option(
     "--normalize", type=Normalisation(),
     help="The network wants (pixel - M) / S; for a model that does not say.",
 )  # fmt: skip
+views = click.option(
+    "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
+    help="Answer by the mean over N views of each picture, turned and mirrored: a little more "
+    "accurate; the network takes N times as long.",
+)  # fmt: skip
 check = click.option(
     "--check/--no-check", default=True,
     help="Tell whether a picture is a dermoscopic one, and a good one [default: --check].",

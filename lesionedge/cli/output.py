@@ -33,7 +33,9 @@ def as_dict(
     path: str, prediction: Prediction, point: OperatingPoint | None = None
 ) -> dict[str, Any]:
     """Give an answer as the JSON contract has it."""
-    added = {} if point is None else {"operating_point": _side(prediction, point)}
+    added: dict[str, Any] = {} if prediction.views == 1 else {"views": prediction.views}
+    if point is not None:
+        added["operating_point"] = _side(prediction, point)
     return {
         "path": path,
         "label": prediction.label,

@@ -62,6 +62,7 @@ FEW = 5
     "--abstain", is_flag=True,
     help="Show no diagnosis of a picture that is not a dermoscopic one (JSON and CSV always do).",
 )  # fmt: skip
+@options.views
 @options.check
 @options.labels
 @options.normalize
@@ -98,6 +99,12 @@ def _point(sensitivity: float | None, settings: Settings) -> OperatingPoint | No
     from lesionedge.classifier import DEFAULT_MODEL, find_model
     from lesionedge.operating import find
 
+    if settings.views > 1:
+        click.echo(
+            "lesionedge: operating points were chosen on single views: of the mean over "
+            f"{settings.views} views, sensitivity and specificity differ a little",
+            err=True,
+        )
     model = settings.model or DEFAULT_MODEL
     return find(sensitivity, card=metadata.read(find_model(model)).card, model=model)
 

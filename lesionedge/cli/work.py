@@ -63,6 +63,7 @@ class Settings:
     threads: int | None
     labels: str | None
     normalize: tuple[float, float] | None
+    views: int
     check: bool
     abstain: bool
     verbose: bool
@@ -80,6 +81,7 @@ class Settings:
         return Classifier(
             self.model, threads=self.threads, labels=self.labels,
             normalize=self.normalize, check=self.check, verbose=self.verbose,
+            views=self.views,
         )  # fmt: skip
 
 

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+import lesionedge
+from lesionedge import Classifier, ModelError
+from lesionedge import image as images
+
+SYMMETRIES = {
+    "as it is": lambda a: a,
+    "half turn": lambda a: np.rot90(a, 2),
+    "left-right": np.fliplr,
+    "top-bottom": np.flipud,
+    "transposed": lambda a: a.swapaxes(0, 1),
+    "other diagonal": lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    "quarter turn": lambda a: np.rot90(a, 3),
+    "other quarter turn": np.rot90,
+}
+"""Written in another way than the package does, in its order."""
+
+
+def by_hand(classifier, pixels, count):
+    views = [np.ascontiguousarray(turn(pixels)) for turn in [*SYMMETRIES.values()][:count]]
+    return np.mean([classifier.interpreter.run(view) for view in views], axis=0)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_the_answer_is_the_mean_over_the_views(int8, picture, count):
+    plain, averaging = Classifier(int8), Classifier(int8, views=count)
+    assert averaging.views == count
+    wanted = by_hand(plain, plain.model_input(picture), count)
+    assert np.allclose(averaging.probabilities(picture), wanted, rtol=0, atol=1e-6)
+
+
+def test_the_views_are_all_different(int8, draw):
+    classifier = Classifier(int8)
+    pixels = classifier.model_input(draw(40, 40, seed=3))
+    answers = {classifier.probabilities(turn(pixels)).tobytes() for turn in SYMMETRIES.values()}
+    assert len(answers) == 8
+
+
+def test_one_view_is_what_there_was(int8, picture):
+    plain, one = Classifier(int8), Classifier(int8, views=1)
+    assert plain.views == 1
+    direct = plain.interpreter.run(plain.model_input(picture))
+    assert np.array_equal(one.probabilities(picture), direct)
+    assert np.array_equal(plain.probabilities(picture), direct)
+
+
+def test_every_way_to_ask_gives_the_same(int8, picture):
+    classifier = Classifier(int8, views=8)
+    wanted = classifier.probabilities(picture)
+    pixels = classifier.model_input(picture)
+    decoded = images.decode(picture, classifier.preprocessing)
+    answers = [
+        classifier.classify(picture), *classifier.classify_many([picture, picture]),
+        *Classifier(int8, views=8, threads=1).classify_many([picture]),
+        classifier.classify_picture(decoded),
+    ]  # fmt: skip
+    for answer in answers:
+        found = {candidate.label: candidate.probability for candidate in answer.top}
+        assert [found[label] for label in classifier.labels] == wanted.tolist()
+        assert answer.views == 8
+        assert set(answer.timings_ms) == {"decode", "preprocess", "invoke"}
+    assert np.array_equal(classifier.scores([pixels, pixels]), np.stack([wanted, wanted]))
+
+
+def test_single_answers_can_be_asked_with_other_views(int8, picture):
+    plain, averaging = Classifier(int8), Classifier(int8, views=8)
+    pixels = plain.model_input(picture)
+    decoded = images.decode(picture, plain.preprocessing)
+    assert np.array_equal(averaging.scores([pixels], views=1), plain.scores([pixels]))
+    assert np.array_equal(plain.scores([pixels], views=8), averaging.scores([pixels]))
+    assert averaging.classify_picture(decoded, views=1).top == plain.classify(picture).top
+    assert plain.classify_picture(decoded, views=8).top == averaging.classify(picture).top
+    with pytest.raises(ValueError, match="views is 9"):
+        plain.scores([pixels], views=9)
+    with pytest.raises(ValueError, match="views is 0"):
+        plain.classify_picture(decoded, views=0)
+
+
+@pytest.mark.parametrize(("count", "turns"), [(2, [1]), (4, [1, 2, 3]), (8, range(1, 8))])
+def test_a_whole_group_of_views_does_not_see_how_a_picture_is_turned(models, draw, count, turns):
+    for name in ("int8", "float32", "int8-tensors"):
+        classifier = Classifier(models / f"{name}.tflite", views=count)
+        pixels = classifier.model_input(draw(40, 40, seed=5))
+        wanted = classifier.probabilities(pixels)
+        for number in turns:
+            turned = np.ascontiguousarray([*SYMMETRIES.values()][number](pixels))
+            assert np.array_equal(classifier.probabilities(turned), wanted)
+
+
+@pytest.mark.parametrize("views", [0, 9, -1, 2.5, "2", None])
+def test_other_numbers_of_views_are_refused(int8, views):
+    with pytest.raises(ValueError, match=rf"views is {views}; expected 1 to 8"):
+        Classifier(int8, views=views)
+
+
+def test_an_oblong_input_has_four_views(models, picture):
+    oblong = models / "oblong.tflite"
+    plain, four = Classifier(oblong), Classifier(oblong, views=4)
+    assert plain.model_input(picture).shape == (24, 32, 3)
+    wanted = by_hand(plain, plain.model_input(picture), 4)
+    assert np.allclose(four.probabilities(picture), wanted, rtol=0, atol=1e-6)
+    with pytest.raises(ModelError, match=r"32x24 px.*views is 5; expected at most 4"):
+        Classifier(oblong, views=5)
+
+
+def test_both_classes_of_a_sigmoid_are_averaged(models, picture):
+    path = models / "sigmoid.tflite"
+    plain, averaging = Classifier(path), Classifier(path, views=8)
+    pixels = plain.model_input(picture)
+    each = plain.scores([np.ascontiguousarray(turn(pixels)) for turn in SYMMETRIES.values()])
+    found = averaging.probabilities(picture)
+    assert found.sum() == pytest.approx(1)
+    assert np.allclose(found, each.mean(0), rtol=0, atol=1e-6)
+
+
+def test_the_cards_threshold_decides_by_the_mean(models, draw, monkeypatch):
+    path = models / "sigmoid.tflite"
+    plain, averaging = Classifier(path), Classifier(path, views=8)
+    for seed in range(20):
+        picture = draw(40, 40, seed=seed)
+        single, mean = plain.probabilities(picture)[1], averaging.probabilities(picture)[1]
+        for classifier in (plain, averaging):
+            monkeypatch.setattr(classifier, "threshold", float(single + mean) / 2)
+        if abs(single - mean) > 0.01:
+            labels = [c.classify(picture).label for c in (plain, averaging)]
+            wanted = ["benign", "malignant"] if mean > single else ["malignant", "benign"]
+            assert labels == wanted
+            return
+    raise AssertionError("turning changed no answer")
+
+
+@pytest.mark.parametrize("name", ["bare", "bare-float"])
+def test_pixels_are_turned_however_they_are_normalised(models, picture, name):
+    given = {"labels": [f"thing {n}" for n in range(7)], "normalize": (100.0, 80.0)}
+    classifier = Classifier(models / f"{name}.tflite", views=8, **given)
+    pixels = classifier.model_input(picture)
+    turned = [np.ascontiguousarray(turn(pixels)) for turn in SYMMETRIES.values()]
+    each = classifier.scores(turned, views=1)
+    assert np.ptp(each, axis=0).max() > 0.01
+    assert np.allclose(classifier.probabilities(picture), each.mean(0), rtol=0, atol=1e-6)
+
+
+def test_views_are_pickled(int8, picture):
+    classifier = Classifier(int8, views=4)
+    again = pickle.loads(pickle.dumps(classifier))
+    assert again.views == 4
+    assert np.array_equal(again.probabilities(picture), classifier.probabilities(picture))
+
+
+def test_the_gate_looks_at_the_picture_as_it_is(picture):
+    one, eight = Classifier(), Classifier(views=8)
+    answers = one.classify(picture), eight.classify(picture)
+    assert answers[0].reliable == answers[1].reliable is not None
+    assert answers[0].warnings == answers[1].warnings
+    assert (answers[0].views, answers[1].views) == (1, 8)
+    assert answers[0].probability != answers[1].probability
+
+
+def test_explain_explains_the_picture_as_it_is(int8, picture):
+    one = lesionedge.explain(picture, model=Classifier(int8))
+    eight = lesionedge.explain(picture, model=Classifier(int8, views=8))
+    assert np.array_equal(one.heat, eight.heat)
+    assert one.prediction.top == eight.prediction.top
+    assert eight.prediction.views == 1
+
+
+def test_predict_averages_and_says_over_how_many(cli_run, int8, picture):
+    plain = cli_run("predict", picture, "-m", int8, "--format", "json")
+    assert "views" not in json.loads(plain.stdout)
+    one = cli_run("predict", picture, "-m", int8, "--format", "json", "--views", 1)
+    assert json.loads(one.stdout)["top"] == json.loads(plain.stdout)["top"]
+    assert "views" not in json.loads(one.stdout)
+    eight = json.loads(
+        cli_run("predict", picture, "-m", int8, "--format", "json", "--views", 8).stdout
+    )
+    wanted = Classifier(int8, views=8).classify(picture)
+    assert eight["views"] == 8
+    assert [c["probability"] for c in eight["top"]] == [c.probability for c in wanted.top]
+    rows = csv.DictReader(
+        io.StringIO(cli_run("predict", picture, "-m", int8, "--format", "csv", "--views", 8).stdout)
+    )
+    assert float(next(rows)["probability"]) == wanted.probability
+
+
+def test_worker_processes_average_too(cli_run, int8, picture):
+    done = cli_run(
+        "predict", picture, picture, picture, "-m", int8, "--format", "json", "--views", 4,
+        "--jobs", 2,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    wanted = Classifier(int8, views=4).classify(picture).probability
+    assert [(line["views"], line["probability"]) for line in lines] == [(4, wanted)] * 3
+
+
+@pytest.mark.parametrize("views", ["0", "9", "two"])
+def test_predict_refuses_other_numbers(cli_run, int8, picture, views):
+    done = cli_run("predict", picture, "-m", int8, "--views", views)
+    assert done.exit_code == 2
+    assert "--views" in done.stderr
+
+
+def test_predict_tells_what_an_oblong_input_allows(cli_run, models, picture):
+    oblong = models / "oblong.tflite"
+    assert cli_run("predict", picture, "-m", oblong, "--views", 4).exit_code == 0
+    for jobs in (1, 2):
+        done = cli_run("predict", picture, picture, "-m", oblong, "--views", 8, "--jobs", jobs)
+        assert done.exit_code == 1
+        assert "expected at most 4" in done.stderr
+        assert done.stdout == ""
+
+
+def test_operating_points_are_for_single_views_and_predict_says_so(cli_run, picture):
+    asked = ("predict", picture, "--operating-point", 0.95, "--format", "json")
+    assert "single views" not in cli_run(*asked).stderr
+    done = cli_run(*asked, "--views", 2)
+    assert done.exit_code == 0
+    assert "chosen on single views" in done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["views"] == 2
+    point = answer["operating_point"]
+    assert point["above"] == (answer["malignant_probability"] >= point["threshold"])
+
+
+def test_batch_averages_and_does_not_mix(cli_run, int8, draw, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'lesionedge[cluster]'")
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    archive.mkdir()
+    for number in range(3):
+        draw(60, 50, seed=number).save(archive / f"{number}.png")
+    asked = ("batch", archive, "--out", out, "-m", int8, "--workers", 1)
+    assert cli_run(*asked, "--views", 4).exit_code == 0
+    classifier = Classifier(int8, views=4, threads=1)
+    for row in parquet.read_table(out).to_pylist():
+        assert row["probability"] == classifier.classify(row["path"]).probability
+    other = cli_run(*asked)
+    assert other.exit_code == 1
+    assert "holds answers with --views 4, not 1" in other.stderr
+    assert "3 of 3 pictures are done" in cli_run(*asked, "--views", 4).stderr
