@@ -142,9 +142,13 @@ def _build(
 
 
 def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
-    """Give some batches of training pictures at the size that the model is used at."""
+    """Give some batches of training pictures at the size that the model is used at.
+
+    Not degraded: statistics of pictures with noise and covered parts are not those of what it will
+    mostly be asked about (Xie et al. 2020, arXiv:1911.09665, section 4).
+    """
     batches = pipeline.batches(
-        data.pixels, data.classes, data.train_rows, augment=recipe.augment,
+        data.pixels, data.classes, data.train_rows, augment=recipe.augment.undegraded(),
         input_px=recipe.input.width_px, batch_size=recipe.batch_size, seed=(seed, 0),
     )  # fmt: skip
     for pictures, *_ in batches.take(STATISTICS_BATCHES):

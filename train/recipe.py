@@ -106,6 +106,10 @@ class Augment:
     erase: float = 0.0
     """Largest side of the square that is covered in half of the pictures, as a share of theirs."""
 
+    def undegraded(self) -> Augment:
+        """Give the changes of shape and colour alone."""
+        return replace(self, blur=0.0, noise=0.0, jpeg=0.0, erase=0.0)
+
 
 @dataclass(frozen=True)
 class Stage:
