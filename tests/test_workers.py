@@ -220,16 +220,12 @@ def test_an_unusable_tf_config_is_an_error(monkeypatch):
 
 
 def test_shares_of_a_batch_are_the_batch():
-    from types import SimpleNamespace
-
     import numpy as np
 
     from train import pipeline
+    from train.recipe import Augment
 
-    augment = SimpleNamespace(
-        rotation_deg=0, scale=(1, 1), shift=0, flip=False, contrast=0, saturation=0, tint=0,
-        brightness=0,
-    )  # fmt: skip
+    augment = Augment()
     pixels, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40)
 
     def given(shares):

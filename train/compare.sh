@@ -48,6 +48,6 @@ compare ham10000-mobilenetv2 ham10000 never --epochs 1 --pictures 1000
 compare ham10000-cnn ham10000 never --epochs 2 --pictures 2000
 compare isic9-cnn isic9 never --epochs 3 --pictures 900
 compare ham10000-binary-cnn ham10000 never --epochs 5 --pictures 3000
-compare ham10000-efficientnetb3 ham10000 long --weights random --epochs 2 --pictures 2000
+compare ham10000-efficientnetb3 ham10000 long --weights random --epochs 2 --pictures 1000
 "$python" train/comparison/figures.py collect "$runs"
 "$python" train/comparison/figures.py write

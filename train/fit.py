@@ -61,6 +61,7 @@ def fit(
     """
     _demand_quantizable(recipe)
     _demand_soft_labels(recipe, soft_labels)
+    _demand_start(recipe, weights)
     team = workers.join()
     with run.lock() if team.chief else nullcontext():
         if team.chief:
@@ -107,6 +108,14 @@ def _demand_soft_labels(recipe: Recipe, file: Path | None) -> None:
         )
 
 
+def _demand_start(recipe: Recipe, weights: Path | None) -> None:
+    if weights is None and any(stage.mix < 1 for stage in recipe.stages):
+        raise RecipeError(
+            f"{recipe.name}: mixes its weights with those that it begins with; none are given: "
+            "--weights FILE"
+        )
+
+
 def _keep_recipe(run: Run, text: str) -> None:
     if run.recipe.exists() and run.recipe.read_text(encoding="utf-8") != text:
         raise RunError(
@@ -136,12 +145,12 @@ def _build(
     architectures.equalise_depthwise(model)
     quantized = quantization_aware(model)
     if not resumed:
-        start_ranges(quantized, model, _pictures(recipe, data, seed))
-        refresh_batch_norm(quantized, _pictures(recipe, data, seed))
+        start_ranges(quantized, model, statistics_pictures(recipe, data, seed))
+        refresh_batch_norm(quantized, statistics_pictures(recipe, data, seed))
     return quantized
 
 
-def _pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
+def statistics_pictures(recipe: Recipe, data: Data, seed: int) -> Iterator[tf.Tensor]:
     """Give some batches of training pictures at the size that the model is used at.
 
     Not degraded: statistics of pictures with noise and covered parts are not those of what it will
@@ -180,6 +189,8 @@ def _stage(
     begins = number == 0 and not state.arrays
     if begins and (recipe.model.weights == "imagenet" or weights is not None):
         _start_from(weights, model, data, stage, seed)
+        if team.chief:
+            _save(_start_file(run), model.get_weights())
     _set_trainable(model, stage)
     trainer = Trainer(
         recipe, stage, _replicated(model, recipe, stage, data, team) if team.several else model,
@@ -214,6 +225,8 @@ def _stage(
             f"{facts['pictures_per_s']:.0f} pictures/s"
         )
     if stage.train == "all" and team.chief:
+        if stage.mix < 1:
+            _mix(run, number, stage.mix)
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
     team.agree()  # when the chief has written what the next stage begins with
     return State(number + 1, 0, -math.inf, 0, state.history, {})
@@ -281,6 +294,28 @@ def _scores(stage: Stage, state: State) -> list[float]:
     return [_score(stage, row) for row in state.history[len(state.history) - state.epoch :]]
 
 
+def _mix(run: Run, number: int, share: float) -> None:
+    """Put the mean of the stage's weights and those of the start in the place of the stage's.
+
+    Between a model and what further training of other kinds made of it lie weights that keep what
+    both are good at (Wortsman et al. 2022, arXiv:2109.01903). Batch statistics have to follow.
+    """
+    own = _own_file(run, number)
+    if not own.exists():  # else a killed training has mixed already
+        _save(own, _load_best(run, number))
+    pairs = zip(_load(own), _load(_start_file(run)))
+    _save_best(run, number, [share * mine + (1 - share) * start for mine, start in pairs])
+
+
+def kept_weights(run: Run, number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Give the weights that a training began with and those that a stage with ``mix`` came to.
+
+    Raises:
+        RunError: They are not there (yet).
+    """
+    return _load(_start_file(run)), _load(_own_file(run, number))
+
+
 def _settle(
     recipe: Recipe, number: int, data: Data, run: Run, model: keras.Model, inputs: np.ndarray,
     truth: np.ndarray, *, seed: int,
@@ -291,7 +326,7 @@ def _settle(
     of another size; averaged weights need their own (Izmailov et al. 2018, arXiv:1803.05407).
     """
     model.set_weights(_load_best(run, number))
-    refresh_batch_norm(model, _pictures(recipe, data, seed))
+    refresh_batch_norm(model, statistics_pictures(recipe, data, seed))
     _save_best(run, number, model.get_weights())
     score = _balanced_accuracy(truth, logits(model, inputs).argmax(1))
     name = recipe.stages[number].name
@@ -312,15 +347,33 @@ def _best_file(run: Run, number: int) -> Path:
     return run.checkpoint / f"best-{number}.npz"
 
 
+def _own_file(run: Run, number: int) -> Path:
+    """Where a stage's weights are kept as they were before they were mixed."""
+    return run.checkpoint / f"own-{number}.npz"
+
+
+def _start_file(run: Run) -> Path:
+    """Where the weights are kept that the training began with."""
+    return run.checkpoint / "start.npz"
+
+
+def _save(file: Path, arrays: list[np.ndarray]) -> None:
+    save_state(file, State(0, 0, 0.0, 0, (), {"weights": arrays}))
+
+
+def _load(file: Path) -> list[np.ndarray]:
+    state = load_state(file)
+    if state is None:
+        raise RunError(f"{file}: missing; start the run in a fresh folder")
+    return state.arrays["weights"]
+
+
 def _save_best(run: Run, number: int, arrays: list[np.ndarray]) -> None:
-    save_state(_best_file(run, number), State(number, 0, 0.0, 0, (), {"weights": arrays}))
+    _save(_best_file(run, number), arrays)
 
 
 def _load_best(run: Run, number: int) -> list[np.ndarray]:
-    state = load_state(_best_file(run, number))
-    if state is None:
-        raise RunError(f"{_best_file(run, number)}: missing; start the run in a fresh folder")
-    return state.arrays["weights"]
+    return _load(_best_file(run, number))
 
 
 def _best_before(run: Run, recipe: Recipe, number: int) -> list[np.ndarray] | None:

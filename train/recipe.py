@@ -151,6 +151,9 @@ class Stage:
     """What the learning rate is multiplied by."""
     cut_after: int = 0
     """Epochs before a cut."""
+    mix: float = 1.0
+    """What is kept is the mean of this stage's weights, with this share (0-1), and of the weights
+    that the training began with (``fit --weights``; Wortsman et al. 2022, arXiv:2109.01903)."""
     augment: Augment | None = None
     """What this stage changes in other ways than the recipe's ``[augment]``, which fills in what is
     left out here; None: nothing."""
@@ -345,6 +348,12 @@ def _check(recipe: Recipe, path: str) -> None:
                 raise RecipeError(
                     f"{path}: {name} is {value!r}; expected one of {', '.join(allowed)}"
                 )
+    for stage in recipe.stages:
+        if not 0 <= stage.mix <= 1 or (stage.mix < 1 and (stage.quantize or stage.train != "all")):
+            raise RecipeError(
+                f"{path}: stage {stage.name}: mix is {stage.mix:g}; expected 0 to 1, and 1 where "
+                "a stage is quantized or trains some layers only"
+            )
     last = recipe.stages[-1]
     if last.input_px != recipe.input.width_px or recipe.input.width_px != recipe.input.height_px:
         raise RecipeError(
