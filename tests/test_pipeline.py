@@ -24,6 +24,7 @@ from lesionedge import Classifier
 ROOT = Path(__file__).parent.parent
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
     pytest.skip("the train extra is not installed", allow_module_level=True)
+from train.networks import load_model, logits  # noqa: E402
 
 RECIPE = """
 name = "tiny"
@@ -248,14 +249,13 @@ def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
     refused = program(*fit, check=False)
     assert refused.returncode == 1 and "--soft-labels" in refused.stderr
     program(*fit, "--soft-labels", soft, "--weights", files["float16"])
+    # At such a rate it can only answer as the teacher does because it began as the teacher.
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     teacher, own = (
-        json.loads((folder / "metrics.json").read_text())["models"]["float"]
+        logits(load_model(folder / "float.h5"), pictures).ravel()
         for folder in (run, tmp_path / "runs" / "student")
     )
-    # At such a rate it can only be as good as the teacher because it began as the teacher.
-    assert own["melanoma_auroc"]["value"] == pytest.approx(
-        teacher["melanoma_auroc"]["value"], abs=0.05
-    )
+    assert np.corrcoef(teacher, own)[0, 1] > 0.95
 
 
 def test_evaluate_measures_the_file_itself(run, files):
