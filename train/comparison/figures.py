@@ -52,8 +52,13 @@ def main() -> None:
 
 
 def collect(runs: Path) -> None:
-    """Keep the headline figures of the runs, which are too large to keep themselves."""
-    found = {name: figures(runs / name, name) for name in CLAIMS if finished(runs / name)}
+    """Keep the headline figures of the runs, which are too large to keep themselves.
+
+    Runs that are not there keep the figures that they had.
+    """
+    found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
+    found |= {name: figures(runs / name, name) for name in CLAIMS if finished(runs / name)}
+    found = {name: found[name] for name in CLAIMS if name in found}
     for name in CLAIMS.keys() - found.keys():
         print(f"{runs / name}: not finished; it gets no row", file=sys.stderr)
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
