@@ -2,7 +2,8 @@
 # From the pictures to the files in lesionedge/models: train a teacher and the models, convert, verify.
 # Usage: release.sh HAM10000-FOLDER [IMAGENET-WEIGHTS.npz]
 # Takes hours on two cores; every step resumes, or is passed over when it is done, when the same command is
-# run again.
+# run again. KEPT=1 takes the teacher and its soft labels from train/release/mobilenetv2-teacher, as the
+# released models did, instead of training a teacher anew.
 set -eu
 data=$1 weights=${2:-}
 python=${PYTHON:-python3}
@@ -11,11 +12,17 @@ teacher=runs/mobilenetv2-teacher
 soft=runs/soft-labels.npz
 [ -d "$data" ] || { echo "no such folder: '$data'; give make HAM10000=DIR" >&2; exit 2; }
 
-"$python" -m train fit mobilenetv2-teacher --data "$data" --out $teacher ${weights:+--weights "$weights"}
-for format in int8 float16; do
-  [ -f $teacher/$format.tflite ] || "$python" -m convert export $teacher --format $format -o $teacher/$format.tflite
-done
-[ -f $soft ] || "$python" -m train label $teacher/int8.tflite --data "$data" --out $soft
+if [ -n "${KEPT:-}" ]; then
+  teacher=train/release/mobilenetv2-teacher
+  soft=$teacher/soft-labels.npz
+else
+  "$python" -m train fit mobilenetv2-teacher --data "$data" --out $teacher ${weights:+--weights "$weights"}
+  for format in int8 float16; do
+    [ -f $teacher/$format.tflite ] ||
+      "$python" -m convert export $teacher --format $format -o $teacher/$format.tflite
+  done
+  [ -f $soft ] || "$python" -m train label $teacher/int8.tflite --data "$data" --out $soft
+fi
 "$python" -m train fit mobilenetv2 --data "$data" --out runs/mobilenetv2 \
   --weights $teacher/float16.tflite --soft-labels $soft
 "$python" -m train fit cnn --data "$data" --out runs/cnn
