@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import textwrap
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,6 @@ READ_AHEAD = 16
 _BY_ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # pyarrow has these built in
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FILE = "file://"
-# What fsspec's and pyarrow's file systems raise when a file cannot be read.
-_READ_ERRORS = (OSError, ValueError, LookupError, RuntimeError, EOFError, NotImplementedError)
 
 
 def is_url(source: str) -> bool:
@@ -63,19 +62,25 @@ def find(url: str, *, wanted: Callable[[str], bool]) -> list[str]:
     Raises:
         LesionEdgeError: It cannot be listed.
     """
-    files, path = _opened(url)
+    files, path = opened(url)
     try:
-        tops = files.glob(path) if any(c in path for c in "*?[") else [path]
+        tops = files.glob(path) if _is_pattern(path) else [path]
         found = [file for top in sorted(tops) for file in _below(files, top, wanted)]
-    except _READ_ERRORS as error:
-        raise LesionEdgeError(f"{url}: cannot be listed ({_reason(error)})") from error
+    except Exception as error:
+        raise LesionEdgeError(f"{url}: cannot be listed ({reason(error)})") from error
     scheme, _, rest = url.partition("://")
     _, chain, behind = rest.partition("::")
     return [f"{scheme}://{file.partition('://')[2] or file}{chain}{behind}" for file in found]
 
 
+def _is_pattern(path: str) -> bool:
+    if path.startswith(("http://", "https://")):  # where ? begins a query
+        return "*" in path.partition("?")[0]
+    return any(c in path for c in "*?[")
+
+
 def _below(files: Any, top: str, wanted: Callable[[str], bool]) -> list[str]:
-    if files.isfile(top):
+    if files.isfile(top) and not top.endswith("/"):  # to HTTP a folder is a file, too
         return [top]
     found = (file for file in sorted(files.find(top)) if wanted(file))
     start = len(top)
@@ -112,35 +117,42 @@ def _content(name: str) -> str | bytes | ImageError:
     if path is not None:
         return path
     try:
-        files, path = _opened(name)
+        files, path = opened(name)
         content: bytes = files.cat_file(path)
     except LesionEdgeError as error:
         return ImageError(str(error))
-    except _READ_ERRORS as error:
-        return ImageError(f"{name}: cannot be read ({_reason(error)})")
+    except Exception as error:  # noqa: BLE001 (each file system has exceptions of its own)
+        return ImageError(f"{name}: cannot be read ({reason(error)})")
     return content
 
 
-def _opened(url: str) -> tuple[Any, str]:
-    """Give the file system of a URL, and the path in it."""
+def opened(url: str) -> tuple[Any, str]:
+    """Give the file system of a URL (fsspec's kind), and the path in it.
+
+    Raises:
+        LesionEdgeError: There is none.
+    """
     scheme, _, rest = url.partition("://")
     path, chain, behind = rest.partition("::")
     if scheme in _BY_ARROW and not chain:
         return _by_arrow(scheme, path.partition("/")[0]), path
     try:
         files = _by_fsspec(scheme, chain + behind)
-    except (ImportError, *_READ_ERRORS) as error:
-        raise LesionEdgeError(f"{url}: cannot be opened ({_reason(error)})") from error
+    except Exception as error:
+        raise LesionEdgeError(f"{url}: cannot be opened ({reason(error)})") from error
     return files, files._strip_protocol(f"{scheme}://{path}")
 
 
 @functools.lru_cache(maxsize=64)
 def _by_arrow(scheme: str, host: str) -> Any:
+    from lesionedge.batch.stores import arrow_files
+
     try:
-        files, _ = need("pyarrow.fs").FileSystem.from_uri(f"{scheme}://{host}/")
-    except _READ_ERRORS as error:
-        raise LesionEdgeError(f"{scheme}://{host}: cannot be opened ({_reason(error)})") from error
-    return need("fsspec.implementations.arrow").ArrowFSWrapper(files)
+        return arrow_files(scheme, host)
+    except LesionEdgeError:
+        raise
+    except Exception as error:
+        raise LesionEdgeError(f"{scheme}://{host}: cannot be opened ({reason(error)})") from error
 
 
 @functools.lru_cache(maxsize=64)
@@ -148,5 +160,7 @@ def _by_fsspec(scheme: str, chain: str) -> Any:
     return need("fsspec.core").url_to_fs(f"{scheme}://{chain}")[0]
 
 
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
+def reason(error: BaseException) -> str:
+    """Give one line that says why a file system could not."""
+    text = getattr(error, "strerror", None) or str(error) or repr(error)
+    return textwrap.shorten(text, 300, placeholder=" …")
