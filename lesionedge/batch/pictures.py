@@ -10,8 +10,10 @@ import functools
 import os
 import re
 import textwrap
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -24,14 +26,27 @@ if TYPE_CHECKING:
 READ_AHEAD = 16
 """Pictures behind URLs that a worker reads at a time: their answers come late, not slowly."""
 
+_turn = threading.Lock()  # fsspec has one connection to an FTP server, which answers in order
+
 _BY_ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # pyarrow has these built in
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FILE = "file://"
+# What stores' errors say besides why; with it no two would be of one kind.
+_WRAPPED = (
+    (r"^When [^:]*? key '.*?' in bucket '[^']*': ", ""),
+    (r" \(Request ID: \w*\)|, url='[^']*'", ""),
+    (r".*google::cloud::Status\((\w+: )(?:.*?last message of )?(.*?)\s*error_info=.*", r"\1\2"),
+)
 
 
 def is_url(source: str) -> bool:
     """Tell a URL of another file system from a local path."""
     return bool(_URL.match(source))
+
+
+def by_arrow(name: str) -> bool:
+    """Tell whether pyarrow itself opens a path or URL."""
+    return not is_url(name) or name.partition("://")[0] in (*_BY_ARROW, "file")
 
 
 def local_name(path: str) -> str:
@@ -62,25 +77,40 @@ def find(url: str, *, wanted: Callable[[str], bool]) -> list[str]:
     Raises:
         LesionEdgeError: It cannot be listed.
     """
-    files, path = opened(url)
+    scheme, _, rest = url.partition("://")
+    before, chain, behind = rest.partition("::")
     try:
+        files, path = opened(url)
         tops = files.glob(path) if _is_pattern(path) else [path]
         found = [file for top in sorted(tops) for file in _below(files, top, wanted)]
     except Exception as error:
+        if not chain and wanted(before) and not _is_pattern(url):
+            return [url]  # one picture: it cannot be read, and its row says why
+        if isinstance(error, LesionEdgeError):
+            raise
         raise LesionEdgeError(f"{url}: cannot be listed ({reason(error)})") from error
-    scheme, _, rest = url.partition("://")
-    _, chain, behind = rest.partition("::")
-    return [f"{scheme}://{file.partition('://')[2] or file}{chain}{behind}" for file in found]
+    host = "" if chain else _host(files, scheme, before)
+    return [f"{scheme}://{host}{file.partition('://')[2] or file}{chain}{behind}" for file in found]
+
+
+def _host(files: Any, scheme: str, path: str) -> str:
+    """Give the server, where it is no part of the file system's paths, as in ``ftp://``."""
+    host = path.partition("/")[0]
+    return host if files._get_kwargs_from_urls(f"{scheme}://{host}/").get("host") else ""
+
+
+def _is_http(path: str) -> bool:
+    return path.startswith(("http://", "https://"))
 
 
 def _is_pattern(path: str) -> bool:
-    if path.startswith(("http://", "https://")):  # where ? begins a query
+    if _is_http(path):  # where ? begins a query
         return "*" in path.partition("?")[0]
     return any(c in path for c in "*?[")
 
 
 def _below(files: Any, top: str, wanted: Callable[[str], bool]) -> list[str]:
-    if files.isfile(top) and not top.endswith("/"):  # to HTTP a folder is a file, too
+    if not top.endswith("/") if _is_http(top) else files.isfile(top):
         return [top]
     found = (file for file in sorted(files.find(top)) if wanted(file))
     start = len(top)
@@ -118,9 +148,12 @@ def _content(name: str) -> str | bytes | ImageError:
         return path
     try:
         files, path = opened(name)
-        content: bytes = files.cat_file(path)
+        with _turn if name.startswith("ftp://") else nullcontext():
+            content: bytes = files.cat_file(path)
     except LesionEdgeError as error:
         return ImageError(str(error))
+    except FileNotFoundError:
+        return ImageError(f"{name}: no such file")
     except Exception as error:  # noqa: BLE001 (each file system has exceptions of its own)
         return ImageError(f"{name}: cannot be read ({reason(error)})")
     return content
@@ -137,7 +170,7 @@ def opened(url: str) -> tuple[Any, str]:
     if scheme in _BY_ARROW and not chain:
         return _by_arrow(scheme, path.partition("/")[0]), path
     try:
-        files = _by_fsspec(scheme, chain + behind)
+        files = _by_fsspec(scheme, chain + behind if chain else path.partition("/")[0] + "/")
     except Exception as error:
         raise LesionEdgeError(f"{url}: cannot be opened ({reason(error)})") from error
     return files, files._strip_protocol(f"{scheme}://{path}")
@@ -163,4 +196,6 @@ def _by_fsspec(scheme: str, chain: str) -> Any:
 def reason(error: BaseException) -> str:
     """Give one line that says why a file system could not."""
     text = getattr(error, "strerror", None) or str(error) or repr(error)
+    for pattern, kept in _WRAPPED:
+        text = re.sub(pattern, kept, text, flags=re.DOTALL)
     return textwrap.shorten(text, 300, placeholder=" …")

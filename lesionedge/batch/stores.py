@@ -8,7 +8,7 @@ from typing import Any
 
 from lesionedge.batch.libraries import need
 
-PATIENCE_S = 60
+PATIENCE_S = 20
 """So long Google's store is tried: its library would go on for a quarter of an hour."""
 
 

@@ -30,6 +30,11 @@ _SHOW = (
     "import pyarrow.parquet as p; "
     'print(*filter(None, p.read_table({}, columns=["error"])["error"].to_pylist()), sep="\\n")'
 )
+_SHOW_BY_FSSPEC = (
+    "import fsspec, pyarrow.parquet as p; files, folder = fsspec.url_to_fs({}); "
+    'print(*filter(None, p.read_table(folder, filesystem=files, columns=["error"])["error"]'
+    '.to_pylist()), sep="\\n")'
+)
 
 
 @click.command("batch")
@@ -172,6 +177,8 @@ def _found(sources: tuple[str, ...], errors: dict[str, str]) -> Iterator[str]:
 
 def _summary(output: Output, out: str) -> int:
     """Print what the folder holds; give the number of pictures that failed."""
+    from lesionedge.batch.pictures import by_arrow
+
     labels, errors = output.count()
     failed = sum(errors.values())
     click.echo(f"{printable(out)}: {sum(labels.values()) + failed} pictures")
@@ -179,7 +186,7 @@ def _summary(output: Output, out: str) -> int:
     if failed:
         click.echo(f"{failed} failed:")
         _table(errors)
-        code = _SHOW.format(json.dumps(output.name))
+        code = (_SHOW if by_arrow(output.name) else _SHOW_BY_FSSPEC).format(json.dumps(output.name))
         click.echo(f"to see them: python -c {shlex.quote(code)}")
     click.echo(options.RESEARCH_USE)
     return failed
