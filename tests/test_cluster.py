@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -250,6 +251,27 @@ def test_a_cluster_that_wants_a_token_says_so(archive, int8, tmp_path, nodes):
     assert run.returncode == 1
     assert "RAY_AUTH_MODE=token" in errors
     assert QUIETLY["RAY_AUTH_TOKEN"] not in errors
+
+
+def test_nobody_else_gets_into_a_ray_of_its_own(archive, int8, tmp_path):
+    unset = {name: value for name, value in QUIETLY.items() if not name.startswith("RAY_AUTH")}
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 1, env=unset)
+    try:
+        wait_for(lambda: len(saved(tmp_path)) >= 1, run)
+        line = next(line for _, line in map(processes().get, below(run.pid, "--gcs-address=")))
+        address = re.search(r"--gcs-address=(\S+)", line)[1]
+        for env in (QUIETLY, {**unset, "RAY_AUTH_MODE": "disabled"}):
+            with pytest.raises(subprocess.TimeoutExpired) as tried:  # Ray would try for minutes
+                subprocess.run(
+                    [sys.executable, "-c", "import ray, sys; ray.init(sys.argv[1])", address],
+                    capture_output=True, env=env, timeout=20,
+                )  # fmt: skip
+            assert b"Unauthenticated" in tried.value.stderr
+        assert run.poll() is None
+        assert not below(run.pid, "dashboard.py")
+    finally:
+        run.terminate()
+        run.communicate()
 
 
 def test_no_cluster_at_the_address_is_an_error(archive, int8, tmp_path):

@@ -245,12 +245,14 @@ def test_of_two_at_once_the_later_has_the_folder_and_nothing_is_twice(url, int8)
     def some(*names):
         return rows.failed(dict.fromkeys(names, "seen"), model)
 
-    with pytest.raises(lesionedge.LesionEdgeError, match="another lesionedge batch writes"):
-        with Output(url, model, save_every_s=0) as first:
-            first.add(some("a", "b"))
-            with Output(url, model, save_every_s=0) as second:
-                assert sorted(second.done().to_pylist()) == ["a", "b"]
-                first.add(some("c"))
+    with (
+        pytest.raises(lesionedge.LesionEdgeError, match="another lesionedge batch writes"),
+        Output(url, model, save_every_s=0) as first,
+    ):
+        first.add(some("a", "b"))
+        with Output(url, model, save_every_s=0) as second:
+            assert sorted(second.done().to_pylist()) == ["a", "b"]
+            first.add(some("c"))
     with Output(url, model, save_every_s=0) as third:
         third.add(some("c"))
         third.forget_failures()
@@ -296,10 +298,14 @@ def one_line(done, message):
     assert lines[0].startswith(f"lesionedge: error: {message}")
 
 
-def test_without_credentials_the_store_says_so(archive, int8, tmp_path):
-    put(archive / "0.jpg", "s3://bucket/closed/0.jpg")
-    process_environment = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-    done = batch("s3://bucket/closed", tmp_path / "out", int8, **process_environment)
+def test_without_credentials_the_store_says_so(archive, int8, tmp_path, monkeypatch):
+    import boto3
+
+    content = (archive / "0.jpg").read_bytes()
+    boto3.client("s3").put_object(Bucket="bucket", Key="closed/0.jpg", Body=content)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    done = batch("s3://bucket/closed", tmp_path / "out", int8)
     assert done.returncode == 1
     assert "ACCESS_DENIED" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
