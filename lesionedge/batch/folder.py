@@ -154,6 +154,9 @@ class StoredFolder:
                 self._put(name, content)
                 return
             self._put(_UNFINISHED, content)
+            self._files.invalidate_cache()
+            if self._files.exists(self._at(name)):  # not all servers rename over a file
+                self._files.rm_file(self._at(name))  # a kill here: its pictures are answered again
             self._files.mv(self._at(_UNFINISHED), self._at(name))
 
     def remove(self, name: str) -> None:
