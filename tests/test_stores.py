@@ -329,7 +329,8 @@ def test_pictures_that_go_away_while_it_runs_are_rows_with_an_error(scheme, int8
     assert len(found) == len({row["path"] for row in found}) == LONG_COUNT
     failed = [row["error"] for row in found if row["error"]]
     assert 0 < len(failed) < LONG_COUNT
-    assert all(error.endswith(": no such file") for error in failed)
+    # S3 is asked whether it is there, and then for it: one may go in between.
+    assert all(error.endswith(": no such file") or "NOT_FOUND" in error for error in failed)
 
 
 def test_a_folder_of_this_machine_that_goes_away_is_rows_with_an_error(int8, tmp_path, draw):
