@@ -66,7 +66,7 @@ r = recipe.load("{recipe}")
 rng = np.random.default_rng(0)
 data = SimpleNamespace(
     pixels=rng.integers(0, 255, (64, 36, 36, 3), dtype=np.uint8),
-    classes=np.arange(64) % 7, train_rows=np.arange(64),
+    classes=np.arange(64) % 7, train_rows=np.arange(64), soft=None,
 )
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 turns = [(0, tf.distribute.get_strategy()), (0, mirrored), (1, mirrored)]
@@ -220,16 +220,11 @@ def test_an_unusable_tf_config_is_an_error(monkeypatch):
 
 
 def test_shares_of_a_batch_are_the_batch():
-    from types import SimpleNamespace
-
     import numpy as np
 
-    from train import pipeline
+    from train import pipeline, recipe
 
-    augment = SimpleNamespace(
-        rotation_deg=0, scale=(1, 1), shift=0, flip=False, contrast=0, saturation=0, tint=0,
-        brightness=0,
-    )  # fmt: skip
+    augment = recipe.Augment()  # no changes
     pixels, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40)
 
     def given(shares):
