@@ -1,5 +1,7 @@
-"""Archives and answers in object stores and on servers: stand-ins on loopback, which
-``make test-cluster`` installs. The real clouds are not asked."""  # fmt: skip
+"""Archives and answers in object stores and on servers; ``make test-cluster`` has the stand-ins.
+
+They run on loopback; the clouds themselves are not asked.
+"""
 
 from __future__ import annotations
 
