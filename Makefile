@@ -87,10 +87,12 @@ test-pi: wheel
 test-camera: wheel
 	sh tests/test_v4l2.sh dist
 
-# make test-cluster Ray on loopback, nodes and workers killed; training on two workers (minutes)
+# make test-cluster Ray on loopback, nodes and workers killed; stand-ins for object stores; training on two
+#                   workers (minutes)
 test-cluster: $(VENV)/.dev
-	$(PIP) install -e ".[cluster]" $(EDITABLE)
-	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_workers.py
+	$(PIP) install -e ".[cluster,stores]" $(EDITABLE)
+	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_stores.py \
+	  tests/test_workers.py
 
 # make release-models HAM10000=DIR [WEIGHTS=FILE]   train and convert the embedded models (hours)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -158,6 +159,19 @@ def below(pid, word):
     return [each for each, (_, line) in everyone.items() if word in line and under(each)]
 
 
+def listens(pid):
+    """Tell whether a process has a TCP port open."""
+    lines = (Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()).splitlines()
+    listening = {f"socket:[{words[9]}]" for words in map(str.split, lines) if words[3] == "0A"}
+    opened = set()
+    for handle in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            opened.add(os.readlink(f"/proc/{pid}/fd/{handle}"))
+        except FileNotFoundError:
+            continue
+    return bool(listening & opened)
+
+
 def busy_s(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -250,6 +264,38 @@ def test_a_cluster_that_wants_a_token_says_so(archive, int8, tmp_path, nodes):
     assert run.returncode == 1
     assert "RAY_AUTH_MODE=token" in errors
     assert QUIETLY["RAY_AUTH_TOKEN"] not in errors
+
+
+def test_nobody_else_gets_into_a_ray_of_its_own(archive, int8, tmp_path):
+    long, out = tmp_path / "archive", tmp_path / "out"
+    long.mkdir()
+    for number in range(10 * LONG_COUNT):
+        os.link(archive / f"{number % 4:04d}.jpg", long / f"{number:05d}.jpg")
+    unset = {name: value for name, value in QUIETLY.items() if not name.startswith("RAY_AUTH")}
+    run = batch(long, out, int8, "--engine", "ray", "--workers", 1, env=unset)
+    started = []
+    try:
+        wait_for(lambda: len(saved(out)) >= 1, run)
+        line = next(line for _, line in map(processes().get, below(run.pid, "--gcs-address=")))
+        address = re.search(r"--gcs-address=(\S+)", line)[1]
+        for number, env in enumerate((QUIETLY, {**unset, "RAY_AUTH_MODE": "disabled"})):
+            words = tmp_path / f"visitor-{number}"
+            enter = "import ray, sys; ray.init(sys.argv[1]); print('Unlocked')"
+            with open(words, "wb") as said:
+                started.append(
+                    subprocess.Popen(
+                        [sys.executable, "-c", enter, address], stdout=said, stderr=said, env=env
+                    )
+                )
+            # Ray tries for minutes, but says at once why.
+            wait_for(lambda words=words: b"Un" in words.read_bytes(), run)
+            assert b"Unauthenticated" in words.read_bytes()
+            assert b"Unlocked" not in words.read_bytes()
+        assert not any(map(listens, below(run.pid, "dashboard.py")))  # a part that only counts
+    finally:
+        for process in (*started, run):
+            process.terminate()
+            process.communicate()
 
 
 def test_no_cluster_at_the_address_is_an_error(archive, int8, tmp_path):

@@ -66,7 +66,7 @@ r = recipe.load("{recipe}")
 rng = np.random.default_rng(0)
 data = SimpleNamespace(
     pixels=rng.integers(0, 255, (64, 36, 36, 3), dtype=np.uint8),
-    classes=np.arange(64) % 7, train_rows=np.arange(64),
+    classes=np.arange(64) % 7, train_rows=np.arange(64), soft=None,
 )
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 turns = [(0, tf.distribute.get_strategy()), (0, mirrored), (1, mirrored)]
@@ -222,10 +222,9 @@ def test_an_unusable_tf_config_is_an_error(monkeypatch):
 def test_shares_of_a_batch_are_the_batch():
     import numpy as np
 
-    from train import pipeline
-    from train.recipe import Augment
+    from train import pipeline, recipe
 
-    augment = Augment()
+    augment = recipe.Augment()  # no changes
     pixels, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40)
 
     def given(shares):

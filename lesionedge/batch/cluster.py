@@ -55,6 +55,7 @@ def connected(address: str | None, *, workers: int | None, verbose: bool) -> Ite
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES}
         options |= {"include_dashboard": False}
+        _close_to_others()
     if not verbose:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what later versions do
@@ -71,6 +72,15 @@ def connected(address: str | None, *, workers: int | None, verbose: bool) -> Ite
         yield
     finally:
         ray.shutdown()
+
+
+def _close_to_others() -> None:
+    """Have a Ray that is started here want a token: its ports are open to the network."""
+    import secrets
+
+    mode = os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if mode == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _reach(address: str) -> None:

@@ -7,14 +7,13 @@ to the workers. A file appears whole, under its name, or not at all; what is in 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from lesionedge.batch import rows
+from lesionedge.batch.folder import folder as folder_at
 from lesionedge.batch.libraries import need
 from lesionedge.batch.model import Model
 from lesionedge.errors import LesionEdgeError
@@ -22,8 +21,6 @@ from lesionedge.errors import LesionEdgeError
 ROWS_A_FILE = 100_000
 """A file is written when it has so many rows, or when it is time to save."""
 
-_UNFINISHED = "_unfinished"
-_LOCK = "_lock"
 _SETTINGS = {"model": "model", "labels": "--labels", "normalize": "--normalize", "views": "--views"}
 
 
@@ -34,32 +31,25 @@ class Output:
         """Make the folder, or look at what is in it.
 
         Args:
-            folder: Where the files go.
+            folder: Where the files go: a path or a URL.
             model: What answers.
             save_every_s: After so many seconds what was answered is written.
 
         Raises:
             LesionEdgeError: It cannot be used, is in use, or holds anything else.
         """
-        self.folder, self._model = folder, model
+        self._model = model
         self._every_s, self._saved = save_every_s, time.monotonic()
         self._tables: list[Any] = []
         self._rows = 0
+        self._folder = folder_at(folder)
+        self.name = self._folder.name
         try:
-            os.makedirs(folder, exist_ok=True)
-            self._lock = _locked(os.path.join(folder, _LOCK))
-        except OSError as error:
-            raise LesionEdgeError(
-                f"{error.filename or folder}: cannot be written ({error.strerror})"
-            ) from error
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(folder, _UNFINISHED))
             self._parts = self._listed()
             for part in self._parts:
                 self._check(part)
         except BaseException:
-            os.close(self._lock)
+            self._folder.close()
             raise
 
     def __enter__(self) -> Output:
@@ -73,7 +63,7 @@ class Output:
         try:
             self.save()
         finally:
-            os.close(self._lock)
+            self._folder.close()
 
     def done(self) -> Any:
         """Give the names of the pictures that have a row (a ``pyarrow.ChunkedArray``)."""
@@ -93,7 +83,7 @@ class Output:
         if self._tables:
             last = self._parts[-1] if self._parts else "part-000000"
             part = f"part-{int(last[5:11]) + 1:06d}.parquet"
-            self._write(part, need("pyarrow").concat_tables(self._tables))
+            self._folder.write(part, need("pyarrow").concat_tables(self._tables))
             self._parts.append(part)
             self._tables, self._rows = [], 0
         self._saved = time.monotonic()
@@ -110,10 +100,10 @@ class Output:
             kept = table.filter(need("pyarrow.compute").is_null(table["error"]))
             forgotten += len(table) - len(kept)
             if len(kept) == 0:
-                os.unlink(os.path.join(self.folder, part))
+                self._folder.remove(part)
                 self._parts.remove(part)
             elif len(kept) < len(table):
-                self._write(part, kept)
+                self._folder.write(part, kept)
         return forgotten
 
     def count(self) -> tuple[Counter[str], Counter[str]]:
@@ -131,19 +121,19 @@ class Output:
         return labels, errors
 
     def _listed(self) -> list[str]:
-        names = [name for name in os.listdir(self.folder) if not name.startswith("_")]
+        names = self._folder.names()
         for name in names:
             number = name.removeprefix("part-").removesuffix(".parquet")
             if name != f"part-{number}.parquet" or not (number.isdecimal() and len(number) == 6):
                 raise LesionEdgeError(
-                    f"{os.path.join(self.folder, name)}: was not written by lesionedge batch; "
+                    f"{self._folder.path(name)}: was not written by lesionedge batch; "
                     "expected an empty or new folder, or one to continue in"
                 )
         return sorted(names)
 
     def _check(self, part: str) -> None:
         """Refuse to mix answers that are not of one kind."""
-        path = os.path.join(self.folder, part)
+        path = self._folder.path(part)
         metadata = self._parquet("read_schema", part).metadata or {}
         try:
             before = json.loads(metadata[rows.ABOUT])
@@ -162,41 +152,15 @@ class Output:
         return self._parquet("read_table", part, columns=columns, partitioning=None)
 
     def _parquet(self, function: str, part: str, **options: Any) -> Any:
-        path = os.path.join(self.folder, part)
+        path = self._folder.path(part)
+        content = self._folder.read(part)
         try:
-            return getattr(need("pyarrow.parquet"), function)(path, **options)
+            return getattr(need("pyarrow.parquet"), function)(content, **options)
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise LesionEdgeError(
                 f"{path}: cannot be read as Parquet ({error}); remove it, and its pictures are "
                 "answered again"
             ) from error
-
-    def _write(self, part: str, table: Any) -> None:
-        unfinished = os.path.join(self.folder, _UNFINISHED)
-        with open(unfinished, "wb") as file:
-            need("pyarrow.parquet").write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, os.path.join(self.folder, part))
-
-
-def _locked(path: str) -> int:
-    """Hold a lock that ends with this process, however it ends."""
-    import fcntl
-
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise LesionEdgeError(
-            f"{os.path.dirname(path)}: another lesionedge batch is writing there; wait for it, "
-            "or give another --out"
-        ) from None
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
 
 
 def _short(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import time
 from collections import Counter
@@ -31,6 +30,11 @@ _SHOW = (
     "import pyarrow.parquet as p; "
     'print(*filter(None, p.read_table({}, columns=["error"])["error"].to_pylist()), sep="\\n")'
 )
+_SHOW_BY_FSSPEC = (
+    "import fsspec, pyarrow.parquet as p; files, folder = fsspec.url_to_fs({}); "
+    'print(*filter(None, p.read_table(folder, filesystem=files, columns=["error"])["error"]'
+    '.to_pylist()), sep="\\n")'
+)
 
 
 @click.command("batch")
@@ -39,7 +43,7 @@ _SHOW = (
 )
 @click.option(
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False),
-    help="Where the Parquet files go; an earlier run is continued.",
+    help="Where the Parquet files go, also a URL; an earlier run is continued.",
 )  # fmt: skip
 @options.model
 @click.option(
@@ -92,7 +96,7 @@ def command(
             with _engine(engine, address, workers, verbose=verbose) as (answers, width):
                 _fill(output, todo, answers, travelling, workers=width)
         output.save()
-        failed = _summary(output)
+        failed = _summary(output, out)
     if failed:
         ctx.exit(1)
 
@@ -171,16 +175,18 @@ def _found(sources: tuple[str, ...], errors: dict[str, str]) -> Iterator[str]:
                 errors[name] = picture.error
 
 
-def _summary(output: Output) -> int:
+def _summary(output: Output, out: str) -> int:
     """Print what the folder holds; give the number of pictures that failed."""
+    from lesionedge.batch.pictures import by_arrow
+
     labels, errors = output.count()
     failed = sum(errors.values())
-    click.echo(f"{printable(output.folder)}: {sum(labels.values()) + failed} pictures")
+    click.echo(f"{printable(out)}: {sum(labels.values()) + failed} pictures")
     _table(labels)
     if failed:
         click.echo(f"{failed} failed:")
         _table(errors)
-        code = _SHOW.format(json.dumps(os.path.abspath(output.folder)))
+        code = (_SHOW if by_arrow(output.name) else _SHOW_BY_FSSPEC).format(json.dumps(output.name))
         click.echo(f"to see them: python -c {shlex.quote(code)}")
     click.echo(options.RESEARCH_USE)
     return failed

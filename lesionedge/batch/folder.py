@@ -1,0 +1,218 @@
+"""Where the Parquet files go: a folder of this machine, or one behind a URL.
+
+Both show a file whole, under its name, or not at all, and let one command write at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from lesionedge.batch.libraries import need
+from lesionedge.batch.pictures import is_url, local_path, opened, reason
+from lesionedge.errors import LesionEdgeError
+
+_UNFINISHED = "_unfinished"
+_LOCK = "_lock"
+# What these are sent appears when all of it has come. Elsewhere a file is written, then renamed.
+_OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
+
+
+class Folder(Protocol):
+    """What both can."""
+
+    name: str
+    """As people know it: an absolute path or a URL."""
+
+    def names(self) -> list[str]:
+        """List the files, but those whose names start with ``_``."""
+
+    def path(self, name: str) -> str:
+        """Give the path or URL of a file."""
+
+    def read(self, name: str) -> Any:
+        """Give what ``pyarrow.parquet`` reads a file from."""
+
+    def write(self, name: str, table: Any) -> None:
+        """Write rows (a ``pyarrow.Table``) to a file, in place of what is there.
+
+        Raises:
+            LesionEdgeError: It cannot be written, or another command writes there now.
+        """
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
+    def close(self) -> None:
+        """Let others write there."""
+
+
+def folder(where: str) -> Folder:
+    """Make a folder, or take hold of one that is there.
+
+    Args:
+        where: A path, or a URL such as ``s3://bucket/folder``.
+
+    Raises:
+        LesionEdgeError: It cannot be used, or is in use.
+    """
+    path = local_path(where)
+    return StoredFolder(where) if path is None and is_url(where) else LocalFolder(path or where)
+
+
+class LocalFolder:
+    """A folder of this machine; its lock ends with this process, however it ends."""
+
+    def __init__(self, path: str) -> None:
+        self.name = os.path.abspath(path)
+        self._shown = path
+        try:
+            os.makedirs(path, exist_ok=True)
+            self._lock = _locked(os.path.join(path, _LOCK))
+        except OSError as error:
+            raise LesionEdgeError(
+                f"{error.filename or path}: cannot be written ({error.strerror})"
+            ) from error
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(_UNFINISHED))
+
+    def names(self) -> list[str]:
+        """List the files."""
+        return [name for name in os.listdir(self._shown) if not name.startswith("_")]
+
+    def path(self, name: str) -> str:
+        """Give the path of a file."""
+        return os.path.join(self._shown, name)
+
+    def read(self, name: str) -> Any:
+        """Give its path."""
+        return self.path(name)
+
+    def write(self, name: str, table: Any) -> None:
+        """Write rows to a file."""
+        with open(self.path(_UNFINISHED), "wb") as file:
+            need("pyarrow.parquet").write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(self.path(_UNFINISHED), self.path(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        os.unlink(self.path(name))
+
+    def close(self) -> None:
+        """Let others write there."""
+        os.close(self._lock)
+
+
+class StoredFolder:
+    """A folder behind a URL.
+
+    No lock there would end with a process that is killed. So the command that came last has the
+    folder: it leaves its mark, and an earlier one that finds another's mark writes no more.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = url.rstrip("/")
+        self._files, self._top = opened(self.name)
+        self._mark = secrets.token_hex(16).encode()
+        self._whole = url.partition("://")[0] in _OBJECT_STORES
+        with self._tried("written"):
+            if not self._whole:
+                self._files.makedirs(self._top, exist_ok=True)
+            self._put(_LOCK, self._mark)
+
+    def names(self) -> list[str]:
+        """List the files."""
+        with self._tried("listed"):
+            self._files.invalidate_cache()
+            paths = self._files.ls(self._top, detail=False)
+        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
+        own = self._top.rstrip("/").rpartition("/")[2]  # some list a folder in itself
+        return [name for name in names if not name.startswith("_") and name not in ("", own)]
+
+    def path(self, name: str) -> str:
+        """Give the URL of a file."""
+        return f"{self.name}/{name}"
+
+    def read(self, name: str) -> Any:
+        """Give what a file holds, as a file."""
+        with self._tried("read", name):
+            return need("pyarrow").BufferReader(self._files.cat_file(self._at(name)))
+
+    def write(self, name: str, table: Any) -> None:
+        """Write rows to a file."""
+        sink = need("pyarrow").BufferOutputStream()
+        need("pyarrow.parquet").write_table(table, sink, compression="zstd")
+        content = sink.getvalue().to_pybytes()
+        with self._tried("written", name):
+            self._need_mark()
+            if self._whole:
+                self._put(name, content)
+                return
+            self._put(_UNFINISHED, content)
+            self._files.invalidate_cache()
+            if self._files.exists(self._at(name)):  # not all servers rename over a file
+                self._files.rm_file(self._at(name))  # a kill here: its pictures are answered again
+            self._files.mv(self._at(_UNFINISHED), self._at(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with self._tried("removed", name):
+            self._need_mark()
+            self._files.rm_file(self._at(name))
+
+    def close(self) -> None:
+        """Take the mark away, if it is still ours."""
+        with suppress(Exception):
+            if self._files.cat_file(self._at(_LOCK)) == self._mark:
+                self._files.rm_file(self._at(_LOCK))
+
+    def _need_mark(self) -> None:
+        try:
+            mark = self._files.cat_file(self._at(_LOCK))
+        except FileNotFoundError:
+            mark = None
+        if mark != self._mark:
+            raise LesionEdgeError(
+                f"{self.name}: another lesionedge batch writes there now, and goes on from what "
+                "was written; this one stops"
+            )
+
+    def _at(self, name: str) -> str:
+        return f"{self._top.rstrip('/')}/{name}"
+
+    def _put(self, name: str, content: bytes) -> None:
+        self._files.pipe_file(self._at(name), content)
+
+    @contextmanager
+    def _tried(self, what: str, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except LesionEdgeError:
+            raise
+        except Exception as error:  # each file system has exceptions of its own
+            where = self.path(name) if name else self.name
+            raise LesionEdgeError(f"{where}: cannot be {what} ({reason(error)})") from error
+
+
+def _locked(path: str) -> int:
+    """Hold a lock that ends with this process, however it ends."""
+    import fcntl
+
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise LesionEdgeError(
+            f"{os.path.dirname(path)}: another lesionedge batch is writing there; wait for it, "
+            "or give another --out"
+        ) from None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
