@@ -94,7 +94,7 @@ test-cluster: $(VENV)/.dev
 	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_stores.py \
 	  tests/test_workers.py
 
-# make release-models HAM10000=DIR [WEIGHTS=FILE]   train and convert the embedded models (hours)
+# make release-models HAM10000=DIR [WEIGHTS=FILE] [KEPT=1]   train and convert the embedded models (hours)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
 	PYTHON=$(BIN)/python sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
