@@ -121,7 +121,7 @@ def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
 
 def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:
     """Mix a run's first and last float weights, and ask what comes of it in float."""
-    from train import architectures, calibration, fit
+    from train import architectures, calibration, fit, kept
     from train.data import Source, prepare
     from train.networks import logits, refresh_batch_norm
     from train.recipe import loads
@@ -134,7 +134,7 @@ def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:
     cache = run.folder.parent / "cache"
     data = prepare(recipe, source, run, seed=seed, cache_folder=cache)
     number = next(n for n, stage in enumerate(recipe.stages) if stage.mix < 1)
-    start, own = fit.kept_weights(run, number)
+    start, own = kept.ends(run, number)
     model = architectures.build(
         recipe.model, classes=len(data.labels),
         height_px=recipe.input.height_px, width_px=recipe.input.width_px,

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from train import architectures, card, distil, evaluate, pipeline, workers
+from train import architectures, card, distil, evaluate, kept, pipeline, workers
 from train.data import Data, Source, prepare
 from train.networks import logits, quantization_aware, refresh_batch_norm, start_ranges
 from train.recipe import Recipe, RecipeError, Stage
@@ -190,7 +190,7 @@ def _stage(
     if begins and (recipe.model.weights == "imagenet" or weights is not None):
         _start_from(weights, model, data, stage, seed)
         if team.chief:
-            _save(_start_file(run), model.get_weights())
+            kept.save_start(run, model.get_weights())
     _set_trainable(model, stage)
     trainer = Trainer(
         recipe, stage, _replicated(model, recipe, stage, data, team) if team.several else model,
@@ -226,7 +226,7 @@ def _stage(
         )
     if stage.train == "all" and team.chief:
         if stage.mix < 1:
-            _mix(run, number, stage.mix)
+            kept.mix(run, number, stage.mix)
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
     team.agree()  # when the chief has written what the next stage begins with
     return State(number + 1, 0, -math.inf, 0, state.history, {})
@@ -250,7 +250,7 @@ def _replicated(
 def _keep(run: Run, number: int, state: State, best: list[np.ndarray] | None) -> None:
     """Write what a killed run resumes from."""
     if best is not None:
-        _save_best(run, number, best)
+        kept.save_best(run, number, best)
     save_state(run.state, state)
     write_history(run.history, state.history)
 
@@ -294,28 +294,6 @@ def _scores(stage: Stage, state: State) -> list[float]:
     return [_score(stage, row) for row in state.history[len(state.history) - state.epoch :]]
 
 
-def _mix(run: Run, number: int, share: float) -> None:
-    """Put the mean of the stage's weights and those of the start in the place of the stage's.
-
-    Between a model and what further training of other kinds made of it lie weights that keep what
-    both are good at (Wortsman et al. 2022, arXiv:2109.01903). Batch statistics have to follow.
-    """
-    own = _own_file(run, number)
-    if not own.exists():  # else a killed training has mixed already
-        _save(own, _load_best(run, number))
-    pairs = zip(_load(own), _load(_start_file(run)))
-    _save_best(run, number, [share * mine + (1 - share) * start for mine, start in pairs])
-
-
-def kept_weights(run: Run, number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Give the weights that a training began with and those that a stage with ``mix`` came to.
-
-    Raises:
-        RunError: They are not there (yet).
-    """
-    return _load(_start_file(run)), _load(_own_file(run, number))
-
-
 def _settle(
     recipe: Recipe, number: int, data: Data, run: Run, model: keras.Model, inputs: np.ndarray,
     truth: np.ndarray, *, seed: int,
@@ -325,9 +303,9 @@ def _settle(
     The moving statistics are those of other weights (the average's are of the steps before) and
     of another size; averaged weights need their own (Izmailov et al. 2018, arXiv:1803.05407).
     """
-    model.set_weights(_load_best(run, number))
+    model.set_weights(kept.load_best(run, number))
     refresh_batch_norm(model, statistics_pictures(recipe, data, seed))
-    _save_best(run, number, model.get_weights())
+    kept.save_best(run, number, model.get_weights())
     score = _balanced_accuracy(truth, logits(model, inputs).argmax(1))
     name = recipe.stages[number].name
     run.say(f"{name}, statistics measured anew: validation balanced accuracy {score:.3f}")
@@ -343,44 +321,11 @@ def _start_from(
     architectures.load_weights(model, weights, pipeline.normalise(resized).numpy())
 
 
-def _best_file(run: Run, number: int) -> Path:
-    return run.checkpoint / f"best-{number}.npz"
-
-
-def _own_file(run: Run, number: int) -> Path:
-    """Where a stage's weights are kept as they were before they were mixed."""
-    return run.checkpoint / f"own-{number}.npz"
-
-
-def _start_file(run: Run) -> Path:
-    """Where the weights are kept that the training began with."""
-    return run.checkpoint / "start.npz"
-
-
-def _save(file: Path, arrays: list[np.ndarray]) -> None:
-    save_state(file, State(0, 0, 0.0, 0, (), {"weights": arrays}))
-
-
-def _load(file: Path) -> list[np.ndarray]:
-    state = load_state(file)
-    if state is None:
-        raise RunError(f"{file}: missing; start the run in a fresh folder")
-    return state.arrays["weights"]
-
-
-def _save_best(run: Run, number: int, arrays: list[np.ndarray]) -> None:
-    _save(_best_file(run, number), arrays)
-
-
-def _load_best(run: Run, number: int) -> list[np.ndarray]:
-    return _load(_best_file(run, number))
-
-
 def _best_before(run: Run, recipe: Recipe, number: int) -> list[np.ndarray] | None:
     floats = [n for n in range(number) if not recipe.stages[n].quantize]
     if number and recipe.stages[number - 1].quantize:
         raise RecipeError(f"stage {recipe.stages[number].name}: only one quantized stage, the last")
-    return _load_best(run, floats[-1]) if floats else None
+    return kept.load_best(run, floats[-1]) if floats else None
 
 
 def _balanced_accuracy(truth: np.ndarray, answers: np.ndarray) -> float:
@@ -400,7 +345,7 @@ def _finish(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
             height_px=recipe.input.height_px, width_px=recipe.input.width_px,
         )  # fmt: skip
         model = quantization_aware(model) if quantize else model
-        model.set_weights(_load_best(run, number))
+        model.set_weights(kept.load_best(run, number))
         part = file.with_name(file.stem + ".part.h5")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that HDF5 is Keras' older format
