@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -84,19 +86,37 @@ def test_answers_reach_an_mqtt_broker(tmp_path, int8):
         run("synthetic_lesion.py", tmp_path / f"{number}.jpg", "--size", "320x240")
     line = line.replace(" | ", f" --source {tmp_path} -m {int8} | ")
     told = ["mosquitto", "-v", "-p", str(port)]
-    listen = ["mosquitto_sub", "-p", str(port), "-t", "lesionedge/#", "-C", "3", "-W", "60"]
+    listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-t", "lesionedge/#"]
+    listen += ["-C", "3", "-W", "60"]
     with subprocess.Popen(told, stderr=subprocess.PIPE, text=True) as broker:
-        until(broker.stderr, "running")
+        watchdog = threading.Timer(120, broker.kill)  # or a subscriber that fails is waited for
+        watchdog.start()
+        until(broker.stderr, "running")  # which it says a moment before it listens
+        connect(port)
         with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as listener:
             until(broker.stderr, "Sending SUBACK")
             published = subprocess.run(line, shell=True, capture_output=True, text=True)
             got = listener.communicate(timeout=90)[0]
+        watchdog.cancel()
         broker.terminate()
     assert published.returncode == 0, published.stderr
     rows = [json.loads(row) for row in got.splitlines()]
     assert [row["frame"] for row in rows] == [1, 2, 3]
     used = set(re.findall(r"value_json\.(\w+)", (EXAMPLES / "mqtt.md").read_text()))
     assert used <= set(rows[0])
+
+
+def connect(port: int) -> None:
+    """Return once somebody listens there."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError(f"nobody listens on port {port}")
 
 
 def until(lines, words: str) -> None:
