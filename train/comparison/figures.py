@@ -149,6 +149,7 @@ def runs(found: dict[str, Any]) -> Iterator[str]:
         how = "quantization-aware" if one["int8_method"] == "qat" else "post-training"
         sizes = ", ".join(f"{one['bytes'][form] / 1e6:.1f} MB" for form in FILES)
         times = ", ".join(f"{one['latency_ms'][form]:.1f} ms" for form in FILES)
+        times += f" ({one['machine'].replace('(R)', '')}, {one['date'][:10]})"
         yield (
             f"| `{name}` | {epochs} | {used:,} of {pictures['train']:,} | "
             f"{pictures['test']:,} ({one['lesions']:,}) | {how} | {sizes} | {times} |"
