@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from views import classes, gain, gained, pictures, rewrite, split_of, turned_accuracy, turned_auroc
+from views import classes, gain, gained, give, pictures, split_of, turned_accuracy, turned_auroc
 
 import lesionedge
 from lesionedge import symmetry
@@ -65,12 +65,7 @@ def main() -> None:
         "pictures": len(rows), "lesions": int(rows["group"].nunique()),
         "date": time.strftime("%Y-%m-%d"), "rows": measured(variants, prepared),
     }  # fmt: skip
-    lines = list(report(figures))
-    print("\n".join(lines))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    if options.write:
-        rewrite("shares" if options.shares else "models", lines)
+    give(list(report(figures)), figures, options, "shares" if options.shares else "models")
 
 
 class Prepared:

@@ -13,7 +13,6 @@ With --write the table in docs/accuracy.md is made of them. Takes some minutes.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +25,8 @@ from views import (
     classes,
     gain,
     gained,
+    give,
     pictures,
-    rewrite,
     split_of,
     turned_accuracy,
     turned_auroc,
@@ -62,12 +61,7 @@ def main() -> None:
         "model": options.model, "pictures": len(rows), "lesions": int(rows["group"].nunique()),
         "date": time.strftime("%Y-%m-%d"), "sets": measured(given, truth, melanoma, draws),
     }  # fmt: skip
-    lines = list(report(figures))
-    print("\n".join(lines))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    if options.write:
-        rewrite("view choice", lines)
+    give(list(report(figures)), figures, options, "view choice")
 
 
 def asked(classifier: lesionedge.Classifier, files: list[str]) -> dict[str, Answers]:

@@ -72,11 +72,7 @@ def main() -> None:
             "date": time.strftime("%Y-%m-%d"), "machine": this_machine(),
             "models": latency(options.models),
         }  # fmt: skip
-    options.json.write_text(json.dumps(figures, indent=1) + "\n")
-    lines = list(report(figures))
-    print("\n".join(lines))
-    if options.write:
-        rewrite("views", lines)
+    give(list(report(figures)), figures, options, "views")
 
 
 def pictures(folder: Path, split: Path, part: str) -> pd.DataFrame:
@@ -288,6 +284,17 @@ def milliseconds(took: float | None) -> str:
 def span(figure: dict[str, float], form: str = ".3f") -> str:
     """Give a value with its interval."""
     return "{value:{f}} [{low:{f}}, {high:{f}}]".format(**figure, f=form)
+
+
+def give(
+    lines: Sequence[str], figures: dict[str, Any], options: argparse.Namespace, mark: str
+) -> None:
+    """Print a table, and keep it and its figures where ``--write`` and ``--json`` ask for that."""
+    print("\n".join(lines))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.write:
+        rewrite(mark, lines)
 
 
 def rewrite(mark: str, lines: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ def find(url: str, *, wanted: Callable[[str], bool]) -> list[str]:
         files, path = opened(url)
         tops = files.glob(path) if _is_pattern(path) else [path]
         found = [file for top in sorted(tops) for file in _below(files, top, wanted)]
-    except Exception as error:
+    except Exception as error:  # each file system has exceptions of its own
         if not chain and wanted(before) and not _is_pattern(url):
             return [url]  # one picture: it cannot be read, and its row says why
         if isinstance(error, LesionEdgeError):
