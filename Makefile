@@ -12,7 +12,7 @@ EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
 .PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster \
-  release-models fuzz gate clean
+  test-gpu release-models fuzz gate clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -94,7 +94,12 @@ test-cluster: $(VENV)/.dev
 	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_stores.py \
 	  tests/test_workers.py
 
-# make release-models HAM10000=DIR [WEIGHTS=FILE] [KEPT=1]   train and convert the embedded models (hours)
+# make test-gpu     training with PyTorch, which it installs (gigabytes); needs no GPU
+test-gpu: $(VENV)/.dev
+	$(PIP) install -e ".[gpu]" $(EDITABLE)
+	$(BIN)/python -m pytest tests/test_gpu.py
+
+# make release-models HAM10000=DIR [WEIGHTS=FILE] [KEPT=1]   train and convert the embedded models (hours; a GPU)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
 	PYTHON=$(BIN)/python sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"

@@ -1,4 +1,4 @@
-"""``python -m train``: recipes, prepare, fit, label, evaluate."""
+"""``python -m train``: recipes, prepare, fit, label, weights, evaluate."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def prepare(
 @_cache
 @click.option(
     "--weights", type=click.Path(path_type=Path),
-    help="ImageNet weights (a file), or a float16 .tflite of the same network to go on from; "
-    "without it Keras downloads ImageNet's. 'random': do without.",
+    help="ImageNet weights (a file); or a float16 .tflite of the same network, or an .npz of "
+    "train.gpu, to go on from; without it Keras downloads ImageNet's. 'random': do without.",
 )  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
 @click.option("--pictures", type=click.IntRange(min=1), help="Train on at most so many pictures.")
@@ -171,6 +171,23 @@ def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -
 
     paths = [Path(path) for path in datasets.load(data, layout=layout).table["path"]]
     distil.write(models, paths, out, say=lambda text: click.echo(text, err=True))
+    click.echo(f"{out} written")
+
+
+@main.command()
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+    help="The .npz to write.",
+)  # fmt: skip
+def weights(model: Path, out: Path) -> None:
+    """Take the weights out of MODEL (a float16 .tflite file), for training where no TensorFlow is.
+
+    `fit --weights` takes either.
+    """
+    from train import folded
+
+    folded.write(folded.read(model), out)
     click.echo(f"{out} written")
 
 

@@ -205,10 +205,10 @@ def load_weights(model: keras.Model, file: Path | None, sample: np.ndarray) -> N
 
     Args:
         model: From ``build``; its layers carry Keras' names.
-        file: A float16 or float32 .tflite file of the same network, whose head is taken, too, where
-            it has as many classes. Or ImageNet's: for MobileNetV2 an .npz of
-            ``<convolution>/kernel`` and ``/bias`` with batch normalisation folded in; for
-            EfficientNetB3 the .h5 that Keras publishes (without top). None downloads Keras' own.
+        file: A float16 or float32 .tflite file of the same network, or an .npz of
+            ``<convolution>/kernel`` and ``/bias`` with batch normalisation folded in; a head
+            (``logits/kernel``) is taken, too, where it has as many classes. Or ImageNet's: such an
+            .npz, or the .h5 that Keras publishes (without top). None downloads Keras' own.
         sample: (N, H, W, 3) float32 training pictures in [-1, 1) at the model's size, by which
             folded batch normalisation is given back its statistics.
 
@@ -216,17 +216,15 @@ def load_weights(model: keras.Model, file: Path | None, sample: np.ndarray) -> N
         RecipeError: The file lacks a layer, there is no network to download from, or there are
             no such weights for the architecture.
     """
-    if file is not None and file.suffix == ".tflite":
+    if file is not None and file.suffix in (".tflite", ".npz"):
         _load_folded(model, file, sample)
     elif model.name == "efficientnetb3":
         _load_keras_imagenet(model, keras.applications.EfficientNetB3, file)
         _divide_twice(_normalization(model))
     elif model.name != "mobilenetv2":
         raise RecipeError(f"there are no ImageNet weights for {model.name}; weights: random")
-    elif file is None:
-        _load_keras_imagenet(model, keras.applications.MobileNetV2, None)
     else:
-        _load_folded(model, file, sample)
+        _load_keras_imagenet(model, keras.applications.MobileNetV2, file)
 
 
 def _load_keras_imagenet(model: keras.Model, make: Callable[..., Any], file: Path | None) -> None:

@@ -56,12 +56,26 @@ def write(
         whole[number] = np.mean(answers, axis=(0, 1))
         if (number + 1) % TOLD_EVERY == 0 or number + 1 == len(paths):
             say(f"{number + 1} of {len(paths)} pictures")
+    keep(file, [path.name for path in paths], labels, whole)
+
+
+def keep(
+    file: Path, names: Sequence[str], labels: Sequence[str], probabilities: np.ndarray
+) -> None:
+    """Write soft labels.
+
+    Args:
+        file: The .npz to write.
+        names: Names of N picture files.
+        labels: Class codes.
+        probabilities: (N, classes), rows sum to 1.
+    """
     part = file.with_name(file.name + ".part")
     file.parent.mkdir(parents=True, exist_ok=True)
     with part.open("wb") as stream:
         np.savez_compressed(
-            stream, names=np.array([path.name for path in paths]), labels=np.array(labels),
-            probabilities=whole.astype(np.float16),
+            stream, names=np.array(names), labels=np.array(labels),
+            probabilities=probabilities.astype(np.float16),
         )  # fmt: skip
     part.replace(file)
 

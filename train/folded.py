@@ -1,7 +1,8 @@
 """Kernels and biases with batch normalisation folded in, by the name of the layer.
 
-From the .npz that ImageNet weights come in, or out of a float .tflite file of ours: a training can
-begin with a published model, the embedded ones included, where its run folder is not at hand.
+From the .npz that ImageNet weights come in and ``train.gpu`` writes, or out of a float .tflite file
+of ours: a training can begin with a published model, the embedded ones included, where its run
+folder is not at hand.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ def read(file: Path) -> Mapping[str, np.ndarray]:
             return {name: weights[name] for name in weights.files}
     except (OSError, ValueError, KeyError) as error:
         raise RecipeError(f"{file}: no weights that can be read ({error})") from error
+
+
+def write(weights: Mapping[str, np.ndarray], file: Path) -> None:
+    """Keep weights as an .npz of float16."""
+    part = file.with_name(file.name + ".part")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("wb") as stream:
+        halved: dict[str, Any] = {k: array.astype(np.float16) for k, array in weights.items()}
+        np.savez(stream, **halved)
+    part.replace(file)
 
 
 def _of_tflite(file: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -289,19 +289,19 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     data = dict(data)
     augment = data.pop("augment", {})
     parts: dict[str, Any] = {
-        "input": _section(Preprocessing, data.pop("input", {}), f"{path}: [input]"),
-        "model": _section(Model, data.pop("model", {}), f"{path}: [model]"),
-        "loss": _section(Loss, data.pop("loss", {}), f"{path}: [loss]"),
-        "augment": _section(Augment, augment, f"{path}: [augment]"),
-        "distil": _section(Distil, data.pop("distil", {}), f"{path}: [distil]"),
-        "data": _section(DataSettings, data.pop("data", {}), f"{path}: [data]"),
-        "shortened": _section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
+        "input": section(Preprocessing, data.pop("input", {}), f"{path}: [input]"),
+        "model": section(Model, data.pop("model", {}), f"{path}: [model]"),
+        "loss": section(Loss, data.pop("loss", {}), f"{path}: [loss]"),
+        "augment": section(Augment, augment, f"{path}: [augment]"),
+        "distil": section(Distil, data.pop("distil", {}), f"{path}: [distil]"),
+        "data": section(DataSettings, data.pop("data", {}), f"{path}: [data]"),
+        "shortened": section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
         "stages": tuple(
             _stage(stage, augment, f"{path}: [[stages]] {number}")
             for number, stage in enumerate(data.pop("stages", []), start=1)
         ),
     }
-    recipe = _section(Recipe, {**data, **parts}, path)
+    recipe = section(Recipe, {**data, **parts}, path)
     if not recipe.stages:
         raise RecipeError(f"{path}: has no [[stages]]; expected at least one")
     recipe = _shorten(recipe)
@@ -313,8 +313,8 @@ def _stage(data: dict[str, Any], augment: dict[str, Any], where: str) -> Stage:
     """Give one stage; its own ``augment`` goes over the recipe's."""
     data = dict(data)
     if "augment" in data:
-        data["augment"] = _section(Augment, {**augment, **data["augment"]}, f"{where} augment")
-    return _section(Stage, data, where)
+        data["augment"] = section(Augment, {**augment, **data["augment"]}, f"{where} augment")
+    return section(Stage, data, where)
 
 
 def _shorten(recipe: Recipe) -> Recipe:
@@ -368,7 +368,17 @@ def _check(recipe: Recipe, path: str) -> None:
         )
 
 
-def _section(kind: type[T], data: dict[str, Any], where: str) -> T:
+def section(kind: type[T], data: dict[str, Any], where: str) -> T:
+    """Make a dataclass of a TOML table.
+
+    Args:
+        kind: The dataclass.
+        data: The table.
+        where: Where it stands, for messages.
+
+    Raises:
+        RecipeError: A name is unknown or missing, or a value will not do.
+    """
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - set(known))
     if unknown:

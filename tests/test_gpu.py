@@ -1,0 +1,237 @@
+"""Training with PyTorch, where it and timm are installed (make test-gpu); needs no GPU."""
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; make test-gpu installs it")
+pytest.importorskip("timm", reason="timm is not installed; make test-gpu installs it")
+
+from train import folded  # noqa: E402
+from train.gpu import learn, networks, pictures, plan  # noqa: E402
+from train.recipe import Augment, RecipeError  # noqa: E402
+
+CPU = torch.device("cpu")
+PLAN = """
+name = "small"
+epochs = 6
+student_epochs = 6
+batch_size = 16
+ema = 0.9
+student_mixup = 0.3
+
+[augment]
+rotation_deg = 180
+scale = [0.7, 1.0]
+flip = true
+jpeg = 0.2
+
+[[teachers]]
+name = "teacher"
+architecture = "cnn"
+input_px = 48
+train_px = 48
+learning_rate = 3e-3
+dropout = 0.0
+
+[[students]]
+name = "student"
+architecture = "cnn"
+input_px = 32
+train_px = 32
+learning_rate = 3e-3
+dropout = 0.0
+"""
+COLOURS = {"bcc": (200, 60, 60), "mel": (60, 60, 200), "nv": (60, 200, 60)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Without it PyTorch's threads wait for TensorFlow's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def some() -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (6, 15, 20, 3), np.uint8)
+    large = [np.asarray(Image.fromarray(p).resize((200, 150), Image.BICUBIC)) for p in coarse]
+    return torch.from_numpy(np.stack(large))
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A folder of 90 pictures that their colour tells apart, and split.csv."""
+    rng = np.random.default_rng(1)
+    lines = ["path,label,split"]
+    (tmp_path / "pictures").mkdir()
+    for number in range(90):
+        label = list(COLOURS)[number % 3]
+        pixels = rng.normal(COLOURS[label], 30, (60, 80, 3)).clip(0, 255).astype(np.uint8)
+        name = f"p{number}.png"
+        Image.fromarray(pixels).save(tmp_path / "pictures" / name)
+        split = "train" if number < 60 else "validation" if number < 75 else "test"
+        lines.append(f"/elsewhere/{name},{label},{split}")
+    (tmp_path / "split.csv").write_text("\n".join(lines))
+    (tmp_path / "plan.toml").write_text(PLAN)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("architecture", "px"), [("mobilenetv2", 96), ("cnn", 64)])
+def test_the_network_is_the_one_that_keras_builds(architecture, px, tmp_path):
+    """Weights go from one to the other and the logits stay."""
+    from train import architectures
+    from train.recipe import Model
+
+    network = plan.Network("n", architecture, px, px)
+    model = networks.build(network, 7)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (4, px, px, 3)).astype(np.float32)
+    chan = torch.from_numpy(x).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        model.train()
+        model(chan)  # moves the statistics away from 0 and 1
+        theirs = model.eval()(chan).numpy()
+    np.savez(tmp_path / "w.npz", **networks.folded(model))
+    keras = architectures.build(Model(architecture), classes=7, height_px=px, width_px=px)
+    architectures.load_weights(keras, tmp_path / "w.npz", x)
+    ours = keras(x, training=False).numpy()
+    assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max()
+
+    again = networks.build(replace(network, seed=2), 7)
+    networks.load(again, tmp_path / "w.npz", chan)
+    with torch.no_grad():
+        assert np.abs(again.eval()(chan).numpy() - theirs).max() < 1e-3 * np.abs(theirs).max()
+
+
+def test_float16_keeps_the_weights(tmp_path):
+    weights = networks.folded(networks.build(plan.Network("n", "cnn", 64, 64), 7))
+    folded.write(weights, tmp_path / "w.npz")
+    kept = folded.read(tmp_path / "w.npz")
+    assert kept.keys() == weights.keys()
+    assert all(np.allclose(kept[k], weights[k], rtol=1e-3, atol=1e-6) for k in weights)
+
+
+def test_without_changes_a_picture_is_what_the_device_sees(some):
+    changes = pictures.Changes(Augment(), CPU, 1)
+    assert (changes(some, 64) - pictures.whole(some, 64)).abs().mean() < 2.5
+
+
+def test_whole_is_pillows(some):
+    square = Image.fromarray(some[0].numpy()).crop((25, 0, 175, 150))
+    pillows = np.asarray(square.resize((64, 64), Image.Resampling.BILINEAR)).astype(int)
+    ours = pictures.whole(some[:1], 64)[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(ours - pillows).max() <= 1
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90])
+def test_jpeg_is_close_to_pillows(some, quality, monkeypatch):
+    monkeypatch.setattr(pictures, "QUALITY", (float(quality), float(quality)))
+    whole = pictures.whole(some, 96)
+    coded = pictures.Changes(Augment(jpeg=1.0), CPU, 1)._compress(whole)
+    for before, after in zip(whole, coded):
+        stream = io.BytesIO()
+        pixels = before.permute(1, 2, 0).numpy().astype(np.uint8)
+        Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+        pillows = np.asarray(Image.open(stream)).astype(float)
+        ours = after.permute(1, 2, 0).numpy()
+        assert np.abs(ours - pillows).mean() < 0.6 * np.abs(pixels - pillows).mean() + 0.5
+
+
+def test_changes_are_fixed_by_the_seed_and_stay_in_range(some):
+    strong = Augment(
+        rotation_deg=180, scale=(0.5, 1.2), shift=0.1, flip=True, brightness=0.2, contrast=0.4,
+        saturation=0.4, tint=0.2, blur=0.5, noise=0.05, jpeg=0.5, erase=0.4,
+    )  # fmt: skip
+    one = pictures.Changes(strong, CPU, 5)(some, 64)
+    assert torch.equal(one, pictures.Changes(strong, CPU, 5)(some, 64))
+    assert not torch.equal(one, pictures.Changes(strong, CPU, 6)(some, 64))
+    assert one.min() >= 0
+    assert one.max() <= 255
+    assert one.shape == (6, 3, 64, 64)
+
+
+def test_teachers_and_students_are_trained(dataset):
+    command = [
+        sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
+        dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / "out",
+    ]  # fmt: skip
+    first = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert first.returncode == 0, first.stderr
+    assert "teacher: pass" in first.stdout
+    data = pictures.load(
+        dataset / "pictures", dataset / "split.csv", side_px=60, aspect=4 / 3,
+        cache=dataset / "cache.npy", device=CPU,
+    )  # fmt: skip
+    network = plan.read(dataset / "plan.toml").students[0]
+    model = networks.build(network, 3)
+    rows = data.rows("train")
+    seen = pictures.normalise(pictures.whole(data.pixels[rows], 32))
+    networks.load(model, dataset / "out" / "student.npz", seen)
+    rows = data.rows("test")
+    answers = learn.probabilities(network, model, data.pixels, rows, views=1)[0].argmax(1)
+    assert (answers == data.classes[rows].numpy()).mean() > 0.9
+    with np.load(dataset / "out" / "soft-labels.npz") as soft:
+        assert soft["probabilities"].shape == (90, 3)
+        assert np.allclose(soft["probabilities"].sum(1), 1, atol=0.01)
+        assert soft["labels"].tolist() == list(COLOURS)
+
+    # The teacher is there: it is not trained again.
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "teacher: pass" not in again.stdout
+
+
+def test_a_training_ends_by_its_time(dataset):
+    run = plan.read(dataset / "plan.toml")
+    run = replace(run, epochs=10_000, teachers=run.teachers[:1])
+    data = pictures.load(
+        dataset / "pictures", dataset / "split.csv", side_px=60, aspect=4 / 3,
+        cache=dataset / "cache.npy", device=CPU,
+    )  # fmt: skip
+    said: list[str] = []
+    learn.teacher(run, run.teachers[0], data, weights=Path(), limit_s=2.0, say=said.append)
+    assert "100%" in said[-1] or "10" in said[-1].split("%")[0]
+
+
+def test_a_missing_picture_is_named(dataset):
+    (dataset / "pictures" / "p7.png").unlink()
+    with pytest.raises(RecipeError, match="lacks 1 pictures, the first p7"):
+        pictures.load(
+            dataset / "pictures", dataset / "split.csv", side_px=60, aspect=4 / 3,
+            cache=dataset / "cache.npy", device=CPU,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("batch_size", "batchsize"), "unknown batchsize"),
+        (('architecture = "cnn"', 'architecture = "vgg"'), "'vgg' is unknown"),
+    ],
+)
+def test_a_bad_plan_is_refused(dataset, change, message):
+    (dataset / "plan.toml").write_text(PLAN.replace(*change))
+    run = subprocess.run(
+        [sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
+         dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / "out"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_shipped_plan_can_be_read():
+    shipped = plan.read(Path("train/gpu/plan.toml"))
+    assert [s.name for s in shipped.students] == ["mobilenetv2"]
+    assert len(shipped.teachers) == 3

@@ -1,0 +1,315 @@
+"""Teachers from the labels, students from the teachers; the weights' moving average is kept."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from train.gpu import networks
+from train.gpu.pictures import Changes, Pictures, normalise, whole
+from train.gpu.plan import Network, Plan
+
+STATISTICS_BATCHES = 32
+LOADING_PICTURES = 256
+AT_ONCE = 256
+"""Pictures a forward pass, when no gradients are wanted."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Learner:
+    """A network in training."""
+
+    network: Network
+    model: nn.Module
+    average: nn.Module
+    """The moving average of its weights and statistics."""
+    optimizer: torch.optim.Optimizer
+
+    def __post_init__(self) -> None:
+        own, average = self.model.state_dict(), self.average.state_dict()
+        floats = [name for name, value in own.items() if value.is_floating_point()]
+        self.followed = [average[name] for name in floats], [own[name] for name in floats]
+
+
+def teacher(
+    plan: Plan, network: Network, pictures: Pictures, *, weights: Path, limit_s: float, say: Say
+) -> nn.Module:
+    """Train a teacher on the labels.
+
+    Args:
+        plan: How.
+        network: Which.
+        pictures: All pictures.
+        weights: Folder of the weights to begin with.
+        limit_s: Seconds by which it ends; where the plan takes longer, the schedule is shortened.
+        say: Told how far it is.
+
+    Returns:
+        The averaged network with its statistics measured anew, in evaluation mode.
+    """
+    learners = [_begin(network, pictures, plan, weights)]
+    _train(
+        plan, learners, [], pictures, epochs=plan.epochs, mixup=plan.mixup, seed=network.seed,
+        limit_s=limit_s, say=say,
+    )  # fmt: skip
+    return _settled(plan, learners[0], pictures)
+
+
+def students(
+    plan: Plan, teachers: Sequence[tuple[Network, nn.Module]], pictures: Pictures, *,
+    weights: Path, seed: int, limit_s: float, say: Say,
+) -> list[tuple[Network, nn.Module]]:  # fmt: skip
+    """Train the plan's students, all on the same changed pictures.
+
+    Args:
+        plan: How.
+        teachers: Networks and models, which see each changed picture at the size that they were
+            trained on; a student's target is their mean probability.
+        pictures: All pictures.
+        weights: Folder of the weights to begin with.
+        seed: Fixes order and changes, and, with their own, the students' heads.
+        limit_s: Seconds by which it ends; where the plan takes longer, the schedule is shortened.
+        say: Told how far it is.
+
+    Returns:
+        The averaged networks with their statistics measured anew, in evaluation mode.
+    """
+    learners = [
+        _begin(replace(network, seed=network.seed + 1000 * seed), pictures, plan, weights)
+        for network in plan.students
+    ]
+    _train(
+        plan, learners, teachers, pictures, epochs=plan.student_epochs,
+        mixup=plan.student_mixup, seed=1000 * seed, limit_s=limit_s, say=say,
+    )  # fmt: skip
+    return [(each.network, _settled(plan, each, pictures)) for each in learners]
+
+
+def finished(network: Network, pictures: Pictures, weights: Path) -> nn.Module:
+    """Give a network with the weights of a finished training, in evaluation mode."""
+    return _loaded(network, pictures, weights).eval()
+
+
+def save(model: nn.Module, file: Path) -> None:
+    """Keep a network's state in half precision."""
+    state = model.state_dict()
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    part = file.with_name(file.name + ".part")
+    torch.save(halved, part)
+    part.replace(file)
+
+
+def restored(network: Network, pictures: Pictures, file: Path) -> nn.Module:
+    """Give a network as ``save`` kept it, in evaluation mode."""
+    model = networks.build(network, len(pictures.labels))
+    model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    return model.to(pictures.pixels.device, memory_format=torch.channels_last).eval()
+
+
+def _loaded(network: Network, pictures: Pictures, weights: Path) -> nn.Module:
+    device = pictures.pixels.device
+    model = networks.build(network, len(pictures.labels))
+    if network.weights:
+        rows = pictures.rows("train")
+        sample = rows[:: max(1, len(rows) // LOADING_PICTURES)]
+        seen = normalise(whole(pictures.pixels[sample], network.train_px))
+        model.to(device)
+        networks.load(model, weights / network.weights, seen)
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def _begin(network: Network, pictures: Pictures, plan: Plan, weights: Path) -> Learner:
+    model = _loaded(network, pictures, weights)
+    kernels = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": kernels, "weight_decay": network.weight_decay},
+         {"params": others, "weight_decay": 0.0}],
+        network.learning_rate, foreach=True,
+    )  # fmt: skip
+    return Learner(network, model, copy.deepcopy(model).requires_grad_(False), optimizer)
+
+
+def _train(
+    plan: Plan, learners: Sequence[Learner], teachers: Sequence[tuple[Network, nn.Module]],
+    pictures: Pictures, *, epochs: int, mixup: float, seed: int, limit_s: float, say: Say,
+) -> None:  # fmt: skip
+    device = pictures.pixels.device
+    rows = pictures.rows("train")
+    changes = Changes(plan.augment, device, seed)
+    order = torch.Generator(device).manual_seed(seed + 1)
+    random = np.random.default_rng(seed)
+    classes = len(pictures.labels)
+    counts = torch.bincount(pictures.classes[rows], minlength=classes).float()
+    shift = plan.tau * torch.log(counts.clamp(min=1) / counts.sum())
+    # Every batch has as many pictures: cuDNN plans a convolution anew for every size that it meets.
+    a_pass = len(rows) // plan.batch_size
+    steps, step, begun, told = epochs * a_pass, 0, time.monotonic(), 0
+    losses = torch.zeros(len(learners), device=device)
+    for learner in learners:
+        learner.model.train()
+    progress = 0.0
+    while progress < 1:
+        if step % a_pass == 0:
+            shuffled = rows[torch.randperm(len(rows), generator=order, device=device)]
+        at = step % a_pass * plan.batch_size
+        batch = shuffled[at : at + plan.batch_size]
+        targets = functional.one_hot(pictures.classes[batch], classes).float()
+        targets = targets * (1 - plan.label_smoothing) + plan.label_smoothing / classes
+        largest = max(each.train_px for each, *_ in [*teachers, *((x.network,) for x in learners)])
+        changed = changes(pictures.pixels[batch], largest)
+        if mixup:
+            share = float(random.beta(mixup, mixup))
+            other = torch.randperm(len(batch), generator=order, device=device)
+            changed = share * changed + (1 - share) * changed[other]
+            targets = share * targets + (1 - share) * targets[other]
+        sized = Sizes(normalise(changed))
+        taught = answers(teachers, sized) if teachers else None
+        for number, learner in enumerate(learners):
+            for group in learner.optimizer.param_groups:
+                group["lr"] = learner.network.learning_rate * _rate(progress)
+            with _mixed_precision(device):
+                logits = learner.model(sized[learner.network.train_px])
+            loss = functional.cross_entropy(logits.float() + shift, targets)
+            if taught is not None:
+                learnt = functional.cross_entropy(logits.float(), taught)
+                loss = (1 - plan.share) * loss + plan.share * learnt
+            learner.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            learner.optimizer.step()
+            losses[number] += loss.detach()
+            _follow(learner, min(plan.ema, (1 + step) / (10 + step)))
+        step += 1
+        progress = max(step / steps, (time.monotonic() - begun) / limit_s)
+        if step // a_pass > told or progress >= 1:
+            told = step // a_pass
+            _tell(learners, losses, pictures, step, a_pass, plan, begun, progress, say)
+            losses.zero_()
+
+
+def _rate(progress: float) -> float:
+    rising = min(progress / 0.05, 1.0)
+    return max(rising * 0.5 * (1 + math.cos(math.pi * progress)), 1e-3)
+
+
+def _follow(learner: Learner, decay: float) -> None:
+    with torch.no_grad():
+        torch._foreach_lerp_(*learner.followed, 1 - decay)
+
+
+def _tell(
+    learners: Sequence[Learner], losses: torch.Tensor, pictures: Pictures, step: int, a_pass: int,
+    plan: Plan, begun: float, progress: float, say: Say,
+) -> None:  # fmt: skip
+    passed = step // a_pass
+    if passed % 5 and progress < 1:
+        return
+    speed = step * plan.batch_size / (time.monotonic() - begun)
+    for learner, loss in zip(learners, losses.tolist()):
+        found = measure(learner.network, learner.average, pictures, views=1)
+        say(
+            f"{learner.network.name}: pass {passed}, {progress:.0%}, loss (of this pass) "
+            f"{loss / a_pass:.3f}, {found}, {speed:.0f} pictures/s"
+        )
+
+
+def nearby(batch: torch.Tensor) -> torch.Tensor:
+    """Lay a batch's channels side by side, as convolutions on GPUs like it."""
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+class Sizes(dict[int, torch.Tensor]):
+    """A batch by side, shrunk from the largest when it is first wanted."""
+
+    def __init__(self, largest: torch.Tensor) -> None:
+        super().__init__()
+        self.largest = largest
+
+    def __missing__(self, px: int) -> torch.Tensor:
+        own = self.largest
+        if own.shape[-1] != px:
+            own = functional.interpolate(own, (px, px), mode="bilinear", antialias=True)
+        self[px] = nearby(own)
+        return self[px]
+
+
+@torch.no_grad()
+def answers(teachers: Sequence[tuple[Network, nn.Module]], sized: Sizes) -> torch.Tensor:
+    """Give (B, classes) float32, the teachers' mean probabilities."""
+    with _mixed_precision(sized.largest.device):
+        logits = [model(sized[network.train_px]) for network, model in teachers]
+    return torch.stack([x.float().softmax(1) for x in logits]).mean(0)
+
+
+def _settled(plan: Plan, learner: Learner, pictures: Pictures) -> nn.Module:
+    """Measure the average's batch statistics at the size that it is used at, not degraded."""
+    model, rows = learner.average, pictures.rows("train")
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+    changes = Changes(plan.augment.undegraded(), rows.device, 0)
+    model.train()
+    generator = torch.Generator(rows.device).manual_seed(0)
+    shuffled = rows[torch.randperm(len(rows), generator=generator, device=rows.device)]
+    with torch.no_grad():
+        for batch in shuffled[: STATISTICS_BATCHES * plan.batch_size].split(plan.batch_size):
+            seen = normalise(changes(pictures.pixels[batch], learner.network.input_px))
+            model(nearby(seen))
+    return model.eval()
+
+
+@torch.no_grad()
+def probabilities(
+    network: Network, model: nn.Module, pixels: torch.Tensor, rows: torch.Tensor, *, views: int
+) -> np.ndarray:
+    """Give (views, N, classes) probabilities of the turned and mirrored whole pictures."""
+    model.eval()
+    found = []
+    for batch in rows.split(AT_ONCE):
+        upright = normalise(whole(pixels[batch], network.input_px))
+        turned = [torch.rot90(x, k, (2, 3)) for k in range(4) for x in (upright, upright.flip(3))]
+        with _mixed_precision(pixels.device):
+            logits = [model(nearby(view)) for view in turned[:views]]
+        found.append(torch.stack(logits).float().softmax(2).cpu().numpy())
+    return np.concatenate(found, 1)
+
+
+def _mixed_precision(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def measure(network: Network, model: nn.Module, pictures: Pictures, *, views: int) -> str:
+    """Say how a network does on the validation pictures."""
+    rows = pictures.rows("validation")
+    each = probabilities(network, model, pictures.pixels, rows, views=views)
+    return f"validation: {figures(each, pictures, rows)}"
+
+
+def figures(each: np.ndarray, pictures: Pictures, rows: torch.Tensor) -> str:
+    """Say how the (views, N, classes) probabilities of some pictures do."""
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+    truth = pictures.classes[rows].cpu().numpy()
+    mean = each.mean(0)
+    melanoma = pictures.labels.index("mel") if "mel" in pictures.labels else 0
+    bad = [i for i, label in enumerate(pictures.labels) if label in ("mel", "bcc", "akiec")]
+    own = np.mean([balanced_accuracy_score(truth, view.argmax(1)) for view in each])
+    changed = float(np.mean([view.argmax(1) != each[0].argmax(1) for view in each[1:]] or 0))
+    return (
+        f"balanced accuracy {own:.3f} (mean of {len(each)} views: "
+        f"{balanced_accuracy_score(truth, mean.argmax(1)):.3f}), AUROC mel "
+        f"{roc_auc_score(truth == melanoma, mean[:, melanoma]):.3f}, malignant "
+        f"{roc_auc_score(np.isin(truth, bad), mean[:, bad].sum(1)):.3f}, turned {changed:.1%}"
+    )

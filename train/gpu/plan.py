@@ -1,0 +1,104 @@
+"""A plan: which teachers, which students, and how they are trained, as TOML data."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from train.recipe import Augment, RecipeError, section
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and how it is trained."""
+
+    name: str
+    """What its files are called."""
+    architecture: str
+    """Of ``train.gpu.networks``: mobilenetv2, cnn, or efficientnet_lite0 to 4."""
+    input_px: int
+    """Side of the pictures that it is used on."""
+    train_px: int
+    """Side of the parts that it is trained on: smaller, so that objects look as large to it as in
+    the whole pictures (Touvron et al. 2019, arXiv:1906.06423)."""
+    learning_rate: float = 0.0
+    """Its highest; it rises for a twentieth of the training and falls by a half cosine."""
+    weights: str = ""
+    """File of weights to begin with, in the folder of weights; none: random."""
+    finished: bool = False
+    """Whether those weights are of a finished training, which does not go on (teachers only)."""
+    dropout: float = 0.3
+    """Share of the features dropped before the head."""
+    drop_path: float = 0.0
+    """Share of the residual blocks that are passed over (EfficientNet-Lite only)."""
+    weight_decay: float = 0.05
+    """AdamW's, on kernels only."""
+    seed: int = 1
+    """Fixes the head it begins with, and, of a teacher, order and changes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Teachers and students of one split."""
+
+    name: str
+    """What it is called."""
+    epochs: int
+    """Passes over the training pictures of a teacher."""
+    student_epochs: int
+    """Passes over the training pictures of the students."""
+    batch_size: int = 64
+    """Pictures a step."""
+    ema: float = 0.998
+    """Decay a step of the averaged weights, which are the ones that are kept."""
+    tau: float = 1.0
+    """Logit adjustment (Menon et al. 2021, arXiv:2007.07314)."""
+    label_smoothing: float = 0.05
+    """Of the labels."""
+    mixup: float = 0.0
+    """Both parameters of the beta distribution of teachers' mixup (Zhang et al. 2018,
+    arXiv:1710.09412); 0: none."""
+    student_mixup: float = 0.0
+    """The students'."""
+    share: float = 0.8
+    """Share of a student's loss that compares with the teachers' mean probabilities."""
+    side_px: int = 300
+    """Height at which the pictures are held."""
+    aspect: float = 4 / 3
+    """Their width for their height."""
+    augment: Augment = field(default_factory=Augment)
+    """Random changes."""
+    teachers: tuple[Network, ...] = ()
+    """Learn from the labels."""
+    students: tuple[Network, ...] = ()
+    """Learn from the labels and the teachers; all of them from the same changed pictures."""
+
+
+def read(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        RecipeError: It is missing or malformed.
+    """
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    parts = {
+        "augment": section(Augment, data.pop("augment", {}), f"{path}: [augment]"),
+        **{
+            kind: tuple(
+                section(Network, entry, f"{path}: [[{kind}]] {number}")
+                for number, entry in enumerate(data.pop(kind, []), start=1)
+            )
+            for kind in ("teachers", "students")
+        },
+    }
+    return section(Plan, {**data, **parts}, str(path))
