@@ -113,3 +113,25 @@ print(json.dumps({{"gap": float(gap), "size": float(np.abs(wanted).max())}}))
 """)
     assert found["size"] > 0
     assert found["gap"] < 1e-3 * found["size"]
+
+
+def test_weights_taken_out_of_a_file_are_those_of_the_file(tmp_path):
+    """``python -m train weights``: an .npz begins a training as the .tflite file does."""
+    model = Path("lesionedge/models/mobilenetv2-float16.tflite").resolve()
+    subprocess.run(
+        [sys.executable, "-m", "train", "weights", model, "--out", tmp_path / "w.npz"],
+        check=True, cwd=Path(__file__).parent.parent, capture_output=True,
+    )  # fmt: skip
+    found = answers(f"""
+x = np.concatenate(batches[:1])
+logits = []
+for file in ({str(model)!r}, {str(tmp_path / "w.npz")!r}):
+    network = build(1, "mobilenetv2")
+    architectures.load_weights(network, Path(file), x)
+    logits.append(network.predict(x, verbose=0))
+print(json.dumps(dict(
+    differs=float(np.abs(logits[0] - logits[1]).max()), largest=float(np.abs(logits[0]).max()),
+)))
+""")
+    assert found["largest"] > 0.05
+    assert found["differs"] < 0.01 * found["largest"]
