@@ -25,7 +25,7 @@ else
 fi
 "$python" -m train fit mobilenetv2 --data "$data" --out runs/mobilenetv2 \
   --weights $teacher/float16.tflite --soft-labels $soft
-"$python" -m train fit cnn --data "$data" --out runs/cnn
+"$python" -m train fit cnn-distilled --data "$data" --out runs/cnn --soft-labels $soft
 "$python" -m convert export runs/mobilenetv2 --format int8 -o $models/mobilenetv2-int8.tflite
 "$python" -m convert export runs/mobilenetv2 --format float16 -o $models/mobilenetv2-float16.tflite
 "$python" -m convert export runs/cnn --format int8 -o $models/cnn-int8.tflite
