@@ -199,8 +199,49 @@ def test_a_training_ends_by_its_time(dataset):
         cache=dataset / "cache.npy", device=CPU,
     )  # fmt: skip
     said: list[str] = []
-    learn.teacher(run, run.teachers[0], data, weights=Path(), limit_s=2.0, say=said.append)
+    learn.teacher(
+        run, run.teachers[0], data, weights=Path(), checkpoint=dataset / "c", limit_s=2.0,
+        say=said.append,
+    )  # fmt: skip
     assert "100%" in said[-1] or "10" in said[-1].split("%")[0]
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def test_a_killed_training_comes_to_the_same_end(dataset, monkeypatch):
+    """Stopped after a checkpoint and run again, it gives the weights of one that ran through."""
+    monkeypatch.setattr(learn, "CHECKPOINT_S", 0.0)
+    run = replace(plan.read(dataset / "plan.toml"), epochs=4, mixup=0.3)
+    data = pictures.load(
+        dataset / "pictures", dataset / "split.csv", side_px=60, aspect=4 / 3,
+        cache=dataset / "cache.npy", device=CPU,
+    )  # fmt: skip
+    said: list[str] = []
+
+    def train() -> dict[str, torch.Tensor]:
+        model = learn.teacher(
+            run, run.teachers[0], data, weights=Path(), checkpoint=dataset / "teacher.checkpoint",
+            limit_s=float("inf"), say=said.append,
+        )  # fmt: skip
+        return model.state_dict()
+
+    through = train()
+    keep = learn._keep
+
+    def keep_and_die(*given: object) -> None:
+        keep(*given)
+        raise KilledError
+
+    monkeypatch.setattr(learn, "_keep", keep_and_die)
+    with pytest.raises(KilledError):
+        train()
+    monkeypatch.setattr(learn, "_keep", keep)
+    resumed = train()
+    assert "resuming after pass 1" in " ".join(said)
+    assert not (dataset / "teacher.checkpoint").exists()
+    assert all(torch.equal(through[name], resumed[name]) for name in through)
 
 
 def test_a_missing_picture_is_named(dataset):

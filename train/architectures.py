@@ -15,20 +15,11 @@ import numpy as np
 import tf_keras as keras
 
 from train import folded
+from train.blocks import CNN_BLOCKS, MOBILENETV2_BLOCKS
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Model, RecipeError
 
 layers = keras.layers
-MOBILENETV2_BLOCKS = (
-    # expansion, channels, repeats, stride (Sandler et al. 2018, arXiv:1801.04381, table 2)
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 HEAD = ("features", "dropout", "logits")
 """Names of the layers that a head-only stage trains, beside those that begin with ``dense``."""
 
@@ -117,7 +108,7 @@ def _inverted_residual(
 def cnn(x: keras.KerasTensor, _: Model) -> keras.KerasTensor:
     """Stack conv-BN-ReLU blocks with pooling and dropout: small, and trained from scratch."""
     x = _conv_bn_relu(x, 24, "stem", strides=2)
-    for number, channels in enumerate((32, 48, 64, 96), start=1):
+    for number, channels in enumerate(CNN_BLOCKS, start=1):
         x = _conv_bn_relu(x, channels, f"block_{number}_a")
         x = _conv_bn_relu(x, channels, f"block_{number}_b")
         if number < 4:

@@ -43,7 +43,8 @@ def main(
     """Train the teachers of PLAN that OUT does not hold yet, then its students.
 
     OUT gets NAME.pth for every teacher, NAME.npz for every student, for python -m train fit
-    --weights, and soft-labels.npz, the teachers' answers, for its --soft-labels.
+    --weights, and soft-labels.npz, the teachers' answers, for its --soft-labels. A killed training
+    goes on after its last checkpoint when the same command is given again.
     """
     import torch
 
@@ -74,16 +75,18 @@ def main(
             model = learn.restored(network, data, file)
         else:
             model = learn.teacher(
-                whole_plan, network, data, weights=weights, limit_s=limit_s, say=say
-            )
+                whole_plan, network, data, weights=weights, limit_s=limit_s, say=say,
+                checkpoint=file.with_suffix(".checkpoint"),
+            )  # fmt: skip
             learn.save(model, file)
         say(f"{network.name}: {learn.measure(network, model, data, views=8)}")
         teachers.append((network, model))
     if chosen:
         return
     trained = learn.students(
-        whole_plan, teachers, data, weights=weights, seed=seed, limit_s=limit_s, say=say
-    )
+        whole_plan, teachers, data, weights=weights, seed=seed, limit_s=limit_s, say=say,
+        checkpoint=out / "students.checkpoint",
+    )  # fmt: skip
     for network, model in trained:
         folded.write(networks.folded(model), out / f"{network.name}.npz")
         say(f"{network.name}: {learn.measure(network, model, data, views=8)}")

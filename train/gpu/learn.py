@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from train.gpu.plan import Network, Plan
 
 STATISTICS_BATCHES = 32
 LOADING_PICTURES = 256
+CHECKPOINT_S = 30.0
+"""Seconds between checkpoints, at the least; they come at the end of a pass."""
 AT_ONCE = 256
 """Pictures a forward pass, when no gradients are wanted."""
 
@@ -43,8 +46,9 @@ class Learner:
 
 
 def teacher(
-    plan: Plan, network: Network, pictures: Pictures, *, weights: Path, limit_s: float, say: Say
-) -> nn.Module:
+    plan: Plan, network: Network, pictures: Pictures, *, weights: Path, checkpoint: Path,
+    limit_s: float, say: Say,
+) -> nn.Module:  # fmt: skip
     """Train a teacher on the labels.
 
     Args:
@@ -52,6 +56,7 @@ def teacher(
         network: Which.
         pictures: All pictures.
         weights: Folder of the weights to begin with.
+        checkpoint: What a killed training goes on from; gone when it has ended.
         limit_s: Seconds by which it ends; where the plan takes longer, the schedule is shortened.
         say: Told how far it is.
 
@@ -61,14 +66,14 @@ def teacher(
     learners = [_begin(network, pictures, plan, weights)]
     _train(
         plan, learners, [], pictures, epochs=plan.epochs, mixup=plan.mixup, seed=network.seed,
-        limit_s=limit_s, say=say,
+        checkpoint=checkpoint, limit_s=limit_s, say=say,
     )  # fmt: skip
     return _settled(plan, learners[0], pictures)
 
 
 def students(
     plan: Plan, teachers: Sequence[tuple[Network, nn.Module]], pictures: Pictures, *,
-    weights: Path, seed: int, limit_s: float, say: Say,
+    weights: Path, seed: int, checkpoint: Path, limit_s: float, say: Say,
 ) -> list[tuple[Network, nn.Module]]:  # fmt: skip
     """Train the plan's students, all on the same changed pictures.
 
@@ -79,6 +84,7 @@ def students(
         pictures: All pictures.
         weights: Folder of the weights to begin with.
         seed: Fixes order and changes, and, with their own, the students' heads.
+        checkpoint: What a killed training goes on from; gone when it has ended.
         limit_s: Seconds by which it ends; where the plan takes longer, the schedule is shortened.
         say: Told how far it is.
 
@@ -91,7 +97,8 @@ def students(
     ]
     _train(
         plan, learners, teachers, pictures, epochs=plan.student_epochs,
-        mixup=plan.student_mixup, seed=1000 * seed, limit_s=limit_s, say=say,
+        mixup=plan.student_mixup, seed=1000 * seed, checkpoint=checkpoint, limit_s=limit_s,
+        say=say,
     )  # fmt: skip
     return [(each.network, _settled(plan, each, pictures)) for each in learners]
 
@@ -141,61 +148,148 @@ def _begin(network: Network, pictures: Pictures, plan: Plan, weights: Path) -> L
     return Learner(network, model, copy.deepcopy(model).requires_grad_(False), optimizer)
 
 
+class Chance:
+    """All that is random in a training, and its state."""
+
+    def __init__(self, plan: Plan, seed: int, device: torch.device) -> None:
+        torch.manual_seed(seed)  # dropout's
+        self.changes = Changes(plan.augment, device, seed)
+        self.order = torch.Generator(device).manual_seed(seed + 1)
+        self.shares = np.random.default_rng(seed)
+
+    def shuffled(self, rows: torch.Tensor) -> torch.Tensor:
+        """Give rows in another order."""
+        order = torch.randperm(len(rows), generator=self.order, device=rows.device)
+        return rows[order]
+
+    def mixed(
+        self, mixup: float, pictures: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give the mean of each picture and another one, and of their targets, by one share."""
+        share = float(self.shares.beta(mixup, mixup))
+        other = self.shuffled(torch.arange(len(targets), device=targets.device))
+        return (
+            share * pictures + (1 - share) * pictures[other],
+            share * targets + (1 - share) * targets[other],
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Give what ``restore`` takes."""
+        return {
+            "changes": self.changes.generator.get_state(), "order": self.order.get_state(),
+            "shares": self.shares.bit_generator.state, "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all(),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.changes.generator.set_state(state["changes"])
+        self.order.set_state(state["order"])
+        self.shares.bit_generator.state = state["shares"]
+        torch.set_rng_state(state["torch"])
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
 def _train(
     plan: Plan, learners: Sequence[Learner], teachers: Sequence[tuple[Network, nn.Module]],
-    pictures: Pictures, *, epochs: int, mixup: float, seed: int, limit_s: float, say: Say,
+    pictures: Pictures, *, epochs: int, mixup: float, seed: int, checkpoint: Path, limit_s: float,
+    say: Say,
 ) -> None:  # fmt: skip
-    device = pictures.pixels.device
     rows = pictures.rows("train")
-    changes = Changes(plan.augment, device, seed)
-    order = torch.Generator(device).manual_seed(seed + 1)
-    random = np.random.default_rng(seed)
+    chance = Chance(plan, seed, rows.device)
     classes = len(pictures.labels)
     counts = torch.bincount(pictures.classes[rows], minlength=classes).float()
     shift = plan.tau * torch.log(counts.clamp(min=1) / counts.sum())
+    largest = max(
+        each.train_px for each in [x.network for x in learners] + [n for n, _ in teachers]
+    )
     # Every batch has as many pictures: cuDNN plans a convolution anew for every size that it meets.
     a_pass = len(rows) // plan.batch_size
-    steps, step, begun, told = epochs * a_pass, 0, time.monotonic(), 0
-    losses = torch.zeros(len(learners), device=device)
-    for learner in learners:
-        learner.model.train()
-    progress = 0.0
+    steps, step, begun = epochs * a_pass, 0, time.monotonic()
+    kept = begun
+    if checkpoint.exists():
+        step, elapsed_s = _resume(checkpoint, learners, chance)
+        begun -= elapsed_s
+        say(f"{checkpoint.stem}: resuming after pass {step // a_pass}")
+    losses = torch.zeros(len(learners), device=rows.device)
+    progress = step / steps
     while progress < 1:
         if step % a_pass == 0:
-            shuffled = rows[torch.randperm(len(rows), generator=order, device=device)]
+            shuffled = chance.shuffled(rows)
         at = step % a_pass * plan.batch_size
         batch = shuffled[at : at + plan.batch_size]
         targets = functional.one_hot(pictures.classes[batch], classes).float()
         targets = targets * (1 - plan.label_smoothing) + plan.label_smoothing / classes
-        largest = max(each.train_px for each, *_ in [*teachers, *((x.network,) for x in learners)])
-        changed = changes(pictures.pixels[batch], largest)
+        changed = chance.changes(pictures.pixels[batch], largest)
         if mixup:
-            share = float(random.beta(mixup, mixup))
-            other = torch.randperm(len(batch), generator=order, device=device)
-            changed = share * changed + (1 - share) * changed[other]
-            targets = share * targets + (1 - share) * targets[other]
+            changed, targets = chance.mixed(mixup, changed, targets)
         sized = Sizes(normalise(changed))
         taught = answers(teachers, sized) if teachers else None
+        decay = min(plan.ema, (1 + step) / (10 + step))
         for number, learner in enumerate(learners):
-            for group in learner.optimizer.param_groups:
-                group["lr"] = learner.network.learning_rate * _rate(progress)
-            with _mixed_precision(device):
-                logits = learner.model(sized[learner.network.train_px])
-            loss = functional.cross_entropy(logits.float() + shift, targets)
-            if taught is not None:
-                learnt = functional.cross_entropy(logits.float(), taught)
-                loss = (1 - plan.share) * loss + plan.share * learnt
-            learner.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            learner.optimizer.step()
-            losses[number] += loss.detach()
-            _follow(learner, min(plan.ema, (1 + step) / (10 + step)))
+            losses[number] += _learn(
+                learner,
+                sized,
+                targets,
+                taught,
+                shift,
+                plan.share,
+                rate=_rate(progress),
+                decay=decay,
+            )
         step += 1
         progress = max(step / steps, (time.monotonic() - begun) / limit_s)
-        if step // a_pass > told or progress >= 1:
-            told = step // a_pass
+        if step % a_pass == 0 or progress >= 1:
             _tell(learners, losses, pictures, step, a_pass, plan, begun, progress, say)
             losses.zero_()
+        if step % a_pass == 0 and time.monotonic() - kept > CHECKPOINT_S:
+            kept = time.monotonic()
+            _keep(checkpoint, learners, chance, step, kept - begun)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _learn(
+    learner: Learner, sized: Sizes, targets: torch.Tensor, taught: torch.Tensor | None,
+    shift: torch.Tensor, share: float, *, rate: float, decay: float,
+) -> torch.Tensor:  # fmt: skip
+    """Make one step; give the loss before it."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = learner.network.learning_rate * rate
+    learner.model.train()
+    with _mixed_precision(targets.device):
+        logits = learner.model(sized[learner.network.train_px])
+    loss = functional.cross_entropy(logits.float() + shift, targets)
+    if taught is not None:
+        learnt = functional.cross_entropy(logits.float(), taught)
+        loss = (1 - share) * loss + share * learnt
+    learner.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    learner.optimizer.step()
+    _follow(learner, decay)
+    return loss.detach()
+
+
+def _keep(
+    checkpoint: Path, learners: Sequence[Learner], chance: Chance, step: int, elapsed_s: float
+) -> None:
+    """Write all that a training depends on."""
+    parts = [[x.state_dict() for x in (one.model, one.average, one.optimizer)] for one in learners]
+    state = {
+        "step": step, "elapsed_s": elapsed_s, "learners": parts, "chance": chance.state(),
+    }  # fmt: skip
+    part = checkpoint.with_name(checkpoint.name + ".part")
+    torch.save(state, part)
+    part.replace(checkpoint)
+
+
+def _resume(checkpoint: Path, learners: Sequence[Learner], chance: Chance) -> tuple[int, float]:
+    """Take up what ``_keep`` wrote; give the step and the seconds that it took to there."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    for learner, parts in zip(learners, state["learners"]):
+        for own, given in zip((learner.model, learner.average, learner.optimizer), parts):
+            own.load_state_dict(given)
+    chance.restore(state["chance"])
+    return int(state["step"]), float(state["elapsed_s"])
 
 
 def _rate(progress: float) -> float:

@@ -13,21 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from train.blocks import CNN_BLOCKS, MOBILENETV2_BLOCKS
 from train.gpu.plan import Network
 from train.recipe import RecipeError
 
 EPSILON = 1e-3
 MOMENTUM = 0.1  # Keras' 0.9
-MOBILENETV2_BLOCKS = (
-    # expansion, channels, repeats, stride (Sandler et al. 2018, arXiv:1801.04381, table 2)
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
 
 
 class ConvBN(nn.Module):
@@ -111,7 +102,7 @@ def cnn(classes: int, dropout: float) -> Classifier:
     """The small custom network."""
     layers: list[nn.Module] = [ConvBN("stem", 3, 24, 3, 2)]
     incoming = 24
-    for number, channels in enumerate((32, 48, 64, 96), start=1):
+    for number, channels in enumerate(CNN_BLOCKS, start=1):
         layers.append(ConvBN(f"block_{number}_a", incoming, channels))
         layers.append(ConvBN(f"block_{number}_b", channels, channels))
         if number < 4:
