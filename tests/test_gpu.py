@@ -258,6 +258,11 @@ def test_a_missing_picture_is_named(dataset):
     [
         (("batch_size", "batchsize"), "unknown batchsize"),
         (('architecture = "cnn"', 'architecture = "vgg"'), "'vgg' is unknown"),
+        (("learning_rate = 3e-3", "finished = true"), "finished is for teachers with weights"),
+        (("learning_rate = 3e-3", ""), "expected a learning_rate"),
+        (("dropout = 0.0", 'weights = "w.npz"'), "w.npz: no such file"),
+        (("batch_size = 16", "batch_size = 64"), "60 pictures to train on; a batch has 64"),
+        (('name = "small"', 'name = small"'), "cannot be read"),
     ],
 )
 def test_a_bad_plan_is_refused(dataset, change, message):
@@ -270,6 +275,19 @@ def test_a_bad_plan_is_refused(dataset, change, message):
     assert run.returncode == 1
     assert message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("content", [None, "path,label\n", "\x00"])
+def test_a_split_that_cannot_be_read_is_refused(dataset, content):
+    file = dataset / "split.csv"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(RecipeError, match="no split that can be read"):
+        pictures.load(
+            dataset / "pictures", file, side_px=60, aspect=4 / 3, cache=dataset / "c.npy",
+            device=CPU,
+        )  # fmt: skip
 
 
 def test_the_shipped_plan_can_be_read():

@@ -18,6 +18,7 @@ from torch.nn import functional
 from train.gpu import networks
 from train.gpu.pictures import Changes, Pictures, normalise, whole
 from train.gpu.plan import Network, Plan
+from train.recipe import RecipeError
 
 STATISTICS_BATCHES = 32
 LOADING_PICTURES = 256
@@ -205,6 +206,8 @@ def _train(
     )
     # Every batch has as many pictures: cuDNN plans a convolution anew for every size that it meets.
     a_pass = len(rows) // plan.batch_size
+    if not a_pass:
+        raise RecipeError(f"{len(rows)} pictures to train on; a batch has {plan.batch_size}")
     steps, step, begun = epochs * a_pass, 0, time.monotonic()
     kept = begun
     if checkpoint.exists():
@@ -314,7 +317,7 @@ def _tell(
         found = measure(learner.network, learner.average, pictures, views=1)
         say(
             f"{learner.network.name}: pass {passed}, {progress:.0%}, loss (of this pass) "
-            f"{loss / a_pass:.3f}, {found}, {speed:.0f} pictures/s"
+            f"{loss / ((step - 1) % a_pass + 1):.3f}, {found}, {speed:.0f} pictures/s"
         )
 
 

@@ -144,8 +144,10 @@ def load(model: nn.Module, file: Path, sample: torch.Tensor) -> None:
             given back its statistics.
 
     Raises:
-        RecipeError: The file lacks a layer.
+        RecipeError: The file is missing or lacks a layer.
     """
+    if not file.is_file():
+        raise RecipeError(f"{file}: no such file; expected weights to begin with")
     if file.suffix == ".npz":
         with np.load(file) as arrays:
             _load_folded(model, {k: arrays[k].astype(np.float32) for k in arrays.files}, sample)

@@ -76,9 +76,12 @@ def load(
         device: Where they go.
 
     Raises:
-        RecipeError: A picture is missing.
+        RecipeError: A picture is missing, or the split or the pictures cannot be read.
     """
-    table = pd.read_csv(split)
+    try:
+        table = pd.read_csv(split)[["path", "label", "split"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise RecipeError(f"{split}: no split that can be read ({error})") from error
     labels = tuple(sorted(table["label"].unique()))
     size = (round(side_px * aspect), side_px)
     if not cache.exists():
@@ -89,7 +92,10 @@ def load(
 
 
 def _decode(source: Path, names: Sequence[str], size: tuple[int, int], cache: Path) -> None:
-    archive = zipfile.ZipFile(source) if source.is_file() else None
+    try:
+        archive = zipfile.ZipFile(source) if source.is_file() else None
+    except zipfile.BadZipFile as error:
+        raise RecipeError(f"{source}: neither a folder nor a zip archive ({error})") from error
     found = archive.namelist() if archive else [str(p) for p in source.rglob("*") if p.is_file()]
     by_name = {Path(name).stem: name for name in found}
     missing = [name for name in names if name not in by_name]

@@ -101,4 +101,12 @@ def read(path: Path) -> Plan:
             for kind in ("teachers", "students")
         },
     }
-    return section(Plan, {**data, **parts}, str(path))
+    plan = section(Plan, {**data, **parts}, str(path))
+    for network in (*plan.teachers, *plan.students):
+        if network.finished != (network.learning_rate == 0):
+            raise RecipeError(
+                f"{path}: {network.name}: expected a learning_rate, or finished = true"
+            )
+        if network.finished and (not network.weights or network in plan.students):
+            raise RecipeError(f"{path}: {network.name}: finished is for teachers with weights")
+    return plan
