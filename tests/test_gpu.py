@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,5 +293,62 @@ def test_a_split_that_cannot_be_read_is_refused(dataset, content):
 
 def test_the_shipped_plan_can_be_read():
     shipped = plan.read(Path("train/gpu/plan.toml"))
-    assert [s.name for s in shipped.students] == ["mobilenetv2"]
-    assert len(shipped.teachers) == 3
+    assert [s.name for s in shipped.students] == ["mobilenetv2", "cnn"]
+    assert len(shipped.teachers) == 1
+
+
+def test_folds_have_their_own_teachers_and_all_learns_from_them(dataset):
+    """Two of three folds; the student of the first alone; then all, from both teachers."""
+    text = PLAN.replace("student_mixup = 0.3", "turns = 2\nasked = 1\nall_epochs = 2")
+    (dataset / "plan.toml").write_text(text + "folds = 1\n")
+    lines = (dataset / "split.csv").read_text().splitlines()
+    grouped = [lines[0] + ",group"] + [f"{line},{n // 2}" for n, line in enumerate(lines[1:])]
+    text = "\n".join(grouped).replace(",validation,", ",calibration,")
+    (dataset / "split.csv").write_text(text)
+    command = [
+        sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
+        dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / "out",
+        "--folds", "3", "--first", "2",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    made = {str(p.relative_to(dataset / "out")) for p in (dataset / "out").rglob("*.*")}
+    assert made == {
+        "pictures.npy", "fold-1/split.csv", "fold-1/teacher.pth", "fold-1/student.npz",
+        "fold-1/soft-labels.npz", "fold-2/split.csv", "fold-2/teacher.pth",
+        "fold-2/soft-labels.npz", "all/split.csv", "all/student.npz", "all/soft-labels.npz",
+    }  # fmt: skip
+    one, other = (folded.read(dataset / "out" / n / "student.npz") for n in ("fold-1", "all"))
+    assert any((one[name] != other[name]).any() for name in one)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "pass" not in again.stdout
+
+
+def test_folds_end_by_their_time(dataset):
+    (dataset / "plan.toml").write_text(PLAN.replace("epochs = 6", "epochs = 100000"))
+    lines = (dataset / "split.csv").read_text().splitlines()
+    grouped = [lines[0] + ",group"] + [f"{line},{n // 2}" for n, line in enumerate(lines[1:])]
+    text = "\n".join(grouped).replace(",validation,", ",calibration,")
+    (dataset / "split.csv").write_text(text)
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
+         dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / "out",
+         "--folds", "2", "--limit-s", "2", "--until-s", "12"],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 90
+    assert (dataset / "out" / "all" / "student.npz").exists()
+
+
+def test_turning_changes_the_place_and_nothing_else():
+    batch = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).view(2, 3, 4, 4)
+    ways = [learn.turned(batch, way) for way in range(8)]
+    assert torch.equal(ways[0], batch)
+    assert len({tuple(way.flatten().tolist()) for way in ways}) == 8
+    assert all(torch.equal(way.flatten(2).sort(2)[0], batch.flatten(2)) for way in ways)
+    both = learn.Turned(learn.Sizes(batch), [0, 5])[4]
+    assert torch.equal(both[:2], batch)
+    assert torch.equal(both[2:], ways[5])

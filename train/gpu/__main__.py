@@ -8,10 +8,8 @@ import time
 from pathlib import Path
 
 import click
-import numpy as np
 
 from lesionedge.errors import LesionEdgeError
-from train import distil, folded
 from train.gpu import plan as plans
 
 _folder = click.Path(path_type=Path, file_okay=False)
@@ -33,22 +31,35 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--teacher", "chosen", multiple=True, help="Train this one (repeatable) and end.")
 @click.option("--seed", default=1, help="Of the students: order, changes and heads.")
 @click.option(
+    "--folds", default=0,
+    help="Cross-validate: all of it in so many folds (OUT/fold-N), then students of all pictures "
+    "with the folds' teachers (OUT/all).",
+)  # fmt: skip
+@click.option("--first", default=0, help="Train only the first of the folds [default: all].")
+@click.option(
     "--limit-s", default=math.inf,
-    help="Seconds for each training: the schedule is shortened to end by then.",
+    help="Seconds for each training, the one after the folds excepted: the schedule is shortened "
+    "to end by then.",
+)  # fmt: skip
+@click.option(
+    "--until-s", default=math.inf,
+    help="Seconds for the whole command: the last trainings are shortened to end by then.",
 )  # fmt: skip
 def main(
     plan: Path, source: Path, split: Path, weights: Path, out: Path, cache: Path | None,
-    chosen: tuple[str, ...], seed: int, limit_s: float,
+    chosen: tuple[str, ...], seed: int, folds: int, first: int, limit_s: float, until_s: float,
 ) -> None:  # fmt: skip
     """Train the teachers of PLAN that OUT does not hold yet, then its students.
 
     OUT gets NAME.pth for every teacher, NAME.npz for every student, for python -m train fit
     --weights, and soft-labels.npz, the teachers' answers, for its --soft-labels. A killed training
-    goes on after its last checkpoint when the same command is given again.
+    goes on after its last checkpoint when the same command is given again; what is there is not
+    trained again.
     """
     import torch
 
-    from train.gpu import learn, networks, pictures
+    from train.gpu import pictures
+    from train.gpu.work import Work
 
     whole_plan = plans.read(plan)
     out.mkdir(parents=True, exist_ok=True)
@@ -64,41 +75,13 @@ def main(
         cache=cache or out / "pictures.npy", device=device,
     )  # fmt: skip
     say(f"{len(data.pixels)} pictures of {', '.join(data.labels)} on {device}")
-    teachers = []
-    for network in whole_plan.teachers:
-        if chosen and network.name not in chosen:
-            continue
-        file = out / f"{network.name}.pth"
-        if network.finished:
-            model = learn.finished(network, data, weights)
-        elif file.exists():
-            model = learn.restored(network, data, file)
-        else:
-            model = learn.teacher(
-                whole_plan, network, data, weights=weights, limit_s=limit_s, say=say,
-                checkpoint=file.with_suffix(".checkpoint"),
-            )  # fmt: skip
-            learn.save(model, file)
-        say(f"{network.name}: {learn.measure(network, model, data, views=8)}")
-        teachers.append((network, model))
-    if chosen:
-        return
-    trained = learn.students(
-        whole_plan, teachers, data, weights=weights, seed=seed, limit_s=limit_s, say=say,
-        checkpoint=out / "students.checkpoint",
-    )  # fmt: skip
-    for network, model in trained:
-        folded.write(networks.folded(model), out / f"{network.name}.npz")
-        say(f"{network.name}: {learn.measure(network, model, data, views=8)}")
-    if not teachers:
-        return
-    everyone = torch.arange(len(data.pixels), device=device)
-    answers = [learn.probabilities(n, m, data.pixels, everyone, views=8) for n, m in teachers]
-    mean = np.mean(answers, 0)
-    rows = data.rows("validation")
-    say(f"the teachers together: {learn.figures(mean[:, rows.cpu().numpy()], data, rows)}")
-    names = [Path(path).name for path in data.table["path"]]
-    distil.keep(out / "soft-labels.npz", names, data.labels, mean.mean(0))
+    work = Work(
+        whole_plan, data, weights, out, seed, limit_s=limit_s, until=began + until_s, say=say
+    )
+    if folds:
+        work.cross_validate(folds, first)
+    else:
+        work.train(chosen)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from train.gpu.plan import Network, Plan
 from train.recipe import RecipeError
 
 STATISTICS_BATCHES = 32
+WARM_UP = 8
+"""Steps before the time counts."""
 LOADING_PICTURES = 256
 CHECKPOINT_S = 30.0
 """Seconds between checkpoints, at the least; they come at the end of a pass."""
@@ -174,6 +176,18 @@ class Chance:
             share * targets + (1 - share) * targets[other],
         )
 
+    def asked(
+        self, teachers: Sequence[tuple[Network, nn.Module]], count: int
+    ) -> Sequence[tuple[Network, nn.Module]]:
+        """Draw some of the teachers; 0: give all."""
+        if not 0 < count < len(teachers):
+            return teachers
+        return [teachers[n] for n in self.shares.choice(len(teachers), count, replace=False)]
+
+    def ways(self, count: int) -> list[int]:
+        """Draw ways of turning: as it is, and others."""
+        return [0, *(1 + self.shares.choice(7, count - 1, replace=False)).tolist()]
+
     def state(self) -> dict[str, Any]:
         """Give what ``restore`` takes."""
         return {
@@ -227,7 +241,11 @@ def _train(
         if mixup:
             changed, targets = chance.mixed(mixup, changed, targets)
         sized = Sizes(normalise(changed))
-        taught = answers(teachers, sized) if teachers else None
+        taught = answers(chance.asked(teachers, plan.asked), sized) if teachers else None
+        if plan.turns > 1 and taught is not None:
+            ways = chance.ways(plan.turns)
+            sized = Turned(sized, ways)
+            targets, taught = targets.repeat(len(ways), 1), taught.repeat(len(ways), 1)
         decay = min(plan.ema, (1 + step) / (10 + step))
         for number, learner in enumerate(learners):
             losses[number] += _learn(
@@ -241,6 +259,10 @@ def _train(
                 decay=decay,
             )
         step += 1
+        if step == WARM_UP:
+            # cuDNN's plans and the loading of kernels take half a minute once: not the training's.
+            losses.sum().item()
+            begun = time.monotonic()
         progress = max(step / steps, (time.monotonic() - begun) / limit_s)
         if step % a_pass == 0 or progress >= 1:
             _tell(learners, losses, pictures, step, a_pass, plan, begun, progress, say)
@@ -341,6 +363,24 @@ class Sizes(dict[int, torch.Tensor]):
         return self[px]
 
 
+class Turned(Sizes):
+    """A batch in several ways of turning and mirroring, one after the other."""
+
+    def __init__(self, upright: Sizes, ways: Sequence[int]) -> None:
+        super().__init__(upright.largest)
+        self.upright, self.ways = upright, ways
+
+    def __missing__(self, px: int) -> torch.Tensor:
+        self[px] = nearby(torch.cat([turned(self.upright[px], way) for way in self.ways]))
+        return self[px]
+
+
+def turned(batch: torch.Tensor, way: int) -> torch.Tensor:
+    """Turn by ``way // 2`` quarters, then mirror if ``way`` is odd: 8 ways, 0 changes nothing."""
+    quarters = torch.rot90(batch, way // 2, (2, 3))
+    return quarters.flip(3) if way % 2 else quarters
+
+
 @torch.no_grad()
 def answers(teachers: Sequence[tuple[Network, nn.Module]], sized: Sizes) -> torch.Tensor:
     """Give (B, classes) float32, the teachers' mean probabilities."""
@@ -376,9 +416,8 @@ def probabilities(
     found = []
     for batch in rows.split(AT_ONCE):
         upright = normalise(whole(pixels[batch], network.input_px))
-        turned = [torch.rot90(x, k, (2, 3)) for k in range(4) for x in (upright, upright.flip(3))]
         with _mixed_precision(pixels.device):
-            logits = [model(nearby(view)) for view in turned[:views]]
+            logits = [model(nearby(turned(upright, way))) for way in range(views)]
         found.append(torch.stack(logits).float().softmax(2).cpu().numpy())
     return np.concatenate(found, 1)
 
@@ -388,10 +427,19 @@ def _mixed_precision(device: torch.device) -> torch.autocast:
 
 
 def measure(network: Network, model: nn.Module, pictures: Pictures, *, views: int) -> str:
-    """Say how a network does on the validation pictures."""
-    rows = pictures.rows("validation")
+    """Say how a network does on pictures that it is not trained on."""
+    split, rows = held_out(pictures)
     each = probabilities(network, model, pictures.pixels, rows, views=views)
-    return f"validation: {figures(each, pictures, rows)}"
+    return f"{split}: {figures(each, pictures, rows)}"
+
+
+def held_out(pictures: Pictures) -> tuple[str, torch.Tensor]:
+    """Give the name and rows of the split to measure on; a fold has no validation pictures."""
+    for split in ("validation", "test", "calibration"):
+        rows = pictures.rows(split)
+        if len(rows):
+            return split, rows
+    raise RecipeError("all pictures are trained on: the split has no others")
 
 
 def figures(each: np.ndarray, pictures: Pictures, rows: torch.Tensor) -> str:

@@ -79,7 +79,8 @@ def load(
         RecipeError: A picture is missing, or the split or the pictures cannot be read.
     """
     try:
-        table = pd.read_csv(split)[["path", "label", "split"]]
+        table = pd.read_csv(split, dtype={"path": str, "label": str, "lesion": str})
+        table[["path", "label", "split"]]
     except (OSError, ValueError, KeyError) as error:
         raise RecipeError(f"{split}: no split that can be read ({error})") from error
     labels = tuple(sorted(table["label"].unique()))

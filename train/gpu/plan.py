@@ -42,6 +42,8 @@ class Network:
     """AdamW's, on kernels only."""
     seed: int = 1
     """Fixes the head it begins with, and, of a teacher, order and changes."""
+    folds: int = 0
+    """In how many of the folds a student is trained, the first ones; 0: in all of them."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,15 @@ class Plan:
     """Passes over the training pictures of a teacher."""
     student_epochs: int
     """Passes over the training pictures of the students."""
+    all_epochs: int = 0
+    """The same where the students learn from all pictures, after the folds; 0: as many."""
     batch_size: int = 64
     """Pictures a step."""
+    turns: int = 1
+    """In how many ways, 1 to 8, the students see each changed picture turned and mirrored; the
+    teachers see it in one, so that an answer that turning changes is taught by none."""
+    asked: int = 0
+    """How many of the teachers are asked about a batch, drawn for each; 0: all of them."""
     ema: float = 0.998
     """Decay a step of the averaged weights, which are the ones that are kept."""
     tau: float = 1.0
@@ -69,6 +78,8 @@ class Plan:
     """The students'."""
     share: float = 0.8
     """Share of a student's loss that compares with the teachers' mean probabilities."""
+    fold_seed: int = 1
+    """Fixes the folds of a cross-validation."""
     side_px: int = 300
     """Height at which the pictures are held."""
     aspect: float = 4 / 3
