@@ -14,7 +14,7 @@ import click
 
 from lesionedge.errors import LesionEdgeError
 
-NAMES = {"float": "float", "int8": "quantization-aware"}
+NAMES = {"float": "float", "int8": "rounded"}
 
 
 @click.group()

@@ -38,14 +38,14 @@ def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
         ModelError: The run is not finished or something in it cannot be read.
     """
     card = read_card(run)
-    trained_for_it = card["quantization"]["training"] == "qat"
-    kind = "int8" if file_format == "int8" and trained_for_it else "float"
+    ready = card["quantization"]["training"]  # with a model of its own, or not
+    kind = "int8" if file_format == "int8" and ready != "none" else "float"
     model = with_probabilities(load(run, kind), card, kind)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     method = "none"
     if file_format == "int8":
-        method = "qat" if trained_for_it else "post-training"
-        content = _int8(converter, None if trained_for_it else _representative(run, card))
+        method = "post-training" if ready == "none" else ready
+        content = _int8(converter, _representative(run, card) if ready == "none" else None)
     else:
         content = _floating(converter, half=file_format == "float16")
     card["file"] = {

@@ -17,6 +17,9 @@ from lesionedge.errors import ModelError
 ALLOWED_LOSS = {"int8": 0.01, "float16": 0.002, "float32": 0.002}
 """Balanced accuracy that a format may lose before verification fails."""
 
+PLAIN = ("none", "post-training")
+"""Methods of files that are made of the run's float model, the only one it has."""
+
 RESAMPLES = 2000
 
 
@@ -82,7 +85,7 @@ def verify(
     inputs = np.stack([classifier.model_input(path) for path in table["path"]])
     ours = np.stack([classifier.probabilities(path) for path in table["path"]])
     truth = table["label"].map(labels.index).to_numpy()
-    kinds = ["int8", "float"] if classifier.card["file"]["method"] == "qat" else ["float"]
+    kinds = ["float"] if classifier.card["file"]["method"] in PLAIN else ["int8", "float"]
     allowed = ALLOWED_LOSS[classifier.card["file"]["format"]]
     return {
         kind: _compare(ours, _keras(run, card, kind, inputs), truth, table["group"], allowed)

@@ -92,6 +92,39 @@ print(json.dumps({
     assert found == {"trainable": False, "momentum": 0.9, "kernel": True}
 
 
+def test_statistics_of_other_pictures_stay_and_follow_the_rounding(tmp_path):
+    """Rounding moves them a little; that they are not what these pictures show does not matter."""
+    found = answers("""
+model = build(3)
+networks.refresh_batch_norm(model, batches)
+for norm in networks.batch_norms(model):
+    gamma, beta, mean, variance = norm.get_weights()
+    norm.set_weights([gamma, beta, mean + 0.3 * np.sqrt(variance), 1.5 * variance])
+before = [norm.get_weights()[2:] for norm in networks.batch_norms(model)]
+quantized = networks.quantization_aware(model)
+networks.start_ranges(quantized, model, batches)
+plain = [w.copy() for w in quantized.get_weights()]
+wanted = networks.logits(model, pixels)
+networks.take_out_rounding(quantized, model, batches)
+kept = [norm.get_weights()[2:] for norm in networks.batch_norms(model)]
+after = [norm.get_weights()[2:] for norm in networks.batch_norms(quantized)]
+taken = networks.logits(quantized, pixels)
+quantized.set_weights(plain)
+networks.refresh_batch_norm(quantized, batches)
+anew = networks.logits(quantized, pixels)
+size = np.abs(wanted).mean()
+print(json.dumps({
+    "unchanged": all(np.array_equal(*p) for pair in zip(before, kept) for p in zip(*pair)),
+    "moved": max(float(np.abs(b[0] - a[0]).max()) for a, b in zip(before, after)),
+    "gap": float(np.abs(taken - wanted).mean() / size),
+    "anew": float(np.abs(anew - wanted).mean() / size),
+}))
+""")
+    assert found["unchanged"]
+    assert found["moved"] > 0
+    assert found["gap"] < 0.5 * found["anew"]
+
+
 def test_published_efficientnet_weights_are_taken_over(tmp_path):
     """From Keras' file, with the second division that Keras adds for its published weights."""
     found = answers(f"""
@@ -113,6 +146,39 @@ print(json.dumps({{"gap": float(gap), "size": float(np.abs(wanted).max())}}))
 """)
     assert found["size"] > 0
     assert found["gap"] < 1e-3 * found["size"]
+
+
+def test_keras_published_mobilenetv2_is_folded(tmp_path):
+    """Every convolution's kernel and bias are what Keras' layers and norms do together."""
+    found = answers(f"""
+import tensorflow as tf
+from train import folded
+published = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(64, 64, 3))
+rng = np.random.default_rng(0)
+for layer in published.layers:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+file = Path({str(tmp_path / "notop.h5")!r})
+published.save_weights(file)
+taken = folded.of_keras_imagenet(file)
+gaps = []
+for number, layer in enumerate(published.layers[:-1]):
+    norm = published.layers[number + 1]
+    if not isinstance(norm, keras.layers.BatchNormalization):
+        continue
+    x = rng.normal(size=(2, *layer.input.shape[1:3], layer.input.shape[3])).astype(np.float32)
+    wanted = norm(layer(x), training=False).numpy()
+    kernel, bias = (taken[f"{{layer.name}}/{{part}}"] for part in ("kernel", "bias"))
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    convolve = tf.nn.depthwise_conv2d if depthwise else tf.nn.conv2d
+    strides = [1, *layer.strides, 1]
+    given = convolve(x, kernel, strides, layer.padding.upper()).numpy() + bias
+    gaps.append(float(np.abs(given - wanted).max() / np.abs(wanted).max()))
+print(json.dumps({{"gap": max(gaps), "layers": len(gaps), "taken": len(taken)}}))
+""")
+    assert found["gap"] < 1e-4
+    assert found["layers"] == 52
+    assert found["taken"] == 2 * found["layers"]
 
 
 def test_weights_taken_out_of_a_file_are_those_of_the_file(tmp_path):

@@ -16,7 +16,7 @@ from train.data import Data
 from train.metrics import SECTIONS
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Recipe, RecipeError
+from train.recipe import Recipe, RecipeError, Stage
 from train.run import Run, write_text
 
 IMAGENET = {
@@ -27,6 +27,10 @@ INTENDED_USE = "Research and teaching; not a medical device, never advice"
 KNOWS = "Knows {count} only and will name one of them for anything it is shown"
 MEASURED = (
     "Measured on lesions held out of the same collection; other cameras and clinics will do worse"
+)
+BY_TWINS = (
+    "Measured on twins, trained without the lesions that they were asked about; other cameras and "
+    "clinics will do worse"
 )
 COUNTS = {2: "two classes", 7: "seven diagnoses", 9: "nine classes"}
 UNSTATED = "not stated; the recipe's [data] attribution and licence say it"
@@ -66,9 +70,17 @@ def _calibration(fitted: Mapping[str, calibration.Calibration]) -> dict[str, Any
     return {"method": "temperature by class", **one, "class_temperature": classes}
 
 
-def add_metrics(run: Run, metrics: dict[str, Any]) -> None:
-    """Put the headline figures of the test split into the card."""
+def add_metrics(run: Run, metrics: dict[str, Any], *, of_twins: bool = False) -> None:
+    """Put the headline figures of the test split into the card.
+
+    Args:
+        run: A run with a card.
+        metrics: From ``evaluate``.
+        of_twins: Whether other runs of the recipe were measured, as this one has no test pictures.
+    """
     card = run.read_card()
+    if of_twins:
+        card["limits"] = [BY_TWINS if limit == MEASURED else limit for limit in card["limits"]]
     card["metrics"] = {
         "test": {
             kind: {name: value for name, value in figures.items() if name not in SECTIONS}
@@ -120,7 +132,7 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
             "resampling": recipe.input.resampling, "mean": [PIXEL_MEAN] * 3, "std": [PIXEL_STD] * 3,
         },
         "output": {"activation": recipe.model.output},
-        "quantization": {"training": "qat" if recipe.stages[-1].quantize else "none"},
+        "quantization": {"training": _rounding(recipe.stages[-1])},
         "data": {
             "name": data.dataset.name, "split": _how_split(data), "seed": seed,
             "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
@@ -136,6 +148,13 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
             MEASURED,
         ],
     }  # fmt: skip
+
+
+def _rounding(last: Stage) -> str:
+    """Say how the network was made ready for rounding."""
+    if not last.quantize:
+        return "none"
+    return "qat" if last.epochs else "bias-corrected"
 
 
 def _how_split(data: Data) -> str:

@@ -16,7 +16,13 @@ import tf_keras as keras
 
 from train import architectures, card, distil, evaluate, kept, pipeline, workers
 from train.data import Data, Source, prepare
-from train.networks import logits, quantization_aware, refresh_batch_norm, start_ranges
+from train.networks import (
+    logits,
+    quantization_aware,
+    refresh_batch_norm,
+    start_ranges,
+    take_out_rounding,
+)
 from train.recipe import Recipe, RecipeError, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
 from train.trainer import Trainer
@@ -146,7 +152,7 @@ def _build(
     quantized = quantization_aware(model)
     if not resumed:
         start_ranges(quantized, model, statistics_pictures(recipe, data, seed))
-        refresh_batch_norm(quantized, statistics_pictures(recipe, data, seed))
+        take_out_rounding(quantized, model, statistics_pictures(recipe, data, seed))
     return quantized
 
 
@@ -198,6 +204,8 @@ def _stage(
     )  # fmt: skip
     if state.arrays:
         trainer.restore(state.arrays)
+    if not stage.epochs and team.chief:
+        kept.save_best(run, number, model.get_weights())
     # The others have nothing to validate: they would only prepare the same pictures at once.
     inputs, truth = _validation_pictures(recipe, data, seed) if team.chief else (np.empty(0),) * 2
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
@@ -224,7 +232,9 @@ def _stage(
             f"{facts['validation_balanced_accuracy']:.3f} (best epoch {state.best_epoch}), "
             f"{facts['pictures_per_s']:.0f} pictures/s"
         )
-    if stage.train == "all" and team.chief:
+    # What is rounded and frozen was trained with the statistics that it has.
+    settled = stage.quantize and stage.freeze_batch_norm
+    if stage.train == "all" and stage.epochs and team.chief and not settled:
         if stage.mix < 1:
             kept.mix(run, number, stage.mix)
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
@@ -256,9 +266,13 @@ def _keep(run: Run, number: int, state: State, best: list[np.ndarray] | None) ->
 
 
 def _validation_pictures(recipe: Recipe, data: Data, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the validation pictures and classes; a shortened run has no more than it trains on."""
-    inputs = data.inputs("validation", recipe.input)
-    truth = data.classes[data.rows("validation")]
+    """Give the validation pictures and classes; a shortened run has no more than it trains on.
+
+    Where there are none, as in a fold, they are the calibration pictures.
+    """
+    split = "validation" if len(data.rows("validation")) else "calibration"
+    inputs = data.inputs(split, recipe.input)
+    truth = data.classes[data.rows(split)]
     most = recipe.shortened.pictures
     if not most or most >= len(truth):
         return inputs, truth
@@ -352,5 +366,8 @@ def _finish(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
             model.save(part, include_optimizer=False)
         part.replace(file)
     card.write(recipe, data, run, seed=seed)
-    card.add_metrics(run, evaluate.evaluate(run, cache_folder=data.folder))
+    if len(data.rows("test")):
+        card.add_metrics(run, evaluate.evaluate(run, cache_folder=data.folder))
+    else:
+        run.say("no test pictures: cross-validation measures it (python -m train pool)")
     run.say(f"done: {run.folder}")

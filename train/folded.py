@@ -41,6 +41,37 @@ def read(file: Path) -> Mapping[str, np.ndarray]:
         raise RecipeError(f"{file}: no weights that can be read ({error})") from error
 
 
+def of_keras_imagenet(file: Path) -> dict[str, np.ndarray]:
+    """Fold Keras' published MobileNetV2.
+
+    Args:
+        file: Its .h5, ``mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5``.
+
+    Returns:
+        As ``read``, without a head.
+
+    Raises:
+        RecipeError: The file holds no such weights.
+    """
+    from tf_keras import applications, layers
+
+    try:
+        model = applications.MobileNetV2(include_top=False, weights=str(file))
+    except Exception as error:  # whatever h5py and Keras raise for a file that is another one
+        raise RecipeError(f"{file}: no weights of MobileNetV2 without top ({error})") from error
+    found: dict[str, np.ndarray] = {}
+    for layer in model.layers:
+        if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+            name, kernel = layer.name, layer.get_weights()[0]
+        elif isinstance(layer, layers.BatchNormalization):
+            gamma, beta, mean, variance = layer.get_weights()
+            scale = gamma / np.sqrt(variance + layer.epsilon)
+            one_each = kernel.shape[-1] == 1  # a depthwise kernel's channels are its third axis
+            found[f"{name}/kernel"] = kernel * (scale[:, None] if one_each else scale)
+            found[f"{name}/bias"] = beta - mean * scale
+    return found
+
+
 def write(weights: Mapping[str, np.ndarray], file: Path) -> None:
     """Keep weights as an .npz of float16."""
     part = file.with_name(file.name + ".part")

@@ -118,7 +118,8 @@ class Stage:
     name: str
     """What it is called in the log."""
     epochs: int
-    """How many passes over the training pictures at most."""
+    """How many passes over the training pictures at most; 0 in a first stage: the weights that
+    ``fit --weights`` gives are taken as they are."""
     learning_rate: float
     """Its highest."""
     input_px: int

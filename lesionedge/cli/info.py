@@ -120,6 +120,7 @@ def _method(section: Mapping[str, Any] | None) -> str | None:
         return None
     methods = {
         "qat": "quantization-aware training",
+        "bias-corrected": "bias correction",
         "post-training": "after training",
         "none": "no",
     }
