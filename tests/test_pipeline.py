@@ -307,3 +307,31 @@ def test_mediapipe_runs_our_files_and_agrees(mediapipe, picture, tmp_path, model
     theirs = json.loads(done.stdout)
     for label, probability in zip(ours.labels, ours.probabilities(pixels).tolist()):
         assert theirs[label] == pytest.approx(probability, abs=0.01)
+
+
+def test_a_model_of_all_pictures_is_measured_by_its_folds(run, files, tmp_path):
+    """Weights are taken as they are, made ready for rounding in every fold, and measured."""
+    ham, text = run.parent.parent / "ham", RECIPE.replace("epochs = 2", "epochs = 0")
+    (tmp_path / "taken.toml").write_text(text.replace('"tiny"', '"taken"'))
+    program("train", "folds", run / "split.csv", "--count", 2, "--out", tmp_path)
+    for name in ("fold-1", "fold-2", "all"):
+        program("train", "fit", tmp_path / "taken.toml", "--data", ham, "--seed", 3, "--out",
+                tmp_path / name, "--weights", files["float16"])  # fmt: skip
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    before, taken = (
+        logits(keras.models.load_model(folder / "float.h5", compile=False), pictures)
+        for folder in (run, tmp_path / "all")
+    )
+    assert np.abs(before - taken).max() < 0.02 * np.abs(before).max()
+    assert "no test pictures" in (tmp_path / "all" / "log.txt").read_text()
+    assert not json.loads((tmp_path / "all" / "card.json").read_text())["metrics"]
+
+    program("train", "pool", tmp_path / "fold-1", tmp_path / "fold-2", "--out", tmp_path / "pool",
+            "--card", tmp_path / "all")  # fmt: skip
+    found = json.loads((tmp_path / "pool" / "metrics.json").read_text())["models"]
+    card = json.loads((tmp_path / "all" / "card.json").read_text())
+    calibration = card["data"]["pictures"]["calibration"]
+    assert set(card["data"]["pictures"]) == {"calibration", "train"}
+    assert found["int8"]["pictures"] == 84 - calibration
+    assert card["metrics"]["test"]["int8"]["accuracy"] == found["int8"]["accuracy"]
+    assert any("twins" in limit for limit in card["limits"])

@@ -1,4 +1,4 @@
-"""``python -m train``: recipes, prepare, fit, label, weights, evaluate."""
+"""``python -m train``: recipes, prepare, folds, fit, label, weights, evaluate, pool."""
 
 from __future__ import annotations
 
@@ -181,13 +181,15 @@ def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -
     help="The .npz to write.",
 )  # fmt: skip
 def weights(model: Path, out: Path) -> None:
-    """Take the weights out of MODEL (a float16 .tflite file), for training where no TensorFlow is.
+    """Take the weights out of MODEL, for training where no TensorFlow is.
 
-    `fit --weights` takes either.
+    MODEL is a float16 .tflite file, or Keras' published MobileNetV2 without top (.h5). `fit
+    --weights` takes all three.
     """
     from train import folded
 
-    folded.write(folded.read(model), out)
+    found = folded.of_keras_imagenet(model) if model.suffix == ".h5" else folded.read(model)
+    folded.write(found, out)
     click.echo(f"{out} written")
 
 
@@ -224,6 +226,72 @@ def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given:
     evaluation.evaluate(
         Run(folder), cache_folder=_cache_of(out or folder, cache_folder), out=out, **given
     )
+
+
+@main.command()
+@click.argument(
+    "folders", metavar="RUN...", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    nargs=-1, required=True,
+)  # fmt: skip
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True,
+    help="Where metrics.json, plots/ and report.html go.",
+)  # fmt: skip
+@_cache
+@click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The dataset's folder, where it lies elsewhere than split.csv says.",
+)  # fmt: skip
+@_layout
+@click.option(
+    "--card", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN",
+    help="Put the headline figures into the card of this run, of all pictures.",
+)  # fmt: skip
+def pool(
+    folders: tuple[Path, ...], out: Path, cache_folder: Path | None, data: Path | None,
+    layout: str | None, card: Path | None,
+) -> None:  # fmt: skip
+    """Measure a cross-validation: the models of each RUN on the lesions that it never saw.
+
+    What lies in all of the folders is measured: Keras models, and .tflite files of one name.
+    """
+    from train import card as cards
+    from train import pool as pooling
+    from train.run import Run
+
+    found = pooling.pool(
+        [Run(folder) for folder in folders], out, cache_folder=_cache_of(out, cache_folder),
+        data=data, layout=layout,
+    )  # fmt: skip
+    if card:
+        kinds = {kind: figures for kind, figures in found.items() if kind in ("float", "int8")}
+        cards.add_metrics(Run(card), kinds, of_twins=True)
+
+
+@main.command()
+@click.argument("split", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--count", default=5, show_default=True, help="How many.")
+@_seed
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True,
+    help="Folder of the run folders: fold-1 and so on, and all.",
+)  # fmt: skip
+def folds(split: Path, count: int, seed: int, out: Path) -> None:
+    """Divide SPLIT (a split.csv) by lesion for cross-validation.
+
+    Each run folder gets its split.csv, which `fit --out` then keeps to.
+    """
+    import pandas as pd
+
+    from train import folds as division
+    from train.run import Run, write_text
+
+    table = pd.read_csv(split, dtype={"label": str, "lesion": str, "path": str})
+    for name, one in division.divide(table, count, seed=seed).items():
+        run = Run(out / name)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_text(run.split, one.to_csv(index=False))
+        click.echo(f"{run.split}: {one['split'].value_counts().to_dict()}")
 
 
 def _cache_of(out: Path, given: Path | None) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,30 +57,81 @@ def evaluate(
         RunError: The run is not finished, its pictures are not there, or a model does not fit.
     """
     facts = run.read_card()
-    table = pictures.table(run, data, layout=layout)
+    target = Run(out or run.folder)
+    target.folder.mkdir(parents=True, exist_ok=True)
+    asked, models = ask(
+        run, pictures.table(run, data, layout=layout), split, files=files, weights=weights,
+        cache_folder=cache_folder, say=target.say,
+    )  # fmt: skip
+    return give(target, run, facts, {"split": split}, asked, models)
+
+
+def ask(
+    run: Run, table: pd.DataFrame, split: str, *, cache_folder: Path, say: Callable[[str], None],
+    files: Sequence[Path] = (), weights: Sequence[Path] = (),
+) -> tuple[Pictures, list[Model]]:  # fmt: skip
+    """Ask a run's models about a split.
+
+    Args:
+        run: A finished run.
+        table: Its ``split.csv``, with paths that exist.
+        split: Its name.
+        cache_folder: Where prepared pictures are cached.
+        say: Told how far it is.
+        files: As ``evaluate``'s.
+        weights: As ``evaluate``'s.
+
+    Returns:
+        The pictures, and models without figures but for their operating points.
+
+    Raises:
+        RunError: The run is not finished, has no such pictures, or a model does not fit.
+    """
+    facts = run.read_card()
     labels = [entry["label"] for entry in facts["labels"]]
     asked, calibration = (_pictures(table, name, labels) for name in (split, "calibration"))
     if not len(asked.truth):
         raise RunError(f"{run.split}: has no pictures in its split {split}")
-    target = Run(out or run.folder)
-    target.folder.mkdir(parents=True, exist_ok=True)
     sources = answers.sources(
         run, facts, files=files, weights=weights, calibration=calibration,
-        cache_folder=cache_folder, say=target.say,
+        cache_folder=cache_folder, say=say,
     )  # fmt: skip
     models, gate = [], _gate(facts, asked)
     for name, source in sources.items():
-        target.say(f"evaluating {name}: {len(asked.truth)} pictures ({split})")
+        say(f"evaluating {name}: {len(asked.truth)} pictures ({split})")
         given = source.ask(asked)
         fitness = {"confidence": source.confidence(given), **gate}
-        model = Model(name, given, source.choose(given), fitness)
-        figures = _measure(model, asked, facts, _points(source, facts, calibration), split)
-        models.append(replace(model, figures=figures))
-        target.say(f"{split} {name}: {summary(figures)}")
-    results = {model.name: model.figures for model in models}
-    record = {"split": split, "models": results}
+        points = {"operating_points": _points(source, facts, calibration)}
+        models.append(Model(name, given, source.choose(given), fitness, points))
+    return asked, models
+
+
+def give(
+    target: Run, run: Run, facts: dict[str, Any], record: dict[str, Any], asked: Pictures,
+    models: Sequence[Model],
+) -> dict[str, Any]:  # fmt: skip
+    """Measure answers; write ``metrics.json``, ``plots/`` and ``report.html``.
+
+    Args:
+        target: Where they go.
+        run: Whose history is drawn, where it has one.
+        facts: Its card.
+        record: What ``metrics.json`` says first; its ``split`` names the pictures.
+        asked: The pictures.
+        models: From ``ask``.
+
+    Returns:
+        As ``evaluate``.
+    """
+    measured = []
+    for model in models:
+        figures = measure(model, asked, facts, split=record["split"])
+        measured.append(replace(model, figures=figures))
+        target.say(f"{record['split']} {model.name}: {summary(figures)}")
+    results = {model.name: model.figures for model in measured}
+    record = {**record, "models": results}
     write_text(target.metrics, json.dumps(record, indent=1) + "\n")
-    report.write(target.folder, run, facts, record, models, asked)
+    report.write(target.folder, run, facts, record, measured, asked)
     target.say(f"{target.report} written")
     return results
 
@@ -111,10 +162,18 @@ def _points(
     return operating_points(risk, malignant[calibration.truth])
 
 
-def _measure(
-    model: Model, asked: Pictures, facts: dict[str, Any], points: Sequence[dict[str, float]],
-    split: str,
-) -> dict[str, Any]:  # fmt: skip
+def measure(
+    model: Model, asked: Pictures, facts: dict[str, Any], *, split: str = "test"
+) -> dict[str, Any]:
+    """Give all figures of a model's answers.
+
+    Args:
+        model: From ``ask``.
+        asked: The pictures that it answered.
+        facts: Its run's card.
+        split: What an operating point's figures are called.
+    """
+    points = model.figures["operating_points"]
     labels = [entry["label"] for entry in facts["labels"]]
     malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities
     lesions = asked.table["group"].to_numpy()
@@ -125,14 +184,24 @@ def _measure(
     ) | {
         "risk_coverage": risk_coverage.measure(model.scores, truth, model.answers, draws),
         "operating_points": [
-            {**point, split: thresholds.at(point["threshold"], risk, positive, draws)}
+            {**_without_arrays(point), split: thresholds.at(_of(point), risk, positive, draws)}
             for point in points
         ],
         "subgroups": subgroups.measure(
             probabilities, truth, asked.table, malignant.tolist(), answers=model.answers,
-            threshold=points[0]["threshold"] if points else None,
+            threshold=_of(points[0]) if points else None,
         ),
     }  # fmt: skip
+
+
+def _of(point: dict[str, Any]) -> float | np.ndarray:
+    """Give a point's threshold: each picture's own, where several models were asked."""
+    threshold: float | np.ndarray = point.get("thresholds", point["threshold"])
+    return threshold
+
+
+def _without_arrays(point: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in point.items() if name != "thresholds"}
 
 
 def summary(figures: dict[str, Any]) -> str:

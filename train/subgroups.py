@@ -61,7 +61,7 @@ def _bands() -> list[str]:
 
 def measure(
     probabilities: np.ndarray, truth: np.ndarray, table: pd.DataFrame, malignant: Sequence[bool],
-    *, answers: np.ndarray | None = None, threshold: float | None = None,
+    *, answers: np.ndarray | None = None, threshold: float | np.ndarray | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure each group by itself.
 
@@ -71,8 +71,8 @@ def measure(
         table: (N rows) of ``split.csv``, with ``group``.
         malignant: Which classes count as malignant.
         answers: (N,) int, the class that is named; None for the most likely.
-        threshold: Of the malignant probability, for sensitivity and specificity; None leaves
-            them out.
+        threshold: Of the malignant probability, for sensitivity and specificity, or (N,) each
+            picture's own; None leaves them out.
 
     Returns:
         Variable -> group -> pictures, lesions, malignant pictures, accuracy, balanced accuracy
@@ -83,13 +83,21 @@ def measure(
     right = (probabilities.argmax(1) if answers is None else answers) == truth
     kinds = np.asarray(malignant)
     risk = probabilities[:, kinds].sum(1)
+    own = None if threshold is None else np.broadcast_to(threshold, len(truth))
     found: dict[str, Any] = {}
     for variable, names in groups_of(table).items():
         order = _bands() if variable == "age_band" else list(names.value_counts().index)
         order = [*(name for name in order if name != UNKNOWN), UNKNOWN]
         members = {name: np.flatnonzero((names == name).to_numpy()) for name in order}
         found[variable] = {
-            name: _group(right[rows], truth[rows], lesions[rows], risk[rows], kinds, threshold)
+            name: _group(
+                right[rows],
+                truth[rows],
+                lesions[rows],
+                risk[rows],
+                kinds,
+                None if own is None else own[rows],
+            )
             for name, rows in members.items()
             if len(rows)
         }
@@ -98,7 +106,7 @@ def measure(
 
 def _group(
     right: np.ndarray, truth: np.ndarray, lesions: np.ndarray, risk: np.ndarray,
-    malignant: np.ndarray, threshold: float | None,
+    malignant: np.ndarray, threshold: np.ndarray | None,
 ) -> dict[str, Any]:  # fmt: skip
     draws = resamples(lesions)
     positive = malignant[truth]

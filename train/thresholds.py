@@ -11,12 +11,13 @@ from train.weighted import share
 
 
 def at(
-    threshold: float, risk: np.ndarray, positive: np.ndarray, draws: np.ndarray
+    threshold: float | np.ndarray, risk: np.ndarray, positive: np.ndarray, draws: np.ndarray
 ) -> dict[str, Any]:
     """Measure a threshold.
 
     Args:
-        threshold: A picture with at least this probability counts as found.
+        threshold: A picture with at least this probability counts as found; or (N,) each
+            picture's own.
         risk: (N,) malignant probabilities.
         positive: (N,) bool, the truth.
         draws: From ``bootstrap.resamples``.

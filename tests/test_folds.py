@@ -1,0 +1,148 @@
+"""Cross-validation: how pictures are divided, and how the runs' answers come together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import balanced_accuracy_score
+
+from lesionedge import Classifier
+from tests.test_evaluate import make_run
+from train import folds
+from train.__main__ import main
+from train.pool import pool
+from train.recipe import RecipeError
+from train.run import Run, RunError
+
+ROOT = Path(__file__).parent.parent
+RELEASED = ROOT / "train" / "release" / "cnn" / "split.csv"
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return pd.read_csv(RELEASED)
+
+
+def test_every_picture_is_tested_once_by_a_fold_without_its_lesion(table):
+    divided = folds.divide(table, 5, seed=1)
+    assert list(divided) == ["fold-1", "fold-2", "fold-3", "fold-4", "fold-5", "all"]
+    tested = np.zeros(len(table), int)
+    for name, one in divided.items():
+        assert one.drop(columns="split").equals(table.drop(columns="split"))
+        assert one.groupby("group")["split"].nunique().max() == 1
+        assert ((one["split"] == "calibration") == (table["split"] == "calibration")).all()
+        tests = set() if name == "all" else {"test"}
+        assert set(one["split"]) == {"train", "calibration"} | tests
+        tested += (one["split"] == "test").to_numpy()
+    assert (tested == (table["split"] != "calibration")).all()
+
+
+def test_the_first_fold_tests_the_splits_own_test_pictures(table):
+    first = folds.divide(table, 5, seed=1)["fold-1"]
+    assert ((first["split"] == "test") == (table["split"] == "test")).all()
+
+
+def test_folds_have_the_same_mix_of_classes_and_are_fixed_by_the_seed(table):
+    divided = folds.divide(table, 5, seed=1)
+    shares = [
+        one.loc[one["split"] == "test", "label"].value_counts(normalize=True).sort_index()
+        for name, one in divided.items()
+        if name != "all"
+    ]
+    assert np.ptp(np.array(shares), axis=0).max() < 0.01
+    again = folds.divide(table, 5, seed=1)
+    assert all(divided[name].equals(again[name]) for name in divided)
+    other = folds.divide(table, 5, seed=2)
+    assert not divided["fold-2"].equals(other["fold-2"])
+
+
+@pytest.mark.parametrize(
+    ("change", "count", "message"),
+    [
+        (lambda t: t, 1, "expected 2 and more"),
+        (lambda t: t.assign(split="train"), 5, "with test pictures"),
+        (lambda t: t.drop(columns="group"), 5, "no column group"),
+        (lambda t: t.head(40), 90, "lesions for 89 more folds"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(table, change, count, message):
+    with pytest.raises(RecipeError, match=message):
+        folds.divide(change(table), count, seed=1)
+
+
+def test_the_command_writes_run_folders(tmp_path):
+    done = CliRunner().invoke(
+        main, ["folds", str(RELEASED), "--count", "3", "--out", str(tmp_path)]
+    )
+    assert done.exit_code == 0, done.output
+    for name in ("fold-1", "fold-2", "fold-3", "all"):
+        assert len(Run(tmp_path / name).table()) == 10015
+    assert "'test': 1502" in done.output
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, draw, models) -> tuple[Path, list[Run]]:
+    """Two runs of one dataset that test twenty pictures each, with a .tflite file each."""
+    root = tmp_path_factory.mktemp("pool")
+    whole = make_run(root, draw, models / "int8.tflite")
+    table, made = whole.table(), []
+    for number in range(2):
+        folder = root / f"fold-{number + 1}"
+        shutil.copytree(whole.folder, folder)
+        shutil.copy(models / "int8.tflite", folder / "model.tflite")
+        own = table["split"].eq("test") & table["group"].between(10 * number, 10 * number + 9)
+        kept = table["split"].where(table["split"] == "calibration", "train")
+        table.assign(split=kept.mask(own, "test")).to_csv(folder / "split.csv", index=False)
+        made.append(Run(folder))
+    return root, made
+
+
+def test_pooled_figures_are_of_all_runs_answers(runs, models):
+    root, folders = runs
+    found = pool(folders, root / "out", cache_folder=root / "cache", data=root / "ham")
+    figures = found["model.tflite"]
+    assert figures["pictures"] == 40
+    classifier = Classifier(models / "int8.tflite", check=False)
+    labels = list(classifier.labels)
+    each = []
+    for run in folders:
+        table = run.table()
+        table = table[table["split"] == "test"]
+        paths = [root / "ham" / "images" / path for path in table["path"]]
+        answers = np.array([classifier.probabilities(path).argmax() for path in paths])
+        each.append((table["label"].map(labels.index).to_numpy(), answers))
+    truth, answers = (np.concatenate(parts) for parts in zip(*each))
+    assert figures["balanced_accuracy"]["value"] == pytest.approx(
+        balanced_accuracy_score(truth, answers)
+    )
+    record = json.loads((root / "out" / "metrics.json").read_text())
+    assert record["runs"] == 2
+    assert record["folds"]["model.tflite"]["accuracy"] == pytest.approx(
+        [float((one == other).mean()) for one, other in each]
+    )
+    for point in record["models"]["model.tflite"]["operating_points"]:
+        assert "thresholds" not in point
+        assert 0 <= point["test"]["sensitivity"]["value"] <= 1
+    assert record["models"]["model.tflite"]["subgroups"]["sex"]["male"]["sensitivity"]
+    assert (root / "out" / "report.html").is_file()
+
+
+def test_runs_that_test_the_same_lesion_are_refused(runs):
+    root, (first, _) = runs
+    with pytest.raises(RunError, match="same lesion"):
+        pool([first, first], root / "twice", cache_folder=root / "cache", data=root / "ham")
+
+
+def test_runs_without_a_model_in_common_are_refused(runs, tmp_path):
+    root, (first, second) = runs
+    other = tmp_path / "other"
+    shutil.copytree(second.folder, other)
+    (other / "model.tflite").rename(other / "another.tflite")
+    with pytest.raises(RunError, match="no model of one name"):
+        pool([first, Run(other)], tmp_path / "o", cache_folder=root / "cache", data=root / "ham")
