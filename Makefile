@@ -99,10 +99,10 @@ test-gpu: $(VENV)/.dev
 	$(PIP) install -e ".[gpu]" $(EDITABLE)
 	$(BIN)/python -m pytest tests/test_gpu.py
 
-# make release-models HAM10000=DIR [WEIGHTS=FILE] [KEPT=1]   train and convert the embedded models (hours; a GPU)
+# make release-models HAM10000=DIR WEIGHTS=DIR|GPU=DIR   train and convert the embedded models (a GPU, or its work)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
-	PYTHON=$(BIN)/python sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
+	PYTHON=$(BIN)/python GPU="$(GPU)" sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
 
 # make fuzz         ten minutes each of random pictures and model files (FUZZ_S=SECONDS for others)
 FUZZ_S ?= 600

@@ -3,9 +3,10 @@
     python benchmarks/ablations.py HAM10000 BASE.tflite OTHER.tflite … [--json FILE] [--write]
     python benchmarks/ablations.py HAM10000 --shares RUN [--json FILE] [--write]
 
-The first form compares files; NAME=FILE gives a row another name. The second one mixes the weights
-that a training began with and those that it came to, as ``mix`` in a recipe does, in several
-shares, and measures each in float.
+The first form compares files; NAME=FILE gives a row another name. The embedded files have learnt
+from nearly all of HAM10000: compare their twins (``twins``), with ``--split`` and ``--part test``.
+The second one mixes the weights that a training began with and those that it came to, as ``mix`` in
+a recipe does, in several shares, and measures each in float.
 
 Given are balanced accuracy, the areas under the ROC curve of melanoma and of malignant, each the
 mean over four ways of turning and mirroring a picture (as it is, turned by half, transposed, turned
@@ -27,13 +28,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from views import classes, gain, gained, give, pictures, split_of, turned_accuracy, turned_auroc
+from twins import RELEASES
+from views import classes, gain, gained, give, pictures, turned_accuracy, turned_auroc
 
 import lesionedge
 from lesionedge import symmetry
 from train import weighted
 from train.bootstrap import resamples
 
+SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
 SHARES = (0.0, 0.5, 0.7, 1.0)
 QUALITY = 60  # of the JPEG that pictures go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.symmetry
@@ -50,15 +53,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument("models", nargs="*", help="[NAME=]FILE.tflite or an embedded one's name")
     parser.add_argument("--shares", type=Path, metavar="RUN", help="a run whose recipe mixes")
-    parser.add_argument("--split", type=Path, help="split.csv; the embedded models' if not given")
+    parser.add_argument(
+        "--split", type=Path, help="split.csv; that of mobilenetv2-teacher if not given"
+    )
+    parser.add_argument("--part", default="validation", help="which of its pictures")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="the table of docs/accuracy.md")
     options = parser.parse_args()
     if bool(options.models) == bool(options.shares):
         parser.error("give models, or --shares RUN")
     split = options.split or (options.shares or Path()) / "split.csv"
-    split = split if split.is_file() else split_of("mobilenetv2")
-    rows = pictures(options.folder, split, "validation")
+    split = split if split.is_file() else SPLIT
+    rows = pictures(options.folder, split, options.part)
     prepared = Prepared(rows)
     variants = mixed(options, prepared) if options.shares else files(options.models, prepared)
     figures: dict[str, Any] = {

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import twins
 from PIL import Image
 
 import lesionedge
 from lesionedge.explanation import surroundings
 
-SPLIT = Path(__file__).parent.parent / "train" / "release" / "mobilenetv2" / "split.csv"
 SHARE = 0.2
 DRAWS = 10
 
@@ -34,13 +34,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Faithfulness of heat maps.")
     parser.add_argument("folder", type=Path, help="HAM10000")
-    parser.add_argument("--split", type=Path, default=SPLIT, help="which pictures are held out")
+    parser.add_argument(
+        "--split", type=Path, default=twins.SPLIT, help="which pictures are held out"
+    )
     parser.add_argument("--part", default="test")
     parser.add_argument("--pictures", type=int, default=300)
     parser.add_argument("--model", default="mobilenetv2")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    classifier = lesionedge.Classifier(options.model, check=False)
+    classifier = lesionedge.Classifier(twins.of(options.model), check=False)
     paths = held_out(options.folder, options.split, options.part, options.pictures)
     rows, took_s = [], 0.0
     for number, path in enumerate(paths):

@@ -3,9 +3,9 @@
     python benchmarks/risk_coverage.py DATA [--json FILE] [--plot FILE.png]
 
 DATA holds ``ham10000`` and, for the second panel, ``clinical_photos`` and ``not_skin``. Held-out
-pictures only. Among dermoscopic pictures alone: accuracy of the answered share. With one picture in
-four not dermoscopic, as where anybody may point a camera at anything, an answer to one of those is
-wrong whatever it is.
+pictures only; of an embedded model its twin is asked (``twins``). Among dermoscopic pictures alone:
+accuracy of the answered share. With one picture in four not dermoscopic, as where anybody may point
+a camera at anything, an answer to one of those is wrong whatever it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import twins
 
 import lesionedge
 from lesionedge import reliability
@@ -52,7 +53,7 @@ KEPT = ("ham10000", "clinical", "not_skin")
 
 def asked(model: str, table: pd.DataFrame) -> dict[str, Any]:
     """Give, for each picture, how sure the model is, whether it is right, and the gate's score."""
-    classifier = lesionedge.Classifier(model, check=False)
+    classifier = lesionedge.Classifier(twins.of(model), check=False)
     answers = list(classifier.classify_many(table["path"]))
     truth = diagnoses(table)
     return {

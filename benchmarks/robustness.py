@@ -4,8 +4,9 @@
         [--pictures 600] [--json FILE] [--plot FILE.png]
 
 Held-out pictures are changed on purpose, eight ways at five strengths each, and answered through
-``lesionedge.Classifier``. Also the share of pictures whose top answer another one is once they are
-turned by quarters or mirrored, which changes nothing that matters.
+``lesionedge.Classifier``; of the embedded models their ``twins`` are asked. Also the share of
+pictures whose top answer another one is once they are turned by quarters or mirrored, which changes
+nothing that matters.
 
 Picture files are written as the change leaves them (JPEG at quality 95 where quality is not what
 is changed), so that reading them is part of what is measured.
@@ -24,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import twins
 from PIL import Image, ImageEnhance, ImageFilter
 
 import lesionedge
 
-SPLIT = Path(__file__).parent.parent / "train" / "release" / "mobilenetv2" / "split.csv"
 BASE_QUALITY = 95
 Change = Callable[[Image.Image, float], Image.Image]
 
@@ -37,7 +38,9 @@ def main() -> None:
     """Measure, print and draw."""
     parser = argparse.ArgumentParser(description="Robustness of models.")
     parser.add_argument("folder", type=Path, help="HAM10000")
-    parser.add_argument("--split", type=Path, default=SPLIT, help="which pictures are held out")
+    parser.add_argument(
+        "--split", type=Path, default=twins.SPLIT, help="which pictures are held out"
+    )
     parser.add_argument("--models", nargs="+", default=["mobilenetv2", "mobilenetv2-float16"])
     parser.add_argument("--pictures", type=int, default=600)
     parser.add_argument("--json", metavar="FILE")
@@ -67,7 +70,7 @@ def held_out(folder: Path, split: Path, count: int) -> pd.DataFrame:
 
 def measured(model: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Measure one model."""
-    classifier = lesionedge.Classifier(model, check=False)
+    classifier = lesionedge.Classifier(twins.of(model), check=False)
     truth = rows["label"].to_numpy()
     pictures = [opened(path) for path in rows["file"]]
     plain = answers(classifier, [encoded(picture) for picture in pictures])

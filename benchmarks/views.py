@@ -3,7 +3,8 @@
     python benchmarks/views.py HAM10000 [--models NAME ...] [--parts accuracy latency]
         [--json FILE] [--write]
 
-For ``lesionedge.Classifier(views=N)``, on pictures that training never saw: balanced accuracy and
+For ``lesionedge.Classifier(views=N)``, on pictures that training never saw (of the embedded
+models their twins are asked: ``twins``): balanced accuracy and
 melanoma AUROC with 95 % intervals by lesion, how many pictures get another answer once they are
 turned or mirrored, what becomes of the card's operating point, and milliseconds a picture.
 
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import twins
 
 import lesionedge
 from lesionedge import machine, symmetry
@@ -37,7 +39,6 @@ from train import weighted
 from train.bootstrap import interval, resamples
 
 ROOT = Path(__file__).parent.parent
-RELEASES = ROOT / "train" / "release"
 PAGE = ROOT / "docs" / "accuracy.md"
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
 VIEWS = (1, 2, 4, 8)
@@ -57,7 +58,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy and latency of several views.")
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--split", type=Path, help="which pictures are held out; by model if not")
+    parser.add_argument("--split", type=Path, default=twins.SPLIT,
+                        help="which pictures are held out")  # fmt: skip
     parser.add_argument("--parts", nargs="+", choices=["accuracy", "latency"],
                         default=["accuracy", "latency"])  # fmt: skip
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -84,12 +86,6 @@ def pictures(folder: Path, split: Path, part: str) -> pd.DataFrame:
     if rows["file"].isna().any():
         raise SystemExit(f"{folder}: lacks {rows['file'].isna().sum()} of the split's pictures")
     return rows
-
-
-def split_of(model: str) -> Path:
-    """Give the split that an embedded model was trained with."""
-    own = RELEASES / model / "split.csv"
-    return own if own.is_file() else RELEASES / "mobilenetv2" / "split.csv"
 
 
 def classes(classifier: lesionedge.Classifier, rows: pd.DataFrame) -> np.ndarray:
@@ -136,10 +132,10 @@ def prove(classifier: lesionedge.Classifier, files: Sequence[str], found: np.nda
             raise SystemExit(f"{classifier.model}: {views} views are not the expected mean")
 
 
-def accuracy(model: str, folder: Path, split: Path | None) -> dict[str, Any]:
-    """Measure one model on the test pictures of its split."""
-    rows = pictures(folder, split or split_of(model), "test")
-    classifier = lesionedge.Classifier(model, check=False)
+def accuracy(model: str, folder: Path, split: Path) -> dict[str, Any]:
+    """Measure one model on the test pictures of a split."""
+    rows = pictures(folder, split, "test")
+    classifier = lesionedge.Classifier(twins.of(model), check=False)
     truth = classes(classifier, rows)
     found = asked(classifier, rows["file"])
     prove(classifier, rows["file"][:PROVED], found[:PROVED])

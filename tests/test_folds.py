@@ -21,7 +21,7 @@ from train.recipe import RecipeError
 from train.run import Run, RunError
 
 ROOT = Path(__file__).parent.parent
-RELEASED = ROOT / "train" / "release" / "cnn" / "split.csv"
+RELEASED = ROOT / "train" / "release" / "mobilenetv2-teacher" / "split.csv"
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,12 @@ _cache = click.option(
 )  # fmt: skip
 
 
+_elsewhere = click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The dataset's folder, where it lies elsewhere than split.csv says.",
+)  # fmt: skip
+
+
 def _source_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what says where the pictures are and how they are taken."""
     for option in (_allow_overlap, _drop_overlap, _layout, _data):
@@ -204,10 +210,7 @@ def weights(model: Path, out: Path) -> None:
     "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
     help="A saved Keras model (.h5, .keras) to measure too, on the run's pictures and classes.",
 )  # fmt: skip
-@click.option(
-    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The dataset's folder, where it lies elsewhere than split.csv says.",
-)  # fmt: skip
+@_elsewhere
 @_layout
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path),
@@ -238,10 +241,7 @@ def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given:
     help="Where metrics.json, plots/ and report.html go.",
 )  # fmt: skip
 @_cache
-@click.option(
-    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The dataset's folder, where it lies elsewhere than split.csv says.",
-)  # fmt: skip
+@_elsewhere
 @_layout
 @click.option(
     "--card", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN",

@@ -76,9 +76,9 @@ def take_out_rounding(
 
     A rounded weight shifts what a channel is on average, the more so where the channel's input
     is nearly constant and its variance small; the mean takes the shift out again (bias correction;
-    Nagel et al. 2019, arXiv:1906.04721, section 4.2). Only the difference between both models on the
-    same pictures counts: the statistics may be of other pictures, and stay so. Measuring them anew
-    on training's cost a network that was trained elsewhere three points of balanced accuracy.
+    Nagel et al. 2019, arXiv:1906.04721, section 4.2). Only the difference between both models on
+    the same pictures counts: the statistics may be of other pictures, and stay so. Measuring them
+    anew on training's cost a network that was trained elsewhere four points of balanced accuracy.
 
     Args:
         quantized: From ``quantization_aware``, with the float model's weights and its ranges set;

@@ -1,4 +1,4 @@
-"""Write the measured figures into MODEL_CARD.md and README.md, between their marks.
+"""Write the measured figures into MODEL_CARD.md, README.md and docs/accuracy.md, between marks.
 
 python train/release/figures.py     # from train/release/*/metrics.json
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,25 @@ HEADLINES = ("balanced_accuracy", "melanoma_auroc", "malignant_auroc")
 
 
 def main() -> None:
-    """Rewrite both files."""
-    figures = {}
+    """Rewrite the files."""
+    figures, folds = {}, {}
     for title, (run, file) in MODELS.items():
         record = json.loads((HERE / run / "metrics.json").read_text())
-        figures[title] = record["models"][file]
+        figures[title], folds[title] = record["models"][file], record["folds"][file]
     card = ROOT / "lesionedge" / "models" / "MODEL_CARD.md"
     first = figures["`mobilenetv2` (int8)"]
     rewrite(
         card,
-        [*overview(figures, METRICS), *by_class(figures), *points(first), *subgroups(first)],
+        [
+            *overview(figures, METRICS),
+            *spread(folds),
+            *by_class(figures),
+            *points(first),
+            *subgroups(first),
+        ],
     )
+    page = ROOT / "docs" / "accuracy.md"
+    rewrite(page, [*overview(figures, METRICS), pictures(figures), *spread(folds)])
     rewrite(ROOT / "README.md", [*overview(figures, HEADLINES), sizes()])
 
 
@@ -53,6 +62,27 @@ def overview(figures: dict[str, Any], names: Any) -> Iterator[str]:
     yield "|---|" + "---|" * len(figures)
     for name in names:
         yield f"| {METRICS[name]} | {' | '.join(span(m[name]) for m in figures.values())} |"
+
+
+def pictures(figures: dict[str, Any]) -> str:
+    """Give the row of how many pictures, of how many lesions."""
+    counts = [f"{m['pictures']:,} of {m['lesions']:,} lesions" for m in figures.values()]
+    return f"| pictures | {' | '.join(counts)} |"
+
+
+def spread(folds: dict[str, Any]) -> Iterator[str]:
+    """Give what each twin has, where there are several: another training differs as much."""
+    yield ""
+    for title, found in folds.items():
+        for name in HEADLINES:
+            values = found[name]
+            if len(values) > 1:
+                each = ", ".join(f"{value:.3f}" for value in values)
+                yield (
+                    f"- {title}, {METRICS[name]} of each twin: {each}; mean "
+                    f"{statistics.mean(values):.3f}, standard deviation "
+                    f"{statistics.stdev(values):.3f}."
+                )
 
 
 def sizes() -> str:
@@ -73,9 +103,9 @@ def by_class(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def points(model: dict[str, Any]) -> Iterator[str]:
-    """Give a row an operating point: what was wanted, and what the test split shows of it."""
+    """Give a row an operating point: what was wanted, and what the twins show of it."""
     yield from ("", "### Operating points of `mobilenetv2` (int8): malignant or not", "")
-    yield "| wanted sensitivity | threshold | sensitivity | specificity | share called malignant |"
+    yield "| wanted sensitivity | threshold (mean) | sensitivity | specificity | called malignant |"
     yield "|---|---|---|---|---|"
     for point in model["operating_points"]:
         found = point["test"]
