@@ -335,7 +335,7 @@ def test_folds_end_by_their_time(dataset):
     done = subprocess.run(
         [sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
          dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / "out",
-         "--folds", "2", "--limit-s", "2", "--until-s", "12"],
+         "--folds", "3", "--first", "1", "--limit-s", "2", "--until-s", "12"],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
