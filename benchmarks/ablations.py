@@ -1,4 +1,4 @@
-"""What each choice of the training is worth: models side by side on the validation pictures.
+"""What each choice of the training is worth: models side by side on held-out pictures.
 
     python benchmarks/ablations.py HAM10000 BASE.tflite OTHER.tflite … [--json FILE] [--write]
     python benchmarks/ablations.py HAM10000 --shares RUN [--json FILE] [--write]
@@ -49,7 +49,7 @@ COLUMNS = (
 
 def main() -> None:
     """Measure, print, and write where that is asked for."""
-    parser = argparse.ArgumentParser(description="Models side by side on validation pictures.")
+    parser = argparse.ArgumentParser(description="Models side by side on held-out pictures.")
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument("models", nargs="*", help="[NAME=]FILE.tflite or an embedded one's name")
     parser.add_argument("--shares", type=Path, metavar="RUN", help="a run whose recipe mixes")
@@ -65,20 +65,20 @@ def main() -> None:
     split = options.split or (options.shares or Path()) / "split.csv"
     split = split if split.is_file() else SPLIT
     rows = pictures(options.folder, split, options.part)
-    prepared = Prepared(rows)
+    prepared = Prepared(rows, options.models[0] if options.models else "mobilenetv2")
     variants = mixed(options, prepared) if options.shares else files(options.models, prepared)
     figures: dict[str, Any] = {
-        "pictures": len(rows), "lesions": int(rows["group"].nunique()),
+        "part": options.part, "pictures": len(rows), "lesions": int(rows["group"].nunique()),
         "date": time.strftime("%Y-%m-%d"), "rows": measured(variants, prepared),
     }  # fmt: skip
     give(list(report(figures)), figures, options, "shares" if options.shares else "models")
 
 
 class Prepared:
-    """The pictures as MobileNetV2 is fed them, and what they are."""
+    """The pictures as a model is fed them, and what they are."""
 
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self.any = lesionedge.Classifier("mobilenetv2", check=False)
+    def __init__(self, rows: pd.DataFrame, model: str) -> None:
+        self.any = lesionedge.Classifier(model.rpartition("=")[2], check=False)
         self.rows = rows
         self.truth = classes(self.any, rows)
         self.draws = resamples(rows["group"].to_numpy())
@@ -115,7 +115,7 @@ def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
         if own.labels != prepared.any.labels:
             raise SystemExit(f"{file}: its labels are {', '.join(own.labels)}")
         if own.model_input(prepared.rows["file"][0]).shape != prepared.whole.shape[1:]:
-            raise SystemExit(f"{file}: its input has another size than mobilenetv2's")
+            raise SystemExit(f"{file}: its input has another size than the first one's")
         answers = [own.scores(list(turned)) for turned in prepared.turned()]
         yield name or f"`{Path(file).stem}`", np.stack(answers, 1), own.scores([*prepared.degraded])
 
@@ -196,7 +196,7 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
         yield f"| {row['name']} | {' | '.join(cells)} |"
     yield ""
     yield (
-        f"{figures['pictures']:,} validation pictures of {figures['lesions']:,} lesions, "
+        f"{figures['pictures']:,} {figures['part']} pictures of {figures['lesions']:,} lesions, "
         f"{figures['date']}."
     )
 
