@@ -125,7 +125,7 @@ def give(
     """
     measured = []
     for model in models:
-        figures = measure(model, asked, facts, split=record["split"])
+        figures = _measure(model, asked, facts, record["split"])
         measured.append(replace(model, figures=figures))
         target.say(f"{record['split']} {model.name}: {summary(figures)}")
     results = {model.name: model.figures for model in measured}
@@ -162,17 +162,7 @@ def _points(
     return operating_points(risk, malignant[calibration.truth])
 
 
-def measure(
-    model: Model, asked: Pictures, facts: dict[str, Any], *, split: str = "test"
-) -> dict[str, Any]:
-    """Give all figures of a model's answers.
-
-    Args:
-        model: From ``ask``.
-        asked: The pictures that it answered.
-        facts: Its run's card.
-        split: What an operating point's figures are called.
-    """
+def _measure(model: Model, asked: Pictures, facts: dict[str, Any], split: str) -> dict[str, Any]:
     points = model.figures["operating_points"]
     labels = [entry["label"] for entry in facts["labels"]]
     malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities

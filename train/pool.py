@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train import evaluate, pictures
+from train import evaluate, metrics, pictures
 from train.answers import Pictures
 from train.drawings import Model
 from train.metrics import SECTIONS
@@ -62,10 +62,19 @@ def pool(
     folds: dict[str, Any] = {name: {} for name in names}
     for one, answers in zip(asked, models):
         for name in names:
-            _add(folds[name], evaluate.measure(answers[name], one, facts))
+            _add(folds[name], _headlines(answers[name], one, facts))
     pooled = [_joined([each[name] for each in models]) for name in names]
     record = {"split": "test", "runs": len(runs), "folds": folds}
     return evaluate.give(target, runs[0], facts, record, whole, pooled)
+
+
+def _headlines(model: Model, asked: Pictures, facts: dict[str, Any]) -> dict[str, Any]:
+    labels = [entry["label"] for entry in facts["labels"]]
+    malignant = [bool(entry["malignant"]) for entry in facts["labels"]]
+    return metrics.measure(
+        model.probabilities, asked.truth, asked.table["group"].to_numpy(), labels, malignant,
+        answers=model.answers,
+    )  # fmt: skip
 
 
 def _add(values: dict[str, list[float]], figures: dict[str, Any]) -> None:
