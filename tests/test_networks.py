@@ -54,6 +54,7 @@ print(json.dumps({"same": equal(one, same), "other": equal(one, other)}))
 
 
 def test_rounding_starts_from_measured_ranges():
+    """Those of what is linear may be beyond 6; what is rare is clipped."""
     found = answers("""
 model = build(1, "mobilenetv2")
 name = "block_1_project_BN"
@@ -67,11 +68,76 @@ print(json.dumps({
     "input": [float(v) for v in ranges["quantize_layer"]],
     "range": [float(v) for v in ranges[name]],
     "seen": [float(np.mean([end(x) for x in outputs])) for end in (np.min, np.max)],
+    "answer": [float(v) for v in ranges["logits"]],
+    "logits": [float(np.mean([end(model(x)) for x in batches])) for end in (np.min, np.max)],
 }))
 """)
     assert found["input"] == [-1.0, 127 / 128]
-    assert found["range"] == pytest.approx(found["seen"], rel=1e-4)
-    assert max(map(abs, found["range"])) > 6
+    (low, high), (smallest, largest) = found["range"], found["seen"]
+    assert smallest * 1.001 <= low < 0.5 * smallest
+    assert 0.5 * largest < high <= largest * 1.001
+    assert high > 6
+    smallest, largest = found["logits"]
+    assert found["answer"] == pytest.approx([min(smallest, 0), max(largest, 0)], rel=1e-3)
+
+
+def test_a_range_is_as_wide_as_its_values():
+    """However far its ends may go; a normal distribution is best cut at about four deviations."""
+    found = answers("""
+values = np.random.default_rng(0).normal(size=20_000).astype(np.float32)
+ends = [networks.least_error(values, -width, width) for width in (5, 20)]
+ends.append(networks.least_error(np.maximum(values, 0), 0.0, 20.0))
+ends.append(networks.least_error(values * 0, 0.0, 0.0))
+print(json.dumps(ends))
+""")
+    for low, high in found[:2]:
+        assert -5 <= low < -3 and 3 < high <= 5
+    (low, high), nothing = found[2:]
+    assert low == 0 and 3 < high <= 5
+    assert nothing == [0, 0]
+
+
+def test_biases_of_dead_channels_survive_rounding():
+    """TensorFlow Lite keeps a bias in steps of its channel's weights, and cuts off too many."""
+    found = answers("""
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from convert.export import _int8
+
+converter = tf.lite.TFLiteConverter.from_keras_model
+
+def dead():
+    model = build(1)
+    networks.refresh_batch_norm(model, batches)
+    kernel, = model.get_layer("block_2_a").get_weights()
+    kernel[..., :3] = 0
+    model.get_layer("block_2_a").set_weights([kernel])
+    gamma, beta, mean, variance = model.get_layer("block_2_a_BN").get_weights()
+    beta[:3], mean[:3], variance[:3] = 40, 0, 0
+    model.get_layer("block_2_a_BN").set_weights([gamma, beta, mean, variance])
+    return model
+
+def biases(model):
+    architectures.equalise_depthwise(model)
+    quantized = networks.quantization_aware(model)
+    networks.start_ranges(quantized, model, batches)
+    networks.take_out_rounding(quantized, model, batches)
+    interpreter = Interpreter(model_content=_int8(converter(quantized), None))
+    interpreter.allocate_tensors()
+    kept = next(d for d in interpreter.get_tensor_details()
+                if d["dtype"] == np.int32 and "block_2_a" in d["name"])
+    scales = kept["quantization_parameters"]["scales"]
+    return (interpreter.get_tensor(kept["index"]) * scales)[:3].tolist()
+
+lost, model = biases(dead()), dead()
+wanted = networks.logits(model, pixels)
+architectures.keep_biases(model)
+changed = float(np.abs(networks.logits(model, pixels) - wanted).max())
+print(json.dumps({"lost": lost, "kept": biases(model), "changed": changed}))
+""")
+    assert max(found["lost"]) < 30
+    assert found["kept"] == pytest.approx([40, 40, 40], rel=1e-3)
+    assert found["changed"] < 1e-3
 
 
 def test_measuring_anew_leaves_what_is_frozen_frozen():

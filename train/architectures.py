@@ -27,6 +27,9 @@ MOMENTUM = 0.9
 """Batch normalisation's. With Keras' 0.99 the statistics lag a hundred steps behind weights that
 move fast, and the network is useless whenever it is evaluated in mid-training."""
 
+SMALLEST_WEIGHT = 2.0**-14
+"""Least size of a channel's largest weight, with batch normalisation folded in, for its bias."""
+
 NORMALIZATION_STD = (0.229, 0.224, 0.225)
 """By what Keras divides pixels a second time for its published EfficientNet weights."""
 
@@ -298,6 +301,34 @@ def equalise_depthwise(model: keras.Model) -> None:
         gamma *= scale * np.sqrt((smaller + norm.epsilon) / (variance + norm.epsilon))
         depthwise.set_weights([kernel / scale[:, None]])
         norm.set_weights([gamma, beta, mean / scale, smaller])
+
+
+def keep_biases(model: keras.Model) -> None:
+    """Give convolutions' channels that died a weight so small that it changes nothing.
+
+    TensorFlow Lite stores a bias as a 32-bit number of steps, a step being the input's times that
+    of the channel's weights. Weight decay takes a channel that nothing needs to zero, its bias
+    stays; with steps of next to nothing it is cut off at 2**31 of them, and the channel says
+    another constant than it did. A weight of 2**-14 of the bias makes steps of which 2**30 cover
+    it, for inputs in steps of 1/512 and more, as all are here.
+
+    Args:
+        model: From ``build``; changed, by less than rounding changes it.
+    """
+    for norm in filter(_is_norm, model.layers):
+        convolution = norm.input.node.layer
+        kernel, *rest = convolution.get_weights()
+        gamma, beta, mean, variance = norm.get_weights()
+        factor = gamma / np.sqrt(variance + norm.epsilon)
+        # (H, W, input channels, output channels), whatever the layer's own order.
+        depthwise = isinstance(convolution, layers.DepthwiseConv2D)
+        weights = np.swapaxes(kernel, 2, 3) if depthwise else kernel
+        least = np.abs(beta - mean * factor) * SMALLEST_WEIGHT
+        largest = np.abs(weights).max(axis=(0, 1, 2)) * np.abs(factor)
+        for channel in np.flatnonzero((largest < least) & (factor != 0)):
+            weights[..., channel] = 0
+            weights[0, 0, 0, channel] = least[channel] / factor[channel]
+        convolution.set_weights([kernel, *rest])
 
 
 def _is_norm(layer: keras.layers.Layer) -> bool:

@@ -148,6 +148,7 @@ def _build(
         model.set_weights(best)
     if not stage.quantize:
         return model
+    architectures.keep_biases(model)
     architectures.equalise_depthwise(model)
     quantized = quantization_aware(model)
     if not resumed:
