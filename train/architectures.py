@@ -317,10 +317,10 @@ def keep_biases(model: keras.Model) -> None:
     """
     for norm in filter(_is_norm, model.layers):
         convolution = norm.input.node.layer
-        kernel, *rest = convolution.get_weights()
+        (kernel,) = convolution.get_weights()
         gamma, beta, mean, variance = norm.get_weights()
         factor = gamma / np.sqrt(variance + norm.epsilon)
-        # (H, W, input channels, output channels), whatever the layer's own order.
+        # A view of the kernel: (H, W, input channels, output channels), whatever the layer's order.
         depthwise = isinstance(convolution, layers.DepthwiseConv2D)
         weights = np.swapaxes(kernel, 2, 3) if depthwise else kernel
         least = np.abs(beta - mean * factor) * SMALLEST_WEIGHT
@@ -328,7 +328,7 @@ def keep_biases(model: keras.Model) -> None:
         for channel in np.flatnonzero((largest < least) & (factor != 0)):
             weights[..., channel] = 0
             weights[0, 0, 0, channel] = least[channel] / factor[channel]
-        convolution.set_weights([kernel, *rest])
+        convolution.set_weights([kernel])
 
 
 def _is_norm(layer: keras.layers.Layer) -> bool:
