@@ -13,6 +13,7 @@ if importlib.util.find_spec("tensorflow") is None:
 
 import tensorflow as tf
 
+from train import distil, pipeline
 from train.degrade import degrade
 from train.recipe import Augment
 
@@ -78,3 +79,17 @@ def test_a_square_is_covered_with_grey(pictures):
 def test_the_same_seeds_give_the_same_pictures(pictures):
     settings = {"blur": 0.3, "noise": 0.03, "jpeg": 0.5, "erase": 0.3}
     assert np.array_equal(changed(pictures, **settings), changed(pictures, **settings))
+
+
+def test_quarter_turns_and_flips_give_all_eight_ways_and_no_other(pictures):
+    whole = np.rint(pictures).astype(np.uint8)
+    augment = Augment(flip=True, quarter_turns=True)
+    seeds = tf.constant([3, 4], tf.int64)
+    after = pipeline.random_changes(tf.constant(whole), augment, 48, seeds).numpy()
+    seen = set()
+    for before, picture in zip(whole, after):
+        ways = [pipeline.normalise(way).numpy() for way in distil.views(before)]
+        off = [np.abs(way - picture).max() for way in ways]
+        assert min(off) < 0.01
+        seen.add(int(np.argmin(off)))
+    assert len(seen) == 8

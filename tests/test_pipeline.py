@@ -260,6 +260,52 @@ def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
     assert np.corrcoef(teacher, own)[0, 1] > 0.95
 
 
+def test_a_student_learns_from_what_teachers_say_of_crops(run, files, tmp_path):
+    """Killed between two passes over the crops, it asks about the second pass only."""
+    ham, out = run.parent.parent / "ham", tmp_path / "runs" / "student"
+    student = RECIPE.replace('"tiny"', '"student"')
+    student = student.replace(
+        'name = "float"\n', 'name = "float"\nmix = 0.5\ntrain = "block_3_a"\n'
+        "freeze_batch_norm = true\n"
+    )  # fmt: skip
+    student = student.replace("input_px = 32\n[[stages]]", "input_px = 24\n[[stages]]")
+    student = student.replace("epochs = 1\n", "epochs = 0\n")
+    student += "[distil]\nshare = 0.9\ncrops = 2\n"
+    (tmp_path / "student.toml").write_text(student)
+    fit = ["train", "fit", tmp_path / "student.toml", "--data", ham, "--seed", 3, "--out", out,
+           "--weights", files["float16"]]  # fmt: skip
+    refused = program(*fit, check=False)
+    assert refused.returncode == 1 and "--teacher" in refused.stderr
+    fit += ["--teacher", files["int8"], "--teacher", files["float32"]]
+    crops = out / "checkpoint" / "crops"
+    with subprocess.Popen(
+        [sys.executable, "-m", *map(str, fit)], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as first:
+        while not (crops / "pass-0.npz").exists():
+            assert first.poll() is None, "fit ended before it had asked"
+            time.sleep(0.02)
+        os.kill(first.pid, signal.SIGKILL)
+    with np.load(crops / "pass-0.npz") as kept:
+        assert np.allclose(kept["soft"].sum(1), 1, atol=1e-3)
+        asked = len(kept["soft"])
+    pictures = np.load(crops / "pictures.npy", mmap_mode="r")
+    assert pictures.shape == (2 * asked, 24, 24, 3) and pictures[:asked].std() > 10
+    others = program(*fit[:-2], check=False)
+    assert others.returncode == 1 and "other teachers" in others.stderr
+    said = program(*fit).stderr
+    assert f"asked about {2 * asked} of {2 * asked}" in said
+    assert f"asked about {asked} of" not in said
+    assert not crops.exists(), "gigabytes are left"
+    started, own, mixed = (
+        np.load(out / "checkpoint" / f"{name}.npz") for name in ("start", "own-0", "best-0")
+    )
+    names = [name for name in started.files if name != "facts"]
+    moved = [name for name in names if not np.array_equal(started[name], own[name])]
+    assert 0 < len(moved) < len(names) / 2
+    for name in names:
+        assert np.allclose(mixed[name], (started[name] + own[name]) / 2, atol=1e-6)
+
+
 def test_evaluate_measures_the_file_itself(run, files):
     before = (run / "card.json").read_text()
     program("train", "evaluate", run, "--model", files["int8"])

@@ -122,13 +122,17 @@ def prepare(
     help="Teachers' answers, from `label`, for a recipe with a [distil].",
 )  # fmt: skip
 @click.option(
+    "--teacher", "teachers", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True, help="A .tflite file to be asked, for a recipe with [distil] crops.",
+)  # fmt: skip
+@click.option(
     "--workers", "worker_count", type=click.IntRange(min=1), default=1, show_default=True,
     help="Processes on this machine that share each batch; on several machines set TF_CONFIG.",
 )  # fmt: skip
 def fit(
     recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
     cache_folder: Path | None, weights: Path | None, epochs: int | None, pictures: int | None,
-    soft_labels: Path | None, worker_count: int,
+    soft_labels: Path | None, teachers: tuple[Path, ...], worker_count: int,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
 
@@ -152,7 +156,7 @@ def fit(
     done = fitting.fit(
         recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), run,
         weights=None if at_random else weights, seed=seed,
-        cache_folder=_cache_of(out, cache_folder), soft_labels=soft_labels,
+        cache_folder=_cache_of(out, cache_folder), soft_labels=soft_labels, teachers=teachers,
     )  # fmt: skip
     if not done and workers.is_chief():
         workers.go_on_alone()

@@ -120,5 +120,10 @@ def read(file: Path, table: pd.DataFrame, labels: Sequence[str], distil: Distil)
             f"{missing[0]}; make them anew with python -m train label"
         )
     found = probabilities[[rows[name] for name in wanted]]
-    softer = np.maximum(found, 1e-6) ** (1 / distil.temperature)
+    return softened(found, distil)
+
+
+def softened(probabilities: np.ndarray, distil: Distil) -> np.ndarray:
+    """Give (N, classes) probabilities softened as the recipe says, float32, rows sum to 1."""
+    softer = np.maximum(probabilities, 1e-6) ** (1 / distil.temperature)
     return np.asarray(softer / softer.sum(1, keepdims=True), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from train import architectures, card, distil, evaluate, kept, pipeline, workers
+from train import architectures, card, crops, distil, evaluate, kept, pipeline, workers
 from train.data import Data, Source, prepare
 from train.networks import (
     logits,
@@ -40,7 +40,7 @@ STATISTICS_BATCHES = 32
 
 def fit(
     recipe: Recipe, recipe_text: str, source: Source, run: Run, *, weights: Path | None, seed: int,
-    cache_folder: Path, soft_labels: Path | None = None,
+    cache_folder: Path, soft_labels: Path | None = None, teachers: Sequence[Path] = (),
 ) -> bool:  # fmt: skip
     """Train as the recipe says, or go on where a killed training of the same folder stopped.
 
@@ -55,6 +55,7 @@ def fit(
         seed: Fixes the split, the initial weights, the order and the random changes.
         cache_folder: Where prepared pictures are cached.
         soft_labels: From ``python -m train label``, where the recipe has a ``[distil]``.
+        teachers: .tflite files, where the recipe's ``[distil]`` has ``crops``.
 
     Returns:
         Whether all is done; else one worker has to go on alone.
@@ -64,9 +65,10 @@ def fit(
         DatasetError: The dataset cannot be understood.
         RecipeError: The recipe does not fit what is given.
         SoftLabelsError: The soft labels are of other pictures.
+        CropsError: The teachers do not fit, or there is no room for the crops.
     """
     _demand_quantizable(recipe)
-    _demand_soft_labels(recipe, soft_labels)
+    _demand_soft_labels(recipe, soft_labels, teachers)
     _demand_start(recipe, weights)
     team = workers.join()
     with run.lock() if team.chief else nullcontext():
@@ -87,8 +89,14 @@ def fit(
             state = State(0, 0, -math.inf, 0, (), {})
         else:
             run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
+        lessons = prepared
+        if teachers and any(stage.epochs for stage in recipe.stages[state.stage :]):
+            _demand_one(recipe)
+            lessons = crops.make(teachers, prepared, recipe, run.crops, seed=seed, say=run.say)
         for number in range(state.stage, len(recipe.stages)):
-            state = _stage(recipe, number, prepared, run, state, team, weights=weights, seed=seed)
+            state = _stage(
+                recipe, number, prepared, lessons, run, state, team, weights=weights, seed=seed
+            )
         if workers.is_member():
             return False
         _finish(recipe, prepared, run, seed=seed)
@@ -105,13 +113,25 @@ def _demand_quantizable(recipe: Recipe) -> None:
         )
 
 
-def _demand_soft_labels(recipe: Recipe, file: Path | None) -> None:
+def _demand_soft_labels(recipe: Recipe, file: Path | None, teachers: Sequence[Path]) -> None:
+    if bool(recipe.distil.crops) != bool(teachers):
+        given = f"{len(teachers)} are given" if teachers else "none are given: --teacher FILE"
+        raise RecipeError(
+            f"{recipe.name}: [distil] crops is {recipe.distil.crops}, for teachers; {given}"
+        )
+    if teachers:
+        file = teachers[0]
     if (recipe.distil.share > 0) != (file is not None):
         given = "none are given: --soft-labels FILE" if file is None else f"{file} is given"
         raise RecipeError(
             f"{recipe.name}: [distil] share is {recipe.distil.share:g} of the loss from soft "
             f"labels; {given}"
         )
+
+
+def _demand_one(recipe: Recipe) -> None:
+    if workers.is_member():
+        raise RecipeError(f"{recipe.name}: has [distil] crops, which are for one worker alone")
 
 
 def _demand_start(recipe: Recipe, weights: Path | None) -> None:
@@ -187,7 +207,7 @@ def _set_trainable(model: keras.Model, stage: Stage) -> None:
 
 
 def _stage(
-    recipe: Recipe, number: int, data: Data, run: Run, state: State, team: Team, *,
+    recipe: Recipe, number: int, data: Data, lessons: Data, run: Run, state: State, team: Team, *,
     weights: Path | None, seed: int,
 ) -> State:  # fmt: skip
     stage = recipe.stages[number]
@@ -201,7 +221,7 @@ def _stage(
     _set_trainable(model, stage)
     trainer = Trainer(
         recipe, stage, _replicated(model, recipe, stage, data, team) if team.several else model,
-        data.classes[data.train_rows], len(data.labels), strategy=team.strategy,
+        lessons.classes[lessons.train_rows], len(data.labels), strategy=team.strategy,
     )  # fmt: skip
     if state.arrays:
         trainer.restore(state.arrays)
@@ -211,7 +231,7 @@ def _stage(
     inputs, truth = _validation_pictures(recipe, data, seed) if team.chief else (np.empty(0),) * 2
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts: dict[str, Any] = trainer.epoch(
-            data, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
+            lessons, state.epoch, seed=(seed, number * 1000 + state.epoch), say=run.say,
             scores=_scores(stage, state),
         )  # fmt: skip
         arrays, average = trainer.arrays(), trainer.average()  # takes all workers
@@ -233,11 +253,10 @@ def _stage(
             f"{facts['validation_balanced_accuracy']:.3f} (best epoch {state.best_epoch}), "
             f"{facts['pictures_per_s']:.0f} pictures/s"
         )
-    # What is rounded and frozen was trained with the statistics that it has.
-    settled = stage.quantize and stage.freeze_batch_norm
-    if stage.train == "all" and stage.epochs and team.chief and not settled:
-        if stage.mix < 1:
-            kept.mix(run, number, stage.mix)
+    if stage.epochs and stage.mix < 1 and team.chief:
+        kept.mix(run, number, stage.mix)
+    # What is frozen was trained with the statistics that it has.
+    if stage.train == "all" and stage.epochs and not stage.freeze_batch_norm and team.chief:
         _settle(recipe, number, data, run, model, inputs, truth, seed=seed)
     team.agree()  # when the chief has written what the next stage begins with
     return State(number + 1, 0, -math.inf, 0, state.history, {})
@@ -366,6 +385,7 @@ def _finish(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
             warnings.simplefilter("ignore", UserWarning)  # that HDF5 is Keras' older format
             model.save(part, include_optimizer=False)
         part.replace(file)
+    crops.remove(run.crops)
     card.write(recipe, data, run, seed=seed)
     if len(data.rows("test")):
         card.add_metrics(run, evaluate.evaluate(run, cache_folder=data.folder))

@@ -130,6 +130,8 @@ def _transforms(draw, augment: Augment, count: int, size: tuple[int, int], input
     """Give (B, 8) matrices from the result's pixels to the cached picture's."""
     height, width = size
     turn = draw(1, -1.0, 1.0, (count,)) * math.radians(augment.rotation_deg)
+    if augment.quarter_turns:
+        turn += tf.floor(draw(10, 0.0, 4.0, (count,))) * (math.pi / 2)
     side = draw(2, *augment.scale, (count,)) * min(height, width)
     shift_x = draw(3, -1.0, 1.0, (count,)) * augment.shift * side
     shift_y = draw(4, -1.0, 1.0, (count,)) * augment.shift * side

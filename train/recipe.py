@@ -66,12 +66,16 @@ class Loss:
 
 @dataclass(frozen=True)
 class Distil:
-    """How much is learnt from other models' answers (``fit --soft-labels``)."""
+    """How much is learnt from other models' answers (``fit --soft-labels``, ``fit --teacher``)."""
 
     share: float = 0.0
     """Share of the loss that compares with the soft labels, 0-1; 0: there are none."""
     temperature: float = 1.0
     """Soft labels are the teachers' probabilities to the power of 1 / temperature, normalised."""
+    crops: int = 0
+    """Crops of each training picture, changed as ``[augment]`` says, that the teachers
+    (``fit --teacher``) are asked about: an epoch is a pass over these crops, turned and mirrored;
+    0: soft labels of whole pictures, changed anew every epoch."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class Augment:
     """Largest shift of the centre either way, as a share of the part that is cut out."""
     flip: bool = False
     """Mirror left-right and up-down, each with probability one half."""
+    quarter_turns: bool = False
+    """Turn by none to three quarters, each as likely, before the rotation."""
     brightness: float = 0.0
     """Largest change of brightness either way, as a share of the full range."""
     contrast: float = 0.0
@@ -350,10 +356,11 @@ def _check(recipe: Recipe, path: str) -> None:
                     f"{path}: {name} is {value!r}; expected one of {', '.join(allowed)}"
                 )
     for stage in recipe.stages:
-        if not 0 <= stage.mix <= 1 or (stage.mix < 1 and (stage.quantize or stage.train != "all")):
+        whole = stage.train == "all" or stage.freeze_batch_norm
+        if not 0 <= stage.mix <= 1 or (stage.mix < 1 and (stage.quantize or not whole)):
             raise RecipeError(
                 f"{path}: stage {stage.name}: mix is {stage.mix:g}; expected 0 to 1, and 1 where "
-                "a stage is quantized or trains some layers only"
+                "a stage is quantized, or trains some layers only and their batch normalisation"
             )
     last = recipe.stages[-1]
     if last.input_px != recipe.input.width_px or recipe.input.width_px != recipe.input.height_px:

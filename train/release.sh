@@ -21,44 +21,63 @@ if [ -z "${GPU:-}" ]; then
 fi
 [ -d "$gpu/all" ] || { echo "$gpu: no folder that train.gpu --folds made" >&2; exit 2; }
 
-# finish NETWORK FOLD
-finish() {
-  network=$1 fold=$2 run=$runs/$1-$2
+# rounded NETWORK FOLD: what the GPU left, rounded
+rounded() {
+  run=$runs/$1-$2
   mkdir -p "$run"
-  [ -f "$run/split.csv" ] || cp "$gpu/$fold/split.csv" "$run"
-  "$python" -m train fit "$network-taught" --data "$data" --out "$run" --cache runs/cache \
-    --weights "$gpu/$fold/$network.npz"
+  [ -f "$run/split.csv" ] || cp "$gpu/$2/split.csv" "$run"
+  "$python" -m train fit "$1-taught" --data "$data" --out "$run" --cache runs/cache \
+    --weights "$gpu/$2/$1.npz"
 }
-# file NETWORK FOLD FORMAT OUTPUT
+# retaught FOLD: mobilenetv2, taught what it and the file that was embedded before it say together
+retaught() {
+  run=$runs/mobilenetv2-retaught-$1
+  mkdir -p "$run"
+  [ -f "$run/split.csv" ] || cp "$gpu/$1/split.csv" "$run"
+  "$python" -m train fit mobilenetv2-retaught --data "$data" --out "$run" --cache runs/cache \
+    --weights "$gpu/$1/mobilenetv2.npz" --teacher "$runs/mobilenetv2-$1/mobilenetv2-int8.tflite" \
+    --teacher train/release/mobilenetv2-earlier/int8.tflite
+}
+# file RUN FORMAT OUTPUT
 file() {
-  [ -f "$4" ] || "$python" -m convert export "$runs/$1-$2" --format "$3" -o "$4"
+  [ -f "$3" ] || "$python" -m convert export "$1" --format "$2" -o "$3"
+}
+# release NETWORK RUN FORMATS: measure RUN-fold-1, and put RUN-all, with that in its card, into the package
+release() {
+  network=$1 run=$runs/$2
+  shift 2
+  for format; do
+    file "$run-fold-1" "$format" "$run-fold-1/$network-$format.tflite"
+    "$python" -m convert verify "$run-fold-1/$network-$format.tflite" --run "$run-fold-1"
+  done
+  "$python" -m train pool "$run-fold-1" --out "$run-pool" --cache runs/cache --data "$data" --card "$run-all"
+  for format; do
+    made=$models/$network-$format.tflite
+    "$python" -m convert export "$run-all" --format "$format" -o "$made"
+    "$python" -m convert verify "$made" --run "$run-all" --split calibration
+    # Operating points as measured on the file itself; its network stays as it is.
+    "$python" -m train evaluate "$run-all" --split calibration --model "$made" --cache runs/cache \
+      --out "$run-$format-calibration"
+    "$python" -m convert operating-points "$made" --metrics "$run-$format-calibration/metrics.json"
+  done
 }
 
-for network in mobilenetv2 cnn; do
-  formats=int8
-  [ $network = cnn ] || formats="int8 float16"
-  measured=
-  for fold in "$gpu"/fold-*; do
-    fold=$(basename "$fold")
-    [ -f "$gpu/$fold/$network.npz" ] || continue
-    finish $network "$fold"
-    for format in $formats; do
-      file $network "$fold" $format "$runs/$network-$fold/$network-$format.tflite"
-    done
-    measured="$measured $runs/$network-$fold"
-  done
-  finish $network all
-  # shellcheck disable=SC2086 # a list of folders
-  "$python" -m train pool $measured --out $runs/$network-pool --cache runs/cache --data "$data" \
-    --card $runs/$network-all
-  for format in $formats; do
-    made=$models/$network-$format.tflite
-    "$python" -m convert export $runs/$network-all --format $format -o $made
-    "$python" -m convert verify $made --run $runs/$network-all --split calibration
-    "$python" -m convert verify $runs/$network-fold-1/$network-$format.tflite --run $runs/$network-fold-1
-    # Operating points as measured on the file itself; its network stays as it is.
-    "$python" -m train evaluate $runs/$network-all --split calibration --model $made --cache runs/cache \
-      --out $runs/$network-$format-calibration
-    "$python" -m convert operating-points $made --metrics $runs/$network-$format-calibration/metrics.json
-  done
+measured=
+for fold in "$gpu"/fold-* "$gpu"/all; do
+  fold=$(basename "$fold")
+  [ ! -f "$gpu/$fold/cnn.npz" ] || rounded cnn "$fold"
+  rounded mobilenetv2 "$fold"
+  run=$runs/mobilenetv2-$fold
+  file "$run" int8 "$run/mobilenetv2-int8.tflite"
+  [ "$fold" = all ] && continue
+  file "$run" float16 "$run/mobilenetv2-float16.tflite"
+  measured="$measured $run"
 done
+# How much one training differs from another, which one fold cannot tell.
+# shellcheck disable=SC2086 # a list of folders
+"$python" -m train pool $measured --out $runs/mobilenetv2-pool --cache runs/cache --data "$data"
+
+retaught fold-1
+retaught all
+release mobilenetv2 mobilenetv2-retaught int8 float16
+release cnn cnn int8

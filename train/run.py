@@ -86,6 +86,11 @@ class Run:
         return self.folder / "checkpoint"
 
     @property
+    def crops(self) -> Path:
+        """Crops that teachers were asked about, while they are trained on."""
+        return self.checkpoint / "crops"
+
+    @property
     def state(self) -> Path:
         """Where the training stands: changes with every epoch."""
         return self.checkpoint / "state.npz"

@@ -12,7 +12,7 @@ import tf_keras as keras
 
 from train import losses, pipeline
 from train.data import Data
-from train.recipe import Recipe, RecipeError, Stage
+from train.recipe import Augment, Recipe, RecipeError, Stage
 from train.schedule import learning_rate
 
 REPORT_EVERY_S = 15.0
@@ -115,6 +115,8 @@ class Trainer:
     def _batches(self, data: Data, seed: tuple[int, int]) -> Iterable[Any]:
         """Give this worker's replicas their shares of an epoch's batches."""
         augment = self.stage.augment or self.recipe.augment
+        if self.recipe.distil.crops:  # they are changed already, and the answers are to that
+            augment = Augment(flip=True, quarter_turns=True)
 
         def shared(context: tf.distribute.InputContext) -> tf.data.Dataset:
             own = self.replicas // context.num_input_pipelines
