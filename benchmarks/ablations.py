@@ -37,7 +37,7 @@ from train import weighted
 from train.bootstrap import resamples
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
-SHARES = (0.0, 0.5, 0.7, 1.0)
+SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 QUALITY = 60  # of the JPEG that pictures go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.symmetry
 NOISE = 4.0  # standard deviation, of 255
@@ -142,7 +142,7 @@ def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:
     )  # fmt: skip
     for share in SHARES:
         model.set_weights([share * b + (1 - share) * a for a, b in zip(start, own)])
-        if share:  # the start's statistics are its own
+        if share and not recipe.stages[number].freeze_batch_norm:  # the start has its own
             refresh_batch_norm(model, fit.statistics_pictures(recipe, data, seed))
         answers = [logits(model, turned) for turned in prepared.turned()]
         # One calibration for all ways; it changes the areas a little, the answers not at all.

@@ -1,6 +1,6 @@
 """Which views to average over, and how: what ``lesionedge.symmetry`` and the mean were chosen by.
 
-    python benchmarks/view_choice.py HAM10000 [--model FILE] [--json FILE] [--write]
+    python benchmarks/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
 
 On the validation pictures, for each set of views: balanced accuracy, melanoma AUROC and log loss,
 each the mean over the eight ways that a picture can be turned and mirrored, and the differences to
@@ -36,7 +36,7 @@ import lesionedge
 from lesionedge import symmetry
 from train.bootstrap import resamples
 
-TEACHER = RELEASES / "mobilenetv2-teacher"  # the mobilenetv2 of 2026-11-24, and its split
+SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"  # of the mobilenetv2 of 2026-11-24
 CENTRES = (0.9, 0.8)
 CORNER = 0.85
 CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -49,11 +49,14 @@ def main() -> None:
     """Measure, print, and write where that is asked for."""
     parser = argparse.ArgumentParser(description="Which views to average over.")
     parser.add_argument("folder", type=Path, help="HAM10000")
-    parser.add_argument("--model", default=TEACHER / "int8.tflite", help="not an embedded one")
+    parser.add_argument(
+        "--model", required=True,
+        help="one that has not seen the validation pictures; the embedded ones have",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="the table of docs/accuracy.md")
     options = parser.parse_args()
-    rows = pictures(options.folder, TEACHER / "split.csv", "validation")
+    rows = pictures(options.folder, SPLIT, "validation")
     classifier = lesionedge.Classifier(options.model, check=False)
     truth, melanoma = classes(classifier, rows), classifier.labels.index("mel")
     draws = resamples(rows["group"].to_numpy())
