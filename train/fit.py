@@ -91,7 +91,6 @@ def fit(
             run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
         lessons = prepared
         if teachers and any(stage.epochs for stage in recipe.stages[state.stage :]):
-            _demand_one(recipe)
             lessons = crops.make(teachers, prepared, recipe, run.crops, seed=seed, say=run.say)
         for number in range(state.stage, len(recipe.stages)):
             state = _stage(
@@ -114,23 +113,18 @@ def _demand_quantizable(recipe: Recipe) -> None:
 
 
 def _demand_soft_labels(recipe: Recipe, file: Path | None, teachers: Sequence[Path]) -> None:
-    if bool(recipe.distil.crops) != bool(teachers):
-        given = f"{len(teachers)} are given" if teachers else "none are given: --teacher FILE"
-        raise RecipeError(
-            f"{recipe.name}: [distil] crops is {recipe.distil.crops}, for teachers; {given}"
-        )
-    if teachers:
-        file = teachers[0]
-    if (recipe.distil.share > 0) != (file is not None):
-        given = "none are given: --soft-labels FILE" if file is None else f"{file} is given"
-        raise RecipeError(
-            f"{recipe.name}: [distil] share is {recipe.distil.share:g} of the loss from soft "
-            f"labels; {given}"
-        )
-
-
-def _demand_one(recipe: Recipe) -> None:
-    if workers.is_member():
+    """Refuse a recipe with a ``[distil]`` without what it learns from, and the other way round."""
+    share, asks = recipe.distil.share, recipe.distil.crops > 0
+    for option, is_given, wanted in (
+        ("--soft-labels", file is not None, share > 0 and not asks),
+        ("--teacher", bool(teachers), asks),
+    ):
+        if is_given != wanted:
+            raise RecipeError(
+                f"{recipe.name}: [distil] has share {share:g} and {recipe.distil.crops} crops; "
+                f"{option} is {'given' if is_given else 'missing'}"
+            )
+    if asks and workers.is_member():
         raise RecipeError(f"{recipe.name}: has [distil] crops, which are for one worker alone")
 
 

@@ -362,6 +362,10 @@ def _check(recipe: Recipe, path: str) -> None:
                 f"{path}: stage {stage.name}: mix is {stage.mix:g}; expected 0 to 1, and 1 where "
                 "a stage is quantized, or trains some layers only and their batch normalisation"
             )
+    if recipe.distil.crops and not recipe.distil.share:
+        raise RecipeError(
+            f"{path}: [distil] has crops, but a share of 0: nothing is learnt of them"
+        )
     last = recipe.stages[-1]
     if last.input_px != recipe.input.width_px or recipe.input.width_px != recipe.input.height_px:
         raise RecipeError(
