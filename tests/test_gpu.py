@@ -1,6 +1,7 @@
 """Training with PyTorch, where it and timm are installed (make test-gpu); needs no GPU."""
 
 import io
+import shutil
 import subprocess
 import sys
 import time
@@ -291,20 +292,25 @@ def test_a_split_that_cannot_be_read_is_refused(dataset, content):
         )  # fmt: skip
 
 
-def test_the_shipped_plan_can_be_read():
-    shipped = plan.read(Path("train/gpu/plan.toml"))
-    assert [s.name for s in shipped.students] == ["mobilenetv2", "cnn"]
-    assert len(shipped.teachers) == 1
+def test_the_shipped_plans_can_be_read():
+    shipped = [plan.read(Path("train/gpu") / name) for name in ("plan.toml", "again.toml")]
+    assert all([s.name for s in one.students] == ["mobilenetv2", "cnn"] for one in shipped)
+    assert [len(one.teachers) for one in shipped] == [1, 3]
+
+
+def by_lesion(dataset: Path) -> None:
+    """Make its split one that can be divided into folds."""
+    lines = (dataset / "split.csv").read_text().splitlines()
+    grouped = [lines[0] + ",group"] + [f"{line},{n // 2}" for n, line in enumerate(lines[1:])]
+    text = "\n".join(grouped).replace(",validation,", ",calibration,")
+    (dataset / "split.csv").write_text(text)
 
 
 def test_folds_have_their_own_teachers_and_all_learns_from_them(dataset):
     """Two of three folds; the student of the first alone; then all, from both teachers."""
     text = PLAN.replace("student_mixup = 0.3", "turns = 2\nasked = 1\nall_epochs = 2")
     (dataset / "plan.toml").write_text(text + "folds = 1\n")
-    lines = (dataset / "split.csv").read_text().splitlines()
-    grouped = [lines[0] + ",group"] + [f"{line},{n // 2}" for n, line in enumerate(lines[1:])]
-    text = "\n".join(grouped).replace(",validation,", ",calibration,")
-    (dataset / "split.csv").write_text(text)
+    by_lesion(dataset)
     command = [
         sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
         dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / "out",
@@ -325,12 +331,94 @@ def test_folds_have_their_own_teachers_and_all_learns_from_them(dataset):
     assert "pass" not in again.stdout
 
 
+FINISHED = """
+[[teachers]]
+name = "before"
+architecture = "cnn"
+weights = "{fold}/student.npz"
+finished = true
+input_px = 32
+train_px = 32
+
+[[teachers]]
+name = "earlier"
+architecture = "cnn"
+weights = "earlier.npz"
+finished = true
+only_all = true
+input_px = 32
+train_px = 32
+
+[[students]]
+"""
+
+
+def test_a_second_plan_goes_on_from_a_first(dataset):
+    """Fold by fold or at once, then all; no teacher is asked in a fold that it has seen."""
+    by_lesion(dataset)
+
+    def run(out: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
+            dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / out,
+            "--folds", "3", "--first", "2", "--no-soft-labels", "--weights", dataset / "first",
+            *more,
+        ]  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    first = run("first")
+    assert first.returncode == 0, first.stderr
+    shutil.copy(dataset / "first" / "all" / "student.npz", dataset / "first" / "earlier.npz")
+    teachers, student = PLAN.split("[[students]]")
+    slowly = 'weights = "{fold}/student.npz"\nlearning_rate = 1e-6'
+    student = student.replace("learning_rate = 3e-3", slowly)
+    (dataset / "plan.toml").write_text(teachers + FINISHED + student)
+
+    wrong = run("again", "--only", "fold-2", "--only", "fold-3")
+    assert wrong.returncode == 1
+    assert "fold-3: no such fold" in wrong.stderr
+    alone = run("again", "--only", "fold-2")
+    assert alone.returncode == 0, alone.stderr
+    assert [p.name for p in (dataset / "again").iterdir() if p.is_dir()] == ["fold-2"]
+    assert "before: " in alone.stdout
+    assert "earlier: " not in alone.stdout
+    rest = run("again")
+    assert rest.returncode == 0, rest.stderr
+    assert rest.stdout.count("teacher: pass") == 1, "that of fold 2 is there"
+    assert rest.stdout.count("before: ") == 3
+    assert rest.stdout.count("earlier: ") == 1
+    assert not list((dataset / "again").glob("*/soft-labels.npz"))
+    # At such a rate a student stays where it began: with what the first plan made of its fold.
+    for name in ("fold-1", "fold-2", "all"):
+        before, after = (
+            folded.read(dataset / x / name / "student.npz") for x in ("first", "again")
+        )
+        assert np.allclose(before["logits/kernel"], after["logits/kernel"], atol=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, of its own parts
+def test_compiled_steps_are_the_same_steps_and_are_compiled_once(some):
+    """Another network of the architecture needs no compilation of its own."""
+    from torch._dynamo.utils import counters
+
+    network = plan.Network("n", "cnn", 32, 32, dropout=0.0)
+    seen = pictures.normalise(pictures.whole(some, 32))
+    targets = torch.eye(7)[:6]
+    steps, compiled = learn.Steps.compiled(), 0
+    for seed in (1, 2):
+        model = networks.build(replace(network, seed=seed), 7).eval()
+        plain = learn.EAGER.loss(model, seen, targets, targets, torch.zeros(7), 0.8)
+        loss = steps.loss(model, seen, targets, targets, torch.zeros(7), 0.8)
+        loss.backward()
+        assert torch.allclose(loss, plain, rtol=1e-3)
+        assert all(p.grad is not None for p in model.parameters())
+        compiled = compiled or counters["stats"]["unique_graphs"]
+        assert counters["stats"]["unique_graphs"] == compiled > 0
+
+
 def test_folds_end_by_their_time(dataset):
     (dataset / "plan.toml").write_text(PLAN.replace("epochs = 6", "epochs = 100000"))
-    lines = (dataset / "split.csv").read_text().splitlines()
-    grouped = [lines[0] + ",group"] + [f"{line},{n // 2}" for n, line in enumerate(lines[1:])]
-    text = "\n".join(grouped).replace(",validation,", ",calibration,")
-    (dataset / "split.csv").write_text(text)
+    by_lesion(dataset)
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",

@@ -37,6 +37,11 @@ _file = click.Path(path_type=Path, dir_okay=False)
 )  # fmt: skip
 @click.option("--first", default=0, help="Train only the first of the folds [default: all].")
 @click.option(
+    "--only", multiple=True,
+    help="Train in this fold (fold-1, ...; repeatable) and end. Several commands, each with a fold "
+    "of its own, can share OUT and a GPU that one cannot fill; one without it does the rest.",
+)  # fmt: skip
+@click.option(
     "--limit-s", default=math.inf,
     help="Seconds for each training, the one after the folds excepted: the schedule is shortened "
     "to end by then.",
@@ -45,9 +50,18 @@ _file = click.Path(path_type=Path, dir_okay=False)
     "--until-s", default=math.inf,
     help="Seconds for the whole command: the last trainings are shortened to end by then.",
 )  # fmt: skip
+@click.option(
+    "--compile", "compiled", is_flag=True,
+    help="Have PyTorch compile the steps: a minute or two once, each is shorter then.",
+)  # fmt: skip
+@click.option(
+    "--soft-labels/--no-soft-labels", "soft_labels", default=True,
+    help="Write the teachers' answers to all pictures.",
+)  # fmt: skip
 def main(
     plan: Path, source: Path, split: Path, weights: Path, out: Path, cache: Path | None,
-    chosen: tuple[str, ...], seed: int, folds: int, first: int, limit_s: float, until_s: float,
+    chosen: tuple[str, ...], seed: int, folds: int, first: int, only: tuple[str, ...],
+    limit_s: float, until_s: float, compiled: bool, soft_labels: bool,
 ) -> None:  # fmt: skip
     """Train the teachers of PLAN that OUT does not hold yet, then its students.
 
@@ -58,7 +72,7 @@ def main(
     """
     import torch
 
-    from train.gpu import pictures
+    from train.gpu import learn, pictures
     from train.gpu.work import Work
 
     whole_plan = plans.read(plan)
@@ -76,10 +90,11 @@ def main(
     )  # fmt: skip
     say(f"{len(data.pixels)} pictures of {', '.join(data.labels)} on {device}")
     work = Work(
-        whole_plan, data, weights, out, seed, limit_s=limit_s, until=began + until_s, say=say
-    )
+        whole_plan, data, weights, out, seed, limit_s=limit_s, until=began + until_s, say=say,
+        steps=learn.Steps.compiled() if compiled else learn.Steps(), soft_labels=soft_labels,
+    )  # fmt: skip
     if folds:
-        work.cross_validate(folds, first)
+        work.cross_validate(folds, first, only)
     else:
         work.train(chosen)
 

@@ -24,12 +24,49 @@ STATISTICS_BATCHES = 32
 WARM_UP = 8
 """Steps before the time counts."""
 LOADING_PICTURES = 256
+TELL_PASSES = 10
+"""Passes between the lines that say how far it is."""
 CHECKPOINT_S = 30.0
 """Seconds between checkpoints, at the least; they come at the end of a pass."""
 AT_ONCE = 256
 """Pictures a forward pass, when no gradients are wanted."""
 
 Say = Callable[[str], None]
+
+
+def loss_of(
+    model: nn.Module, seen: torch.Tensor, targets: torch.Tensor, taught: torch.Tensor | None,
+    shift: torch.Tensor, share: float,
+) -> torch.Tensor:  # fmt: skip
+    """Give the loss of a batch, by the labels and by what the teachers say."""
+    with _mixed_precision(seen.device):
+        logits = model(seen)
+    loss = functional.cross_entropy(logits.float() + shift, targets)
+    if taught is None:
+        return loss
+    return (1 - share) * loss + share * functional.cross_entropy(logits.float(), taught)
+
+
+def logits_of(model: nn.Module, seen: torch.Tensor) -> torch.Tensor:
+    """Give a network's logits."""
+    with _mixed_precision(seen.device):
+        return model(seen)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What takes most of the time."""
+
+    loss: Callable[..., torch.Tensor] = loss_of
+    logits: Callable[..., torch.Tensor] = logits_of
+
+    @classmethod
+    def compiled(cls) -> Steps:
+        """Have PyTorch compile both, once for each architecture."""
+        return cls(torch.compile(loss_of, dynamic=False), torch.compile(logits_of, dynamic=False))
+
+
+EAGER = Steps()
 
 
 @dataclass
@@ -50,7 +87,7 @@ class Learner:
 
 def teacher(
     plan: Plan, network: Network, pictures: Pictures, *, weights: Path, checkpoint: Path,
-    limit_s: float, say: Say,
+    limit_s: float, say: Say, until: float = math.inf, steps: Steps = EAGER,
 ) -> nn.Module:  # fmt: skip
     """Train a teacher on the labels.
 
@@ -62,6 +99,8 @@ def teacher(
         checkpoint: What a killed training goes on from; gone when it has ended.
         limit_s: Seconds by which it ends; where the plan takes longer, the schedule is shortened.
         say: Told how far it is.
+        until: The same as a time of ``time.monotonic``.
+        steps: How its steps are run.
 
     Returns:
         The averaged network with its statistics measured anew, in evaluation mode.
@@ -69,14 +108,15 @@ def teacher(
     learners = [_begin(network, pictures, plan, weights)]
     _train(
         plan, learners, [], pictures, epochs=plan.epochs, mixup=plan.mixup, seed=network.seed,
-        checkpoint=checkpoint, limit_s=limit_s, say=say,
+        checkpoint=checkpoint, limit_s=limit_s, say=say, until=until, run=steps,
     )  # fmt: skip
     return _settled(plan, learners[0], pictures)
 
 
 def students(
     plan: Plan, teachers: Sequence[tuple[Network, nn.Module]], pictures: Pictures, *,
-    weights: Path, seed: int, checkpoint: Path, limit_s: float, say: Say,
+    weights: Path, seed: int, checkpoint: Path, limit_s: float, say: Say, until: float = math.inf,
+    steps: Steps = EAGER,
 ) -> list[tuple[Network, nn.Module]]:  # fmt: skip
     """Train the plan's students, all on the same changed pictures.
 
@@ -90,6 +130,8 @@ def students(
         checkpoint: What a killed training goes on from; gone when it has ended.
         limit_s: Seconds by which it ends; where the plan takes longer, the schedule is shortened.
         say: Told how far it is.
+        until: The same as a time of ``time.monotonic``.
+        steps: How its steps are run.
 
     Returns:
         The averaged networks with their statistics measured anew, in evaluation mode.
@@ -101,7 +143,7 @@ def students(
     _train(
         plan, learners, teachers, pictures, epochs=plan.student_epochs,
         mixup=plan.student_mixup, seed=1000 * seed, checkpoint=checkpoint, limit_s=limit_s,
-        say=say,
+        say=say, until=until, run=steps,
     )  # fmt: skip
     return [(each.network, _settled(plan, each, pictures)) for each in learners]
 
@@ -146,7 +188,7 @@ def _begin(network: Network, pictures: Pictures, plan: Plan, weights: Path) -> L
     optimizer = torch.optim.AdamW(
         [{"params": kernels, "weight_decay": network.weight_decay},
          {"params": others, "weight_decay": 0.0}],
-        network.learning_rate, foreach=True,
+        network.learning_rate, fused=pictures.pixels.is_cuda,
     )  # fmt: skip
     return Learner(network, model, copy.deepcopy(model).requires_grad_(False), optimizer)
 
@@ -191,7 +233,8 @@ class Chance:
     def state(self) -> dict[str, Any]:
         """Give what ``restore`` takes."""
         return {
-            "changes": self.changes.generator.get_state(), "order": self.order.get_state(),
+            "changes": self.changes.generator.get_state(),
+            "sizes": self.changes.sizes.bit_generator.state, "order": self.order.get_state(),
             "shares": self.shares.bit_generator.state, "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all(),
         }  # fmt: skip
@@ -199,6 +242,7 @@ class Chance:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.changes.generator.set_state(state["changes"])
+        self.changes.sizes.bit_generator.state = state["sizes"]
         self.order.set_state(state["order"])
         self.shares.bit_generator.state = state["shares"]
         torch.set_rng_state(state["torch"])
@@ -208,7 +252,7 @@ class Chance:
 def _train(
     plan: Plan, learners: Sequence[Learner], teachers: Sequence[tuple[Network, nn.Module]],
     pictures: Pictures, *, epochs: int, mixup: float, seed: int, checkpoint: Path, limit_s: float,
-    say: Say,
+    say: Say, until: float, run: Steps,
 ) -> None:  # fmt: skip
     rows = pictures.rows("train")
     chance = Chance(plan, seed, rows.device)
@@ -241,7 +285,7 @@ def _train(
         if mixup:
             changed, targets = chance.mixed(mixup, changed, targets)
         sized = Sizes(normalise(changed))
-        taught = answers(chance.asked(teachers, plan.asked), sized) if teachers else None
+        taught = answers(chance.asked(teachers, plan.asked), sized, run) if teachers else None
         if plan.turns > 1 and taught is not None:
             ways = chance.ways(plan.turns)
             sized = Turned(sized, ways)
@@ -255,15 +299,20 @@ def _train(
                 taught,
                 shift,
                 plan.share,
+                run,
                 rate=_rate(progress),
                 decay=decay,
             )
         step += 1
         if step == WARM_UP:
-            # cuDNN's plans and the loading of kernels take half a minute once: not the training's.
+            # cuDNN's plans, the loading of kernels and compilation take a minute once, which no
+            # schedule should be shortened by.
             losses.sum().item()
             begun = time.monotonic()
-        progress = max(step / steps, (time.monotonic() - begun) / limit_s)
+        progress = step / steps
+        if step > WARM_UP:
+            allowed = max(1.0, min(limit_s, until - begun))
+            progress = max(progress, (time.monotonic() - begun) / allowed)
         if step % a_pass == 0 or progress >= 1:
             _tell(learners, losses, pictures, step, a_pass, plan, begun, progress, say)
             losses.zero_()
@@ -275,18 +324,14 @@ def _train(
 
 def _learn(
     learner: Learner, sized: Sizes, targets: torch.Tensor, taught: torch.Tensor | None,
-    shift: torch.Tensor, share: float, *, rate: float, decay: float,
+    shift: torch.Tensor, share: float, run: Steps, *, rate: float, decay: float,
 ) -> torch.Tensor:  # fmt: skip
     """Make one step; give the loss before it."""
     for group in learner.optimizer.param_groups:
         group["lr"] = learner.network.learning_rate * rate
     learner.model.train()
-    with _mixed_precision(targets.device):
-        logits = learner.model(sized[learner.network.train_px])
-    loss = functional.cross_entropy(logits.float() + shift, targets)
-    if taught is not None:
-        learnt = functional.cross_entropy(logits.float(), taught)
-        loss = (1 - share) * loss + share * learnt
+    seen = sized[learner.network.train_px]
+    loss = run.loss(learner.model, seen, targets, taught, shift, share)
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     learner.optimizer.step()
@@ -332,7 +377,7 @@ def _tell(
     plan: Plan, begun: float, progress: float, say: Say,
 ) -> None:  # fmt: skip
     passed = step // a_pass
-    if passed % 5 and progress < 1:
+    if passed % TELL_PASSES and progress < 1:
         return
     speed = step * plan.batch_size / (time.monotonic() - begun)
     for learner, loss in zip(learners, losses.tolist()):
@@ -382,10 +427,11 @@ def turned(batch: torch.Tensor, way: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def answers(teachers: Sequence[tuple[Network, nn.Module]], sized: Sizes) -> torch.Tensor:
+def answers(
+    teachers: Sequence[tuple[Network, nn.Module]], sized: Sizes, run: Steps = EAGER
+) -> torch.Tensor:
     """Give (B, classes) float32, the teachers' mean probabilities."""
-    with _mixed_precision(sized.largest.device):
-        logits = [model(sized[network.train_px]) for network, model in teachers]
+    logits = [run.logits(model, sized[network.train_px]) for network, model in teachers]
     return torch.stack([x.float().softmax(1) for x in logits]).mean(0)
 
 

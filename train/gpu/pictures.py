@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +115,7 @@ def _decode(source: Path, names: Sequence[str], size: tuple[int, int], cache: Pa
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(decode, range(len(names))))
-    part = cache.with_name(cache.name + ".part.npy")
+    part = cache.with_name(f"{cache.name}.{os.getpid()}.part.npy")
     np.save(part, pixels)
     part.replace(cache)
 
@@ -151,6 +152,9 @@ class Changes:
         self.augment = augment
         self.device = device
         self.generator = torch.Generator(device).manual_seed(seed)
+        # Sizes are drawn here, not there: to read a number back, all that the GPU was told to do
+        # would have to end first.
+        self.sizes = np.random.default_rng(seed)
         basis = torch.arange(8.0, device=device)
         angles = (2 * basis[None] + 1) * basis[:, None] * math.pi / 16
         self.dct = torch.cos(angles) * 0.5
@@ -232,22 +236,17 @@ class Changes:
     def _blur(self, pictures: torch.Tensor) -> torch.Tensor:
         count, px = len(pictures), pictures.shape[-1]
         chosen = self.draw(0, 1, count).argsort()[: round(count * self.augment.blur)]
-        smaller = int(
-            px * float(np.random.default_rng(self._whole()).uniform(self.augment.detail, 1))
-        )
+        smaller = int(px * self.sizes.uniform(self.augment.detail, 1))
         small = functional.interpolate(
             pictures[chosen], (smaller, smaller), mode="bilinear", antialias=True
         )
         soft = functional.interpolate(small, (px, px), mode="bilinear")
         return pictures.index_copy(0, chosen, soft)
 
-    def _whole(self) -> int:
-        return int(torch.randint(2**31, (), generator=self.generator, device=self.device))
-
     def _compress(self, pictures: torch.Tensor) -> torch.Tensor:
         """Round in 8x8 blocks of the cosine transform, colours at half the resolution."""
         count, px = len(pictures), pictures.shape[-1]
-        chosen = torch.nonzero(self.draw(0, 1, count) < self.augment.jpeg)[:, 0]
+        chosen = self.draw(0, 1, count).argsort()[: round(count * self.augment.jpeg)]
         quality = self.draw(*QUALITY, len(chosen))
         scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
         tables = (self.tables[None] * scale[:, None, None, None]).round().clamp(1, 255)

@@ -31,7 +31,8 @@ class Network:
     learning_rate: float = 0.0
     """Its highest; it rises for a twentieth of the training and falls by a half cosine."""
     weights: str = ""
-    """File of weights to begin with, in the folder of weights; none: random."""
+    """File of weights to begin with, in the folder of weights; none: random. ``{fold}`` stands for
+    the fold's name."""
     finished: bool = False
     """Whether those weights are of a finished training, which does not go on (teachers only)."""
     dropout: float = 0.3
@@ -44,6 +45,9 @@ class Network:
     """Fixes the head it begins with, and, of a teacher, order and changes."""
     folds: int = 0
     """In how many of the folds a student is trained, the first ones; 0: in all of them."""
+    only_all: bool = False
+    """Whether a finished teacher is asked about all pictures alone, not in the folds, some of whose
+    test pictures it has seen."""
 
 
 @dataclass(frozen=True)

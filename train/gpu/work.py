@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,10 @@ from torch import nn
 from train import distil, folded
 from train import folds as division
 from train.gpu import learn, networks
-from train.gpu.learn import Say
+from train.gpu.learn import EAGER, Say, Steps
 from train.gpu.pictures import Pictures
 from train.gpu.plan import Network, Plan
+from train.recipe import RecipeError
 
 VIEWS = 8
 """Ways of turning and mirroring in which networks are measured."""
@@ -42,6 +42,9 @@ class Work:
     until: float
     """Time of ``time.monotonic`` by which all ends."""
     say: Say
+    steps: Steps = EAGER
+    soft_labels: bool = True
+    """Whether the teachers' answers to all pictures are written."""
 
     def train(self, chosen: Sequence[str] = ()) -> None:
         """Train teachers and students on the split as it is.
@@ -55,28 +58,44 @@ class Work:
             self._soft_labels(teachers)
             self._students(teachers)
 
-    def cross_validate(self, count: int, first: int = 0) -> None:
+    def cross_validate(self, count: int, first: int = 0, only: Sequence[str] = ()) -> None:
         """Train in each of some folds, and then students of all pictures.
 
-        Those learn from the teachers of all folds, which together have seen everything.
+        Those learn from the teachers of all folds, which together have seen everything, and from
+        finished ones.
+
+        Args:
+            count: Number of folds.
+            first: Only the first of them; 0: all.
+            only: Names of the folds to train in and end; none: what is not there yet of everything.
+
+        Raises:
+            RecipeError: ``only`` names what is no fold.
         """
         everyone: list[tuple[Network, nn.Module]] = []
         divided = division.divide(self.data.table, count, seed=self.plan.fold_seed)
+        unknown = set(only) - {f"fold-{number}" for number in range(1, (first or count) + 1)}
+        if unknown:
+            raise RecipeError(f"{', '.join(sorted(unknown))}: no such fold; expected fold-1, ...")
         for number, (name, table) in enumerate(divided.items(), start=1):
             if 0 < first < number <= count:
                 continue
+            if only and name not in only:
+                continue
             fold = self._of(name, number, replace(self.data, table=table), count)
-            own = [] if name == division.WHOLE else fold.plan.teachers
-            teachers = [(network, fold._teacher(network)) for network in own]
-            fold._soft_labels(teachers or everyone)
-            fold._students(teachers or everyone)
-            everyone += teachers
+            teachers = [(network, fold._teacher(network)) for network in fold.plan.teachers]
+            asked = everyone + teachers if name == division.WHOLE else teachers
+            fold._soft_labels(asked)
+            fold._students(asked)
+            everyone += [each for each in teachers if not each[0].finished]
 
     def _of(self, name: str, number: int, data: Pictures, count: int) -> Work:
         """Give the work of a fold, or of all pictures after ``count`` of them."""
         plan, last = self.plan, number > count
-        teachers = [replace(t, seed=t.seed + 1000 * number) for t in plan.teachers]
-        students = [s for s in plan.students if last or not s.folds or number <= s.folds]
+        wanted = [t for t in plan.teachers if (t.finished if last else not t.only_all)]
+        teachers = [replace(_in(t, name), seed=t.seed + 1000 * number) for t in wanted]
+        wanted = [s for s in plan.students if last or not s.folds or number <= s.folds]
+        students = [_in(s, name) for s in wanted]
         epochs = (last and plan.all_epochs) or plan.student_epochs
         out = self.out / name
         out.mkdir(parents=True, exist_ok=True)
@@ -90,9 +109,6 @@ class Work:
             limit_s=math.inf if last else self.limit_s,
         )  # fmt: skip
 
-    def _limit_s(self) -> float:
-        return max(1.0, min(self.limit_s, self.until - time.monotonic()))
-
     def _teacher(self, network: Network) -> nn.Module:
         file = self.out / f"{network.name}.pth"
         if network.finished:
@@ -101,8 +117,9 @@ class Work:
             model = learn.restored(network, self.data, file)
         else:
             model = learn.teacher(
-                self.plan, network, self.data, weights=self.weights, limit_s=self._limit_s(),
-                say=self.say, checkpoint=file.with_suffix(".checkpoint"),
+                self.plan, network, self.data, weights=self.weights, limit_s=self.limit_s,
+                until=self.until, say=self.say, steps=self.steps,
+                checkpoint=file.with_suffix(".checkpoint"),
             )  # fmt: skip
             learn.save(model, file)
         self._tell(network, model)
@@ -114,7 +131,8 @@ class Work:
             return
         trained = learn.students(
             self.plan, teachers, self.data, weights=self.weights, seed=self.seed,
-            limit_s=self._limit_s(), say=self.say, checkpoint=self.out / "students.checkpoint",
+            limit_s=self.limit_s, until=self.until, say=self.say, steps=self.steps,
+            checkpoint=self.out / "students.checkpoint",
         )  # fmt: skip
         for network, model in trained:
             folded.write(networks.folded(model), files[network.name])
@@ -122,7 +140,7 @@ class Work:
 
     def _soft_labels(self, teachers: Sequence[tuple[Network, nn.Module]]) -> None:
         """Write the teachers' mean answers to all pictures, and say how they do together."""
-        if not teachers or (self.out / "soft-labels.npz").exists():
+        if not (teachers and self.soft_labels) or (self.out / "soft-labels.npz").exists():
             return
         data = self.data
         rows = torch.arange(len(data.pixels), device=data.pixels.device)
@@ -137,3 +155,8 @@ class Work:
 
     def _tell(self, network: Network, model: nn.Module) -> None:
         self.say(f"{network.name}: {learn.measure(network, model, self.data, views=VIEWS)}")
+
+
+def _in(network: Network, fold: str) -> Network:
+    """Give a network as it is in a fold."""
+    return replace(network, weights=network.weights.replace("{fold}", fold))
