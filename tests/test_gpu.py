@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed; make test
 pytest.importorskip("timm", reason="timm is not installed; make test-gpu installs it")
 
 from train import folded  # noqa: E402
-from train.gpu import learn, networks, pictures, plan  # noqa: E402
+from train.gpu import learn, measure, networks, pictures, plan, steps  # noqa: E402
 from train.recipe import Augment, RecipeError  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -180,7 +180,7 @@ def test_teachers_and_students_are_trained(dataset):
     seen = pictures.normalise(pictures.whole(data.pixels[rows], 32))
     networks.load(model, dataset / "out" / "student.npz", seen)
     rows = data.rows("test")
-    answers = learn.probabilities(network, model, data.pixels, rows, views=1)[0].argmax(1)
+    answers = measure.probabilities(network, model, data.pixels, rows, views=1)[0].argmax(1)
     assert (answers == data.classes[rows].numpy()).mean() > 0.9
     with np.load(dataset / "out" / "soft-labels.npz") as soft:
         assert soft["probabilities"].shape == (90, 3)
@@ -404,11 +404,11 @@ def test_compiled_steps_are_the_same_steps_and_are_compiled_once(some):
     network = plan.Network("n", "cnn", 32, 32, dropout=0.0)
     seen = pictures.normalise(pictures.whole(some, 32))
     targets = torch.eye(7)[:6]
-    steps, compiled = learn.Steps.compiled(), 0
+    both, compiled = steps.Steps.compiled(), 0
     for seed in (1, 2):
         model = networks.build(replace(network, seed=seed), 7).eval()
-        plain = learn.EAGER.loss(model, seen, targets, targets, torch.zeros(7), 0.8)
-        loss = steps.loss(model, seen, targets, targets, torch.zeros(7), 0.8)
+        plain = steps.EAGER.loss(model, seen, targets, targets, torch.zeros(7), 0.8)
+        loss = both.loss(model, seen, targets, targets, torch.zeros(7), 0.8)
         loss.backward()
         assert torch.allclose(loss, plain, rtol=1e-3)
         assert all(p.grad is not None for p in model.parameters())
@@ -433,10 +433,10 @@ def test_folds_end_by_their_time(dataset):
 
 def test_turning_changes_the_place_and_nothing_else():
     batch = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).view(2, 3, 4, 4)
-    ways = [learn.turned(batch, way) for way in range(8)]
+    ways = [steps.turned(batch, way) for way in range(8)]
     assert torch.equal(ways[0], batch)
     assert len({tuple(way.flatten().tolist()) for way in ways}) == 8
     assert all(torch.equal(way.flatten(2).sort(2)[0], batch.flatten(2)) for way in ways)
-    both = learn.Turned(learn.Sizes(batch), [0, 5])[4]
+    both = steps.Turned(steps.Sizes(batch), [0, 5])[4]
     assert torch.equal(both[:2], batch)
     assert torch.equal(both[2:], ways[5])

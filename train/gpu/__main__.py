@@ -72,7 +72,8 @@ def main(
     """
     import torch
 
-    from train.gpu import learn, pictures
+    from train.gpu import pictures
+    from train.gpu.steps import EAGER, Steps
     from train.gpu.work import Work
 
     whole_plan = plans.read(plan)
@@ -91,7 +92,7 @@ def main(
     say(f"{len(data.pixels)} pictures of {', '.join(data.labels)} on {device}")
     work = Work(
         whole_plan, data, weights, out, seed, limit_s=limit_s, until=began + until_s, say=say,
-        steps=learn.Steps.compiled() if compiled else learn.Steps(), soft_labels=soft_labels,
+        steps=Steps.compiled() if compiled else EAGER, soft_labels=soft_labels,
     )  # fmt: skip
     if folds:
         work.cross_validate(folds, first, only)

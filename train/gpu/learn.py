@@ -16,8 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 from train.gpu import networks
+from train.gpu.measure import measure
 from train.gpu.pictures import Changes, Pictures, normalise, whole
 from train.gpu.plan import Network, Plan
+from train.gpu.steps import EAGER, Sizes, Steps, Turned, answers, nearby
 from train.recipe import RecipeError
 
 STATISTICS_BATCHES = 32
@@ -28,45 +30,8 @@ TELL_PASSES = 10
 """Passes between the lines that say how far it is."""
 CHECKPOINT_S = 30.0
 """Seconds between checkpoints, at the least; they come at the end of a pass."""
-AT_ONCE = 256
-"""Pictures a forward pass, when no gradients are wanted."""
 
 Say = Callable[[str], None]
-
-
-def loss_of(
-    model: nn.Module, seen: torch.Tensor, targets: torch.Tensor, taught: torch.Tensor | None,
-    shift: torch.Tensor, share: float,
-) -> torch.Tensor:  # fmt: skip
-    """Give the loss of a batch, by the labels and by what the teachers say."""
-    with _mixed_precision(seen.device):
-        logits = model(seen)
-    loss = functional.cross_entropy(logits.float() + shift, targets)
-    if taught is None:
-        return loss
-    return (1 - share) * loss + share * functional.cross_entropy(logits.float(), taught)
-
-
-def logits_of(model: nn.Module, seen: torch.Tensor) -> torch.Tensor:
-    """Give a network's logits."""
-    with _mixed_precision(seen.device):
-        return model(seen)
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What takes most of the time."""
-
-    loss: Callable[..., torch.Tensor] = loss_of
-    logits: Callable[..., torch.Tensor] = logits_of
-
-    @classmethod
-    def compiled(cls) -> Steps:
-        """Have PyTorch compile both, once for each architecture."""
-        return cls(torch.compile(loss_of, dynamic=False), torch.compile(logits_of, dynamic=False))
-
-
-EAGER = Steps()
 
 
 @dataclass
@@ -388,53 +353,6 @@ def _tell(
         )
 
 
-def nearby(batch: torch.Tensor) -> torch.Tensor:
-    """Lay a batch's channels side by side, as convolutions on GPUs like it."""
-    return batch.contiguous(memory_format=torch.channels_last)
-
-
-class Sizes(dict[int, torch.Tensor]):
-    """A batch by side, shrunk from the largest when it is first wanted."""
-
-    def __init__(self, largest: torch.Tensor) -> None:
-        super().__init__()
-        self.largest = largest
-
-    def __missing__(self, px: int) -> torch.Tensor:
-        own = self.largest
-        if own.shape[-1] != px:
-            own = functional.interpolate(own, (px, px), mode="bilinear", antialias=True)
-        self[px] = nearby(own)
-        return self[px]
-
-
-class Turned(Sizes):
-    """A batch in several ways of turning and mirroring, one after the other."""
-
-    def __init__(self, upright: Sizes, ways: Sequence[int]) -> None:
-        super().__init__(upright.largest)
-        self.upright, self.ways = upright, ways
-
-    def __missing__(self, px: int) -> torch.Tensor:
-        self[px] = nearby(torch.cat([turned(self.upright[px], way) for way in self.ways]))
-        return self[px]
-
-
-def turned(batch: torch.Tensor, way: int) -> torch.Tensor:
-    """Turn by ``way // 2`` quarters, then mirror if ``way`` is odd: 8 ways, 0 changes nothing."""
-    quarters = torch.rot90(batch, way // 2, (2, 3))
-    return quarters.flip(3) if way % 2 else quarters
-
-
-@torch.no_grad()
-def answers(
-    teachers: Sequence[tuple[Network, nn.Module]], sized: Sizes, run: Steps = EAGER
-) -> torch.Tensor:
-    """Give (B, classes) float32, the teachers' mean probabilities."""
-    logits = [run.logits(model, sized[network.train_px]) for network, model in teachers]
-    return torch.stack([x.float().softmax(1) for x in logits]).mean(0)
-
-
 def _settled(plan: Plan, learner: Learner, pictures: Pictures) -> nn.Module:
     """Measure the average's batch statistics at the size that it is used at, not degraded."""
     model, rows = learner.average, pictures.rows("train")
@@ -451,56 +369,3 @@ def _settled(plan: Plan, learner: Learner, pictures: Pictures) -> nn.Module:
             seen = normalise(changes(pictures.pixels[batch], learner.network.input_px))
             model(nearby(seen))
     return model.eval()
-
-
-@torch.no_grad()
-def probabilities(
-    network: Network, model: nn.Module, pixels: torch.Tensor, rows: torch.Tensor, *, views: int
-) -> np.ndarray:
-    """Give (views, N, classes) probabilities of the turned and mirrored whole pictures."""
-    model.eval()
-    found = []
-    for batch in rows.split(AT_ONCE):
-        upright = normalise(whole(pixels[batch], network.input_px))
-        with _mixed_precision(pixels.device):
-            logits = [model(nearby(turned(upright, way))) for way in range(views)]
-        found.append(torch.stack(logits).float().softmax(2).cpu().numpy())
-    return np.concatenate(found, 1)
-
-
-def _mixed_precision(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-
-
-def measure(network: Network, model: nn.Module, pictures: Pictures, *, views: int) -> str:
-    """Say how a network does on pictures that it is not trained on."""
-    split, rows = held_out(pictures)
-    each = probabilities(network, model, pictures.pixels, rows, views=views)
-    return f"{split}: {figures(each, pictures, rows)}"
-
-
-def held_out(pictures: Pictures) -> tuple[str, torch.Tensor]:
-    """Give the name and rows of the split to measure on; a fold has no validation pictures."""
-    for split in ("validation", "test", "calibration"):
-        rows = pictures.rows(split)
-        if len(rows):
-            return split, rows
-    raise RecipeError("all pictures are trained on: the split has no others")
-
-
-def figures(each: np.ndarray, pictures: Pictures, rows: torch.Tensor) -> str:
-    """Say how the (views, N, classes) probabilities of some pictures do."""
-    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-
-    truth = pictures.classes[rows].cpu().numpy()
-    mean = each.mean(0)
-    melanoma = pictures.labels.index("mel") if "mel" in pictures.labels else 0
-    bad = [i for i, label in enumerate(pictures.labels) if label in ("mel", "bcc", "akiec")]
-    own = np.mean([balanced_accuracy_score(truth, view.argmax(1)) for view in each])
-    changed = float(np.mean([view.argmax(1) != each[0].argmax(1) for view in each[1:]] or 0))
-    return (
-        f"balanced accuracy {own:.3f} (mean of {len(each)} views: "
-        f"{balanced_accuracy_score(truth, mean.argmax(1)):.3f}), AUROC mel "
-        f"{roc_auc_score(truth == melanoma, mean[:, melanoma]):.3f}, malignant "
-        f"{roc_auc_score(np.isin(truth, bad), mean[:, bad].sum(1)):.3f}, turned {changed:.1%}"
-    )

@@ -13,10 +13,11 @@ from torch import nn
 
 from train import distil, folded
 from train import folds as division
-from train.gpu import learn, networks
-from train.gpu.learn import EAGER, Say, Steps
+from train.gpu import learn, measure, networks
+from train.gpu.learn import Say
 from train.gpu.pictures import Pictures
 from train.gpu.plan import Network, Plan
+from train.gpu.steps import EAGER, Steps
 from train.recipe import RecipeError
 
 VIEWS = 8
@@ -145,16 +146,16 @@ class Work:
         data = self.data
         rows = torch.arange(len(data.pixels), device=data.pixels.device)
         views = SOFT_VIEWS if len(teachers) == 1 else 1
-        answers = [learn.probabilities(n, m, data.pixels, rows, views=views) for n, m in teachers]
+        answers = [measure.probabilities(n, m, data.pixels, rows, views=views) for n, m in teachers]
         mean = np.mean(answers, 0)
-        split, rows = learn.held_out(data)
-        found = learn.figures(mean[:, rows.cpu().numpy()], data, rows)
+        split, rows = measure.held_out(data)
+        found = measure.figures(mean[:, rows.cpu().numpy()], data, rows)
         self.say(f"the teachers together: {split}: {found}")
         names = [Path(path).name for path in data.table["path"]]
         distil.keep(self.out / "soft-labels.npz", names, data.labels, mean.mean(0))
 
     def _tell(self, network: Network, model: nn.Module) -> None:
-        self.say(f"{network.name}: {learn.measure(network, model, self.data, views=VIEWS)}")
+        self.say(f"{network.name}: {measure.measure(network, model, self.data, views=VIEWS)}")
 
 
 def _in(network: Network, fold: str) -> Network:
