@@ -1,8 +1,8 @@
 #!/bin/sh
 # From the pictures to the files in lesionedge/models: teach the networks on a GPU, then round, convert, measure
 # and verify. Usage: release.sh HAM10000-FOLDER [WEIGHTS-FOLDER]
-# WEIGHTS-FOLDER holds the ImageNet weights that train/gpu/plan.toml names. A quarter of an hour of a GPU (days
-# without one), then two hours on two cores; every step resumes, or is passed over when it is done, when the
+# WEIGHTS-FOLDER holds the ImageNet weights that train/gpu/plan.toml names. Half an hour of a GPU (days
+# without one), then an hour on two cores; every step resumes, or is passed over when it is done, when the
 # same command is run again. GPU=FOLDER takes the GPU's part from where python -m train.gpu left it, on another
 # machine perhaps; GPU=train/release/gpu is what it left of the released models' fold 1 and of all pictures.
 set -eu
@@ -13,11 +13,18 @@ runs=runs/release
 [ -d "$data" ] || { echo "no such folder: '$data'; give make HAM10000=DIR" >&2; exit 2; }
 
 gpu=${GPU:-$runs/gpu}
+# on_gpu PLAN WEIGHTS OUT
+on_gpu() {
+  "$python" -m train.gpu "train/gpu/$1" --pictures "$data" --split $runs/split/split.csv \
+    --weights "$2" --out "$3" --folds 5 --first 3 --no-soft-labels
+}
 if [ -z "${GPU:-}" ]; then
   [ -d "$weights" ] || { echo "no such folder: '$weights'; give make WEIGHTS=DIR, or GPU=DIR" >&2; exit 2; }
   [ -f $runs/split/split.csv ] || "$python" -m train prepare mobilenetv2 --data "$data" --out $runs/split
-  "$python" -m train.gpu train/gpu/plan.toml --pictures "$data" --split $runs/split/split.csv \
-    --weights "$weights" --out $gpu --folds 5 --first 3
+  first=$runs/gpu-first
+  on_gpu plan.toml "$weights" $first
+  cp "$weights"/efficientnet-lite2-*.pth train/release/mobilenetv2-earlier/earlier.npz $first
+  on_gpu again.toml $first $gpu
 fi
 [ -d "$gpu/all" ] || { echo "$gpu: no folder that train.gpu --folds made" >&2; exit 2; }
 
@@ -29,23 +36,14 @@ rounded() {
   "$python" -m train fit "$1-taught" --data "$data" --out "$run" --cache runs/cache \
     --weights "$gpu/$2/$1.npz"
 }
-# retaught FOLD: mobilenetv2, taught what it and the file that was embedded before it say together
-retaught() {
-  run=$runs/mobilenetv2-retaught-$1
-  mkdir -p "$run"
-  [ -f "$run/split.csv" ] || cp "$gpu/$1/split.csv" "$run"
-  "$python" -m train fit mobilenetv2-retaught --data "$data" --out "$run" --cache runs/cache \
-    --weights "$gpu/$1/mobilenetv2.npz" --teacher "$runs/mobilenetv2-$1/mobilenetv2-int8.tflite" \
-    --teacher train/release/mobilenetv2-earlier/int8.tflite
-}
 # file RUN FORMAT OUTPUT
 file() {
   [ -f "$3" ] || "$python" -m convert export "$1" --format "$2" -o "$3"
 }
-# release NETWORK RUN FORMATS: measure RUN-fold-1, and put RUN-all, with that in its card, into the package
+# release NETWORK FORMATS: measure the twin of fold 1, and put the network of all, with that in its card, into the package
 release() {
-  network=$1 run=$runs/$2
-  shift 2
+  network=$1 run=$runs/$1
+  shift
   for format; do
     file "$run-fold-1" "$format" "$run-fold-1/$network-$format.tflite"
     "$python" -m convert verify "$run-fold-1/$network-$format.tflite" --run "$run-fold-1"
@@ -62,22 +60,9 @@ release() {
   done
 }
 
-measured=
-for fold in "$gpu"/fold-* "$gpu"/all; do
-  fold=$(basename "$fold")
-  [ ! -f "$gpu/$fold/cnn.npz" ] || rounded cnn "$fold"
-  rounded mobilenetv2 "$fold"
-  run=$runs/mobilenetv2-$fold
-  file "$run" int8 "$run/mobilenetv2-int8.tflite"
-  [ "$fold" = all ] && continue
-  file "$run" float16 "$run/mobilenetv2-float16.tflite"
-  measured="$measured $run"
+for network in mobilenetv2 cnn; do
+  rounded $network fold-1
+  rounded $network all
 done
-# How much one training differs from another, which one fold cannot tell.
-# shellcheck disable=SC2086 # a list of folders
-"$python" -m train pool $measured --out $runs/mobilenetv2-pool --cache runs/cache --data "$data"
-
-retaught fold-1
-retaught all
-release mobilenetv2 mobilenetv2-retaught int8 float16
-release cnn cnn int8
+release mobilenetv2 int8 float16
+release cnn int8

@@ -20,7 +20,7 @@ MODELS = {
     "`cnn` (int8)": ("cnn", "cnn-int8.tflite"),
 }
 SEVERAL = {"mobilenetv2": "mobilenetv2-taught"}
-"""Where the last step could be measured on one fold only: the run before it, which has several."""
+"""Where the last training was measured on one fold only: the run before it, which has several."""
 METRICS = {
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
@@ -83,8 +83,8 @@ def spread(folds: dict[str, Any]) -> Iterator[str]:
             if len(values) > 1:
                 each = ", ".join(f"{value:.3f}" for value in values)
                 yield (
-                    f"- {title} before the last step, {METRICS[name]} of each fold: {each}; mean "
-                    f"{statistics.mean(values):.3f}, standard deviation "
+                    f"- {title} before the second training, {METRICS[name]} of each fold: {each}; "
+                    f"mean {statistics.mean(values):.3f}, standard deviation "
                     f"{statistics.stdev(values):.3f}."
                 )
 
