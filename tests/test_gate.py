@@ -1,0 +1,54 @@
+"""What the gate is trained on: which pictures are in which part."""
+
+from pathlib import Path
+
+import pytest
+
+pd = pytest.importorskip("pandas")
+
+from train.gate import sources  # noqa: E402
+
+PARTS = {"train", "validation", "calibration", "test"}
+FOLD = Path("train/release/mobilenetv2-fold-1/split.csv")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The three folders with names alone, which is all that the table needs."""
+    for name in pd.read_csv(FOLD)["path"]:
+        file = tmp_path / "ham10000" / name
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    (tmp_path / "clinical_photos").mkdir()
+    (tmp_path / "not_skin").mkdir()
+    lines = ["image_id,patient_id"]
+    for number in range(200):
+        (tmp_path / "not_skin" / f"n{number}.jpg").touch()
+        (tmp_path / "clinical_photos" / f"c{number}.png").touch()
+        lines.append(f"c{number},p{number // 2}")
+    (tmp_path / "clinical_photos" / "labels.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_every_part_has_pictures_of_every_source(data):
+    table = sources.table(data)
+    found = table.groupby("source")["split"].agg(set).to_dict()
+    assert found == {"ham10000": PARTS, "clinical": PARTS, "not_skin": PARTS}
+    assert (table.groupby(["source", "group"])["split"].nunique() == 1).all()
+
+
+def test_the_gate_has_not_seen_what_the_twins_are_asked_about(data):
+    table = sources.table(data)
+    fold = pd.read_csv(FOLD)
+    for part in ("test", "calibration"):
+        own = table[(table["source"] == "ham10000") & (table["split"] == part)]
+        names = {Path(path).name for path in own["path"]}
+        assert names == set(fold.loc[fold["split"] == part, "path"])
+
+
+def test_a_missing_folder_is_named(data):
+    for file in (data / "not_skin").iterdir():
+        file.unlink()
+    (data / "not_skin").rmdir()
+    with pytest.raises(sources.SourceError, match="not_skin: no such folder"):
+        sources.table(data)
