@@ -93,10 +93,12 @@ class Work:
     def _of(self, name: str, number: int, data: Pictures, count: int) -> Work:
         """Give the work of a fold, or of all pictures after ``count`` of them."""
         plan, last = self.plan, number > count
-        wanted = [t for t in plan.teachers if (t.finished if last else not t.only_all)]
-        teachers = [replace(_in(t, name), seed=t.seed + 1000 * number) for t in wanted]
-        wanted = [s for s in plan.students if last or not s.folds or number <= s.folds]
-        students = [_in(s, name) for s in wanted]
+        teachers = [
+            replace(_in(t, name), seed=t.seed + 1000 * number)
+            for t in plan.teachers
+            if (t.finished if last else not t.only_all)
+        ]
+        students = [_in(s, name) for s in plan.students if last or not s.folds or number <= s.folds]
         epochs = (last and plan.all_epochs) or plan.student_epochs
         out = self.out / name
         out.mkdir(parents=True, exist_ok=True)
