@@ -12,7 +12,7 @@ Given are balanced accuracy, the areas under the ROC curve of melanoma and of ma
 mean over four ways of turning and mirroring a picture (as it is, turned by half, transposed, turned
 by a quarter); the share of answers that another way changes; and balanced accuracy of pictures that
 have gone through JPEG at quality 60 with noise of 4 levels before. Differences to the first row
-have 95 % intervals by lesion. With --write the table in docs/accuracy.md is made of them.
+have 95 % intervals by lesion. With --write the table in docs/experiments.md is made of them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 QUALITY = 60  # of the JPEG that pictures go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.symmetry
 NOISE = 4.0  # standard deviation, of 255
+PAGE = Path(__file__).parent.parent / "docs" / "experiments.md"
 COLUMNS = (
     "model", "balanced accuracy", "melanoma AUROC", "malignant AUROC", "changed by turning",
     "balanced accuracy, degraded",
@@ -58,7 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--part", default="validation", help="which of its pictures")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", action="store_true", help="the table of docs/accuracy.md")
+    parser.add_argument("--write", action="store_true", help="the table of docs/experiments.md")
     options = parser.parse_args()
     if bool(options.models) == bool(options.shares):
         parser.error("give models, or --shares RUN")
@@ -71,7 +72,8 @@ def main() -> None:
         "part": options.part, "pictures": len(rows), "lesions": int(rows["group"].nunique()),
         "date": time.strftime("%Y-%m-%d"), "rows": measured(variants, prepared),
     }  # fmt: skip
-    give(list(report(figures)), figures, options, "shares" if options.shares else "models")
+    mark = "shares" if options.shares else "models"
+    give(list(report(figures)), figures, options, mark, PAGE)
 
 
 class Prepared:

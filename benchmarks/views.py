@@ -283,24 +283,25 @@ def span(figure: dict[str, float], form: str = ".3f") -> str:
 
 
 def give(
-    lines: Sequence[str], figures: dict[str, Any], options: argparse.Namespace, mark: str
-) -> None:
+    lines: Sequence[str], figures: dict[str, Any], options: argparse.Namespace, mark: str,
+    page: Path = PAGE,
+) -> None:  # fmt: skip
     """Print a table, and keep it and its figures where ``--write`` and ``--json`` ask for that."""
     print("\n".join(lines))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     if options.write:
-        rewrite(mark, lines)
+        rewrite(mark, lines, page)
 
 
-def rewrite(mark: str, lines: Sequence[str]) -> None:
+def rewrite(mark: str, lines: Sequence[str], page: Path = PAGE) -> None:
     """Put lines between the page's marks of this name."""
-    text = PAGE.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     marks = re.search(rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)", text, re.DOTALL)
     if marks is None:
-        raise SystemExit(f"{PAGE}: expected a pair of marks '{mark}'")
+        raise SystemExit(f"{page}: expected a pair of marks '{mark}'")
     text = text[: marks.end(1)] + "\n".join(lines) + "\n" + text[marks.start(2) :]
-    PAGE.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

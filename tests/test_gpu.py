@@ -349,6 +349,15 @@ only_all = true
 input_px = 32
 train_px = 32
 
+[[teachers]]
+name = "partial"
+architecture = "cnn"
+weights = "earlier.npz"
+finished = true
+folds = 1
+input_px = 32
+train_px = 32
+
 [[students]]
 """
 
@@ -382,11 +391,13 @@ def test_a_second_plan_goes_on_from_a_first(dataset):
     assert [p.name for p in (dataset / "again").iterdir() if p.is_dir()] == ["fold-2"]
     assert "before: " in alone.stdout
     assert "earlier: " not in alone.stdout
+    assert "partial: " not in alone.stdout
     rest = run("again")
     assert rest.returncode == 0, rest.stderr
     assert rest.stdout.count("teacher: pass") == 1, "that of fold 2 is there"
     assert rest.stdout.count("before: ") == 3
     assert rest.stdout.count("earlier: ") == 1
+    assert rest.stdout.count("partial: ") == 2, "in fold 1 and of all"
     assert not list((dataset / "again").glob("*/soft-labels.npz"))
     # At such a rate a student stays where it began: with what the first plan made of its fold.
     for name in ("fold-1", "fold-2", "all"):

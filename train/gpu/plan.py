@@ -44,7 +44,8 @@ class Network:
     seed: int = 1
     """Fixes the head it begins with, and, of a teacher, order and changes."""
     folds: int = 0
-    """In how many of the folds a student is trained, the first ones; 0: in all of them."""
+    """In how many of the folds, the first ones, a student is trained, or a teacher asked that has
+    seen the test pictures of the others; 0: in all of them."""
     only_all: bool = False
     """Whether a finished teacher is asked about all pictures alone, not in the folds, some of whose
     test pictures it has seen."""

@@ -96,9 +96,9 @@ class Work:
         teachers = [
             replace(_in(t, name), seed=t.seed + 1000 * number)
             for t in plan.teachers
-            if (t.finished if last else not t.only_all)
+            if (t.finished if last else not t.only_all and number <= (t.folds or count))
         ]
-        students = [_in(s, name) for s in plan.students if last or not s.folds or number <= s.folds]
+        students = [_in(s, name) for s in plan.students if last or number <= (s.folds or count)]
         epochs = (last and plan.all_epochs) or plan.student_epochs
         out = self.out / name
         out.mkdir(parents=True, exist_ok=True)
