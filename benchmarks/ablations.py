@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from twins import RELEASES
-from views import classes, gain, gained, give, pictures, turned_accuracy, turned_auroc
+from views import ROOT, classes, gain, gained, give, pictures, turned_accuracy, turned_auroc
 
 import lesionedge
 from lesionedge import symmetry
@@ -41,7 +41,7 @@ SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 QUALITY = 60  # of the JPEG that pictures go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.symmetry
 NOISE = 4.0  # standard deviation, of 255
-PAGE = Path(__file__).parent.parent / "docs" / "experiments.md"
+PAGE = ROOT / "docs" / "experiments.md"
 COLUMNS = (
     "model", "balanced accuracy", "melanoma AUROC", "malignant AUROC", "changed by turning",
     "balanced accuracy, degraded",

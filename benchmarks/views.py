@@ -294,7 +294,7 @@ def give(
         rewrite(mark, lines, page)
 
 
-def rewrite(mark: str, lines: Sequence[str], page: Path = PAGE) -> None:
+def rewrite(mark: str, lines: Sequence[str], page: Path) -> None:
     """Put lines between the page's marks of this name."""
     text = page.read_text(encoding="utf-8")
     marks = re.search(rf"(<!-- {mark}: [^\n]*-->\n).*?(<!-- end of {mark} -->)", text, re.DOTALL)
