@@ -131,6 +131,26 @@ def test_the_cache_holds_what_the_device_feeds_the_model(dataset, tmp_path):
     assert len(os.listdir(tmp_path / "cache")) == 2 * len(before)
 
 
+def test_the_cache_that_was_used_longest_ago_makes_room(dataset, tmp_path, monkeypatch):
+    paths, folder = sorted((dataset / "images").iterdir()), tmp_path / "cache"
+    first, second, third = (Preprocessing(side, side) for side in (30, 31, 32))
+    pixels, _ = cache.prepared(paths, first, folder)
+    for number, settings in enumerate((first, second)):
+        cache.prepared(paths, settings, folder)
+        for file in folder.iterdir():
+            os.utime(file, (1 + number, 1 + number))
+    cache.prepared(paths, first, folder)  # used now; the second was used longer ago
+    monkeypatch.setattr(cache, "MOST_BYTES", len(paths) * 3 * (30**2 + 32**2) + 1000)
+    cache.prepared(paths, third, folder)
+    held = {np.load(file).shape[1] for file in folder.glob("*.npy") if "good" not in file.name}
+    assert held == {30, 32}
+    assert len(os.listdir(folder)) == 4
+    monkeypatch.setattr(cache, "MOST_BYTES", 0)
+    cache.prepared(paths, second, folder)
+    assert len(os.listdir(folder)) == 2
+    assert pixels[0].any(), "what has a cache open keeps its pictures"
+
+
 def test_every_recipe_is_well_formed():
     assert {"mobilenetv2", "cnn"} <= set(recipe.names())
     for name in recipe.names():

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from lesionedge import image as images
 from lesionedge.errors import LesionEdgeError
 
 Progress = Callable[[int, int], None]
+
+MOST_BYTES = 20e9
+"""What caches may take in a folder before those that were used longest ago are removed: with other
+splits, sizes and copies of the pictures each gets a new one, of gigabytes."""
 
 
 def prepared(
@@ -28,7 +33,8 @@ def prepared(
     """Give every picture as the preprocessing makes it, from the cache where it is there.
 
     The cache's name is a digest of the settings and of each file's path, size and time of
-    change, so that it can never be stale; a killed run leaves only a ``.part`` file.
+    change, so that it can never be stale; a killed run leaves only a ``.part`` file. A new cache
+    makes room for itself (``make_room``).
 
     Args:
         paths: N picture files.
@@ -44,7 +50,10 @@ def prepared(
     file = folder / f"{_digest(paths, preprocessing)}.npy"
     good = file.with_suffix(".good.npy")
     if not (file.exists() and good.exists()):
+        make_room(folder, len(paths) * preprocessing.height_px * preprocessing.width_px * 3)
         _fill(paths, preprocessing, file, good, progress)
+    with suppress(OSError):  # somebody else's
+        file.touch()
     return np.load(file, mmap_mode="r"), np.load(good)
 
 
@@ -75,6 +84,31 @@ def derived(
         np.save(stream, values)
     part.replace(file)
     return values
+
+
+def make_room(folder: Path, size: int) -> None:
+    """Remove what was used longest ago, until with a new cache there are ``MOST_BYTES`` at most.
+
+    A training that has one open, here or in another process, keeps its pictures: the file's space
+    is given back when it ends.
+
+    Args:
+        folder: Where caches lie.
+        size: Bytes of the new one.
+    """
+    caches = sorted(
+        (status.st_mtime, status.st_size, file)
+        for file in folder.glob("*.npy")
+        if not file.name.endswith(".good.npy") and (status := file.stat())
+    )
+    total = size + sum(each for _, each, _ in caches)
+    for _, each, file in caches:
+        if total <= MOST_BYTES:
+            return
+        with suppress(OSError):  # another process was faster, or a system that keeps open files
+            file.unlink()
+            file.with_suffix(".good.npy").unlink(missing_ok=True)
+            total -= each
 
 
 def _digest(paths: Sequence[Path], preprocessing: images.Preprocessing) -> str:
