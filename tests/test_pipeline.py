@@ -7,9 +7,11 @@ them.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +28,10 @@ if importlib.util.find_spec("tensorflow_model_optimization") is None:
     pytest.skip("the train extra is not installed", allow_module_level=True)
 import tf_keras as keras  # noqa: E402
 
+from train import crops, recipe  # noqa: E402
+from train.data import Source, prepare  # noqa: E402
 from train.networks import logits  # noqa: E402
+from train.run import Run  # noqa: E402
 
 RECIPE = """
 name = "tiny"
@@ -277,25 +282,25 @@ def test_a_student_learns_from_what_teachers_say_of_crops(run, files, tmp_path):
     refused = program(*fit, check=False)
     assert refused.returncode == 1 and "--teacher" in refused.stderr
     fit += ["--teacher", files["int8"], "--teacher", files["float32"]]
-    crops = out / "checkpoint" / "crops"
+    asked_about = out / "checkpoint" / "crops"
     with subprocess.Popen(
         [sys.executable, "-m", *map(str, fit)], cwd=ROOT, stderr=subprocess.DEVNULL
     ) as first:
-        while not (crops / "pass-0.npz").exists():
+        while not (asked_about / "pass-0.npz").exists():
             assert first.poll() is None, "fit ended before it had asked"
             time.sleep(0.02)
         os.kill(first.pid, signal.SIGKILL)
-    with np.load(crops / "pass-0.npz") as kept:
+    with np.load(asked_about / "pass-0.npz") as kept:
         assert np.allclose(kept["soft"].sum(1), 1, atol=1e-3)
         asked = len(kept["soft"])
-    pictures = np.load(crops / "pictures.npy", mmap_mode="r")
+    pictures = np.load(asked_about / "pictures.npy", mmap_mode="r")
     assert pictures.shape == (2 * asked, 24, 24, 3) and pictures[:asked].std() > 10
     others = program(*fit[:-2], check=False)
     assert others.returncode == 1 and "other teachers" in others.stderr
     said = program(*fit).stderr
     assert f"asked about {2 * asked} of {2 * asked}" in said
     assert f"asked about {asked} of" not in said
-    assert not crops.exists(), "gigabytes are left"
+    assert not asked_about.exists(), "gigabytes are left"
     started, own, mixed = (
         np.load(out / "checkpoint" / f"{name}.npz") for name in ("start", "own-0", "best-0")
     )
@@ -304,6 +309,29 @@ def test_a_student_learns_from_what_teachers_say_of_crops(run, files, tmp_path):
     assert 0 < len(moved) < len(names) / 2
     for name in names:
         assert np.allclose(mixed[name], (started[name] + own[name]) / 2, atol=1e-6)
+
+
+def test_a_teacher_that_is_given_twice_counts_twice(run, files, tmp_path):
+    (tmp_path / "run").mkdir()
+    shutil.copy(run / "split.csv", tmp_path / "run")
+    made = recipe.load(str(run / "recipe.toml"))
+    made = dataclasses.replace(made, distil=recipe.Distil(share=0.9, crops=1))
+    made = dataclasses.replace(made, stages=made.stages[:1])
+    data = prepare(
+        made, Source(run.parent.parent / "ham"), Run(tmp_path / "run"), seed=3,
+        cache_folder=run.parent / "cache",
+    )  # fmt: skip
+
+    def soft(*names: str) -> np.ndarray:
+        asked = [files[name] for name in names]
+        return crops.make(
+            asked, data, made, tmp_path / "-".join(names), seed=3, say=lambda _: None
+        ).soft  # fmt: skip
+
+    one, other = soft("int8"), soft("float32")
+    assert np.abs(one - other).max() > 1e-4
+    twice = soft("int8", "int8", "float32")
+    assert np.allclose(twice, (2 * one + other) / 3, rtol=0, atol=1e-6)
 
 
 def test_evaluate_measures_the_file_itself(run, files):

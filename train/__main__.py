@@ -123,7 +123,9 @@ def prepare(
 )  # fmt: skip
 @click.option(
     "--teacher", "teachers", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    multiple=True, help="A .tflite file to be asked, for a recipe with [distil] crops.",
+    multiple=True,
+    help="A .tflite file to be asked, for a recipe with [distil] crops; "
+    "given twice it counts twice.",
 )  # fmt: skip
 @click.option(
     "--workers", "worker_count", type=click.IntRange(min=1), default=1, show_default=True,

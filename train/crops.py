@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,8 @@ def make(
     A pass over the pictures that is done is not done again when a killed training is resumed.
 
     Args:
-        models: .tflite files with the run's labels, whose input is of the recipe's size.
+        models: .tflite files with the run's labels, whose input is of the recipe's size; one that
+            is given several times is asked once and counts as often.
         data: The run's pictures.
         recipe: Its ``[augment]`` changes the pictures.
         folder: Where the crops are kept; ``remove`` removes them.
@@ -78,7 +80,7 @@ def make(
             is no room.
         RecipeError: The stages train at several sizes.
     """
-    teachers = [_teacher(model, data, recipe) for model in models]
+    teachers = [(_teacher(model, data, recipe), n) for model, n in Counter(models).items()]
     side, passes = size_px(recipe), recipe.distil.crops
     count = len(data.train_rows) // recipe.batch_size * recipe.batch_size
     pictures = _pictures(folder / "pictures.npy", (passes * count, side, side, 3))
@@ -163,7 +165,7 @@ def _digests(models: Sequence[Path]) -> np.ndarray:
 
 
 def _ask(
-    teachers: Sequence[Classifier], data: Data, recipe: Recipe, pictures: np.ndarray,
+    teachers: Sequence[tuple[Classifier, int]], data: Data, recipe: Recipe, pictures: np.ndarray,
     changes: tuple[int, int], say: Callable[[str], None],
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Make one crop of every picture, into ``pictures``; give classes and mean answers."""
@@ -180,8 +182,8 @@ def _ask(
         small = tf.image.resize(tf.cast(seen, tf.float32), (side, side), antialias=True)
         pictures[here] = np.clip(np.rint(small.numpy()), 0, 255)
         turned = [distil.views(crop)[chance.integers(1, 8)] for crop in seen]
-        answers = [teacher.scores(way) for teacher in teachers for way in (list(seen), turned)]
-        soft[here] = np.mean(answers, axis=0)
+        answers = [t.scores(way) for t, _ in teachers for way in (list(seen), turned)]
+        soft[here] = np.average(answers, axis=0, weights=[n for _, n in teachers for _ in range(2)])
         classes[here] = labels.numpy()
         done += len(seen)
         if time.monotonic() - told > TELL_EVERY_S:

@@ -2,7 +2,7 @@
 # From the pictures to the files in lesionedge/models: teach the networks on a GPU, then round, convert, measure
 # and verify. Usage: release.sh HAM10000-FOLDER [WEIGHTS-FOLDER]
 # WEIGHTS-FOLDER holds the ImageNet weights that train/gpu/plan.toml names. Half an hour of a GPU (days
-# without one), then an hour on two cores; every step resumes, or is passed over when it is done, when the
+# without one), then two hours on two cores; every step resumes, or is passed over when it is done, when the
 # same command is run again. GPU=FOLDER takes the GPU's part from where python -m train.gpu left it, on another
 # machine perhaps; GPU=train/release/gpu is what it left of the released models' fold 1 and of all pictures.
 set -eu
@@ -28,22 +28,35 @@ if [ -z "${GPU:-}" ]; then
 fi
 [ -d "$gpu/all" ] || { echo "$gpu: no folder that train.gpu --folds made" >&2; exit 2; }
 
+# fitted RECIPE RUN FOLD OPTIONS: a training with the fold's split, if it has not ended yet
+fitted() {
+  recipe=$1 run=$2 fold=$3
+  shift 3
+  [ ! -f "$run/fitted" ] || return 0
+  mkdir -p "$run"
+  [ -f "$run/split.csv" ] || cp "$gpu/$fold/split.csv" "$run"
+  "$python" -m train fit "$recipe" --data "$data" --out "$run" --cache runs/cache "$@"
+  touch "$run/fitted"
+}
 # rounded NETWORK FOLD: what the GPU left, rounded
 rounded() {
-  run=$runs/$1-$2
-  mkdir -p "$run"
-  [ -f "$run/split.csv" ] || cp "$gpu/$2/split.csv" "$run"
-  "$python" -m train fit "$1-taught" --data "$data" --out "$run" --cache runs/cache \
-    --weights "$gpu/$2/$1.npz"
+  fitted "$1-taught" "$runs/$1-$2" "$2" --weights "$gpu/$2/$1.npz"
 }
 # file RUN FORMAT OUTPUT
 file() {
   [ -f "$3" ] || "$python" -m convert export "$1" --format "$2" -o "$3"
 }
-# release NETWORK FORMATS: measure the twin of fold 1, and put the network of all, with that in its card, into the package
+# retaught FOLD TEACHER: mobilenetv2, taught what it, which counts twice, and another model say together
+retaught() {
+  own=$runs/mobilenetv2-$1/mobilenetv2-int8.tflite
+  file "$runs/mobilenetv2-$1" int8 "$own"
+  fitted mobilenetv2-retaught "$runs/mobilenetv2-retaught-$1" "$1" --weights "$gpu/$1/mobilenetv2.npz" \
+    --teacher "$own" --teacher "$own" --teacher "$2"
+}
+# release NETWORK RUN FORMATS: measure RUN-fold-1, the twin, and put RUN-all, with that in its card, into the package
 release() {
-  network=$1 run=$runs/$1
-  shift
+  network=$1 run=$runs/$2
+  shift 2
   for format; do
     file "$run-fold-1" "$format" "$run-fold-1/$network-$format.tflite"
     "$python" -m convert verify "$run-fold-1/$network-$format.tflite" --run "$run-fold-1"
@@ -64,5 +77,14 @@ for network in mobilenetv2 cnn; do
   rounded $network fold-1
   rounded $network all
 done
-release mobilenetv2 int8 float16
-release cnn int8
+
+# The other model: the one of 2026-11-24, which knows none of fold 1's test pictures; for all lesions, gone on with them.
+second=$runs/mobilenetv2-second
+earlier=train/release/mobilenetv2-earlier
+fitted mobilenetv2-second $second all --weights $earlier/earlier.npz
+file $second int8 $second/mobilenetv2-int8.tflite
+retaught fold-1 $earlier/int8.tflite
+retaught all $second/mobilenetv2-int8.tflite
+
+release mobilenetv2 mobilenetv2-retaught int8 float16
+release cnn cnn int8
