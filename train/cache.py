@@ -96,13 +96,14 @@ def make_room(folder: Path, size: int) -> None:
         folder: Where caches lie.
         size: Bytes of the new one.
     """
-    caches = sorted(
-        (status.st_mtime, status.st_size, file)
-        for file in folder.glob("*.npy")
-        if not file.name.endswith(".good.npy") and (status := file.stat())
-    )
+    caches = []
+    for file in folder.glob("*.npy"):
+        with suppress(FileNotFoundError):  # another process makes room, too
+            if not file.name.endswith(".good.npy"):
+                status = file.stat()
+                caches.append((status.st_mtime, status.st_size, file))
     total = size + sum(each for _, each, _ in caches)
-    for _, each, file in caches:
+    for _, each, file in sorted(caches):
         if total <= MOST_BYTES:
             return
         with suppress(OSError):  # another process was faster, or a system that keeps open files
