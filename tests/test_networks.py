@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
@@ -267,3 +268,42 @@ print(json.dumps(dict(
 """)
     assert found["largest"] > 0.05
     assert found["differs"] < 0.01 * found["largest"]
+
+
+def _weights_command(*arguments):
+    """Run ``python -m train weights``."""
+    return subprocess.run(
+        [sys.executable, "-m", "train", "weights", *arguments],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_mean_of_several_trainings_weights_is_every_arrays(tmp_path):
+    """``weights A B C``: the mean of each kernel and bias; one file is taken as it is."""
+    rng = np.random.default_rng(3)
+    shapes = {"Conv1/kernel": (3, 3, 3, 8), "Conv1/bias": (8,), "logits/kernel": (8, 7)}
+    files, weights = [], []
+    for name in "abc":
+        weights.append({k: rng.normal(size=v).astype(np.float32) for k, v in shapes.items()})
+        files.append(tmp_path / f"{name}.npz")
+        np.savez(files[-1], **weights[-1])
+    assert _weights_command(*files, "--out", tmp_path / "mean.npz").returncode == 0
+    assert _weights_command(files[0], "--out", tmp_path / "one.npz").returncode == 0
+    with np.load(tmp_path / "mean.npz") as mean, np.load(tmp_path / "one.npz") as one:
+        assert set(mean.files) == set(one.files) == set(shapes)
+        for name in shapes:
+            wanted = sum(each[name] for each in weights) / 3
+            np.testing.assert_allclose(mean[name], wanted, rtol=2e-3, atol=1e-4)
+            np.testing.assert_allclose(one[name], weights[0][name], rtol=1e-3)
+
+
+def test_the_mean_of_different_networks_is_refused(tmp_path):
+    """A clear error names the file and what differs; nothing is written."""
+    np.savez(tmp_path / "a.npz", **{"Conv1/kernel": np.zeros((3, 3, 8)), "Conv1/bias": np.zeros(8)})
+    np.savez(tmp_path / "b.npz", **{"Conv1/kernel": np.zeros((3, 3, 4)), "head/bias": np.zeros(8)})
+    out = tmp_path / "mean.npz"
+    done = _weights_command(tmp_path / "a.npz", tmp_path / "b.npz", "--out", out)
+    assert done.returncode != 0
+    assert "b.npz: of another network than" in done.stderr
+    assert "Conv1/bias, Conv1/kernel, head/bias (3 in all)" in done.stderr
+    assert not out.exists()

@@ -187,21 +187,24 @@ def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -
 
 
 @main.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "models", metavar="MODEL…", nargs=-1, required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)  # fmt: skip
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
     help="The .npz to write.",
 )  # fmt: skip
-def weights(model: Path, out: Path) -> None:
-    """Take the weights out of MODEL, for training where no TensorFlow is.
+def weights(models: tuple[Path, ...], out: Path) -> None:
+    """Take the weights out of MODEL, or the mean of several models' weights.
 
-    MODEL is a float16 .tflite file, or Keras' published MobileNetV2 without top (.h5). `fit
-    --weights` takes all three.
+    MODEL is a float16 .tflite file, Keras' published MobileNetV2 without top (.h5), or an .npz that
+    was written before. `fit --weights` takes all three, `train.gpu` the .npz. Several models must
+    be of one network and have begun with the same weights: the mean of others is no network.
     """
     from train import folded
 
-    found = folded.of_keras_imagenet(model) if model.suffix == ".h5" else folded.read(model)
-    folded.write(found, out)
+    folded.write(folded.mean(models), out)
     click.echo(f"{out} written")
 
 

@@ -8,7 +8,7 @@ folder is not at hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,37 @@ HEAD = "logits"
 
 _LAYER = re.compile(r"([^/;]+)/(?:Conv2D|depthwise)\d*$")
 """The layer's name at the end of the name that the converter gives its kernel."""
+
+
+def mean(files: Sequence[Path]) -> dict[str, np.ndarray]:
+    """Give the mean of several trainings' weights.
+
+    What short trainings from the same weights, with other order and other changes to the pictures,
+    have in common is what they learnt; what is each one's own mostly cancels out (Wortsman et al.
+    2022, "Model soups", arXiv:2203.05482). Batch normalisation must have been frozen: folded
+    kernels are then the same multiple of the ones that were trained in every file.
+
+    Args:
+        files: Each as ``read`` or ``of_keras_imagenet`` takes it, by its suffix; one or more.
+
+    Returns:
+        As ``read``.
+
+    Raises:
+        RecipeError: A file cannot be read, or they are of different networks.
+    """
+    found = [of_keras_imagenet(file) if file.suffix == ".h5" else read(file) for file in files]
+    shapes = [{name: array.shape for name, array in each.items()} for each in found]
+    for file, own in zip(files, shapes):
+        differs = sorted(n for n in own | shapes[0] if own.get(n) != shapes[0].get(n))
+        if differs:
+            raise RecipeError(
+                f"{file}: of another network than {files[0]}: they differ in "
+                f"{', '.join(differs[:3])} ({len(differs)} in all)"
+            )
+    return {
+        name: np.mean([each[name] for each in found], axis=0, dtype=np.float32) for name in found[0]
+    }
 
 
 def read(file: Path) -> Mapping[str, np.ndarray]:
