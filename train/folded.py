@@ -50,9 +50,7 @@ def mean(files: Sequence[Path]) -> dict[str, np.ndarray]:
                 f"{file}: of another network than {files[0]}: they differ in "
                 f"{', '.join(differs[:3])} ({len(differs)} in all)"
             )
-    return {
-        name: np.mean([each[name] for each in found], axis=0, dtype=np.float32) for name in found[0]
-    }
+    return {name: np.stack([each[name] for each in found]).mean(0) for name in found[0]}
 
 
 def read(file: Path) -> Mapping[str, np.ndarray]:
