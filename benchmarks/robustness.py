@@ -1,10 +1,11 @@
 """How much worse pictures cost a model: balanced accuracy under changes of growing strength.
 
     python benchmarks/robustness.py HAM10000 [--models mobilenetv2 mobilenetv2-float16]
-        [--pictures 600] [--json FILE] [--plot FILE.png]
+        [--pictures 600] [--split FILE] [--part test] [--json FILE] [--plot FILE.png]
 
 Held-out pictures are changed on purpose, eight ways at five strengths each, and answered through
-``lesionedge.Classifier``; of the embedded models their ``twins`` are asked. Also the share of
+``lesionedge.Classifier``; of the embedded models their ``twins`` are asked. An embedded file,
+given by its path, may be asked about the calibration pictures of its own split. Also the share of
 pictures whose top answer another one is once they are turned by quarters or mirrored, which changes
 nothing that matters.
 
@@ -41,12 +42,13 @@ def main() -> None:
     parser.add_argument(
         "--split", type=Path, default=twins.SPLIT, help="which pictures are held out"
     )
+    parser.add_argument("--part", default="test", help="which of its pictures")
     parser.add_argument("--models", nargs="+", default=["mobilenetv2", "mobilenetv2-float16"])
     parser.add_argument("--pictures", type=int, default=600)
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
-    rows = held_out(options.folder, options.split, options.pictures)
+    rows = held_out(options.folder, options.split, options.part, options.pictures)
     figures: dict[str, Any] = {
         "pictures": len(rows), "date": time.strftime("%Y-%m-%d"), "machine": platform.machine(),
         "models": {name: measured(name, rows) for name in options.models},
@@ -58,11 +60,11 @@ def main() -> None:
         plot(figures, options.plot)
 
 
-def held_out(folder: Path, split: Path, count: int) -> pd.DataFrame:
-    """Give test pictures, one a lesion, with the split's mix of classes."""
+def held_out(folder: Path, split: Path, part: str, count: int) -> pd.DataFrame:
+    """Give a part's pictures, one a lesion, with the split's mix of classes."""
     files = {path.stem: str(path) for path in folder.rglob("*.jpg")}
     table = pd.read_csv(split)
-    rows = table[table["split"] == "test"].groupby("group").first()
+    rows = table[table["split"] == part].groupby("group").first()
     rows = rows.assign(file=rows["path"].map(lambda path: files.get(Path(path).stem)))
     rows = rows.dropna(subset="file")
     return rows.sample(min(count, len(rows)), random_state=0)
