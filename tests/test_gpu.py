@@ -293,9 +293,70 @@ def test_a_split_that_cannot_be_read_is_refused(dataset, content):
 
 
 def test_the_shipped_plans_can_be_read():
-    shipped = [plan.read(Path("train/gpu") / name) for name in ("plan.toml", "again.toml")]
-    assert all([s.name for s in one.students] == ["mobilenetv2", "cnn"] for one in shipped)
-    assert [len(one.teachers) for one in shipped] == [1, 3]
+    names = ("plan", "again", "third", "labels", "taught")
+    shipped = [plan.read(Path("train/gpu") / f"{name}.toml") for name in names]
+    assert all([s.name for s in one.students] == ["mobilenetv2", "cnn"] for one in shipped[:3])
+    assert [len(one.teachers) for one in shipped] == [1, 3, 3, 1, 1]
+    made = {x.name for x in (*shipped[3].teachers, *shipped[4].students)}
+    asked = {x.name for x in shipped[2].teachers if x.finished and x.weights.endswith(".pth")}
+    assert asked == made, "third.toml's larger teachers are what the other two leave"
+
+
+LARGER = """
+[[students]]
+name = "larger"
+architecture = "efficientnet_lite0"
+input_px = 32
+train_px = 32
+learning_rate = 1e-3
+"""
+
+
+def test_a_larger_student_is_another_plans_teacher(dataset):
+    """It alone is trained; of all pictures, the plan has passes of their own for them."""
+    split = (dataset / "split.csv").read_text()
+    (dataset / "split.csv").write_text(split.replace("validation", "train").replace("test", "train")
+                                       .replace("train", "calibration", 1))  # fmt: skip
+    text = PLAN.replace("student_mixup = 0.3", "all_epochs = 2")
+    (dataset / "plan.toml").write_text(text + LARGER)
+    command = [
+        sys.executable, "-m", "train.gpu", dataset / "plan.toml", "--pictures",
+        dataset / "pictures", "--split", dataset / "split.csv", "--out", dataset / "out",
+        "--no-soft-labels", "--weights", dataset / "out",
+    ]  # fmt: skip
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300)
+
+    unknown = run("--student", "large")
+    assert unknown.returncode == 1
+    assert "no student large; it has student, larger" in unknown.stderr
+    assert "no teacher techer; it has teacher" in run("--teacher", "techer").stderr
+    first = run("--student", "larger")
+    assert first.returncode == 0, first.stderr
+    assert "larger: pass 2, 100%" in first.stdout
+    assert {p.name for p in (dataset / "out").glob("*.*")} == {
+        "pictures.npy", "teacher.pth", "larger.pth"
+    }  # fmt: skip
+
+    second = PLAN.replace('name = "teacher"', 'name = "larger"').replace(
+        'architecture = "cnn"', 'architecture = "efficientnet_lite0"\nweights = "larger.pth"', 1
+    )
+    (dataset / "plan.toml").write_text(second.replace("learning_rate = 3e-3", "finished = true", 1))
+    teacher = plan.read(dataset / "plan.toml").teachers[0]
+    data = pictures.load(
+        dataset / "pictures", dataset / "split.csv", side_px=60, aspect=4 / 3,
+        cache=dataset / "cache.npy", device=CPU,
+    )  # fmt: skip
+    asked = learn.finished(teacher, data, dataset / "out").state_dict()
+    trained = learn.restored(teacher, data, dataset / "out" / "larger.pth").state_dict()
+    counts = {name for name in trained if name.endswith("num_batches_tracked")}
+    assert all(torch.equal(asked[name], trained[name]) for name in trained.keys() - counts)
+    taught = run()
+    assert taught.returncode == 0, taught.stderr
+    assert "larger: calibration" in taught.stdout
+    assert "teacher: " not in taught.stdout
+    assert (dataset / "out" / "student.npz").exists()
 
 
 def by_lesion(dataset: Path) -> None:

@@ -29,6 +29,9 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--out", type=_folder, required=True, help="Folder of the results.")
 @click.option("--cache", type=_file, help="Decoded pictures [default: pictures.npy in OUT].")
 @click.option("--teacher", "chosen", multiple=True, help="Train this one (repeatable) and end.")
+@click.option(
+    "--student", "students", multiple=True, help="Of the students train this one (repeatable)."
+)
 @click.option("--seed", default=1, help="Of the students: order, changes and heads.")
 @click.option(
     "--folds", default=0,
@@ -60,15 +63,15 @@ _file = click.Path(path_type=Path, dir_okay=False)
 )  # fmt: skip
 def main(
     plan: Path, source: Path, split: Path, weights: Path, out: Path, cache: Path | None,
-    chosen: tuple[str, ...], seed: int, folds: int, first: int, only: tuple[str, ...],
-    limit_s: float, until_s: float, compiled: bool, soft_labels: bool,
+    chosen: tuple[str, ...], students: tuple[str, ...], seed: int, folds: int, first: int,
+    only: tuple[str, ...], limit_s: float, until_s: float, compiled: bool, soft_labels: bool,
 ) -> None:  # fmt: skip
     """Train the teachers of PLAN that OUT does not hold yet, then its students.
 
-    OUT gets NAME.pth for every teacher, NAME.npz for every student, for python -m train fit
-    --weights, and soft-labels.npz, the teachers' answers, for its --soft-labels. A killed training
-    goes on after its last checkpoint when the same command is given again; what is there is not
-    trained again.
+    OUT gets NAME.pth for every teacher, NAME.npz for every student (NAME.pth for an EfficientNet,
+    which another plan can name as a finished teacher), for python -m train fit --weights, and
+    soft-labels.npz, the teachers' answers, for its --soft-labels. A killed training goes on after
+    its last checkpoint when the same command is given again; what is there is not trained again.
     """
     import torch
 
@@ -76,7 +79,7 @@ def main(
     from train.gpu.steps import EAGER, Steps
     from train.gpu.work import Work
 
-    whole_plan = plans.read(plan)
+    whole_plan = plans.chosen(plans.read(plan), chosen, students)
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ class Plan:
     student_epochs: int
     """Passes over the training pictures of the students."""
     all_epochs: int = 0
-    """The same where the students learn from all pictures, after the folds; 0: as many."""
+    """The same where they learn from all pictures, none but those of calibration held out; 0: as
+    many."""
     batch_size: int = 64
     """Pictures a step."""
     turns: int = 1
@@ -126,3 +128,27 @@ def read(path: Path) -> Plan:
         if network.finished and (not network.weights or network in plan.students):
             raise RecipeError(f"{path}: {network.name}: finished is for teachers with weights")
     return plan
+
+
+def chosen(plan: Plan, teachers: Sequence[str], students: Sequence[str]) -> Plan:
+    """Give a plan with some of the students alone.
+
+    Args:
+        plan: With all of them.
+        teachers: Names that it has to have among its teachers.
+        students: Names of the students that are left; none: all.
+
+    Raises:
+        RecipeError: The plan has none of a name.
+    """
+    for kind, names, known in (
+        ("teacher", teachers, [each.name for each in plan.teachers]),
+        ("student", students, [each.name for each in plan.students]),
+    ):
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            has = ", ".join(known) or "none"
+            raise RecipeError(f"{plan.name}: no {kind} {', '.join(unknown)}; it has {has}")
+    if not students:
+        return plan
+    return replace(plan, students=tuple(s for s in plan.students if s.name in students))

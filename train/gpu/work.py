@@ -55,9 +55,12 @@ class Work:
         """
         wanted = [t for t in self.plan.teachers if not chosen or t.name in chosen]
         teachers = [(network, self._teacher(network)) for network in wanted]
-        if not chosen:
-            self._soft_labels(teachers)
-            self._students(teachers)
+        if chosen:
+            return
+        self._soft_labels(teachers)
+        whole = not len(self.data.rows("validation", "test"))
+        epochs = (whole and self.plan.all_epochs) or self.plan.student_epochs
+        replace(self, plan=replace(self.plan, student_epochs=epochs))._students(teachers)
 
     def cross_validate(self, count: int, first: int = 0, only: Sequence[str] = ()) -> None:
         """Train in each of some folds, and then students of all pictures.
@@ -129,7 +132,7 @@ class Work:
         return model
 
     def _students(self, teachers: Sequence[tuple[Network, nn.Module]]) -> None:
-        files = {each.name: self.out / f"{each.name}.npz" for each in self.plan.students}
+        files = {each.name: self.out / _file(each) for each in self.plan.students}
         if all(file.exists() for file in files.values()):
             return
         trained = learn.students(
@@ -138,7 +141,10 @@ class Work:
             checkpoint=self.out / "students.checkpoint",
         )  # fmt: skip
         for network, model in trained:
-            folded.write(networks.folded(model), files[network.name])
+            if network.architecture in networks.OWN:
+                folded.write(networks.folded(model), files[network.name])
+            else:
+                learn.save(model, files[network.name])
             self._tell(network, model)
 
     def _soft_labels(self, teachers: Sequence[tuple[Network, nn.Module]]) -> None:
@@ -158,6 +164,11 @@ class Work:
 
     def _tell(self, network: Network, model: nn.Module) -> None:
         self.say(f"{network.name}: {measure.measure(network, model, self.data, views=VIEWS)}")
+
+
+def _file(student: Network) -> str:
+    """Name a student's file: folded weights, or the state of one that only train.gpu knows."""
+    return f"{student.name}.{'npz' if student.architecture in networks.OWN else 'pth'}"
 
 
 def _in(network: Network, fold: str) -> Network:
