@@ -73,10 +73,8 @@ release() {
   done
 }
 
-for network in mobilenetv2 cnn; do
-  rounded $network fold-1
-  rounded $network all
-done
+rounded mobilenetv2 fold-1
+rounded mobilenetv2 all
 
 # The other model: the one of 2026-11-24, which knows none of fold 1's test pictures; for all lesions, gone on with them.
 second=$runs/mobilenetv2-second
@@ -85,6 +83,29 @@ fitted mobilenetv2-second $second all --weights $earlier/earlier.npz
 file $second int8 $second/mobilenetv2-int8.tflite
 retaught fold-1 $earlier/int8.tflite
 retaught all $second/mobilenetv2-int8.tflite
+
+# third FOLD: cnn once more on a GPU, taught by two larger networks and by what mobilenetv2 has become
+third() {
+  from=$runs/gpu-third-from/$1 to=$runs/gpu-third/$1
+  mkdir -p "$from" "$to"
+  cp "$weights"/efficientnet-lite2-*.pth "$gpu/$1/cnn.npz" "$from"
+  float=$runs/mobilenetv2-retaught-$1/mobilenetv2-float16.tflite
+  file "$runs/mobilenetv2-retaught-$1" float16 "$float"
+  [ -f "$from/mobilenetv2.npz" ] || "$python" -m train weights "$float" --out "$from/mobilenetv2.npz"
+  for plan in labels taught third; do
+    "$python" -m train.gpu train/gpu/$plan.toml --pictures "$data" --split "$gpu/$1/split.csv" --weights "$from" \
+      --out "$to" --no-soft-labels
+    [ $plan = third ] || cp "$to/$plan.pth" "$from"
+  done
+  cp "$gpu/$1/split.csv" "$to"
+}
+if [ -z "${GPU:-}" ]; then
+  third fold-1
+  third all
+  gpu=$runs/gpu-third
+fi
+rounded cnn fold-1
+rounded cnn all
 
 release mobilenetv2 mobilenetv2-retaught int8 float16
 release cnn cnn int8
