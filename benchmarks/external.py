@@ -62,6 +62,8 @@ def main() -> None:
     for given in options.models:
         name, _, model = given.rpartition("=")
         classifier = lesionedge.Classifier(model, check=False, views=options.views)
+        if "mel" not in classifier.labels:
+            parser.error(f"{model}: names no melanoma, only {', '.join(classifier.labels)}")
         answers = asked(classifier, rows["path"], options.aspect)
         score = answers[:, classifier.labels.index("mel")]
         area = weighted.auroc(melanoma, score)
