@@ -1,7 +1,7 @@
 #!/bin/sh
 # From the pictures to the files in lesionedge/models: teach the networks on a GPU, then round, convert, measure
 # and verify. Usage: release.sh HAM10000-FOLDER [WEIGHTS-FOLDER]
-# WEIGHTS-FOLDER holds the ImageNet weights that train/gpu/plan.toml names. Half an hour of a GPU (days
+# WEIGHTS-FOLDER holds the ImageNet weights that train/gpu/plan.toml names. Three quarters of an hour of a GPU (days
 # without one), then two hours on two cores; every step resumes, or is passed over when it is done, when the
 # same command is run again. GPU=FOLDER takes the GPU's part from where python -m train.gpu left it, on another
 # machine perhaps; GPU=train/release/gpu is what it left of the released models' fold 1 and of all pictures.
