@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import twins
 from PIL import Image
-from views import gain, gained, span
+from views import gained, span
 
 import lesionedge
 from train import weighted
@@ -127,13 +127,14 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
         "points: chosen for, sensitivity, specificity |"
     )
     yield "|---|---|---|---|---|"
-    for model in figures["models"]:
+    for number, model in enumerate(figures["models"]):
         at = "; ".join(
             "{chosen_for:g}: {sensitivity:.2f}, {specificity:.2f}".format(**point)
             for point in model["operating_points"]
         )
         cells = [
-            f"`{model['name']}`", span(model["melanoma_auroc"]), gain(model["gain"]).strip(" ()"),
+            f"`{model['name']}`", span(model["melanoma_auroc"]),
+            span(model["gain"], "+.3f") if number else "",
             span(model["sensitivity_at_90_specificity"]), at,
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"

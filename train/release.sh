@@ -13,18 +13,20 @@ runs=runs/release
 [ -d "$data" ] || { echo "no such folder: '$data'; give make HAM10000=DIR" >&2; exit 2; }
 
 gpu=${GPU:-$runs/gpu}
-# on_gpu PLAN WEIGHTS OUT
+# on_gpu PLAN SPLIT WEIGHTS OUT OPTIONS
 on_gpu() {
-  "$python" -m train.gpu "train/gpu/$1" --pictures "$data" --split $runs/split/split.csv \
-    --weights "$2" --out "$3" --folds 5 --first 3 --no-soft-labels
+  plan=$1 split=$2 begin=$3 out=$4
+  shift 4
+  "$python" -m train.gpu "train/gpu/$plan" --pictures "$data" --split "$split" --weights "$begin" --out "$out" \
+    --no-soft-labels "$@"
 }
 if [ -z "${GPU:-}" ]; then
   [ -d "$weights" ] || { echo "no such folder: '$weights'; give make WEIGHTS=DIR, or GPU=DIR" >&2; exit 2; }
   [ -f $runs/split/split.csv ] || "$python" -m train prepare mobilenetv2 --data "$data" --out $runs/split
   first=$runs/gpu-first
-  on_gpu plan.toml "$weights" $first
+  on_gpu plan.toml $runs/split/split.csv "$weights" $first --folds 5 --first 3
   cp "$weights"/efficientnet-lite2-*.pth train/release/mobilenetv2-earlier/earlier.npz $first
-  on_gpu again.toml $first $gpu
+  on_gpu again.toml $runs/split/split.csv $first "$gpu" --folds 5 --first 3
 fi
 [ -d "$gpu/all" ] || { echo "$gpu: no folder that train.gpu --folds made" >&2; exit 2; }
 
@@ -52,6 +54,20 @@ retaught() {
   file "$runs/mobilenetv2-$1" int8 "$own"
   fitted mobilenetv2-retaught "$runs/mobilenetv2-retaught-$1" "$1" --weights "$gpu/$1/mobilenetv2.npz" \
     --teacher "$own" --teacher "$own" --teacher "$2"
+}
+# third FOLD: cnn once more on a GPU, taught by two larger networks and by what mobilenetv2 has become
+third() {
+  from=$runs/gpu-third-from/$1 to=$runs/gpu-third/$1 float=$runs/mobilenetv2-retaught-$1/mobilenetv2-float16.tflite
+  mkdir -p "$from" "$to"
+  cp "$weights"/efficientnet-lite2-*.pth "$gpu/$1/cnn.npz" "$from"
+  file "$runs/mobilenetv2-retaught-$1" float16 "$float"
+  [ -f "$from/mobilenetv2.npz" ] || "$python" -m train weights "$float" --out "$from/mobilenetv2.npz"
+  for larger in labels taught; do
+    on_gpu $larger.toml "$gpu/$1/split.csv" "$from" "$to"
+    cp "$to/$larger.pth" "$from"
+  done
+  on_gpu third.toml "$gpu/$1/split.csv" "$from" "$to" --student cnn
+  cp "$gpu/$1/split.csv" "$to"
 }
 # release NETWORK RUN FORMATS: measure RUN-fold-1, the twin, and put RUN-all, with that in its card, into the package
 release() {
@@ -84,21 +100,6 @@ file $second int8 $second/mobilenetv2-int8.tflite
 retaught fold-1 $earlier/int8.tflite
 retaught all $second/mobilenetv2-int8.tflite
 
-# third FOLD: cnn once more on a GPU, taught by two larger networks and by what mobilenetv2 has become
-third() {
-  from=$runs/gpu-third-from/$1 to=$runs/gpu-third/$1
-  mkdir -p "$from" "$to"
-  cp "$weights"/efficientnet-lite2-*.pth "$gpu/$1/cnn.npz" "$from"
-  float=$runs/mobilenetv2-retaught-$1/mobilenetv2-float16.tflite
-  file "$runs/mobilenetv2-retaught-$1" float16 "$float"
-  [ -f "$from/mobilenetv2.npz" ] || "$python" -m train weights "$float" --out "$from/mobilenetv2.npz"
-  for plan in labels taught third; do
-    "$python" -m train.gpu train/gpu/$plan.toml --pictures "$data" --split "$gpu/$1/split.csv" --weights "$from" \
-      --out "$to" --no-soft-labels
-    [ $plan = third ] || cp "$to/$plan.pth" "$from"
-  done
-  cp "$gpu/$1/split.csv" "$to"
-}
 if [ -z "${GPU:-}" ]; then
   third fold-1
   third all

@@ -55,12 +55,9 @@ class Work:
         """
         wanted = [t for t in self.plan.teachers if not chosen or t.name in chosen]
         teachers = [(network, self._teacher(network)) for network in wanted]
-        if chosen:
-            return
-        self._soft_labels(teachers)
-        whole = not len(self.data.rows("validation", "test"))
-        epochs = (whole and self.plan.all_epochs) or self.plan.student_epochs
-        replace(self, plan=replace(self.plan, student_epochs=epochs))._students(teachers)
+        if not chosen:
+            self._soft_labels(teachers)
+            self._students(teachers)
 
     def cross_validate(self, count: int, first: int = 0, only: Sequence[str] = ()) -> None:
         """Train in each of some folds, and then students of all pictures.
@@ -102,14 +99,11 @@ class Work:
             if (t.finished if last else not t.only_all and number <= (t.folds or count))
         ]
         students = [_in(s, name) for s in plan.students if last or number <= (s.folds or count)]
-        epochs = (last and plan.all_epochs) or plan.student_epochs
         out = self.out / name
         out.mkdir(parents=True, exist_ok=True)
         data.table.to_csv(out / "split.csv", index=False)
         self.say(f"{name}: {data.table['split'].value_counts().to_dict()}")
-        own = replace(
-            plan, teachers=tuple(teachers), students=tuple(students), student_epochs=epochs
-        )
+        own = replace(plan, teachers=tuple(teachers), students=tuple(students))
         return replace(
             self, plan=own, data=data, out=out, seed=self.seed + number,
             limit_s=math.inf if last else self.limit_s,
@@ -135,9 +129,12 @@ class Work:
         files = {each.name: self.out / _file(each) for each in self.plan.students}
         if all(file.exists() for file in files.values()):
             return
+        whole = not len(self.data.rows("validation", "test"))
+        epochs = (whole and self.plan.all_epochs) or self.plan.student_epochs
+        plan = replace(self.plan, student_epochs=epochs)
         trained = learn.students(
-            self.plan, teachers, self.data, weights=self.weights, seed=self.seed,
-            limit_s=self.limit_s, until=self.until, say=self.say, steps=self.steps,
+            plan, teachers, self.data, weights=self.weights, seed=self.seed, limit_s=self.limit_s,
+            until=self.until, say=self.say, steps=self.steps,
             checkpoint=self.out / "students.checkpoint",
         )  # fmt: skip
         for network, model in trained:
