@@ -35,13 +35,14 @@ _NAMES = {
 }  # fmt: skip
 # What changes how numbers are stored or laid out, and nothing else.
 _PASSING = {
-    "QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "REVERSE_V2",
+    "QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE",
+    "REVERSE_V2",
 }  # fmt: skip
 # What may make probabilities of probabilities: means, complements, sums of classes, prior shifts.
 _COMBINING = {
     "ADD", "ADD_N", "SUB", "MUL", "DIV", "POW", "MEAN", "SUM", "AVERAGE_POOL_2D", "MAXIMUM",
-    "MINIMUM", "RELU_0_TO_1", "CONCATENATION", "PACK", "UNPACK", "SPLIT", "SPLIT_V", "SLICE",
-    "STRIDED_SLICE", "GATHER", "TILE", "BROADCAST_TO",
+    "MINIMUM", "RELU", "RELU_0_TO_1", "CONCATENATION", "PACK", "UNPACK", "SPLIT", "SPLIT_V",
+    "SLICE", "STRIDED_SLICE", "GATHER", "TILE", "BROADCAST_TO",
 }  # fmt: skip
 
 
