@@ -32,14 +32,14 @@ from twins import RELEASES
 from views import ROOT, classes, gain, gained, give, pictures, turned_accuracy, turned_auroc
 
 import lesionedge
-from lesionedge import symmetry
+from lesionedge import tta
 from train import weighted
 from train.bootstrap import resamples
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 QUALITY = 60  # of the JPEG that pictures go through
-WAYS = (0, 1, 4, 6)  # of lesionedge.symmetry
+WAYS = (0, 1, 4, 6)  # of lesionedge.tta
 NOISE = 4.0  # standard deviation, of 255
 PAGE = ROOT / "docs" / "experiments.md"
 COLUMNS = (
@@ -92,7 +92,7 @@ class Prepared:
     def turned(self) -> Iterator[np.ndarray]:
         """Give all pictures in each way, (N, H, W, 3) uint8."""
         for way in WAYS:
-            yield np.stack([list(symmetry.views(x, symmetry.MOST))[way] for x in self.whole])
+            yield np.stack([list(tta.views(x, tta.MOST))[way] for x in self.whole])
 
 
 def degrade(file: str, rng: np.random.Generator) -> bytes:
@@ -118,8 +118,12 @@ def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
             raise SystemExit(f"{file}: its labels are {', '.join(own.labels)}")
         if own.model_input(prepared.rows["file"][0]).shape != prepared.whole.shape[1:]:
             raise SystemExit(f"{file}: its input has another size than the first one's")
-        answers = [own.scores(list(turned)) for turned in prepared.turned()]
-        yield name or f"`{Path(file).stem}`", np.stack(answers, 1), own.scores([*prepared.degraded])
+        answers = [own.probabilities_of_inputs(list(turned)) for turned in prepared.turned()]
+        yield (
+            name or f"`{Path(file).stem}`",
+            np.stack(answers, 1),
+            own.probabilities_of_inputs([*prepared.degraded]),
+        )
 
 
 def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:

@@ -130,7 +130,7 @@ def _bare(paths: Sequence[str], gate: Any) -> None:
 
 def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
     """Give an engine's pictures per second from when all its workers work."""
-    answers = {"local": processes.answers, "ray": cluster.answers}[name]
+    answers = {"local": processes.predictions, "ray": cluster.predictions}[name]
     arrived: list[tuple[float, int]] = []
 
     def step(count: int) -> None:
@@ -141,7 +141,7 @@ def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
             stack.enter_context(cluster.connected("local", workers=workers, verbose=False))
         out = stack.enter_context(tempfile.TemporaryDirectory(prefix="lesionedge-"))
         output = stack.enter_context(Output(out, model, save_every_s=30))
-        run.answer(
+        run.classify(
             run.names(paths), output, partial(answers, workers=workers), model,
             workers=workers, step=step,
         )  # fmt: skip
@@ -189,7 +189,7 @@ def driver(folder: str, count: int) -> dict[str, Any]:
     ]
     with Output(folder, model, save_every_s=30) as output:
         begin = time.perf_counter()
-        run.answer(
+        run.classify(
             names, output, lambda chunks, _: (table for _, table in zip(chunks, ready)), model,
             workers=4, step=lambda _: None,
         )  # fmt: skip

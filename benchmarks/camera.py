@@ -29,7 +29,7 @@ from typing import Any
 
 import lesionedge
 from lesionedge import machine
-from lesionedge.live import Eye
+from lesionedge.live import FrameClassifier
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mjpeg_server import pictures
@@ -93,14 +93,14 @@ def watched(
     source: str, classifier: lesionedge.Classifier, seconds: float, *, realtime: bool = False
 ) -> dict[str, Any]:
     """Answer a source for a while."""
-    eye, ages, ours, shares = Eye(classifier), [], 0.0, []
+    watching, ages, ours, shares = FrameClassifier(classifier), [], 0.0, []
     with lesionedge.Camera(source, realtime=realtime) as camera:
         frames = iter(camera)
-        eye.look(next(frames))
+        watching.look(next(frames))
         begin, first = time.monotonic(), camera.seen
         for frame in frames:
             looked = time.perf_counter()
-            observation = eye.look(frame)
+            observation = watching.look(frame)
             took_ms = (time.perf_counter() - looked) * 1000
             timings = observation.prediction.timings_ms
             ages.append(observation.age_ms)

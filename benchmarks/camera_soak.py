@@ -21,8 +21,8 @@ from typing import Any
 
 import lesionedge
 from lesionedge import machine
-from lesionedge.keeping import Keeper
-from lesionedge.preview.picture import draw
+from lesionedge.frame_recorder import FrameRecorder
+from lesionedge.preview.drawing import draw
 
 sys.path.insert(0, str(Path(__file__).parent))
 from camera import server
@@ -55,7 +55,7 @@ def soak(count: int, model: str | None) -> dict[str, Any]:
     with (
         server("320x240", RATE, "--faults") as url,
         tempfile.TemporaryDirectory() as folder,
-        Keeper(folder, "always", malignant=frozenset(), report=print) as keeper,
+        FrameRecorder(folder, "always", malignant=frozenset(), report=print) as recorder,
         lesionedge.Camera(url, give_up_s=60, report=lambda text: print(text, file=sys.stderr))
         as camera,
     ):  # fmt: skip
@@ -63,7 +63,7 @@ def soak(count: int, model: str | None) -> dict[str, Any]:
         for number, observation in enumerate(seen, start=1):
             if number % SAVED_EVERY == 0:
                 draw(observation)
-                keeper.offer(observation, {})
+                recorder.offer(observation, {})
                 for name in os.listdir(folder):
                     if not name.startswith("."):
                         os.unlink(os.path.join(folder, name))

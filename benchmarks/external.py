@@ -101,7 +101,7 @@ def asked(classifier: lesionedge.Classifier, paths: pd.Series, aspect: float | N
             picture = picture.resize(size, Image.Resampling.BICUBIC)
         return classifier.model_input(picture)
 
-    return classifier.scores([prepared(path) for path in paths])
+    return classifier.probabilities_of_inputs([prepared(path) for path in paths])
 
 
 def operating_points(

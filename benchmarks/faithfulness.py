@@ -82,7 +82,7 @@ def falls(
     for name, cover in COVERS.items():
         layer = cover(pixels)
         covered = [deleted(pixels, layer, chosen, found.cells.shape) for chosen in choices]
-        scores = found.probability - classifier.scores(covered)[:, label]
+        scores = found.probability - classifier.probabilities_of_inputs(covered)[:, label]
         result[name] = (float(scores[0]), float(scores[1:].mean()))
     return result
 

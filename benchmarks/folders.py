@@ -26,7 +26,7 @@ from typing import Any
 import apart
 
 from lesionedge import __version__, machine
-from lesionedge.benchmark import example_picture
+from lesionedge.benchmark import example_image
 
 DRAWN = 50
 SMALL, TIMED = 100, 3000
@@ -66,7 +66,7 @@ def draw(folder: Path) -> list[Path]:
     folder.mkdir()
     paths = [folder / f"{number}.jpg" for number in range(DRAWN)]
     for number, path in enumerate(paths):
-        path.write_bytes(example_picture(seed=number))
+        path.write_bytes(example_image(seed=number))
     return paths
 
 

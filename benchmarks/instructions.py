@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionedge import __version__
-from lesionedge.benchmark import example_picture
+from lesionedge.benchmark import example_image
 from lesionedge.classifier import find_model
 
 FEW, MANY = 2, 12
@@ -56,7 +56,7 @@ def main() -> None:
         parser.error("valgrind is not installed: apt install valgrind")
     with tempfile.TemporaryDirectory() as temporary:
         picture = Path(temporary) / "picture.jpg"
-        picture.write_bytes(example_picture())
+        picture.write_bytes(example_image())
         ways = {"by hand": "by_hand", "lesionedge": "with_lesionedge"}
         counts = {way: a_picture(module, picture) for way, module in ways.items()}
     added = counts["lesionedge"] - counts["by hand"]

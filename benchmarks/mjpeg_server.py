@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image, ImageChops
 
-from lesionedge.benchmark import example_picture
+from lesionedge.benchmark import example_image
 
 SHIFTS = 30
 DAMAGED_EVERY, CLOSED_AFTER = 500, 9_000
@@ -54,7 +54,7 @@ def main() -> None:
 
 def pictures(width: int, height: int) -> list[bytes]:
     """Draw a lesion and move it about a little: JPEGs of quality 85, as cameras give them."""
-    with Image.open(io.BytesIO(example_picture(width, height))) as opened:
+    with Image.open(io.BytesIO(example_image(width, height))) as opened:
         drawn = opened.convert("RGB")
     found = []
     for shift in range(SHIFTS):

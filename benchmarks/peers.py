@@ -197,12 +197,12 @@ def make_environment(peer: Peer) -> None:
 
 def draw_pictures(folder: Path) -> dict[str, Path]:
     """Draw a JPEG of each size."""
-    from lesionedge.benchmark import example_picture
+    from lesionedge.benchmark import example_image
 
     paths = {}
     for number, (name, drawing) in enumerate(PICTURES.items()):
         paths[name] = folder / f"{number}.jpg"
-        paths[name].write_bytes(example_picture(**drawing))  # type: ignore[arg-type]
+        paths[name].write_bytes(example_image(**drawing))  # type: ignore[arg-type]
     return paths
 
 

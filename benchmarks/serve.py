@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionedge import machine
-from lesionedge.benchmark import example_picture
+from lesionedge.benchmark import example_image
 
 FORMS = ("json", "form", "raw")
 TARGET = 0.75
@@ -90,7 +90,7 @@ def picture(seed: int) -> bytes:
     from PIL import Image
 
     content = io.BytesIO()
-    with Image.open(io.BytesIO(example_picture())) as image:
+    with Image.open(io.BytesIO(example_image())) as image:
         turned = image.rotate(180) if seed % 2 else image
         turned.save(content, "JPEG", quality=88 + seed)
     return content.getvalue()

@@ -27,7 +27,7 @@ from PIL import Image
 
 import lesionedge
 from lesionedge import machine
-from lesionedge.benchmark import example_picture
+from lesionedge.benchmark import example_image
 
 SETTLED = 1000
 MOST_GROWTH_BYTES = 2_000_000
@@ -51,7 +51,7 @@ def main() -> int:
 
 def make_pictures(folder: Path) -> dict[str, Callable[[], Any]]:
     """Give what is asked in turns: name -> a function that makes the picture source anew."""
-    jpeg, photo = example_picture(), example_picture(1920, 1080)
+    jpeg, photo = example_image(), example_image(1920, 1080)
     with Image.open(io.BytesIO(jpeg)) as opened:
         rgb = opened.convert("RGB")
     (folder / "lesion.jpg").write_bytes(jpeg)

@@ -1,4 +1,4 @@
-"""Which views to average over, and how: what ``lesionedge.symmetry`` and the mean were chosen by.
+"""Which views to average over, and how: what ``lesionedge.tta`` and the mean were chosen by.
 
     python benchmarks/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
 
@@ -33,7 +33,7 @@ from views import (
 )
 
 import lesionedge
-from lesionedge import symmetry
+from lesionedge import tta
 from train.bootstrap import resamples
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"  # of the mobilenetv2 of 2026-11-24
@@ -74,9 +74,11 @@ def asked(classifier: lesionedge.Classifier, files: list[str]) -> dict[str, Answ
     found: dict[str, list[np.ndarray]] = {}
     for number, file in enumerate(files, start=1):
         turned = [np.ascontiguousarray(view) for view in
-                  symmetry.views(classifier.model_input(file), symmetry.MOST)]  # fmt: skip
+                  tta.views(classifier.model_input(file), tta.MOST)]  # fmt: skip
         for name, crop in CROPS.items():
-            answers = classifier.scores([crop(pixels) for pixels in turned], views=1)
+            answers = classifier.probabilities_of_inputs(
+                [crop(pixels) for pixels in turned], views=1
+            )
             found.setdefault(name, []).append(answers)
         if number % 100 == 0:
             print(f"{number} of {len(files)}", flush=True)

@@ -33,8 +33,8 @@ import pandas as pd
 import twins
 
 import lesionedge
-from lesionedge import machine, symmetry
-from lesionedge.benchmark import example_picture
+from lesionedge import machine, tta
+from lesionedge.benchmark import example_image
 from train import weighted
 from train.bootstrap import interval, resamples
 
@@ -99,8 +99,8 @@ def classes(classifier: lesionedge.Classifier, rows: pd.DataFrame) -> np.ndarray
 def composed() -> np.ndarray:
     """Give, (8, 8) int, which view of a picture view v of it turned as its view t is, at [v, t]."""
     mark = np.arange(4).reshape(2, 2, 1)
-    known = [view.tobytes() for view in symmetry.views(mark, symmetry.MOST)]
-    turned = [list(symmetry.views(t, symmetry.MOST)) for t in symmetry.views(mark, symmetry.MOST)]
+    known = [view.tobytes() for view in tta.views(mark, tta.MOST)]
+    turned = [list(tta.views(t, tta.MOST)) for t in tta.views(mark, tta.MOST)]
     return np.array([[known.index(own[v].tobytes()) for own in turned] for v in range(len(known))])
 
 
@@ -112,7 +112,7 @@ def asked(classifier: lesionedge.Classifier, files: Sequence[str]) -> np.ndarray
     found = []
     for number, file in enumerate(files, start=1):
         pixels = classifier.model_input(file)
-        found.append(classifier.scores(list(symmetry.views(pixels, symmetry.MOST)), views=1))
+        found.append(classifier.probabilities_of_inputs(list(tta.views(pixels, tta.MOST)), views=1))
         if number % 500 == 0:
             print(f"{classifier.model}: {number} of {len(files)}", flush=True)
     return np.array(found, np.float64)
@@ -228,7 +228,7 @@ def this_machine() -> str:
 
 def latency(models: Sequence[str]) -> dict[str, Any]:
     """Time whole answers, one at a time, the models and views taking turns."""
-    picture = example_picture()
+    picture = example_image()
     loaded = {(m, n): lesionedge.Classifier(m, views=n) for m in models for n in VIEWS}
     times: dict[tuple[str, int], list[float]] = {key: [] for key in loaded}
     for _ in range(UNCOUNTED + ROUNDS):

@@ -36,7 +36,7 @@ CLOSE = 1.05
 BUSY_THREADS = 0.2
 """Other programs that keep more hardware threads than this busy spoil a measurement."""
 
-Picture = Union[str, bytes]
+EncodedImage = Union[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Measurement:
     """The first answer, in which memory is laid out and caches are cold."""
     latency_ms: dict[str, Latency]
     """Stage -> its times: decode, preprocess, invoke, and the whole call."""
-    pictures_per_s: float
+    images_per_s: float
     """Answers a second."""
     peak_bytes: int | None
     """The most memory that the process ever had (VmHWM); None where the system does not say."""
@@ -92,7 +92,7 @@ class Measurement:
         return tuple(found)
 
 
-def example_picture(
+def example_image(
     width: int = 600, height: int = 450, *, grain: float = 4.0, grain_px: int = 1, seed: int = 0
 ) -> bytes:
     """Draw a JPEG of a lesion: smooth, with grain, which is what makes a JPEG hard to decode.
@@ -124,14 +124,14 @@ def example_picture(
 
 
 def measure(
-    pictures: Sequence[Picture], *, model: str | None = None, threads: int | None = None,
+    images: Sequence[EncodedImage], *, model: str | None = None, threads: int | None = None,
     queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
     progress: Callable[[float], None] | None = None,
 ) -> Measurement:  # fmt: skip
     """Answer pictures one after the other in this process and time it.
 
     Args:
-        pictures: Paths or contents of pictures, answered in turns.
+        images: Paths or contents of images, classified in turns.
         model: Name of an embedded model or path of a .tflite file.
         threads: Threads that run the network; None for the default.
         queries: At least so many answers.
@@ -142,17 +142,17 @@ def measure(
         LesionEdgeError: The model or a picture cannot be used.
         ValueError: There are no pictures.
     """
-    if not pictures:
+    if not images:
         raise ValueError("no pictures to classify; expected at least one")
     begin = time.perf_counter()
     classifier = Classifier(model, threads=threads, check=False)  # the model alone
     loaded = time.perf_counter()
-    classifier.classify(pictures[0])
+    classifier.classify(images[0])
     first = time.perf_counter()
     for number in range(WARM_UP_QUERIES):
-        classifier.classify(pictures[number % len(pictures)])
+        classifier.classify(images[number % len(images)])
     before = machine.condition()
-    times = _timed(classifier, pictures, queries, seconds, progress)
+    times = _timed(classifier, images, queries, seconds, progress)
     after = machine.condition()
     duration = after.time_s - before.time_s
     return Measurement(
@@ -164,7 +164,7 @@ def measure(
         load_ms=(loaded - begin) * 1000,
         first_ms=(first - loaded) * 1000,
         latency_ms={stage: _summary(values) for stage, values in times.items()},
-        pictures_per_s=len(times["whole"]) / duration,
+        images_per_s=len(times["whole"]) / duration,
         peak_bytes=machine.memory_bytes("VmHWM"),
         steady_bytes=machine.memory_bytes("VmRSS"),
         before=before,
@@ -173,18 +173,18 @@ def measure(
 
 
 def _timed(
-    classifier: Classifier, pictures: Sequence[Picture], queries: int, seconds: float,
+    classifier: Classifier, images: Sequence[EncodedImage], queries: int, seconds: float,
     progress: Callable[[float], None] | None,
 ) -> dict[str, list[float]]:  # fmt: skip
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
     begin = shown = now = time.perf_counter()
     while len(times["whole"]) < queries or now - begin < seconds:
-        picture = pictures[len(times["whole"]) % len(pictures)]
+        image = images[len(times["whole"]) % len(images)]
         start = time.perf_counter()
-        answer = classifier.classify(picture)
+        prediction = classifier.classify(image)
         now = time.perf_counter()
         times["whole"].append((now - start) * 1000)
-        for stage, value in answer.timings_ms.items():
+        for stage, value in prediction.timings_ms.items():
             times[stage].append(value)
         if progress is not None and now - shown > 1:
             shown = now
@@ -205,7 +205,7 @@ def _summary(values: Iterable[float]) -> Latency:
 
 
 def measure_apart(
-    pictures: Sequence[Picture], *, model: str | None = None, threads: int | None = None,
+    images: Sequence[EncodedImage], *, model: str | None = None, threads: int | None = None,
     queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
 ) -> Measurement:  # fmt: skip
     """Do as ``measure`` does, in a fresh process.
@@ -216,7 +216,7 @@ def measure_apart(
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(
-            measure, pictures, model=model, threads=threads, queries=queries, seconds=seconds
+            measure, images, model=model, threads=threads, queries=queries, seconds=seconds
         ).result()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lesionedge import image as images
-from lesionedge import metadata, symmetry
+from lesionedge import metadata, tta
 from lesionedge.diagnosis import Diagnosis, describe
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource, Preprocessing
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lesionedge.operating import OperatingPoint
-    from lesionedge.reliability import Check
+    from lesionedge.reliability import InputCheck
 
 EMBEDDED = {
     "mobilenetv2": "mobilenetv2-int8.tflite",
@@ -124,7 +124,7 @@ class Classifier:
             verbose: Let the native library's log lines through.
             views: Answer by the mean over this many views of a picture, 1 to 8: as it is, turned
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
-                picture (``lesionedge.symmetry`` says why these); up to 4 where the model's input
+                picture (``lesionedge.tta`` says why these); up to 4 where the model's input
                 is not square. What it gains and costs is in docs/accuracy.md.
 
         Raises:
@@ -200,7 +200,7 @@ class Classifier:
             ImageError: The picture cannot be read.
         """
         _check_top_k(top_k)
-        return self._answer(self._prepare(image), top_k)
+        return self._predict(self._prepare(image), top_k)
 
     def classify_many(
         self, images: Iterable[ImageSource], *, top_k: int | None = None,
@@ -223,7 +223,7 @@ class Classifier:
         _check_top_k(top_k)
         if errors not in ("raise", "yield"):
             raise ValueError(f"errors is {errors!r}; expected 'raise' or 'yield'")
-        return self._answers(iter(images), top_k, errors)
+        return self._predictions(iter(images), top_k, errors)
 
     def probabilities(self, image: ImageSource) -> NDArray[np.float32]:
         """Give every class's calibrated probability.
@@ -239,19 +239,19 @@ class Classifier:
         """
         return self._average(self._prepare(image).values, self.views)
 
-    def classify_picture(
-        self, picture: images.Picture, *, top_k: int | None = None, views: int | None = None
+    def classify_decoded(
+        self, decoded: images.DecodedImage, *, top_k: int | None = None, views: int | None = None
     ) -> Prediction:
         """Answer a picture that is decoded already.
 
         Args:
-            picture: From ``lesionedge.image.decode``.
+            decoded: From ``lesionedge.image.decode``.
             top_k: As in ``classify``.
             views: Over how many views; None for the classifier's own ``views``.
         """
-        return self._answer(self._fitted(picture, 0.0), top_k, views)
+        return self._predict(self._fitted(decoded, 0.0), top_k, views)
 
-    def scores(
+    def probabilities_of_inputs(
         self, inputs: Sequence[NDArray[np.uint8]], *, views: int | None = None
     ) -> NDArray[np.float32]:
         """Give every class's calibrated probability for prepared pictures.
@@ -283,21 +283,21 @@ class Classifier:
         """
         return images.model_input(image, self.preprocessing)
 
-    def _make_check(self, verbose: bool) -> Check | None:
+    def _make_check(self, verbose: bool) -> InputCheck | None:
         from lesionedge import reliability
 
         if not reliability.is_for_dermoscopy(self.card):
             return None
-        return reliability.Check(threads=self.threads, verbose=verbose)
+        return reliability.InputCheck(threads=self.threads, verbose=verbose)
 
     def _possible(self, views: int) -> int:
         """Check that the model's input has so many views."""
         _check_views(views)
         _, height, width, _ = self._interpreter.input.shape
-        if views > symmetry.MOST_OBLONG and width != height:
+        if views > tta.MOST_OBLONG and width != height:
             raise ModelError(
                 f"{self.path}: its input is {width}x{height} px, and quarter turns keep only a "
-                f"square's shape: views is {views}; expected at most {symmetry.MOST_OBLONG}"
+                f"square's shape: views is {views}; expected at most {tta.MOST_OBLONG}"
             )
         return int(views)
 
@@ -401,22 +401,24 @@ class Classifier:
 
     def _prepare(self, source: ImageSource) -> _Prepared:
         begin = time.perf_counter()
-        picture = images.decode(source, self.preprocessing)
-        return self._fitted(picture, (time.perf_counter() - begin) * 1000)
+        decoded = images.decode(source, self.preprocessing)
+        return self._fitted(decoded, (time.perf_counter() - begin) * 1000)
 
-    def _fitted(self, picture: images.Picture, decoded_ms: float) -> _Prepared:
+    def _fitted(self, decoded: images.DecodedImage, decoded_ms: float) -> _Prepared:
         begin = time.perf_counter()
-        pixels = images.fit(picture.image, self.preprocessing, full_size=picture.size)
+        pixels = images.fit(decoded.image, self.preprocessing, full_size=decoded.size)
         values = self._normalise(pixels)
         end = time.perf_counter()
         timings = {"decode": decoded_ms, "preprocess": (end - begin) * 1000}
         if self._check is None:
-            return _Prepared(values, picture.warnings, timings, None)
-        reliable, notices = self._check(self._thumbnail(pixels, picture))
+            return _Prepared(values, decoded.warnings, timings, None)
+        reliable, notices = self._check(self._thumbnail(pixels, decoded))
         timings["check"] = (time.perf_counter() - end) * 1000
-        return _Prepared(values, (*picture.warnings, *notices), timings, reliable)
+        return _Prepared(values, (*decoded.warnings, *notices), timings, reliable)
 
-    def _thumbnail(self, pixels: NDArray[np.uint8], picture: images.Picture) -> NDArray[np.uint8]:
+    def _thumbnail(
+        self, pixels: NDArray[np.uint8], decoded: images.DecodedImage
+    ) -> NDArray[np.uint8]:
         """Give what the check looks at: the part that the model sees, at the check's size."""
         from lesionedge import reliability
 
@@ -425,7 +427,7 @@ class Classifier:
         # The model's input is too small to see by: the same part of the picture again.
         side = reliability.SIDE_PX
         wanted = replace(self.preprocessing, width_px=side, height_px=side)
-        return images.fit(picture.image, wanted, full_size=picture.size)
+        return images.fit(decoded.image, wanted, full_size=decoded.size)
 
     def _normalise(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         import numpy as np
@@ -459,12 +461,12 @@ class Classifier:
             return self._run(values)
         import numpy as np
 
-        found = [self._run(view) for view in symmetry.views(values, views)]
+        found = [self._run(view) for view in tta.views(values, views)]
         # In float64, so that their order leaves no trace.
         mean: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
         return mean.astype(np.float32)
 
-    def _answer(
+    def _predict(
         self, prepared: _Prepared, top_k: int | None, views: int | None = None
     ) -> Prediction:
         count = self.views if views is None else self._possible(views)
@@ -507,12 +509,12 @@ class Classifier:
             timings_ms=timings_ms or {}, model=self.model, reliable=reliable, views=views,
         )  # fmt: skip
 
-    def _answers(
-        self, pictures: Iterator[ImageSource], top_k: int | None, errors: str
+    def _predictions(
+        self, images: Iterator[ImageSource], top_k: int | None, errors: str
     ) -> Iterator[Prediction | LesionEdgeError]:
         if self.threads == 1:  # whoever asks for one thread gets one
-            for picture in pictures:
-                yield self._finished(functools.partial(self._prepare, picture), top_k, errors)
+            for image in images:
+                yield self._finished(functools.partial(self._prepare, image), top_k, errors)
             return
         from collections import deque
         from concurrent.futures import ThreadPoolExecutor
@@ -524,7 +526,7 @@ class Classifier:
         try:
             while True:
                 try:
-                    ahead.append(pool.submit(self._prepare, next(pictures)))
+                    ahead.append(pool.submit(self._prepare, next(images)))
                 except StopIteration:
                     break
                 except Exception as error:  # noqa: BLE001 - the caller's own, raised below
@@ -543,7 +545,7 @@ class Classifier:
         self, prepare: Callable[[], _Prepared], top_k: int | None, errors: str
     ) -> Prediction | LesionEdgeError:
         try:
-            return self._answer(prepare(), top_k)
+            return self._predict(prepare(), top_k)
         except LesionEdgeError as error:
             if errors == "raise":
                 raise
@@ -607,8 +609,8 @@ def _check_top_k(top_k: int | None) -> None:
 
 
 def _check_views(views: int) -> None:
-    if views not in range(1, symmetry.MOST + 1):
-        raise ValueError(f"views is {views}; expected 1 to {symmetry.MOST}")
+    if views not in range(1, tta.MOST + 1):
+        raise ValueError(f"views is {views}; expected 1 to {tta.MOST}")
 
 
 def _check_normalisation(given: tuple[float, float] | None) -> None:

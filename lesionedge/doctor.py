@@ -31,7 +31,7 @@ class Finding:
     """``ok``; ``note``: prediction works, but something could be better; ``fault``: it cannot."""
     found: str
     """What there is."""
-    mend: str = ""
+    fix: str = ""
     """The command, or else the deed, that mends it."""
 
 
@@ -133,8 +133,8 @@ def _runtime() -> Iterator[Finding]:
     try:
         backend = find_backend()
     except MissingDependencyError as error:
-        found, _, mend = str(error).rpartition(" Install one: ")
-        yield Finding("runtime", "fault", found or str(error), mend)
+        found, _, fix = str(error).rpartition(" Install one: ")
+        yield Finding("runtime", "fault", found or str(error), fix)
         return
     found = f"{backend.name} {backend.version}"
     if backend.name == "tflite-runtime" and bits() == 64:
@@ -181,8 +181,8 @@ def _model() -> Finding:
 def _cameras() -> Iterator[Finding]:
     from lesionedge.camera.choice import survey
 
-    for name, found, mend in survey():
-        yield Finding(f"camera, {name}", "note" if mend else "ok", found, mend)
+    for name, found, fix in survey():
+        yield Finding(f"camera, {name}", "note" if fix else "ok", found, fix)
 
 
 def _memory() -> Finding:
@@ -199,12 +199,12 @@ def _temperature() -> Iterator[Finding]:
     warmth, flags = machine.temperature_c(), machine.throttle_flags()
     if warmth is not None:
         hot = warmth >= HOT_C
-        mend = "cool the processor: its clock is lowered from here on" if hot else ""
-        yield Finding("temperature", "note" if hot else "ok", f"{warmth:.0f} °C", mend)
+        fix = "cool the processor: its clock is lowered from here on" if hot else ""
+        yield Finding("temperature", "note" if hot else "ok", f"{warmth:.0f} °C", fix)
     if flags is not None:
         said = machine.throttled(flags)
-        mend = "a stronger power supply, or cooling" if said else ""
-        yield Finding("power", "note" if said else "ok", ", ".join(said) or "never throttled", mend)
+        fix = "a stronger power supply, or cooling" if said else ""
+        yield Finding("power", "note" if said else "ok", ", ".join(said) or "never throttled", fix)
 
 
 def _version(package: str) -> str:

@@ -100,14 +100,14 @@ def explain(
         ValueError: The model knows no such label.
     """
     classifier = model if isinstance(model, Classifier) else shared(model)
-    picture = images.decode(image, classifier.preprocessing)
-    prediction = classifier.classify_picture(picture, views=1)
+    decoded = images.decode(image, classifier.preprocessing)
+    prediction = classifier.classify_decoded(decoded, views=1)
     if label is None:
         label = prediction.label
     if label not in classifier.labels:
         raise ValueError(f"label is {label!r}; this model knows {', '.join(classifier.labels)}")
     number = classifier.labels.index(label)
-    pixels = images.fit(picture.image, classifier.preprocessing, full_size=picture.size)
+    pixels = images.fit(decoded.image, classifier.preprocessing, full_size=decoded.size)
     whole = next(c.probability for c in prediction.top if c.label == label)
     cells, passes = _cells(_Drops(classifier, pixels, number, whole))
     return Explanation(
@@ -148,14 +148,14 @@ class _Drops:
         covered[top:bottom, left:right] = self._cover[top:bottom, left:right]
         return covered
 
-    def _scores(self, pictures: list[NDArray[np.uint8]]) -> list[float]:
-        scores = self._classifier.scores(pictures, views=1)[:, self._number]
+    def _scores(self, inputs: list[NDArray[np.uint8]]) -> list[float]:
+        scores = self._classifier.probabilities_of_inputs(inputs, views=1)[:, self._number]
         return [float(score) for score in scores]
 
 
-def surroundings(picture: Image.Image) -> Image.Image:
+def surroundings(image: Image.Image) -> Image.Image:
     """Give what parts are covered by: the picture, blurred until no structure is left."""
-    return picture.filter(ImageFilter.GaussianBlur(_BLUR * min(picture.size)))
+    return image.filter(ImageFilter.GaussianBlur(_BLUR * min(image.size)))
 
 
 def _cells(drops: _Drops) -> tuple[NDArray[np.float32], int]:

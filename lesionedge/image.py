@@ -124,7 +124,7 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """A decoded picture."""
 
     image: Image.Image
@@ -148,8 +148,8 @@ def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np
     Raises:
         ImageError: The picture cannot be read.
     """
-    picture = decode(source, preprocessing)
-    return fit(picture.image, preprocessing, full_size=picture.size)
+    decoded = decode(source, preprocessing)
+    return fit(decoded.image, preprocessing, full_size=decoded.size)
 
 
 def fit(
@@ -201,7 +201,7 @@ def crop_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, 
     return left, top, left + wide, top + high
 
 
-def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> Picture:
+def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> DecodedImage:
     """Read a picture as upright RGB.
 
     Args:
@@ -249,13 +249,13 @@ def source_name(source: object) -> str:
     return name if isinstance(name, str) else "picture"
 
 
-def _from_array(array: Any) -> Picture:
+def _from_array(array: Any) -> DecodedImage:
     shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
     if str(dtype) != "uint8" or shape is None or len(shape) != 3 or shape[2] != 3:
         raise ImageError(f"array of shape {shape} and type {dtype}; expected (H, W, 3) uint8 RGB")
     size = (int(shape[1]), int(shape[0]))
     _check_size(size, "array")
-    return Picture(Image.fromarray(array), size)
+    return DecodedImage(Image.fromarray(array), size)
 
 
 def _open(source: Any, name: str) -> Image.Image:
@@ -350,7 +350,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None) -> Picture:
+def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None) -> DecodedImage:
     size = image.size
     _check_size(size, name)
     try:
@@ -374,7 +374,7 @@ def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None)
         raise ImageError(f"{name}: not enough memory to decode {size[0]}x{size[1]} px") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short ({_reason(error)})") from error
-    return Picture(image, size[::-1] if _swaps(turn) else size, warnings)
+    return DecodedImage(image, size[::-1] if _swaps(turn) else size, warnings)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -185,7 +185,7 @@ def find_backend() -> Backend:
             faults.append(_fault(load is _tflite_runtime, error))
         else:
             return backend
-    raise MissingDependencyError(f"no TFLite runtime works here ({'; '.join(faults)}). {_mend()}")
+    raise MissingDependencyError(f"no TFLite runtime works here ({'; '.join(faults)}). {_fix()}")
 
 
 def _litert() -> Backend:
@@ -227,7 +227,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _mend() -> str:
+def _fix() -> str:
     if sys.maxsize > 2**32:
         return "Install one: pip install ai-edge-litert"
     if sys.version_info >= (3, 12):
@@ -273,7 +273,7 @@ class Interpreter:
             metadata.verify(self.path)
         # One value, so that a thread never sees one process's lock with another's network.
         self._loaded = os.getpid(), threading.Lock(), self._load()
-        self.input = self._picture_tensor()
+        self.input = self._image_tensor()
         self.output = self._score_tensor()
 
     def _load(self) -> Any:
@@ -305,7 +305,7 @@ class Interpreter:
             ) from error
         return found
 
-    def _picture_tensor(self) -> TensorInfo:
+    def _image_tensor(self) -> TensorInfo:
         details = self._details("input")
         info = _info(details[0]) if len(details) == 1 else None
         if (

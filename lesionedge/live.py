@@ -50,7 +50,7 @@ class Observation:
         return self.abstain and self.prediction.reliable is False
 
 
-class Eye:
+class FrameClassifier:
     """Looks at one frame after the other and remembers what the last answers need."""
 
     def __init__(
@@ -91,24 +91,24 @@ class Eye:
             ImageError: It is damaged.
         """
         begin = time.perf_counter()
-        picture = frame.picture(self._decoding)
+        decoded = frame.decoded(self._decoding)
         decoded_ms = (time.perf_counter() - begin) * 1000
-        view = picture.image.crop(scene.window(picture.image.size, self._crop))
+        view = decoded.image.crop(scene.window(decoded.image.size, self._crop))
         seen = scene.luma(view)
         changed = 0.0 if self._last is None else scene.difference(seen, self._last[1])
         moved = self._moved(frame, seen, changed)
         if changed > scene.ANOTHER_SCENE:
             self._scores.clear()
         self._last = frame.captured_s, seen
-        answer = self._classifier.classify(view)
-        warnings = (*picture.warnings, *self._warnings(answer, seen, moved))
-        timings = {**answer.timings_ms, "decode": answer.timings_ms["decode"] + decoded_ms}
-        width, height = picture.image.size
+        prediction = self._classifier.classify(view)
+        warnings = (*decoded.warnings, *self._warnings(prediction, seen, moved))
+        timings = {**prediction.timings_ms, "decode": prediction.timings_ms["decode"] + decoded_ms}
+        width, height = decoded.image.size
         # A model may itself leave out a margin of what it is given.
         left, top, right, bottom = scene.window((width, height), self._decoding.crop_fraction)
         return Observation(
             frame=frame,
-            prediction=self._averaged(answer, warnings, timings),
+            prediction=self._averaged(prediction, warnings, timings),
             age_ms=(time.monotonic() - frame.captured_s) * 1000,
             averaged=len(self._scores),
             window=(left / width, top / height, right / width, bottom / height),
@@ -116,24 +116,24 @@ class Eye:
         )
 
     def _warnings(
-        self, answer: Prediction, seen: NDArray[np.float32], moved: float
+        self, prediction: Prediction, seen: NDArray[np.float32], moved: float
     ) -> tuple[Notice, ...]:
         """Add motion, and light and sharpness where the classifier did not look at them."""
         if self._classifier.checks:
-            return (*answer.warnings, *((scene.MOVING_TEXT,) if moved > scene.MOVING else ()))
-        return (*answer.warnings, *scene.warnings(scene.measure(seen), moved))
+            return (*prediction.warnings, *((scene.MOVING_TEXT,) if moved > scene.MOVING else ()))
+        return (*prediction.warnings, *scene.warnings(scene.measure(seen), moved))
 
     def _averaged(
-        self, answer: Prediction, warnings: tuple[Notice, ...], timings: dict[str, float]
+        self, prediction: Prediction, warnings: tuple[Notice, ...], timings: dict[str, float]
     ) -> Prediction:
         """Average the probabilities of the last frames: their arithmetic mean."""
-        by_label = {candidate.label: candidate.probability for candidate in answer.top}
+        by_label = {candidate.label: candidate.probability for candidate in prediction.top}
         self._scores.append([by_label[label] for label in self._classifier.labels])
         means = [sum(column) / len(column) for column in zip(*self._scores)]
         # The verdict is on the newest frame: the mean may hold older ones of another kind.
         return self._classifier.prediction(
-            means, warnings=warnings, timings_ms=timings, reliable=answer.reliable,
-            views=answer.views,
+            means, warnings=warnings, timings_ms=timings, reliable=prediction.reliable,
+            views=prediction.views,
         )  # fmt: skip
 
     def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
@@ -149,8 +149,8 @@ class Eye:
 
     def _glance(self, content: Content) -> NDArray[np.float32]:
         small = images.Preprocessing(scene.SIDE_PX, scene.SIDE_PX, crop_fraction=self._crop)
-        picture = decode(content, small).image
-        return scene.luma(picture.crop(scene.window(picture.size, self._crop)))
+        image = decode(content, small).image
+        return scene.luma(image.crop(scene.window(image.size, self._crop)))
 
 
 def watch(
@@ -179,12 +179,12 @@ def watch(
         CameraError: The camera went away and did not come back in time.
         ValueError: A setting is out of range.
     """
-    eye = Eye(classifier, smooth=smooth, crop=crop, abstain=abstain)
-    return _observations(camera, eye, every_s, meanwhile or (lambda: None))
+    frame_classifier = FrameClassifier(classifier, smooth=smooth, crop=crop, abstain=abstain)
+    return _observations(camera, frame_classifier, every_s, meanwhile or (lambda: None))
 
 
 def _observations(
-    camera: Camera, eye: Eye, every_s: float, meanwhile: Callable[[], None]
+    camera: Camera, frame_classifier: FrameClassifier, every_s: float, meanwhile: Callable[[], None]
 ) -> Iterator[Observation]:
     due_s = time.monotonic()
     while not camera.ended:
@@ -199,7 +199,7 @@ def _observations(
             continue
         due_s = max(due_s + every_s, time.monotonic())
         try:
-            observation = eye.look(frame)
+            observation = frame_classifier.look(frame)
         except ImageError:
             camera.count_damaged()
             continue

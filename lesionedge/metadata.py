@@ -199,9 +199,9 @@ def _assemble(table: _Table | None, archive: _Archive) -> ModelMetadata:
     if table is None:
         return ModelMetadata(card=card)
     graph = next(table.tables(3), None)
-    pictures = next(graph.tables(2), None) if graph else None
+    images = next(graph.tables(2), None) if graph else None
     scores = next(graph.tables(3), None) if graph else None
-    mean, std = _normalization(pictures) if pictures else (None, None)
+    mean, std = _normalization(images) if images else (None, None)
     by_locale = _labels(scores, archive) if scores else {}
     return ModelMetadata(
         labels=by_locale.get("", next(iter(by_locale.values()), None)),

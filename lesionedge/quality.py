@@ -78,11 +78,11 @@ class Lesion:
     """The share of the border that it touches, 0-1."""
 
 
-def luma(picture: Image.Image) -> NDArray[np.uint8]:
+def luma(image: Image.Image) -> NDArray[np.uint8]:
     """Give an RGB picture's brightness (ITU-R BT.601), (H, W) uint8."""
     import numpy as np
 
-    return np.asarray(picture.convert("L"))
+    return np.asarray(image.convert("L"))
 
 
 def light(seen: NDArray[np.uint8]) -> Light:

@@ -86,10 +86,10 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     import numpy as np
 
-    picture = Image.fromarray(pixels)
-    if picture.size == (2 * SIDE_PX, 2 * SIDE_PX):
-        return np.asarray(picture.reduce(2))
-    return np.asarray(picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
+    image = Image.fromarray(pixels)
+    if image.size == (2 * SIDE_PX, 2 * SIDE_PX):
+        return np.asarray(image.reduce(2))
+    return np.asarray(image.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
 
 
 class Gate:
@@ -133,7 +133,7 @@ class Gate:
         return Verdict(dermoscopic, clinical, other, dermoscopic >= self.threshold)
 
 
-class Check:
+class InputCheck:
     """The gate and the quality measures together; the gate is loaded when first needed."""
 
     def __init__(self, *, threads: int | None, verbose: bool) -> None:

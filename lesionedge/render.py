@@ -50,12 +50,12 @@ def annotate(
     Raises:
         ImageError: The picture cannot be read.
     """
-    picture = _legible(source)
-    width, height = max(picture.width, LEAST_WIDTH_PX), picture.height
+    image = _legible(source)
+    width, height = max(image.width, LEAST_WIDTH_PX), image.height
     unit = _unit(width)
     refused = abstain and prediction.reliable is False
-    canvas, draw = _canvas(picture, 2 if refused else len(prediction.top[:3]) + 2)
-    _frame(draw, images.crop_box(picture.size, preprocessing), max(2, unit // 8))
+    canvas, draw = _canvas(image, 2 if refused else len(prediction.top[:3]) + 2)
+    _frame(draw, images.crop_box(image.size, preprocessing), max(2, unit // 8))
     if refused:
         _refusal(draw, prediction, width, height, unit)
     else:
@@ -79,18 +79,18 @@ def heat_map(source: images.ImageSource, explanation: Explanation) -> Image.Imag
     Raises:
         ImageError: The picture cannot be read.
     """
-    picture = _legible(source)
-    unit = _unit(max(picture.width, LEAST_WIDTH_PX))
+    image = _legible(source)
+    unit = _unit(max(image.width, LEAST_WIDTH_PX))
     # Grey, so that whatever colour there is means heat.
-    canvas, draw = _canvas(picture.convert("L").convert("RGB"), 3)
-    box = images.crop_box(picture.size, explanation.preprocessing)
+    canvas, draw = _canvas(image.convert("L").convert("RGB"), 3)
+    box = images.crop_box(image.size, explanation.preprocessing)
     most = max(float(explanation.heat.max()), _LEAST_FALL)
     shades = (explanation.heat.clip(0, most) * (255 / most)).astype("uint8")
     size = (box[2] - box[0], box[3] - box[1])
     heat = Image.fromarray(shades).resize(size, Image.Resampling.BILINEAR)
     canvas.paste(Image.blend(canvas.crop(box), _coloured(heat), 0.5), box[:2])
     _frame(draw, box, max(2, unit // 8))
-    _legend(draw, canvas, explanation, most, picture.height, unit)
+    _legend(draw, canvas, explanation, most, image.height, unit)
     return canvas
 
 
@@ -129,13 +129,13 @@ def _coloured(shades: Image.Image) -> Image.Image:
 
 def _legible(source: images.ImageSource) -> Image.Image:
     """Read a picture at a size that text can be read beside."""
-    picture = images.decode(source).image
-    scale = max(1.0, LEAST_WIDTH_PX / picture.width)
-    scale = min(scale, LARGEST_SIDE_PX / max(picture.size))
+    image = images.decode(source).image
+    scale = max(1.0, LEAST_WIDTH_PX / image.width)
+    scale = min(scale, LARGEST_SIDE_PX / max(image.size))
     if scale == 1.0:
-        return picture
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.BICUBIC)
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def _unit(width: int) -> int:
@@ -143,12 +143,12 @@ def _unit(width: int) -> int:
     return max(14, round(width / 32))
 
 
-def _canvas(picture: Image.Image, lines: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def _canvas(image: Image.Image, lines: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """Put room for lines of text below a picture."""
-    width = max(picture.width, LEAST_WIDTH_PX)
+    width = max(image.width, LEAST_WIDTH_PX)
     panel = round(_unit(width) * (1.6 * lines + 0.6))
-    canvas = Image.new("RGB", (width, picture.height + panel), PANEL)
-    canvas.paste(picture, (0, 0))
+    canvas = Image.new("RGB", (width, image.height + panel), PANEL)
+    canvas.paste(image, (0, 0))
     return canvas, ImageDraw.Draw(canvas)
 
 
@@ -212,7 +212,7 @@ def _shortened(
     return text.rstrip() + "…"
 
 
-def save(picture: Image.Image, path: str) -> None:
+def save(image: Image.Image, path: str) -> None:
     """Write a picture whole or not at all, by its name's ending, without metadata.
 
     Raises:
@@ -221,6 +221,6 @@ def save(picture: Image.Image, path: str) -> None:
     kind = "JPEG" if path.lower().endswith((".jpg", ".jpeg")) else "PNG"
     try:
         with whole_file(path) as file:
-            picture.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}))
+            image.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}))
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from error

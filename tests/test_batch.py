@@ -188,7 +188,7 @@ def test_what_was_answered_is_saved_when_it_is_stopped(int8, tmp_path):
         Output(str(tmp_path), model, save_every_s=900) as output,
     ):
         todo = run.names(f"{number:03d}" for number in range(100))
-        run.answer(todo, output, engine, model, workers=1, step=lambda count: None)
+        run.classify(todo, output, engine, model, workers=1, step=lambda count: None)
     assert table(tmp_path).num_rows == 50
 
 
@@ -221,7 +221,7 @@ def test_a_picture_that_kills_every_worker_gets_an_error(int8, tmp_path):
 
     with Output(str(tmp_path), model, save_every_s=0) as output:
         todo = run.names(["bad" if n == 33 else f"{n:03d}" for n in range(100)])
-        run.answer(todo, output, engine, model, workers=1, step=seen.append)
+        run.classify(todo, output, engine, model, workers=1, step=seen.append)
     found = {row["path"]: row["error"] for row in table(tmp_path).to_pylist()}
     assert len(found) == sum(seen) == 100
     assert found.pop("bad") == "bad: each of 3 worker processes that were given it died"
@@ -240,7 +240,7 @@ def test_workers_that_cannot_answer_at_all_are_an_error(int8, tmp_path):
         Output(str(tmp_path), model, save_every_s=0) as output,
         pytest.raises(lesionedge.LesionEdgeError, match="every worker died"),
     ):
-        run.answer(
+        run.classify(
             run.names(map(str, range(900))), output, lambda chunks, model: (x for x in ()),
             model, workers=2, step=print,
         )  # fmt: skip

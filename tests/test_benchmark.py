@@ -14,7 +14,7 @@ QUICK = {"queries": 4, "seconds": 0.0}
 
 @pytest.fixture(scope="module")
 def measured(int8):
-    return benchmark.measure_apart([benchmark.example_picture()], model=int8, threads=1, **QUICK)
+    return benchmark.measure_apart([benchmark.example_image()], model=int8, threads=1, **QUICK)
 
 
 def with_p90(m, *, model="m", threads=1, p90=1.0):
@@ -24,7 +24,7 @@ def with_p90(m, *, model="m", threads=1, p90=1.0):
 
 
 def test_the_drawn_picture_is_a_jpeg_of_the_size_asked_for():
-    with Image.open(io.BytesIO(benchmark.example_picture(320, 240))) as picture:
+    with Image.open(io.BytesIO(benchmark.example_image(320, 240))) as picture:
         assert (picture.format, picture.size) == ("JPEG", (320, 240))
 
 
@@ -38,13 +38,13 @@ def test_every_stage_is_measured(measured):
     stages = sum(measured.latency_ms[stage].mean for stage in ("decode", "preprocess", "invoke"))
     assert stages <= measured.latency_ms["whole"].mean
     assert measured.load_ms > 0 and measured.first_ms > 0
-    assert measured.pictures_per_s == pytest.approx(4 / measured.duration_s)
+    assert measured.images_per_s == pytest.approx(4 / measured.duration_s)
 
 
 def test_runs_until_both_the_time_and_the_number_are_reached(int8):
     shares = []
     found = benchmark.measure(
-        [benchmark.example_picture(64, 64)], model=int8, queries=1, seconds=2.2,
+        [benchmark.example_image(64, 64)], model=int8, queries=1, seconds=2.2,
         progress=shares.append,
     )  # fmt: skip
     assert found.queries > 1
@@ -54,7 +54,7 @@ def test_runs_until_both_the_time_and_the_number_are_reached(int8):
 
 def test_faults_come_through_the_other_process(int8, tmp_path):
     with pytest.raises(ModelError, match="none"):
-        benchmark.measure_apart([benchmark.example_picture()], model="none", **QUICK)
+        benchmark.measure_apart([benchmark.example_image()], model="none", **QUICK)
     with pytest.raises(ImageError, match="none.jpg"):
         benchmark.measure_apart([str(tmp_path / "none.jpg")], model=int8, **QUICK)
     with pytest.raises(ValueError, match="no pictures"):

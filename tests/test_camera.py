@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import lesionedge
-from lesionedge import CameraError, Classifier, keeping
+from lesionedge import CameraError, Classifier, frame_recorder
 from lesionedge.camera import choice, scene
 from lesionedge.camera.mjpeg import Cutter
 from lesionedge.camera.yuyv import Layout, to_rgb
@@ -346,7 +346,9 @@ def test_pictures_are_saved_with_their_answers(cli_run, folder, int8, tmp_path, 
 
 
 def keeper_of(folder, said, when="always"):
-    return keeping.Keeper(str(folder), when, malignant=frozenset(), report=said.append)
+    return frame_recorder.FrameRecorder(
+        str(folder), when, malignant=frozenset(), report=said.append
+    )
 
 
 def observations(folder, classifier):
@@ -365,11 +367,11 @@ def test_a_disk_that_fails_is_told_once_and_nothing_half_written_is_left(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with keeper_of(tmp_path / "out", said) as keeper:
+        with keeper_of(tmp_path / "out", said) as recorder:
             for observation in seen[:3]:
-                keeper.offer(observation, {})
+                recorder.offer(observation, {})
     assert len(said) == 1 and "No space left" in said[0]
-    assert (keeper.saved, keeper.failed) == (0, 3)
+    assert (recorder.saved, recorder.failed) == (0, 3)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -405,22 +407,22 @@ def test_a_slow_disk_holds_no_answer_back(folder, classifier, tmp_path, monkeypa
         synchronise(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)
-    with keeper_of(tmp_path / "out", said) as keeper:
-        paths = [keeper.offer(observation, {}) for observation in seen * 2]
+    with keeper_of(tmp_path / "out", said) as recorder:
+        paths = [recorder.offer(observation, {}) for observation in seen * 2]
         go_on.set()
     kept = [path for path in paths if path]
-    assert keeping.WAITING <= len(kept) <= keeping.WAITING + 1
-    assert (keeper.saved, keeper.skipped) == (len(kept), 12 - len(kept))
+    assert frame_recorder.WAITING <= len(kept) <= frame_recorder.WAITING + 1
+    assert (recorder.saved, recorder.skipped) == (len(kept), 12 - len(kept))
     assert all(os.path.exists(path) for path in kept)
     assert len(said) == 1 and "too slow" in said[0]
 
 
 def test_a_slow_disk_is_waited_for_where_no_picture_may_be_missed(folder, classifier, tmp_path):
     seen = observations(folder, classifier)
-    with keeper_of(tmp_path / "out", []) as keeper:
-        paths = [keeper.offer(o, {"label": o.prediction.label}, wait=True) for o in seen]
+    with keeper_of(tmp_path / "out", []) as recorder:
+        paths = [recorder.offer(o, {"label": o.prediction.label}, wait=True) for o in seen]
     assert all(os.path.exists(path) for path in paths)
-    assert keeper.saved == 6
+    assert recorder.saved == 6
 
 
 def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, classifier, jpegs):
@@ -430,8 +432,8 @@ def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, 
     (tmp_path / "1.jpg").write_bytes(bare)
     (seen,) = observations(tmp_path, classifier)
     assert seen.prediction.top == classifier.classify(jpegs[0]).top
-    with keeper_of(tmp_path / "out", []) as keeper:
-        path = keeper.offer(seen, {})
+    with keeper_of(tmp_path / "out", []) as recorder:
+        path = recorder.offer(seen, {})
     with open(path, "rb") as file:
         assert file.read() == jpegs[0]
 

@@ -22,7 +22,7 @@ def test_this_machine_can_predict():
     assert platform.python_version() in found["Python"].found
     assert "mobilenetv2 (int8) answers" in found["model"].found
     assert {"camera, picamera2", "camera, rpicam", "camera, V4L2"} <= set(found)
-    assert all(finding.mend for finding in findings if finding.state != "ok")
+    assert all(finding.fix for finding in findings if finding.state != "ok")
 
 
 def test_the_command_says_so(cli_run):
@@ -45,7 +45,7 @@ def test_without_a_runtime_it_fails_and_says_what_to_type(command, tmp_path):
     (fault,) = [finding for finding in found["findings"] if finding["state"] == "fault"]
     assert fault["about"] == "runtime"
     assert "wrong ELF class" in fault["found"]
-    assert fault["mend"] == "pip install ai-edge-litert"
+    assert fault["fix"] == "pip install ai-edge-litert"
 
 
 def test_without_numpy_it_fails_and_does_not_stop(command, tmp_path):
@@ -74,7 +74,7 @@ def test_the_kind_of_python(monkeypatch, width, version, chip, state, words):
     finding = next(doctor.examine())
     assert finding.state == state
     assert words in finding.found
-    assert bool(finding.mend) == (state != "ok")
+    assert bool(finding.fix) == (state != "ok")
 
 
 def test_a_hot_and_starved_machine_is_noted(monkeypatch):
@@ -86,5 +86,5 @@ def test_a_hot_and_starved_machine_is_noted(monkeypatch):
     found = by_name(doctor.examine())
     for about in ("temperature", "power", "memory", "processor"):
         assert found[about].state == "note"
-        assert found[about].mend
+        assert found[about].fix
     assert "under-voltage now" in found["power"].found

@@ -48,7 +48,9 @@ def test_covering_what_the_heat_map_ranks_highest_lowers_the_probability(models,
     hot = found.heat >= np.quantile(found.heat, 0.8)
     cover = np.asarray(explanation.surroundings(Image.fromarray(pixels)))
     number = classifier.labels.index(found.label)
-    covered = classifier.scores([np.where(hot[..., None], cover, pixels)])[0, number]
+    covered = classifier.probabilities_of_inputs([np.where(hot[..., None], cover, pixels)])[
+        0, number
+    ]
     assert covered < found.probability
 
 

@@ -30,7 +30,7 @@ from lesionedge.batch import rows, run
 from lesionedge.batch.folder import folder
 from lesionedge.batch.model import Model
 from lesionedge.batch.output import Output
-from lesionedge.batch.pictures import opened
+from lesionedge.batch.reading import opened
 
 COUNT = 8
 LONG_COUNT = 240
@@ -424,9 +424,9 @@ def test_a_picture_that_cannot_be_read_does_not_end_its_worker(int8, tmp_path):
     model = Model.of(int8)
     names = ["ftp://127.0.0.1:1/a.jpg", "s4://nowhere/b.jpg", "zip://c.jpg::/no/such.zip"]
     with Output(str(tmp_path / "out"), model, save_every_s=0) as output:
-        run.answer(
+        run.classify(
             run.names(names), output,
-            lambda chunks, model: processes.answers(chunks, model, workers=1), model,
+            lambda chunks, model: processes.predictions(chunks, model, workers=1), model,
             workers=1, step=lambda count: None,
         )  # fmt: skip
     errors = {row["path"]: row["error"] for row in table(tmp_path / "out")}

@@ -61,28 +61,36 @@ def test_every_way_to_ask_gives_the_same(int8, picture):
     answers = [
         classifier.classify(picture), *classifier.classify_many([picture, picture]),
         *Classifier(int8, views=8, threads=1).classify_many([picture]),
-        classifier.classify_picture(decoded),
+        classifier.classify_decoded(decoded),
     ]  # fmt: skip
     for answer in answers:
         found = {candidate.label: candidate.probability for candidate in answer.top}
         assert [found[label] for label in classifier.labels] == wanted.tolist()
         assert answer.views == 8
         assert set(answer.timings_ms) == {"decode", "preprocess", "invoke"}
-    assert np.array_equal(classifier.scores([pixels, pixels]), np.stack([wanted, wanted]))
+    assert np.array_equal(
+        classifier.probabilities_of_inputs([pixels, pixels]), np.stack([wanted, wanted])
+    )
 
 
 def test_single_answers_can_be_asked_with_other_views(int8, picture):
     plain, averaging = Classifier(int8), Classifier(int8, views=8)
     pixels = plain.model_input(picture)
     decoded = images.decode(picture, plain.preprocessing)
-    assert np.array_equal(averaging.scores([pixels], views=1), plain.scores([pixels]))
-    assert np.array_equal(plain.scores([pixels], views=8), averaging.scores([pixels]))
-    assert averaging.classify_picture(decoded, views=1).top == plain.classify(picture).top
-    assert plain.classify_picture(decoded, views=8).top == averaging.classify(picture).top
+    assert np.array_equal(
+        averaging.probabilities_of_inputs([pixels], views=1),
+        plain.probabilities_of_inputs([pixels]),
+    )
+    assert np.array_equal(
+        plain.probabilities_of_inputs([pixels], views=8),
+        averaging.probabilities_of_inputs([pixels]),
+    )
+    assert averaging.classify_decoded(decoded, views=1).top == plain.classify(picture).top
+    assert plain.classify_decoded(decoded, views=8).top == averaging.classify(picture).top
     with pytest.raises(ValueError, match="views is 9"):
-        plain.scores([pixels], views=9)
+        plain.probabilities_of_inputs([pixels], views=9)
     with pytest.raises(ValueError, match="views is 0"):
-        plain.classify_picture(decoded, views=0)
+        plain.classify_decoded(decoded, views=0)
 
 
 @pytest.mark.parametrize(("count", "turns"), [(2, [1]), (4, [1, 2, 3]), (8, range(1, 8))])
@@ -116,7 +124,9 @@ def test_both_classes_of_a_sigmoid_are_averaged(models, picture):
     path = models / "sigmoid.tflite"
     plain, averaging = Classifier(path), Classifier(path, views=8)
     pixels = plain.model_input(picture)
-    each = plain.scores([np.ascontiguousarray(turn(pixels)) for turn in SYMMETRIES.values()])
+    each = plain.probabilities_of_inputs(
+        [np.ascontiguousarray(turn(pixels)) for turn in SYMMETRIES.values()]
+    )
     found = averaging.probabilities(picture)
     assert found.sum() == pytest.approx(1)
     assert np.allclose(found, each.mean(0), rtol=0, atol=1e-6)
@@ -144,7 +154,7 @@ def test_pixels_are_turned_however_they_are_normalised(models, picture, name):
     classifier = Classifier(models / f"{name}.tflite", views=8, **given)
     pixels = classifier.model_input(picture)
     turned = [np.ascontiguousarray(turn(pixels)) for turn in SYMMETRIES.values()]
-    each = classifier.scores(turned, views=1)
+    each = classifier.probabilities_of_inputs(turned, views=1)
     assert np.ptp(each, axis=0).max() > 0.01
     assert np.allclose(classifier.probabilities(picture), each.mean(0), rtol=0, atol=1e-6)
 

@@ -182,7 +182,9 @@ def _ask(
         small = tf.image.resize(tf.cast(seen, tf.float32), (side, side), antialias=True)
         pictures[here] = np.clip(np.rint(small.numpy()), 0, 255)
         turned = [distil.views(crop)[chance.integers(1, 8)] for crop in seen]
-        answers = [t.scores(way) for t, _ in teachers for way in (list(seen), turned)]
+        answers = [
+            t.probabilities_of_inputs(way) for t, _ in teachers for way in (list(seen), turned)
+        ]
         soft[here] = np.average(answers, axis=0, weights=[n for _, n in teachers for _ in range(2)])
         classes[here] = labels.numpy()
         done += len(seen)

@@ -52,7 +52,10 @@ def write(
             )
     whole = np.zeros((len(paths), len(labels)), np.float32)
     for number, path in enumerate(paths):
-        answers = [teacher.scores(views(teacher.model_input(path))) for teacher in teachers]
+        answers = [
+            teacher.probabilities_of_inputs(views(teacher.model_input(path)))
+            for teacher in teachers
+        ]
         whole[number] = np.mean(answers, axis=(0, 1))
         if (number + 1) % TOLD_EVERY == 0 or number + 1 == len(paths):
             say(f"{number + 1} of {len(paths)} pictures")

@@ -21,7 +21,7 @@ RETRIES = 3
 """So often Ray gives a chunk to another actor when its actor has died."""
 
 
-class Answers:
+class Predictor:
     """An actor: holds one model, answers blocks of names."""
 
     def __init__(self, model: Model) -> None:
@@ -30,9 +30,9 @@ class Answers:
 
     def __call__(self, names: Any) -> Any:
         """Give the rows (a ``pyarrow.Table``) of a table of names."""
-        from lesionedge.batch.rows import answered
+        from lesionedge.batch.rows import classified
 
-        return answered(names["path"].to_pylist(), self._classifier, self._model)
+        return classified(names["path"].to_pylist(), self._classifier, self._model)
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def cores() -> int:
     return max(1, int(need("ray").cluster_resources().get("CPU", 1)))
 
 
-def answers(
+def predictions(
     chunks: Iterable[Sequence[str]], model: Model, *, workers: int | None
 ) -> Generator[Any, None, None]:
     """Answer pictures on the cluster.
@@ -148,7 +148,7 @@ def answers(
         # Ray has no other way yet to bound how often a chunk that kills its actors is tried.
         warnings.simplefilter("ignore", DeprecationWarning)
         rows = data.from_arrow(tables).map_batches(
-            Answers, fn_constructor_args=(model,), compute=pool, batch_size=None,
+            Predictor, fn_constructor_args=(model,), compute=pool, batch_size=None,
             batch_format="pyarrow", num_cpus=1, max_restarts=-1, max_task_retries=RETRIES,
         )  # fmt: skip
     try:

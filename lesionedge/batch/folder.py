@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from lesionedge.batch.libraries import need
-from lesionedge.batch.pictures import is_url, local_path, opened, reason
+from lesionedge.batch.reading import is_url, local_path, opened, reason
 from lesionedge.errors import LesionEdgeError
 
 _UNFINISHED = "_unfinished"

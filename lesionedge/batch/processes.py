@@ -48,7 +48,7 @@ class _Worker:
         self.pipe.close()
 
 
-def answers(
+def predictions(
     chunks: Iterable[Sequence[str]], model: Model, *, workers: int
 ) -> Generator[Any, None, None]:
     """Answer pictures in worker processes.
@@ -154,7 +154,7 @@ def _work(pipe: Connection, model: Model) -> None:
     import os
     import threading
 
-    from lesionedge.batch.rows import answered
+    from lesionedge.batch.rows import classified
 
     given: deque[list[str]] = deque()
     some = threading.Semaphore(0)
@@ -178,4 +178,4 @@ def _work(pipe: Connection, model: Model) -> None:
     threading.Thread(target=listen, daemon=True).start()
     while True:
         some.acquire()
-        pipe.send(answered(given.popleft(), classifier, model))
+        pipe.send(classified(given.popleft(), classifier, model))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lesionedge import __version__
 from lesionedge.batch.libraries import need
 from lesionedge.batch.model import Model
-from lesionedge.batch.pictures import contents, local_path
+from lesionedge.batch.reading import contents, local_path
 from lesionedge.errors import LesionEdgeError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def about(model: Model) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def answered(names: Sequence[str], classifier: Classifier, model: Model) -> Any:
+def classified(names: Sequence[str], classifier: Classifier, model: Model) -> Any:
     """Classify pictures.
 
     Args:
@@ -59,7 +59,7 @@ def answered(names: Sequence[str], classifier: Classifier, model: Model) -> Any:
     """
     unread: dict[int, LesionEdgeError] = {}
 
-    def pictures() -> Iterator[str | bytes]:
+    def images() -> Iterator[str | bytes]:
         for number, content in enumerate(contents(names)):
             if isinstance(content, LesionEdgeError):
                 unread[number] = content
@@ -67,11 +67,11 @@ def answered(names: Sequence[str], classifier: Classifier, model: Model) -> Any:
 
     labels = _distinct(model.labels)
     rows = []
-    for number, answer in enumerate(classifier.classify_many(pictures(), errors="yield")):
-        if number in unread or isinstance(answer, LesionEdgeError):
-            rows.append(_failure(names[number], str(unread.get(number, answer)), model))
+    for number, prediction in enumerate(classifier.classify_many(images(), errors="yield")):
+        if number in unread or isinstance(prediction, LesionEdgeError):
+            rows.append(_failure(names[number], str(unread.get(number, prediction)), model))
         else:
-            rows.append(_answer(names[number], answer, classifier.labels, labels, model))
+            rows.append(_row(names[number], prediction, classifier.labels, labels, model))
     return need("pyarrow").Table.from_pylist(rows, schema=schema(model))
 
 
@@ -91,23 +91,23 @@ def reason(name: str, error: str) -> str:
     return error.removeprefix(f"{name}: ")
 
 
-def _answer(
-    name: str, answer: Prediction, codes: tuple[str, ...], labels: tuple[str, ...], model: Model
+def _row(
+    name: str, prediction: Prediction, codes: tuple[str, ...], labels: tuple[str, ...], model: Model
 ) -> dict[str, Any]:
-    scores = _scores(answer, codes)
+    scores = _scores(prediction, codes)
     return {
-        "path": name, "label": answer.label, "probability": answer.probability,
+        "path": name, "label": prediction.label, "probability": prediction.probability,
         "probabilities": dict(zip(labels, scores)),
-        "malignant_probability": answer.malignant_probability,
-        "reliable": getattr(answer, "reliable", None),  # null where no gate has judged
-        "warnings": list(answer.warnings), "error": None, "model": model.sha256,
+        "malignant_probability": prediction.malignant_probability,
+        "reliable": getattr(prediction, "reliable", None),  # null where no gate has judged
+        "warnings": list(prediction.warnings), "error": None, "model": model.sha256,
     }  # fmt: skip
 
 
-def _scores(answer: Prediction, codes: tuple[str, ...]) -> list[float]:
+def _scores(prediction: Prediction, codes: tuple[str, ...]) -> list[float]:
     """Give the probabilities in the labels' order; of labels that are alike, best first."""
     ranked: dict[str, list[float]] = {}
-    for candidate in answer.top:
+    for candidate in prediction.top:
         ranked.setdefault(candidate.label, []).append(candidate.probability)
     return [ranked[code].pop(0) for code in codes]
 

@@ -45,7 +45,7 @@ def without(listed: Any, done: Any) -> Any:
     return listed.filter(compute.invert(compute.is_in(listed, value_set=done)))
 
 
-def answer(
+def classify(
     todo: Any, output: Output, engine: Engine, model: Model, *, workers: int,
     step: Callable[[int], None],
 ) -> None:  # fmt: skip

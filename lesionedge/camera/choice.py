@@ -77,8 +77,8 @@ def survey() -> Iterator[tuple[str, str, str]]:
             found = find()
             yield name, "a camera" if found == name else found, ""
         except MissingDependencyError as error:
-            found, _, mend = str(error).partition(": ")
-            yield name, found, mend
+            found, _, fix = str(error).partition(": ")
+            yield name, found, fix
         except CameraError as error:
             yield name, str(error), ""
 

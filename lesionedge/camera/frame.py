@@ -83,11 +83,11 @@ class Frame:
         Raises:
             ImageError: The frame is damaged.
         """
-        picture = self.picture().image
-        picture.info = {}  # a comment, which Pillow would write out again
-        return picture
+        decoded = self.decoded().image
+        decoded.info = {}  # a comment, which Pillow would write out again
+        return decoded
 
-    def picture(self, preprocessing: images.Preprocessing | None = None) -> images.Picture:
+    def decoded(self, preprocessing: images.Preprocessing | None = None) -> images.DecodedImage:
         """Decode the frame.
 
         Args:
@@ -115,12 +115,14 @@ def _tells_more(jpeg: bytes) -> bool:
     return False
 
 
-def decode(content: Content, preprocessing: images.Preprocessing | None = None) -> images.Picture:
+def decode(
+    content: Content, preprocessing: images.Preprocessing | None = None
+) -> images.DecodedImage:
     """Decode what a source gave.
 
     Args:
         content: As it came.
-        preprocessing: As in ``Frame.picture``.
+        preprocessing: As in ``Frame.decoded``.
 
     Raises:
         ImageError: It is damaged.

@@ -32,11 +32,11 @@ DARK_TEXT, BRIGHT_TEXT, BLURRED_TEXT = (
 MOVING_TEXT = Notice("moving", "moving: hold still")
 
 
-def luma(picture: Image.Image) -> NDArray[np.float32]:
+def luma(image: Image.Image) -> NDArray[np.float32]:
     """Give a picture's brightness, (SIDE_PX, SIDE_PX) float32, 0-255."""
     import numpy as np
 
-    small = picture.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
+    small = image.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     return np.asarray(small, np.float32)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import options, printable
-from lesionedge.cli.ending import ended_by_signals
-from lesionedge.cli.sources import expand, is_picture_name
+from lesionedge.cli.signals import ended_by_signals
+from lesionedge.cli.sources import expand, is_image_name
 from lesionedge.errors import LesionEdgeError
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def command(
             output.forget_failures()
         todo = _todo(output, sources, travelling)
         if len(todo) > 0:
-            with _engine(engine, address, workers, verbose=verbose) as (answers, width):
-                _fill(output, todo, answers, travelling, workers=width)
+            with _engine(engine, address, workers, verbose=verbose) as (predictions, width):
+                _fill(output, todo, predictions, travelling, workers=width)
         output.save()
         failed = _summary(output, out)
     if failed:
@@ -110,13 +110,13 @@ def _engine(
         from lesionedge.batch import cluster
 
         with cluster.connected(address, workers=workers, verbose=verbose):
-            yield partial(cluster.answers, workers=workers), workers or cluster.cores()
+            yield partial(cluster.predictions, workers=workers), workers or cluster.cores()
         return
     from lesionedge.batch import processes
     from lesionedge.interpreter import usable_cores
 
     count = workers or usable_cores()
-    yield partial(processes.answers, workers=count), count
+    yield partial(processes.predictions, workers=count), count
 
 
 def _todo(output: Output, sources: tuple[str, ...], model: Model) -> Any:
@@ -137,7 +137,7 @@ def _todo(output: Output, sources: tuple[str, ...], model: Model) -> Any:
     return todo
 
 
-def _fill(output: Output, todo: Any, answers: Engine, model: Model, *, workers: int) -> None:
+def _fill(output: Output, todo: Any, predictions: Engine, model: Model, *, workers: int) -> None:
     """Answer pictures, and say how far it is."""
     from lesionedge.batch import run
     from lesionedge.cli.progress import Progress
@@ -145,7 +145,7 @@ def _fill(output: Output, todo: Any, answers: Engine, model: Model, *, workers: 
     progress = Progress(len(todo))
     begin = time.monotonic()
     try:
-        run.answer(todo, output, answers, model, workers=workers, step=progress.step)
+        run.classify(todo, output, predictions, model, workers=workers, step=progress.step)
     except (KeyboardInterrupt, SystemExit):
         progress.clear()
         click.echo("stopped; the same command continues", err=True)
@@ -157,27 +157,27 @@ def _fill(output: Output, todo: Any, answers: Engine, model: Model, *, workers: 
 
 def _found(sources: tuple[str, ...], errors: dict[str, str]) -> Iterator[str]:
     """Name the pictures; what cannot be listed goes to ``errors``."""
-    from lesionedge.batch.pictures import find, is_url, local_name, local_path
+    from lesionedge.batch.reading import find, is_url, local_name, local_path
 
     for source in sources:
         path = local_path(source)
         if path is None and is_url(source):
-            found = find(source, wanted=is_picture_name)
+            found = find(source, wanted=is_image_name)
             if not found:
                 errors[source] = f"{source}: no pictures there"
             yield from found
             continue
-        for picture in expand([path or source], recursive=True):
-            name = local_name(picture.path)
-            if picture.error is None:
+        for image in expand([path or source], recursive=True):
+            name = local_name(image.path)
+            if image.error is None:
                 yield name
             else:
-                errors[name] = picture.error
+                errors[name] = image.error
 
 
 def _summary(output: Output, out: str) -> int:
     """Print what the folder holds; give the number of pictures that failed."""
-    from lesionedge.batch.pictures import by_arrow
+    from lesionedge.batch.reading import by_arrow
 
     labels, errors = output.count()
     failed = sum(errors.values())

@@ -38,7 +38,7 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
 
 @click.command("benchmark")
 @click.argument(
-    "pictures", metavar="[PICTURE...]", nargs=-1, type=click.Path(exists=True, dir_okay=False)
+    "images", metavar="[IMAGE...]", nargs=-1, type=click.Path(exists=True, dir_okay=False)
 )
 @click.option(
     "-m", "--model", "models", metavar="MODEL", multiple=True,
@@ -56,10 +56,10 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
     "--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the stages there."
 )
 def command(
-    pictures: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, quick: bool,
+    images: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, quick: bool,
     as_json: bool, markdown: bool, plot: str | None,
 ) -> None:  # fmt: skip
-    """Time PICTUREs (a drawn 600x450 JPEG when left out), one at a time, on this machine.
+    """Time IMAGEs (a drawn 600x450 JPEG when left out), one at a time, on this machine.
 
     At least 1,024 answers and 60 seconds a setting, as MLPerf's single-stream scenario asks.
     """
@@ -67,7 +67,7 @@ def command(
         raise click.UsageError("--json and --markdown exclude each other")
     if plot is not None and not plot.lower().endswith(".png"):
         raise click.UsageError(f"--plot {plot}: expected a name that ends in .png")
-    found = list(_measured(pictures, models or DEFAULT_MODELS, threads, quick=quick))
+    found = list(_measured(images, models or DEFAULT_MODELS, threads, quick=quick))
     if as_json:
         click.echo(_json(found))
     else:
@@ -81,7 +81,7 @@ def command(
 
 
 def _measured(
-    pictures: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, *, quick: bool
+    images: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, *, quick: bool
 ) -> Iterator[Measurement]:
     from lesionedge import benchmark
 
@@ -95,7 +95,7 @@ def _measured(
         what = f"{model}{threaded}, {seconds:.0f} s or more"
         click.echo(f"measuring {number} of {len(settings)}: {what}", err=True)
         yield benchmark.measure_apart(
-            list(pictures) or [benchmark.example_picture()], model=model,
+            list(images) or [benchmark.example_image()], model=model,
             threads=count if isinstance(count, int) else None, queries=queries, seconds=seconds,
         )  # fmt: skip
 
@@ -154,7 +154,7 @@ def _text(found: list[Measurement]) -> Iterator[str]:
         for stage, t in m.latency_ms.items():
             values = (t.mean, t.p50, t.p90, t.p99, t.min, t.max)
             yield f"  {stage:<12}" + "".join(f"{value:9.2f}" for value in values)
-        yield f"  {m.pictures_per_s:.1f} pictures/s; memory {_mb(m.peak_bytes)} peak, " + (
+        yield f"  {m.images_per_s:.1f} pictures/s; memory {_mb(m.peak_bytes)} peak, " + (
             f"{_mb(m.steady_bytes)} steady{_weather(m)}"
         )
         yield from (f"  warning: {warning}" for warning in m.warnings)
@@ -194,7 +194,7 @@ def _markdown(found: list[Measurement]) -> Iterator[str]:
         whole = m.latency_ms["whole"]
         cells = [
             m.model, str(m.threads), f"{m.load_ms:.0f}", f"{m.first_ms:.1f}", *medians,
-            f"{whole.p50:.2f}", f"{whole.p90:.2f}", f"{whole.p99:.2f}", f"{m.pictures_per_s:.1f}",
+            f"{whole.p50:.2f}", f"{whole.p90:.2f}", f"{whole.p99:.2f}", f"{m.images_per_s:.1f}",
             _mb(m.peak_bytes),
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"

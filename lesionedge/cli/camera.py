@@ -13,12 +13,12 @@ import click
 from lesionedge.cli import options
 from lesionedge.cli.live_output import Json, Tally, Text, as_dict, summary, tell
 from lesionedge.cli.terminal import keys, stopped_by_signals
-from lesionedge.keeping import WHEN
+from lesionedge.frame_recorder import WHEN
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
     from lesionedge.classifier import Classifier
-    from lesionedge.keeping import Keeper
+    from lesionedge.frame_recorder import FrameRecorder
     from lesionedge.live import Observation
     from lesionedge.preview import Preview
 
@@ -111,10 +111,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
             stack.callback(preview.close)
         pressed = _pressed(given, preview, stack)
         camera = stack.enter_context(_camera(given))
-        tally, keeper = Tally(), _keeper(given, classifier)
-        stack.callback(lambda: tell(summary(camera, tally, keeper)))
-        if keeper is not None:
-            stack.enter_context(keeper)
+        tally, recorder = Tally(), _recorder(given, classifier)
+        stack.callback(lambda: tell(summary(camera, tally, recorder)))
+        if recorder is not None:
+            stack.enter_context(recorder)
         writer = (Json if given["form"] == "json" else Text)()
         stack.callback(writer.close)
         seen = watch(
@@ -124,8 +124,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         for observation in _limited(seen, camera, given["frames"], given["duration"]):
             tally.add(observation.age_ms)
             facts = as_dict(observation, camera.source)
-            if keeper is not None:
-                facts["saved"] = keeper.offer(
+            if recorder is not None:
+                facts["saved"] = recorder.offer(
                     observation, facts, asked=pressed(), wait=not camera.live
                 )
             writer.write(observation, facts)
@@ -183,13 +183,13 @@ def _limited(
             return
 
 
-def _keeper(given: dict[str, Any], classifier: Classifier) -> Keeper | None:
+def _recorder(given: dict[str, Any], classifier: Classifier) -> FrameRecorder | None:
     if given["save"] is None:
         return None
-    from lesionedge.keeping import Keeper
+    from lesionedge.frame_recorder import FrameRecorder
 
     malignant = frozenset(d.label for d in classifier.diagnoses if d.malignant)
-    return Keeper(given["save"], given["save_when"], malignant=malignant, report=tell)
+    return FrameRecorder(given["save"], given["save_when"], malignant=malignant, report=tell)
 
 
 def _pressed(

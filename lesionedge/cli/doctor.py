@@ -21,8 +21,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             click.echo(printable(f"{SIGNS[finding.state]}  {finding.about}: {finding.found}"))
-            if finding.mend:
-                click.echo(printable(f"         to mend: {finding.mend}"))
+            if finding.fix:
+                click.echo(printable(f"         to mend: {finding.fix}"))
     works = doctor.works(findings)
     if as_json:
         import json

@@ -10,7 +10,7 @@ import click
 
 from lesionedge.cli import options, printable
 from lesionedge.cli.output import OutputError
-from lesionedge.cli.sources import is_picture_name
+from lesionedge.cli.sources import is_image_name
 
 
 @click.command("explain")
@@ -36,7 +36,7 @@ def command(ctx: click.Context, /, path: str, output: str, label: str | None, **
     from lesionedge.explanation import explain
 
     source: str | bytes = sys.stdin.buffer.read() if path == "-" else path
-    _spare_pictures(path, output)
+    _spare_images(path, output)
     classifier = Classifier(
         given["model"], threads=given["threads"], labels=given["labels"],
         normalize=given["normalize"], verbose=options.is_verbose(ctx),
@@ -56,9 +56,9 @@ def command(ctx: click.Context, /, path: str, output: str, label: str | None, **
     click.echo(options.RESEARCH_USE)
 
 
-def _spare_pictures(path: str, output: str) -> None:
+def _spare_images(path: str, output: str) -> None:
     """Refuse to write over the picture itself, and names that say nothing of the format."""
-    if not (output.lower().endswith(".npy") or is_picture_name(output)):
+    if not (output.lower().endswith(".npy") or is_image_name(output)):
         raise click.UsageError(f"-o {printable(output)}: expected a .png, .jpg or .npy file")
     if path != "-" and os.path.exists(output) and os.path.samefile(path, output):
         raise click.UsageError(f"-o {printable(output)}: is the picture itself")

@@ -131,8 +131,8 @@ def _method(section: Mapping[str, Any] | None) -> str | None:
 def _data(section: Mapping[str, Any] | None) -> str | None:
     if not section:
         return None
-    pictures = section.get("pictures", {})
-    counts = ", ".join(f"{count} {split}" for split, count in pictures.items())
+    counted = section.get("pictures", {})
+    counts = ", ".join(f"{count} {split}" for split, count in counted.items())
     return f"{section.get('name')} ({counts}; split {section.get('split')})"
 
 

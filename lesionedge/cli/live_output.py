@@ -16,7 +16,7 @@ from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
-    from lesionedge.keeping import Keeper
+    from lesionedge.frame_recorder import FrameRecorder
     from lesionedge.live import Observation
 
 SAMPLES = 10_000
@@ -25,23 +25,23 @@ SAMPLES = 10_000
 
 def as_dict(observation: Observation, source: str) -> dict[str, Any]:
     """Give an observation as one JSON object."""
-    answer, frame = observation.prediction, observation.frame
+    prediction, frame = observation.prediction, observation.frame
     return {
         "timestamp": frame.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "frame": frame.number,
         "age_ms": observation.age_ms,
         "source": shown(source),
-        "label": answer.label,
-        "name": answer.name,
-        "probability": answer.probability,
-        "malignant_probability": answer.malignant_probability,
-        "probabilities": {c.label: c.probability for c in answer.top},
+        "label": prediction.label,
+        "name": prediction.name,
+        "probability": prediction.probability,
+        "malignant_probability": prediction.malignant_probability,
+        "probabilities": {c.label: c.probability for c in prediction.top},
         "averaged": observation.averaged,
-        "reliable": answer.reliable,
-        "warnings": list(answer.warnings),
-        "warning_codes": [warning.code for warning in answer.warnings],
-        "model": answer.model,
-        "timings_ms": dict(answer.timings_ms),
+        "reliable": prediction.reliable,
+        "warnings": list(prediction.warnings),
+        "warning_codes": [warning.code for warning in prediction.warnings],
+        "model": prediction.model,
+        "timings_ms": dict(prediction.timings_ms),
     }
 
 
@@ -70,7 +70,7 @@ class Tally:
         return p50, p90, p99
 
 
-def summary(camera: Camera, tally: Tally, keeper: Keeper | None) -> str:
+def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str:
     """Say in a line what a run came to."""
     text = (
         f"{camera.seen} frames seen, {tally.count} classified, {camera.dropped} dropped, "
@@ -82,8 +82,10 @@ def summary(camera: Camera, tally: Tally, keeper: Keeper | None) -> str:
     if tally.count:
         p50, p90, p99 = tally.quantiles()
         text += f"; capture to answer p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
-    if keeper is not None:
-        text += f"; {keeper.saved} pictures saved, {keeper.failed + keeper.skipped} could not be"
+    if recorder is not None:
+        text += (
+            f"; {recorder.saved} pictures saved, {recorder.failed + recorder.skipped} could not be"
+        )
     return text
 
 
@@ -96,17 +98,17 @@ def tell(text: str) -> None:
 
 def line_of(observation: Observation) -> str:
     """Put an answer into a line, what matters most first: terminals may be narrow."""
-    answer = observation.prediction
-    warnings = [f"warning: {text}" for text in answer.warnings]
+    prediction = observation.prediction
+    warnings = [f"warning: {text}" for text in prediction.warnings]
     age = f"{observation.age_ms:.0f} ms after capture"
     if observation.withheld:
         return "  ".join((CANNOT_TELL, *warnings, age))
-    second = "".join(f", then {c.label} {c.probability:.0%}" for c in answer.top[1:2])
+    second = "".join(f", then {c.label} {c.probability:.0%}" for c in prediction.top[1:2])
     return "  ".join((
-        f"{answer.label} {answer.probability:.0%}",
-        f"malignant {answer.malignant_probability:.0%}",
+        f"{prediction.label} {prediction.probability:.0%}",
+        f"malignant {prediction.malignant_probability:.0%}",
         *warnings,
-        f"{answer.name}{second}",
+        f"{prediction.name}{second}",
         age,
     ))  # fmt: skip
 

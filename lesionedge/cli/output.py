@@ -74,7 +74,7 @@ class TextWriter:
         self._blocks = _can_encode(_EIGHTHS, encoding)
         self._any = False
 
-    def answer(self, path: str, prediction: Prediction) -> None:
+    def success(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         lines = [printable(path)]
         if self._abstain and prediction.reliable is False:
@@ -130,7 +130,7 @@ class JsonWriter:
 
         self._file, self._dumps, self._point = file, json.dumps, point
 
-    def answer(self, path: str, prediction: Prediction) -> None:
+    def success(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         self._file.write(self._dumps(as_dict(path, prediction, self._point)) + "\n")
 
@@ -154,7 +154,7 @@ class CsvWriter:
         self._writer, self._point = csv.writer(file, lineterminator="\n"), point
         self._writer.writerow([*CSV_COLUMNS, *([ABOVE_COLUMN] if point else [])])
 
-    def answer(self, path: str, prediction: Prediction) -> None:
+    def success(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         p = prediction
         side = [self._point.above(p.malignant_probability)] if self._point else []

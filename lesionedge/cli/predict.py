@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import fail, options
-from lesionedge.cli.ending import ended_by_signals
 from lesionedge.cli.output import WRITERS, opened
-from lesionedge.cli.sources import Source, expand, is_picture_name
+from lesionedge.cli.signals import ended_by_signals
+from lesionedge.cli.sources import Source, expand, is_image_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
 
 if TYPE_CHECKING:
@@ -79,15 +79,15 @@ def command(
     settings = Settings(verbose=options.is_verbose(ctx), **given)
     point = _point(operating_point, settings)
     sources = list(expand(paths, recursive=recursive))
-    _spare_pictures(output, sources)
+    _spare_images(output, sources)
     with ended_by_signals(), opened(output) as file:
         drawings = None if annotate is None else Drawings(annotate, sources)
         work = jobs_of(sources, drawings)
         progress = _progress(len(sources), shown=output in (None, "-"))
-        answers = results(work, settings, processes=jobs, count=len(sources))
+        predictions = results(work, settings, processes=jobs, count=len(sources))
         writer = WRITERS[form](file, point, abstain=settings.abstain)
-        with closing(answers):
-            failed = _write(answers, writer, progress, flush=file.flush)
+        with closing(predictions):
+            failed = _write(predictions, writer, progress, flush=file.flush)
     if failed:
         ctx.exit(1)
 
@@ -109,7 +109,7 @@ def _point(sensitivity: float | None, settings: Settings) -> OperatingPoint | No
     return find(sensitivity, card=metadata.read(find_model(model)).card, model=model)
 
 
-def _spare_pictures(output: str | None, sources: list[Source]) -> None:
+def _spare_images(output: str | None, sources: list[Source]) -> None:
     """Refuse to write results over a picture, as ``-o *.jpg`` would."""
     if output is None or output == "-":
         return
@@ -117,7 +117,7 @@ def _spare_pictures(output: str | None, sources: list[Source]) -> None:
         raise click.UsageError(f"-o {output}: is a folder; expected a file")
     if not os.path.isfile(output):
         return
-    if is_picture_name(output) or any(_same_file(output, source.path) for source in sources):
+    if is_image_name(output) or any(_same_file(output, source.path) for source in sources):
         raise click.UsageError(f"-o {output}: is a picture, and would be overwritten")
 
 
@@ -138,13 +138,13 @@ def _progress(count: int, *, shown: bool) -> Any:
 
 
 def _write(
-    answers: Iterator[Result], writer: Any, progress: Any, *, flush: Callable[[], None]
+    predictions: Iterator[Result], writer: Any, progress: Any, *, flush: Callable[[], None]
 ) -> int:
     """Write answers as they come; give the number of pictures that failed."""
     failed = 0
-    for result in answers:
+    for result in predictions:
         if result.prediction is not None:
-            writer.answer(result.path, result.prediction)
+            writer.success(result.path, result.prediction)
         else:
             failed += 1
             if progress is not None:

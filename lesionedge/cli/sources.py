@@ -39,7 +39,7 @@ def expand(arguments: Iterable[str], *, recursive: bool) -> Iterator[Source]:
             yield from _named(argument, recursive)
 
 
-def is_picture_name(path: str) -> bool:
+def is_image_name(path: str) -> bool:
     """Tell whether a name ends as pictures' names do."""
     return os.path.splitext(path)[1].lower() in SUFFIXES
 
@@ -73,7 +73,7 @@ def _folder(folder: str, recursive: bool) -> Iterator[Source]:
             # A link to a folder could lead in a circle.
             if not entry.is_symlink():
                 folders.append(entry.path)
-        elif is_picture_name(entry.name):
+        elif is_image_name(entry.name):
             yield Source(entry.path)
     if recursive:
         for below in folders:

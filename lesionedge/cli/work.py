@@ -38,7 +38,7 @@ class Job:
     """Where the picture with its answer drawn on it goes."""
 
     @property
-    def picture(self) -> str | bytes:
+    def image(self) -> str | bytes:
         """What to classify."""
         return self.path if self.content is None else self.content
 
@@ -99,7 +99,7 @@ class Drawings:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
         self._folder = folder
-        self._pictures = {_identity(source.path) for source in sources} - {None}
+        self._images = {_identity(source.path) for source in sources} - {None}
         self._taken: set[str] = set()
         self._next: dict[str, int] = {}
 
@@ -115,7 +115,7 @@ class Drawings:
             target = os.path.join(self._folder, name)
             number += 1
             # On FAT, as on many USB sticks, a.jpg and A.JPG are one file.
-            if name.lower() not in self._taken and _identity(target) not in self._pictures:
+            if name.lower() not in self._taken and _identity(target) not in self._images:
                 self._next[first] = number
                 self._taken.add(name.lower())
                 return target
@@ -189,44 +189,44 @@ def _in_this_process(
         return
     pending: deque[Job] = deque()
 
-    def pictures() -> Iterator[Any]:
+    def images() -> Iterator[Any]:
         for job in work:
             pending.append(job)
-            yield job.picture if job.error is None else b""
+            yield job.image if job.error is None else b""
 
-    for answer in classifier.classify_many(pictures(), errors="yield"):
-        yield _finished(classifier, pending.popleft(), answer, settings)
+    for prediction in classifier.classify_many(images(), errors="yield"):
+        yield _finished(classifier, pending.popleft(), prediction, settings)
 
 
 def _one(classifier: Classifier, job: Job, settings: Settings) -> Result:
     if job.error is not None:
         return Result(job.path, error=job.error)
     try:
-        answer: Prediction | LesionEdgeError = classifier.classify(job.picture)
+        prediction: Prediction | LesionEdgeError = classifier.classify(job.image)
     except LesionEdgeError as error:
-        answer = error
-    return _finished(classifier, job, answer, settings)
+        prediction = error
+    return _finished(classifier, job, prediction, settings)
 
 
 def _finished(
-    classifier: Classifier, job: Job, answer: Prediction | LesionEdgeError, settings: Settings
+    classifier: Classifier, job: Job, prediction: Prediction | LesionEdgeError, settings: Settings
 ) -> Result:
     if job.error is not None:
         return Result(job.path, error=job.error)
-    if isinstance(answer, LesionEdgeError):
-        return Result(job.path, error=_named(job, answer))
+    if isinstance(prediction, LesionEdgeError):
+        return Result(job.path, error=_named(job, prediction))
     if job.drawing is not None:
         from lesionedge import render
 
         try:
             drawing = render.annotate(
-                job.picture, answer, classifier.preprocessing, abstain=settings.abstain
+                job.image, prediction, classifier.preprocessing, abstain=settings.abstain
             )
             render.save(drawing, job.drawing)
         except LesionEdgeError as error:
             return Result(job.path, error=_named(job, error))
-    top = tuple(c for c in answer.top[: settings.top_k] if c.probability >= settings.threshold)
-    return Result(job.path, replace(answer, top=top))
+    top = tuple(c for c in prediction.top[: settings.top_k] if c.probability >= settings.threshold)
+    return Result(job.path, replace(prediction, top=top))
 
 
 def _named(job: Job, error: LesionEdgeError) -> str:

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from lesionedge.errors import CameraError, ImageError
-from lesionedge.preview.picture import LEAST_S, draw
+from lesionedge.preview.drawing import LEAST_S, draw
 
 if TYPE_CHECKING:
     from lesionedge.live import Observation

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lesionedge.errors import CameraError, ImageError, MissingDependencyError
-from lesionedge.preview.picture import LEAST_S, draw
+from lesionedge.preview.drawing import LEAST_S, draw
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,9 +67,9 @@ class WindowPreview:
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + LEAST_S
             with suppress(ImageError):  # the next frame may be whole
-                picture = draw(observation)
-                picture.thumbnail(self._room)
-                self._draw(picture)
+                image = draw(observation)
+                image.thumbnail(self._room)
+                self._draw(image)
         return self.update()
 
     def update(self) -> bool:
@@ -90,7 +90,7 @@ class WindowPreview:
         with suppress(self._gone):
             self._root.destroy()
 
-    def _draw(self, picture: Image.Image) -> None:
+    def _draw(self, image: Image.Image) -> None:
         with suppress(self._gone):
-            self._photo = self._photo_of(picture, master=self._root)
+            self._photo = self._photo_of(image, master=self._root)
             self._label.configure(image=self._photo)

@@ -20,12 +20,12 @@ from starlette.staticfiles import StaticFiles
 from lesionedge import __version__
 from lesionedge import image as images
 from lesionedge.errors import ImageError
-from lesionedge.web import answers, limits
+from lesionedge.web import limits, predictions
 from lesionedge.web.guard import Access, Guard, refuse
 from lesionedge.web.metrics import Metrics
 from lesionedge.web.pool import Pool
 from lesionedge.web.refusal import Refusal, error_body
-from lesionedge.web.uploads import Uploads, picture_of, refuse_size, refuse_type
+from lesionedge.web.uploads import Uploads, image_of, refuse_size, refuse_type
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 STATIC = str(files("lesionedge.web") / "static")
 DESCRIPTION = (
     "Calibrated probabilities for pictures of skin lesions, computed on this device. Pictures are "
-    "held in memory only while they are answered.\n\n**" + answers.NOTE + "**"
+    "held in memory only while they are answered.\n\n**" + predictions.NOTE + "**"
 )
 _REASONS = {
     400: "Not a picture that can be read", 401: "The token is missing or wrong",
@@ -90,12 +90,12 @@ class Service:
         self.heat_map = heat_map
         self.uploads = Uploads()
         self.metrics = Metrics(waiting=lambda: self.pool.waiting, places=self.pool.places)
-        self.facts = answers.model_facts(
+        self.facts = predictions.model_facts(
             self.classifier, camera=live.description if live else None, explain=bool(heat_map)
         )
         self._huge = threading.Lock()
 
-    async def answer(self, request: Request, job: Callable[[Classifier, bytes], Any]) -> Any:
+    async def run(self, request: Request, job: Callable[[Classifier, bytes], Any]) -> Any:
         """Receive a picture and have it answered.
 
         Raises:
@@ -109,7 +109,7 @@ class Service:
             body = await holding.read(request)
 
             def work(classifier: Classifier, wait_s: float) -> Any:
-                content = picture_of(body, kind)
+                content = image_of(body, kind)
                 with self._turn(content):
                     return job(classifier, content), wait_s
 
@@ -153,7 +153,7 @@ def create_app(service: Service, *, access: Access | None = None) -> Guard:
         title="lesionedge", version=__version__, description=DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
-    _add_pictures(app, service)
+    _add_predictions(app, service)
     _add_facts(app, service)
     _add_live(app, service)
     _add_page(app)
@@ -167,21 +167,21 @@ def create_app(service: Service, *, access: Access | None = None) -> Guard:
     return Guard(app, access=access, metrics=service.metrics)
 
 
-def _add_pictures(app: FastAPI, service: Service) -> None:
+def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/predict", response_model=answers.Answer, tags=["pictures"],
+        "/predict", response_model=predictions.PredictionBody, tags=["pictures"],
         responses=_problems(400, 408, 413, 415, 422, 500, 503),
         openapi_extra={"requestBody": _BODY},
     )  # fmt: skip
     async def predict(request: Request) -> Response:
         """Answer one picture: JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF, up to 20 MB and 200 MP."""
-        prediction, wait_s = await service.answer(
+        prediction, wait_s = await service.run(
             request, lambda classifier, content: classifier.classify(content)
         )
-        found = answers.answer_of(service.classifier, prediction)
+        found = predictions.prediction_of(service.classifier, prediction)
         found["timings_ms"] = {"wait": wait_s * 1000, **found["timings_ms"]}
         service.metrics.predicted(found["timings_ms"])
-        return _json(answers.dumps(found))
+        return _json(predictions.dumps(found))
 
     if service.heat_map is not None:
         heat_map = service.heat_map
@@ -196,19 +196,21 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         )  # fmt: skip
         async def explain(request: Request) -> Response:
             """Draw a heat map: which parts of the picture the answer rests on."""
-            drawn, _ = await service.answer(request, heat_map)
+            drawn, _ = await service.run(request, heat_map)
             return Response(drawn, media_type="image/png", headers={"Cache-Control": "no-store"})
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
-    @app.get("/model", response_model=answers.ModelFacts, tags=["facts"])
+    @app.get("/model", response_model=predictions.ModelFacts, tags=["facts"])
     async def model() -> Response:
         """Say what the model is, was trained on, can do and cannot."""
-        return _json(answers.dumps(service.facts))
+        return _json(predictions.dumps(service.facts))
 
     @app.get(
-        "/health", response_model=answers.Health, tags=["facts"],
-        responses={503: {"description": "Not ready: the queue is full", "model": answers.Health}},
+        "/health", response_model=predictions.Health, tags=["facts"],
+        responses={
+            503: {"description": "Not ready: the queue is full", "model": predictions.Health}
+        },
     )  # fmt: skip
     async def health() -> Response:
         """Say whether a picture would be answered now."""
@@ -217,7 +219,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
             "ready": not pool.full, "model": service.facts["model"],
             "queue": pool.waiting, "queue_limit": pool.places,
         }  # fmt: skip
-        return _json(answers.dumps(found), status=503 if pool.full else 200)
+        return _json(predictions.dumps(found), status=503 if pool.full else 200)
 
     @app.get(
         "/metrics", tags=["facts"], response_class=Response,
@@ -230,7 +232,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
 def _add_live(app: FastAPI, service: Service) -> None:
     @app.get(
-        "/live", response_model=answers.LiveAnswer, tags=["pictures"],
+        "/live", response_model=predictions.LivePredictionBody, tags=["pictures"],
         responses={
             204: {"description": "Nothing new within ten seconds"}, **_problems(404, 422, 503)
         },
@@ -317,7 +319,7 @@ def _json(content: bytes, *, status: int = 200) -> Response:
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
-        status: {"description": _REASONS.get(status, "Not found"), "model": answers.Problem}
+        status: {"description": _REASONS.get(status, "Not found"), "model": predictions.Problem}
         for status in statuses
     }
 

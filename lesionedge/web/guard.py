@@ -99,7 +99,7 @@ class Guard:
             await self._application(scope, heard, told)
         if status:  # else the client went away
             took_s = time.perf_counter() - begin_s
-            self._metrics.answered(scope["path"], scope["method"], status, took_s)
+            self._metrics.responded(scope["path"], scope["method"], status, took_s)
 
     def _check(self, scope: Scope, headers: dict[bytes, str]) -> None:
         host = headers.get(b"host", "").lower()

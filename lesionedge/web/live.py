@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from lesionedge.camera.capture import Camera
 from lesionedge.errors import ImageError, LesionEdgeError
-from lesionedge.live import Eye
-from lesionedge.preview.picture import draw
+from lesionedge.live import FrameClassifier
+from lesionedge.preview.drawing import draw
 from lesionedge.preview.web import QUALITY
-from lesionedge.web.answers import answer_of, dumps
+from lesionedge.web.predictions import dumps, prediction_of
 from lesionedge.web.refusal import Refusal, busy
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class LiveView:
             self._changed.set()
 
     async def next(self, after: int) -> bytes | None:
-        """Give the newest answer as ``LiveAnswer``, JSON, once it is another than ``after``.
+        """Return the newest ``LivePredictionBody`` as JSON, once it is another than ``after``.
 
         Raises:
             Refusal: There is no camera any more, or too many are watching (503).
@@ -133,7 +133,7 @@ class LiveView:
                 self._camera.__enter__()
 
     def _watch(self, camera: Camera) -> None:
-        eye, number = Eye(self._classifier), self._newest[0]
+        frame_classifier, number = FrameClassifier(self._classifier), self._newest[0]
         while not camera.ended and not self._stopped.is_set():
             if time.monotonic() - self._asked_s > LOOKED_AT_S:
                 self._stopped.wait(_TICK_S)
@@ -142,7 +142,7 @@ class LiveView:
             if frame is None:
                 continue
             try:
-                observation = eye.look(frame)
+                observation = frame_classifier.look(frame)
                 content = self._content(number + 1, observation)
             except ImageError:
                 camera.count_damaged()
@@ -153,11 +153,11 @@ class LiveView:
 
     def _content(self, number: int, observation: Observation) -> bytes:
         jpeg = io.BytesIO()
-        draw(observation, answer=False).save(jpeg, "JPEG", quality=QUALITY)
-        picture = base64.b64encode(jpeg.getvalue()).decode()
-        found: dict[str, Any] = answer_of(self._classifier, observation.prediction)
+        draw(observation, prediction=False).save(jpeg, "JPEG", quality=QUALITY)
+        image = base64.b64encode(jpeg.getvalue()).decode()
+        found: dict[str, Any] = prediction_of(self._classifier, observation.prediction)
         found.update(
-            number=number, picture=f"data:image/jpeg;base64,{picture}",
+            number=number, picture=f"data:image/jpeg;base64,{image}",
             timestamp=observation.frame.timestamp.isoformat(timespec="milliseconds"),
             age_ms=observation.age_ms,
         )  # fmt: skip

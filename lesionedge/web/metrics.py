@@ -51,7 +51,7 @@ class Metrics:
         queue.set_function(waiting)
         Gauge("lesionedge_queue_limit", "How many may", registry=registry).set(places)
 
-    def answered(self, path: str, method: str, status: int, seconds: float) -> None:
+    def responded(self, path: str, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
         path = path if path in PATHS else "other"
         method = method if method in _METHODS else "other"

@@ -113,7 +113,7 @@ def refuse_type(content_type: str) -> None:
         )
 
 
-def picture_of(body: bytes, content_type: str) -> bytes:
+def image_of(body: bytes, content_type: str) -> bytes:
     """Give the picture file in a body.
 
     Args:

@@ -34,11 +34,11 @@ class _Job(NamedTuple):
     """A picture to be written."""
 
     frame: Frame
-    answer: bytes
+    facts: bytes
     path: str
 
 
-class Keeper:
+class FrameRecorder:
     """Writes frames into a folder: ``TIME-NUMBER-LABEL.jpg``, and ``.json`` with the answer.
 
     To be used in a ``with`` statement: its end waits for what is still to be written.
@@ -78,7 +78,7 @@ class Keeper:
         self.skipped = 0
         """Pictures for which the disk was too slow."""
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> FrameRecorder:
         """Begin to write."""
         self._thread.start()
         return self
@@ -162,15 +162,15 @@ class Keeper:
 def _write(job: _Job) -> None:
     # Made first: a picture that cannot be made leaves no answer without one.
     jpeg = job.frame.jpeg
-    picture = job.frame.image if jpeg is None else None
+    image = job.frame.image if jpeg is None else None
     with whole_file(job.path) as file:
         if jpeg is not None:
             file.write(with_tables(jpeg))
-        elif picture is not None:
-            picture.save(file, "JPEG", quality=QUALITY)
+        elif image is not None:
+            image.save(file, "JPEG", quality=QUALITY)
     try:
         with whole_file(os.path.splitext(job.path)[0] + ".json") as file:
-            file.write(job.answer)
+            file.write(job.facts)
     except OSError:
         os.unlink(job.path)
         raise

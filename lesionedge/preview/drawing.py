@@ -24,12 +24,12 @@ LEAST_S = 1 / 15
 """From one picture to the next: more cost time and help nobody to aim."""
 
 
-def draw(observation: Observation, *, answer: bool = True) -> Image.Image:
+def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
     """Draw the frame, the part of it that was classified, and the answer below.
 
     Args:
         observation: From ``lesionedge.watch``.
-        answer: False leaves the answer out, for what shows it in another way.
+        prediction: False leaves the prediction out, for what shows it in another way.
 
     Returns:
         An RGB picture, 640 to 960 pixels wide.
@@ -41,15 +41,15 @@ def draw(observation: Observation, *, answer: bool = True) -> Image.Image:
 
     # About this size is enough: a JPEG is then decoded at a reduced scale.
     enough = images.Preprocessing(WIDTH_PX // 2, WIDTH_PX // 2)
-    picture = observation.frame.picture(enough).image
-    width = min(max(picture.width, LEAST_WIDTH_PX), WIDTH_PX)
-    if width != picture.width:
-        picture = picture.resize((width, round(picture.height * width / picture.width)))
-    height = picture.height
-    lines = lines_of(observation) if answer else []
-    panel = LINE_PX * (max(len(lines), LINES) + 1) + 10 if answer else 0
+    image = observation.frame.decoded(enough).image
+    width = min(max(image.width, LEAST_WIDTH_PX), WIDTH_PX)
+    if width != image.width:
+        image = image.resize((width, round(image.height * width / image.width)))
+    height = image.height
+    lines = lines_of(observation) if prediction else []
+    panel = LINE_PX * (max(len(lines), LINES) + 1) + 10 if prediction else 0
     canvas = Image.new("RGB", (width, height + panel), PANEL)
-    canvas.paste(picture, (0, 0))
+    canvas.paste(image, (0, 0))
     pen = ImageDraw.Draw(canvas)
     left, top, right, bottom = (
         round(share * side) for share, side in zip(observation.window, (width, height) * 2)
@@ -61,21 +61,22 @@ def draw(observation: Observation, *, answer: bool = True) -> Image.Image:
     for number, line in enumerate(lines):
         colour = ALERT if line.startswith("warning") else TEXT
         pen.text((10, height + 8 + LINE_PX * number), line, colour, face)
-    if answer:
+    if prediction:
         pen.text((10, canvas.height - LINE_PX - 2), NOTE, TEXT, face)
     return canvas
 
 
 def lines_of(observation: Observation) -> list[str]:
     """Put an answer into a few lines of text; no diagnosis where that is withheld."""
-    answer = observation.prediction
+    prediction = observation.prediction
     if observation.withheld:
-        return [CANNOT_TELL, *(f"warning: {text}" for text in answer.warnings)]
-    second = answer.top[1:2]
+        return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.warnings)]
+    second = prediction.top[1:2]
     likely = ", ".join(f"{c.label} {c.probability:.0%}" for c in second)
-    head = f"{answer.label} {answer.probability:.0%}  {answer.name}"
+    head = f"{prediction.label} {prediction.probability:.0%}  {prediction.name}"
     return [
         head + (f"   (then {likely})" if likely else ""),
-        f"malignant {answer.malignant_probability:.0%}   {observation.age_ms:.0f} ms after capture",
-        *(f"warning: {text}" for text in answer.warnings),
+        f"malignant {prediction.malignant_probability:.0%}   "
+        f"{observation.age_ms:.0f} ms after capture",
+        *(f"warning: {text}" for text in prediction.warnings),
     ]

@@ -24,7 +24,7 @@ class Likelihood(BaseModel):
     malignant: bool = Field(description="Whether it counts towards malignant_probability.")
 
 
-class Answer(BaseModel):
+class PredictionBody(BaseModel):
     """A model's answer to one picture."""
 
     predictions: list[Likelihood] = Field(description="All classes, the most likely first.")
@@ -42,7 +42,7 @@ class Answer(BaseModel):
     )
 
 
-class LiveAnswer(Answer):
+class LivePredictionBody(PredictionBody):
     """What the device's own camera sees, and the answer to it."""
 
     number: int = Field(description="Counts the answers; give it as `after` to get the next.")
@@ -80,8 +80,8 @@ class Problem(BaseModel):
     error: str = Field(description="What was found, what was expected, what to do.")
 
 
-def answer_of(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
-    """Give an answer as ``Answer`` has it."""
+def prediction_of(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
+    """Give an answer as ``PredictionBody`` has it."""
     malignant = {d.label for d in classifier.diagnoses if d.malignant}
     return {
         "predictions": [
