@@ -306,9 +306,11 @@ class Classifier:
             count = self._interpreter.output.shape[-1]
             wanted.append(f"its labels: give --labels FILE (one a line, for its {count} outputs)")
         if normalize:
+            fits = normalisation.fitting(self._interpreter.input)
             wanted.append(
                 "how pixels are normalised: give --normalize MEAN,STD "
-                "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1)"
+                "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1"
+                + (f"; {fits} fits its input)" if fits else ")")
             )
         if wanted:
             raise ModelError(f"{self.path}: does not say {'; nor '.join(wanted)}")

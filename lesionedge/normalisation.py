@@ -53,9 +53,12 @@ def stored_levels(
         table = quantise(real, info)
     fault = _float_fault(table) if is_float else _integer_fault(real, info)
     if fault:
-        advice = "what it was trained with as --normalize MEAN,STD"
-        if not is_float:
-            advice = f"--normalize {fitting(info)}, which spreads the levels over the whole range"
+        fits = fitting(info)
+        advice = (
+            f"--normalize {fits}, which spreads the levels over the whole range"
+            if fits
+            else "what it was trained with as --normalize MEAN,STD"
+        )
         raise ModelError(
             f"{model}: normalisation by mean {_text(mean)} and std {_text(std)} does not fit its "
             f"{info.dtype} input{'' if is_float else _range(info)}: it {fault}; give {advice}"
@@ -85,18 +88,20 @@ def _integer_fault(real: NDArray[np.float64], info: TensorInfo) -> str | None:
         if clipped[channel] > MAX_CLIPPED * 256:
             return f"clips {clipped[channel]} of the 256 grey levels{of}"
         if used[channel] < MIN_USED:
-            return f"uses {used[channel]:.0%} of the input's range{of}"
+            return f"uses {100 * used[channel]:.0f} % of the input's range{of}"
     return None
 
 
-def fitting(info: TensorInfo) -> str:
-    """Return the MEAN,STD that spreads the grey levels over just the range of a quantised input.
+def fitting(info: TensorInfo) -> str | None:
+    """Return the MEAN,STD that spreads the grey levels over just the range of an input.
 
     (pixel - mean) / std is then (stored - zero_point) * scale, with the pixel as what is stored
-    (in int8 less 128).
+    (in int8 less 128). None where the input is not quantised: it does not tell.
     """
     import numpy as np
 
+    if info.dtype.startswith("float"):
+        return None
     mean = info.zero_point - int(np.iinfo(info.dtype).min)
     return f"{mean},{1 / (info.scale or 1.0):.6g}"
 
