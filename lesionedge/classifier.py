@@ -399,7 +399,7 @@ class Classifier:
 
     def _fitted(self, decoded: images.DecodedImage, decoded_ms: float) -> _Prepared:
         begin = time.perf_counter()
-        pixels = images.fit(decoded.image, self.preprocessing, full_size=decoded.size)
+        pixels = decoded.fit(self.preprocessing)
         values = self._normalise(pixels)
         end = time.perf_counter()
         timings = {"decode": decoded_ms, "preprocess": (end - begin) * 1000}
@@ -420,7 +420,7 @@ class Classifier:
         # The model's input is too small to see by: the same part of the picture again.
         side = reliability.SIDE_PX
         wanted = replace(self.preprocessing, width_px=side, height_px=side)
-        return images.fit(decoded.image, wanted, full_size=decoded.size)
+        return decoded.fit(wanted)
 
     def _normalise(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         import numpy as np

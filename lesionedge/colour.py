@@ -104,8 +104,7 @@ def declared(image: Image.Image) -> Colours:
 
 
 def _statements(image: Image.Image) -> Iterator[Statement]:
-    if image.format == "PNG":
-        yield from _cicp(image)
+    yield from _cicp(image)
     if "icc_profile" in image.info:
         profile = image.info["icc_profile"]
         yield profile if isinstance(profile, bytes) else ColourError("its ICC profile is damaged")
@@ -114,9 +113,6 @@ def _statements(image: Image.Image) -> Iterator[Statement]:
             if file is not None:
                 yield from _CONTAINERS[image.format](file)
     yield from _png_chunks(image.info)
-    if "nclx_profile" in image.info:  # pillow-heif's
-        nclx = image.info["nclx_profile"]
-        yield _nclx(nclx["color_primaries"], nclx["transfer_characteristics"])
     if "exif" in image.info or image.format == "TIFF":
         yield from _exif(image)
 
@@ -138,8 +134,13 @@ def _file(image: Any) -> Iterator[BinaryIO | None]:
 
 def _cicp(image: Image.Image) -> Iterator[Statement]:
     """Read PNG's chunk of code points (third edition, 11.3.2.6)."""
-    with _file(image) as file:
-        content = None if file is None else _chunk(file, b"cICP")
+    content = image.info.get("cicp")
+    if content is not None:  # of HEIC
+        yield _nclx(content[0], content[1])
+        return
+    if image.format == "PNG":
+        with _file(image) as file:
+            content = None if file is None else _chunk(file, b"cICP")
     if content is None:
         return
     try:
@@ -295,11 +296,4 @@ def _gif(file: BinaryIO) -> Iterator[Statement]:
             return
 
 
-def _qoi(file: BinaryIO) -> Iterator[Statement]:
-    if file.read(14)[13:] == b"\1":
-        yield RGBSpace(curve=rgb_space.LINEAR)
-
-
-_CONTAINERS = {
-    "AVIF": _avif, "BMP": _bmp, "DIB": _bmp, "GIF": _gif, "JPEG2000": _jpeg_2000, "QOI": _qoi,
-}  # fmt: skip
+_CONTAINERS = {"AVIF": _avif, "BMP": _bmp, "DIB": _bmp, "GIF": _gif, "JPEG2000": _jpeg_2000}

@@ -98,6 +98,8 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
         )
     if any(channel.across != 1 or channel.down != 1 for channel in channels):
         raise ImageError("JPEG 2000 with colours of a lower resolution is not read")
+    if len(channels) == 4 and not parts:
+        raise ImageError("JPEG 2000 of four channels that does not say which: save it as JP2")
     colour = parts.get(b"colr", b"")
     if colour[:1] == b"\1" and int.from_bytes(colour[3:7], "big") not in _KNOWN_SPACES:
         raise ImageError(

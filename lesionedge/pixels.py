@@ -73,11 +73,15 @@ def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
     if conversion is None and image.mode == "CMYK" and not warnings:
         warnings = (_CMYK,)
     mode = "RGB" if conversion is None else conversion.mode
-    return Pixels(image if image.mode == mode else image.convert(mode), conversion, warnings)
+    image = image if image.mode == mode else image.convert(mode)
+    if conversion is None and warnings and "icc_profile" in image.info:
+        image = image.copy()  # whoever saves it would save the profile too
+        del image.info["icc_profile"]
+    return Pixels(image, conversion, warnings)
 
 
 def _without_alpha(image: Image.Image, colours: Colours | None) -> Pixels:
-    rgba = image.convert("RGBA")
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     alpha = rgba.getchannel("A")
     least, most = alpha.getextrema()
     if most == 0:

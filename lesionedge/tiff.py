@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from PIL import Image
 
-from lesionedge import pixels
+from lesionedge import deep, pixels
 from lesionedge.errors import ImageError
 from lesionedge.notice import Notice
 from lesionedge.pixels import Finish
 
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 258, 259, 262
-_MAX_SAMPLE, _SUB_IFDS = 281, 330
+_MAX_SAMPLE = 281
 _SAMPLES, _PLANAR, _COLOUR_MAP, _INK_SET = 277, 284, 320, 332
-_DOT_RANGE, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG = 336, 338, 339, 50706
+_DOT_RANGE, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 336, 338, 339
 _FAX = (2, 3, 4)
 _PHOTOMETRICS = {
     0: "grey, white is zero", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr",
@@ -40,10 +41,11 @@ def prepare(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Image,
     tags = image.tag_v2
     _refuse(tags)
     if _needs_libtiff(image):
-        image.close()
         image = _reopened(reopen)
     if tags.get(_PHOTOMETRIC) == 3 and _COLOUR_MAP in tags:
         _restore_palette(image)
+    if image.mode == "RGBA" and tags.get(_EXTRA_SAMPLES, (0,))[0] == 1:
+        return image, _with_colours(reopen, image.tile[0][3][0])
     return image, _finish(tags)
 
 
@@ -51,7 +53,7 @@ def _refuse(tags: Any) -> None:
     """Refuse what would be taken for something else."""
     photometric, count = tags.get(_PHOTOMETRIC), tags.get(_SAMPLES, 1)
     extra = tags.get(_EXTRA_SAMPLES, ())
-    if _DNG in tags or (tags.get(_SUBFILE, 0) & 1 and (tags.next or _SUB_IFDS in tags)):
+    if tags.get(_SUBFILE, 0) & 1 and tags.next:
         raise ImageError("its first picture is only a preview; export it as JPEG or TIFF")
     if any(kind != 1 for kind in _tuple(tags.get(_SAMPLE_FORMAT, 1))):
         raise ImageError(_unread(tags))
@@ -106,6 +108,22 @@ def _restore_palette(image: Any) -> None:
         image.palette = ImagePalette.raw("RGB;L", bytes(values))
 
 
+def _with_colours(reopen: Callable[[], Image.Image], raw: str) -> Finish:
+    """Restore what Pillow divides by an alpha that is zero everywhere."""
+
+    def finish(image: Any) -> tuple[Image.Image, tuple[Notice, ...]]:
+        if image.getchannel("A").getextrema()[1] > 0:
+            return image, ()
+        if image.tag_v2.get(_PLANAR) == 2:
+            raise ImageError("all of it is transparent")
+        with reopen() as again:
+            deep.set_raw_mode(again, raw.replace("RGBa", "RGBA"))
+            again.load()
+            return again, ()
+
+    return finish
+
+
 def sample_bits(tags: Any) -> int:
     """Return how many bits of each sample are used, by its file: 12 of 16, for example."""
     bits = int(_tuple(tags.get(_BITS, 1))[0])
@@ -134,17 +152,31 @@ def _finish(tags: Any) -> Finish | None:
     return finish
 
 
-def unread(file: BinaryIO) -> str | None:
-    """Say what kind of TIFF a file is that Pillow does not open; None: it is no TIFF."""
+def unread(content: Any) -> str | None:
+    """Say what kind of TIFF it is that Pillow does not open; None: it is no TIFF.
+
+    Args:
+        content: Path or binary file.
+    """
+    try:
+        if not hasattr(content, "read"):
+            with open(content, "rb") as file:
+                return unread(file)
+        content.seek(0)
+        return _described(content)
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, struct.error, Warning):
+        return "damaged TIFF"
+
+
+def _described(file: BinaryIO) -> str | None:
     from PIL import TiffImagePlugin
 
-    file.seek(0)
     head = file.read(16)
-    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return None
     if head[:4] == b"MM\0+":
-        return "TIFF of the big kind in big-endian order is not read: save it as TIFF or PNG"
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+        return "BigTIFF in big-endian order is not read: save it as TIFF or PNG"
+    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0"):
+        return None
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head if head[2:3] == b"+" else head[:8])
     file.seek(tags.next)
     tags.load(file)
     return _unread(tags)
