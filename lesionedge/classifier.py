@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lesionedge import image as images
-from lesionedge import metadata, tta
+from lesionedge import metadata, normalisation, outputs, tta
 from lesionedge.diagnosis import Diagnosis, describe
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource, Preprocessing
@@ -36,9 +36,6 @@ EMBEDDED = {
 """Name of an embedded model -> its file in ``lesionedge/models``."""
 
 DEFAULT_MODEL = "mobilenetv2"
-
-_ROUNDING = 0.01  # how far a quantised probability may lie outside 0-1
-_LEAST_LEVELS = 32  # of 256; a picture with fewer is none any more
 
 _loading = threading.Lock()
 
@@ -139,6 +136,7 @@ class Classifier:
         _check_normalisation(normalize)
         found = metadata.read(self.path)
         self._interpreter = Interpreter(self.path, threads=threads, verbose=verbose)
+        self._outputs = outputs.read(self.path, self._interpreter.output.shape[-1], found)
         self.threads = self._interpreter.threads
         self.views = self._possible(views)
         self.card: Mapping[str, Any] = found.card or {}
@@ -308,9 +306,11 @@ class Classifier:
             count = self._interpreter.output.shape[-1]
             wanted.append(f"its labels: give --labels FILE (one a line, for its {count} outputs)")
         if normalize:
+            fits = normalisation.fitting(self._interpreter.input)
             wanted.append(
                 "how pixels are normalised: give --normalize MEAN,STD "
-                "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1)"
+                "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1"
+                + (f"; {fits} fits its input)" if fits else ")")
             )
         if wanted:
             raise ModelError(f"{self.path}: does not say {'; nor '.join(wanted)}")
@@ -382,21 +382,14 @@ class Classifier:
         import numpy as np
 
         info = self._interpreter.input
+        table = normalisation.stored_levels(info, self._mean, self._std, model=self.path)
         if info.dtype.startswith("float"):
             return None
-        levels = np.arange(256, dtype=np.float64)[:, None]
-        real = np.broadcast_to((levels - self._mean) / self._std, (256, 3))
-        table = quantise(real, info)
+        levels = np.arange(256)[:, None]
         # A scale that holds the normalisation, as our own files have: only rounding is between
         # them, and the camera's bytes go in untouched.
-        if info.dtype == "uint8" and np.abs(table.astype(int) - levels.astype(int)).max() <= 1:
+        if info.dtype == "uint8" and np.abs(table.astype(int) - levels).max() <= 1:
             return None
-        if len(set(table.ravel().tolist())) < _LEAST_LEVELS:
-            raise ModelError(
-                f"{self.path}: normalisation by mean {self._mean.tolist()} and std "
-                f"{self._std.tolist()} does not fit its {info.dtype} input of scale "
-                f"{info.scale:g}; give --normalize MEAN,STD"
-            )
         return table
 
     def _prepare(self, source: ImageSource) -> _Prepared:
@@ -442,18 +435,7 @@ class Classifier:
         return np.stack([self._table[:, c][pixels[..., c]] for c in range(3)], axis=-1)
 
     def _run(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        scores = self._interpreter.run(values)
-        low, high = float(scores.min()), float(scores.max())
-        if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # also where one is not a number
-            raise ModelError(
-                f"{self.path}: its outputs, {low:.4g} to {high:.4g}, are no probabilities; "
-                "expected a softmax or a sigmoid at its end"
-            )
-        if len(scores) > 1:
-            return scores
-        import numpy as np
-
-        return np.array([1 - scores[0], scores[0]], np.float32)
+        return self._outputs.probabilities(self._interpreter.run(values))
 
     def _average(self, values: NDArray[Any], views: int) -> NDArray[np.float32]:
         """Give the mean of the probabilities of a prepared picture's views."""
@@ -505,7 +487,8 @@ class Classifier:
         malignant = sum(p for d, p in zip(self.diagnoses, scores) if d.malignant)
         return Prediction(
             label=best.label, name=best.name, probability=scores[ranking[0]],
-            malignant_probability=min(malignant, 1.0), top=top, warnings=warnings,
+            malignant_probability=min(malignant, 1.0), top=top,
+            warnings=(*warnings, *self._outputs.notices(scores[ranking[0]])),
             timings_ms=timings_ms or {}, model=self.model, reliable=reliable, views=views,
         )  # fmt: skip
 

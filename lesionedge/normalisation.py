@@ -1,0 +1,118 @@
+"""Whether a normalisation fits a model's input, and what the input then stores.
+
+The network is fed (pixel - mean) / std. A quantised input says by its scale and zero point which
+numbers it was made for; a normalisation that leaves that range is another model's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lesionedge.errors import ModelError
+from lesionedge.interpreter import TensorInfo, quantise
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_CLIPPED = 0.05
+"""A larger part of the 256 grey levels than this may not be stored as the input's end values."""
+
+MIN_USED = 0.51
+"""The grey levels span at least this part of the input's range: half, and what rounding adds."""
+
+MIN_LEVELS = 128
+"""So many of the 256 grey levels differ in a float input."""
+
+_CHANNELS = ("red", "green", "blue")
+
+
+def stored_levels(
+    info: TensorInfo, mean: NDArray[np.float32], std: NDArray[np.float32], *, model: str
+) -> NDArray[Any]:
+    """Return what an input stores for each pixel value.
+
+    Args:
+        info: The input.
+        mean: (1,) or (3,) What is subtracted from a pixel, 0-255.
+        std: (1,) or (3,) What the difference is divided by.
+        model: The model's file, for messages.
+
+    Returns:
+        (256, 3) of the input's dtype.
+
+    Raises:
+        ModelError: The normalisation does not fit the input.
+    """
+    import numpy as np
+
+    levels = np.arange(256, dtype=np.float64)[:, None]
+    real = np.broadcast_to((levels - mean) / std, (256, 3))
+    is_float = info.dtype.startswith("float")
+    with np.errstate(over="ignore"):
+        table = quantise(real, info)
+    fault = _float_fault(table) if is_float else _integer_fault(real, info)
+    if fault:
+        fits = fitting(info)
+        advice = (
+            f"--normalize {fits}, which spreads the levels over the whole range"
+            if fits
+            else "what it was trained with as --normalize MEAN,STD"
+        )
+        raise ModelError(
+            f"{model}: normalisation by mean {_text(mean)} and std {_text(std)} does not fit its "
+            f"{info.dtype} input{'' if is_float else _range(info)}: it {fault}; give {advice}"
+        )
+    return table
+
+
+def _float_fault(table: NDArray[Any]) -> str | None:
+    import numpy as np
+
+    if not np.isfinite(table).all():
+        return "makes numbers that the input cannot hold"
+    fewest = min(len(np.unique(table[:, channel])) for channel in range(3))
+    return f"leaves {fewest} of the 256 grey levels" if fewest < MIN_LEVELS else None
+
+
+def _integer_fault(real: NDArray[np.float64], info: TensorInfo) -> str | None:
+    import numpy as np
+
+    limits = np.iinfo(info.dtype)
+    stored = np.rint(real / (info.scale or 1.0)) + info.zero_point
+    clipped = ((stored < limits.min) | (stored > limits.max)).sum(axis=0)
+    inside = np.clip(stored, limits.min, limits.max)
+    used = (inside.max(axis=0) - inside.min(axis=0)) / (limits.max - limits.min)
+    for channel, name in enumerate(_CHANNELS):
+        of = f" of {name}" if len(set(clipped)) > 1 or len(set(used)) > 1 else ""
+        if clipped[channel] > MAX_CLIPPED * 256:
+            return f"clips {clipped[channel]} of the 256 grey levels{of}"
+        if used[channel] < MIN_USED:
+            return f"uses {100 * used[channel]:.0f} % of the input's range{of}"
+    return None
+
+
+def fitting(info: TensorInfo) -> str | None:
+    """Return the MEAN,STD that spreads the grey levels over just the range of an input.
+
+    (pixel - mean) / std is then (stored - zero_point) * scale, with the pixel as what is stored
+    (in int8 less 128). None where the input is not quantised: it does not tell.
+    """
+    import numpy as np
+
+    if info.dtype.startswith("float"):
+        return None
+    mean = info.zero_point - int(np.iinfo(info.dtype).min)
+    return f"{mean},{1 / (info.scale or 1.0):.6g}"
+
+
+def _range(info: TensorInfo) -> str:
+    import numpy as np
+
+    limits, scale = np.iinfo(info.dtype), info.scale or 1.0
+    low, high = ((limit - info.zero_point) * scale for limit in (limits.min, limits.max))
+    return f", which holds {low:.4g} to {high:.4g}"
+
+
+def _text(values: NDArray[np.float32]) -> str:
+    return ",".join(f"{value:g}" for value in values)
