@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
-from lesionedge import pixels
+from lesionedge import jpeg_scan, pixels
 from lesionedge.errors import ImageError, ModelError
 from lesionedge.image_file import (
     DECODE_ERRORS,
@@ -355,7 +355,7 @@ def _loaded(
 
             found, image = encodings.load(image, reopen, colours or Colours())
         else:
-            image.load()
+            jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
             found = pixels.flattened(image, colours)
     if not isinstance(image, ImageFile.ImageFile):
         return found, None
