@@ -62,10 +62,11 @@ class Colours:
     def deep(self) -> MatrixConversion | None:
         """Return the arithmetic for RGB of 16 bits a channel; None where there is none."""
         for statement in self.statements:
-            if isinstance(statement, RGBSpace):
-                return rgb_space.conversion(statement)
-            if isinstance(statement, bytes):
-                return icc.deep(statement)
+            try:
+                _resolved(statement, "RGB")
+            except ColourError:
+                continue
+            return icc.deep(statement) if isinstance(statement, bytes) else _matrix(statement)
         return None
 
 
@@ -79,6 +80,11 @@ def _resolved(statement: Statement, mode: str) -> Conversion | None:
     if mode in ("L", "I;16") and icc.mode_of(statement) == "RGB":
         mode = "RGB"  # a grey picture saved with the profile of the coloured one
     return icc.conversion(statement, mode)
+
+
+def _matrix(statement: RGBSpace | ColourError) -> MatrixConversion:
+    assert isinstance(statement, RGBSpace)
+    return rgb_space.conversion(statement)
 
 
 @lru_cache(maxsize=16)

@@ -68,7 +68,7 @@ def flattened(
     Raises:
         ImageError: Its samples would have to be known in full, and cannot be read so.
     """
-    brightest = max(most for _, most in image.getextrema()[:3])  # type: ignore[misc, index]
+    brightest = max(most for _, most in image.getextrema()[:3])  # type: ignore[misc]
     is_dark, has_clear = brightest < 16, "transparency" in image.info
     if bits == 16 and not is_dark and not has_clear and not _bends(colours):
         shallow = pixels.flattened(image, colours)
@@ -81,7 +81,9 @@ def flattened(
                 "planar pictures: scale it to all of it"
             )
         return pixels.flattened(image, colours)
-    return _flattened(_samples(image, raw, reopen), raw, image.info.get("transparency"), colours, bits)
+    return _flattened(
+        _samples(image, raw, reopen), raw, image.info.get("transparency"), colours, bits
+    )
 
 
 def _bends(colours: Colours) -> bool:
@@ -92,27 +94,36 @@ def _bends(colours: Colours) -> bool:
 def _reach(brightest: int) -> tuple[Notice, ...]:
     if not 0 < brightest < 64:
         return ()
-    return (Notice("bit-depth", f"its 16-bit pixels only reach {brightest * 257}: left as they are, dark"),)
+    return (
+        Notice(
+            "bit-depth", f"its 16-bit pixels only reach {brightest * 257}: left as they are, dark"
+        ),
+    )
 
 
 def _with(found: Pixels, warnings: tuple[Notice, ...]) -> Pixels:
     return Pixels(found.image, found.conversion, (*found.warnings, *warnings))
 
 
-def _samples(
-    image: Image.Image, raw: str, reopen: Callable[[], Image.Image]
-) -> NDArray[np.uint16]:
+def _samples(image: Image.Image, raw: str, reopen: Callable[[], Image.Image]) -> NDArray[np.uint16]:
     """Return (H, W, 2 to 4) samples: grey or RGB, and what is beside them."""
     import numpy as np
 
     if raw.startswith("LA"):
-        parts = np.asarray(_again(reopen, "RGBA")).astype(np.uint16)  # both bytes of both
-        return parts[..., 0::2] << 8 | parts[..., 1::2]
+        parts = np.asarray(_again(reopen, "RGBA"))  # both bytes of both
+        return _joined(parts[..., 0::2], parts[..., 1::2])
     # The same samples as if of the other byte order: what Pillow keeps is then the lower bytes.
     kind, order = raw.replace("RGBa", "RGBA").split(";16")
     orders = ("L", "B") if _is_little(order) else ("B", "L")
     upper, lower = (np.asarray(_again(reopen, f"{kind};16{o}")) for o in orders)
-    return upper.astype(np.uint16) << 8 | lower
+    return _joined(upper, lower)
+
+
+def _joined(upper: NDArray[Any], lower: NDArray[Any]) -> NDArray[np.uint16]:
+    import numpy as np
+
+    result: NDArray[np.uint16] = upper.astype(np.uint16) << 8 | lower
+    return result
 
 
 def _is_little(order: str) -> bool:
@@ -122,10 +133,11 @@ def _is_little(order: str) -> bool:
 
 
 def _again(reopen: Callable[[], Image.Image], raw: str) -> Image.Image:
-    with reopen() as image:
+    image = reopen()
+    with image:
         set_raw_mode(image, raw)
         image.load()
-        return image
+    return image
 
 
 def _flattened(
@@ -155,7 +167,9 @@ def _alpha(samples: NDArray[np.uint16], raw: str, clear: object) -> NDArray[np.u
     import numpy as np
 
     if isinstance(clear, tuple):
-        found: NDArray[np.uint8] = np.where((samples == clear).all(axis=-1), 0, 255).astype(np.uint8)
+        found: NDArray[np.uint8] = np.where((samples == clear).all(axis=-1), 0, 255).astype(
+            np.uint8
+        )
         return found
     if raw.startswith(("LA", "RGBA", "RGBa")):
         return pixels.rounded(samples[..., -1])

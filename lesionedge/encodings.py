@@ -24,7 +24,7 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 
 def load(
-    image: Image.Image, reopen: Callable[[], Image.Image], colours: Colours
+    image: Any, reopen: Callable[[], Image.Image], colours: Colours
 ) -> tuple[Pixels, Image.Image]:
     """Load a picture of one of ``FORMATS`` and return its pixels.
 
@@ -39,6 +39,7 @@ def load(
     Raises:
         ImageError: They would be wrong.
     """
+    ready: Any
     ready, finish = _prepared(image, reopen)
     with nullcontext() if ready is image else ready:
         raw = deep.raw_mode(ready)
@@ -72,9 +73,7 @@ def refuse(image: Any) -> None:
             raise ImageError("lossless JPEG of YCbCr is not read: save it as PNG")
 
 
-def _prepared(
-    image: Any, reopen: Callable[[], Image.Image]
-) -> tuple[Image.Image, Finish | None]:
+def _prepared(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Image, Finish | None]:
     if image.format == "TIFF":
         return tiff.prepare(image, reopen)
     if image.format == "JPEG2000":
@@ -99,11 +98,13 @@ def _with_clear_grey(step: int) -> Finish:
 
 def _has_no_alpha(image: Any) -> bool:
     """Tell whether a TGA's fourth channel is no opacity; of 16 bits the last one never is."""
+    if image.mode != "RGBA":
+        return False
     position = image.fp.tell()
     image.fp.seek(16)
     depth, descriptor = image.fp.read(2)
     image.fp.seek(position)
-    return image.mode == "RGBA" and (depth == 16 or descriptor & 15 == 0)
+    return bool(depth == 16 or descriptor & 15 == 0)
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, tuple[Notice, ...]]:

@@ -14,8 +14,7 @@ from lesionedge import rgb_space
 from lesionedge.rgb_space import ColourError, Curve, MatrixConversion
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 MAX_BYTES = 8_000_000
 """Larger profiles are taken for damage; those of printing presses have two or three megabytes."""
@@ -71,6 +70,7 @@ def conversion(profile: bytes, mode: str) -> Conversion | None:
     return found
 
 
+@lru_cache(maxsize=4)
 def deep(profile: bytes) -> MatrixConversion | None:
     """Return the arithmetic of an RGB profile that is a matrix and curves; None for others."""
     try:
@@ -80,7 +80,7 @@ def deep(profile: bytes) -> MatrixConversion | None:
 
 
 @lru_cache(maxsize=16)
-def _examined(profile: bytes, mode: str) -> Conversion | None | str:
+def _examined(profile: bytes, mode: str) -> Conversion | str | None:
     """Look at a profile; what is wrong with it is remembered too."""
     try:
         wanted = mode_of(profile)
@@ -141,8 +141,9 @@ def _littlecms(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image
         return None
     # What Photoshop does by default: colours stay what was measured, black becomes black.
     intent, flags = 1, 0x2000  # relative colorimetric, black point compensation
+    build: Any = ImageCms.buildTransform
     try:
-        transform: Any = ImageCms.buildTransform(
+        transform = build(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"),
             mode, "RGB", intent, flags,
         )  # fmt: skip
@@ -219,4 +220,3 @@ def _formula(kind: int, numbers: list[float]) -> Curve:
 
 def _text(code: bytes) -> str:
     return repr(code.decode("latin-1").strip())[1:-1]
-

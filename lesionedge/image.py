@@ -20,7 +20,6 @@ from lesionedge import jpeg_scan, pixels
 from lesionedge.errors import ImageError, ModelError
 from lesionedge.image_file import (
     DECODE_ERRORS,
-    ImageSource,
     no_limit,
     open_image,
     reason,
@@ -28,6 +27,7 @@ from lesionedge.image_file import (
     rewindable,
     source_name,
 )
+from lesionedge.image_file import ImageSource as ImageSource  # noqa: PLC0414 (others import it)
 from lesionedge.notice import Notice
 from lesionedge.pixels import Pixels
 
@@ -409,5 +409,3 @@ def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
     if image.format == "TIFF":
         return (Notice("pages", "picture of several pages: only its first was classified"),)
     return (Notice("animated", "animated picture: only its first frame was classified"),)
-
-

@@ -35,7 +35,8 @@ DECODE_ERRORS = (
 _DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow has other programs run them
 # Of textures, games, telescopes and old programs: nobody has held Pillow's pixels to another's.
 _UNCHECKED = (
-    "BLP", "FITS", "FLI", "FTEX", "GBR", "IMT", "IPTC", "MCIDAS", "PCD", "PIXAR", "SPIDER", "XVTHUMB",
+    "BLP", "FITS", "FLI", "FTEX", "GBR", "IMT", "IPTC", "MCIDAS", "PCD", "PIXAR", "SPIDER",
+    "XVTHUMB",
 )  # fmt: skip
 _limit_lock = threading.RLock()
 

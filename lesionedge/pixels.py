@@ -163,9 +163,7 @@ def rounded(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return result
 
 
-def full_range(
-    values: NDArray[Any], bits: int
-) -> tuple[NDArray[np.uint16], tuple[Notice, ...]]:
+def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tuple[Notice, ...]]:
     """Return whole numbers that reach as far as their bits allow, 0-65535.
 
     Cameras and scanners put 10 or 12 bits into 16. Where all of a picture fits into fewer bits

@@ -21,14 +21,15 @@ Chromaticity = tuple[float, float]
 """CIE 1931 x and y."""
 
 D65: Chromaticity = (0.3127, 0.3290)
-D50_XYZ = (0.9642, 1.0, 0.8249)
-"""The white of ICC's profile connection space."""
-
 REFERENCE_WHITE_NITS = 203.0
 """What becomes white of a picture with high dynamic range (ITU-R BT.2408)."""
 
 # From D65 to D50 (Bradford): what ICC profiles of sRGB hold.
-_SRGB_COLORANTS = ((0.43607, 0.38515, 0.14307), (0.22249, 0.71687, 0.06061), (0.01392, 0.09708, 0.71410))
+_SRGB_COLORANTS = (
+    (0.43607, 0.38515, 0.14307),
+    (0.22249, 0.71687, 0.06061),
+    (0.01392, 0.09708, 0.71410),
+)
 _BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 _BLOCK_PX = 65536  # so that what is computed between stays in the processor's cache
 _FINE = 65535  # steps of linear light that are told apart
@@ -107,7 +108,13 @@ Curve = Callable[[Any], Any]
 
 LINEAR = Power(1.0)
 SRGB_CURVE = Power(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-_BT709 = Power(1 / 0.45, 1 / 1.099296826809442, 0.099296826809442 / 1.099296826809442, 1 / 4.5, 0.08124285829863)
+_BT709 = Power(
+    1 / 0.45,
+    1 / 1.099296826809442,
+    0.099296826809442 / 1.099296826809442,
+    1 / 4.5,
+    0.08124285829863,
+)
 _SMPTE240 = Power(1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0912)
 
 
@@ -221,8 +228,10 @@ class MatrixConversion:
         values = np.arange(top + 1, dtype=np.float64)
         values = values / top if self._full_range else np.clip((values - black) / span, 0, 1)
         # A broken profile's curve may lead anywhere.
-        tables = [np.nan_to_num(curve(values), posinf=0.0, neginf=0.0) for curve in self._curves]
-        return np.clip(np.stack(tables), -100, 100).astype(np.float32)
+        with np.errstate(all="ignore"):
+            tables = [np.nan_to_num(curve(values)) for curve in self._curves]
+        found: NDArray[np.float32] = np.clip(np.stack(tables), -100, 100).astype(np.float32)
+        return found
 
     def _converted(self, pixels: NDArray[Any], tables: NDArray[np.float32]) -> NDArray[np.uint8]:
         import numpy as np
@@ -231,10 +240,10 @@ class MatrixConversion:
         result = np.empty(flat.shape, np.uint8)
         for begin in range(0, len(flat), _BLOCK_PX):
             block = flat[begin : begin + _BLOCK_PX]
-            light = np.stack([tables[c][block[:, c]] for c in range(3)], axis=-1)
+            light: NDArray[Any] = np.stack([tables[c][block[:, c]] for c in range(3)], axis=-1)
             if self._luminance is not None:
                 light = _shown(light, self._luminance)
-            light = light @ self._matrix
+            light = np.matmul(light, self._matrix)
             light *= _FINE
             light += 0.5
             np.clip(light, 0, _FINE, out=light)
@@ -247,8 +256,8 @@ def _shown(light: NDArray[np.float32], luminance: NDArray[np.float64]) -> NDArra
     import numpy as np
 
     total = np.maximum(light @ luminance.astype(np.float32), 1e-6)
-    shown: NDArray[np.float32] = light * (total**0.2)[:, None] * (1000 / REFERENCE_WHITE_NITS)
-    return shown
+    brighter = total**0.2 * (1000 / REFERENCE_WHITE_NITS)
+    return (light * brighter[:, None]).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -300,7 +309,8 @@ def _to_xyz(space: RGBSpace) -> NDArray[np.float64]:
     if not np.isfinite(columns).all() or abs(np.linalg.det(columns)) < 1e-4 or space.white[1] <= 0:
         raise ColourError("its primaries span no colours")
     white = np.array(_xyz(space.white)) / space.white[1]
-    return columns * np.linalg.solve(columns, white)
+    scaled: NDArray[np.float64] = columns * np.linalg.solve(columns, white)
+    return scaled
 
 
 def _xyz(chromaticity: Chromaticity) -> tuple[float, float, float]:

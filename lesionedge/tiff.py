@@ -25,7 +25,14 @@ _PHOTOMETRICS = {
     32844: "LogL", 32845: "LogLuv", 34892: "a sensor's linear colours",
 }  # fmt: skip
 _libtiff_lock = threading.Lock()
-_FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "complex ", 6: "complex "}
+_FORMATS = {
+    1: "",
+    2: "signed ",
+    3: "floating-point ",
+    4: "undefined ",
+    5: "complex ",
+    6: "complex ",
+}
 
 
 def prepare(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Image, Finish | None]:
