@@ -1,4 +1,4 @@
-"""Takes the pictures of ``docs/serve.md``, of drawn lesions only: ``python docs/screenshots.py``.
+"""Takes the pictures of ``docs/guides/browser.md``, of drawn lesions only: ``python docs/screenshots.py``.
 
 Needs what the tests of the page need: Playwright and a Chromium.
 """
