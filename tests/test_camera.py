@@ -99,7 +99,7 @@ def url(server) -> str:
 
 
 def video(path, draw, *, codec: str, frames: int = 12):
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs lesionedge[camera]")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height = 320, 240
@@ -195,7 +195,7 @@ def test_every_frame_of_a_video_is_answered(tmp_path, draw, classifier, name, co
 
 
 def test_a_stream_gives_its_newest_frames(server, classifier):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     with lesionedge.Camera(url(server())) as camera:
         seen = []
         for observation in lesionedge.watch(camera, classifier, every_s=0.1):
@@ -209,7 +209,7 @@ def test_a_stream_gives_its_newest_frames(server, classifier):
 
 
 def test_a_camera_that_goes_away_is_waited_for(server, classifier):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     first = server()
     port, said = first.server_address[1], []
     with lesionedge.Camera(url(first), give_up_s=60, report=said.append) as camera:
@@ -233,7 +233,7 @@ def test_an_absent_camera_is_an_error_at_once(tmp_path):
 
 
 def test_what_is_no_video_is_an_error_at_once(tmp_path):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     (tmp_path / "text.mp4").write_text("text" * 1000)
     with pytest.raises(CameraError, match="no video that FFmpeg can read"):
         lesionedge.Camera(str(tmp_path / "text.mp4")).__enter__()
@@ -250,7 +250,7 @@ def test_a_camera_is_used_once_and_open(folder, classifier):
 
 
 def test_an_absent_device_is_an_error_at_once():
-    pytest.importorskip("videodev2")
+    pytest.importorskip("videodev2", reason="needs lesionedge[camera]")
     with pytest.raises(CameraError, match="no such device"):
         lesionedge.Camera("/dev/video99").__enter__()
 
@@ -468,7 +468,7 @@ def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_with_a_summary(server, int8, number):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     line = [sys.executable, "-m", "lesionedge", "camera", "--source", url(server()), "-m", int8,
             "--format", "json"]  # fmt: skip
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
@@ -482,7 +482,7 @@ def test_signals_end_it_with_a_summary(server, int8, number):
 
 
 def test_duration_ends_it(cli_run, server, int8):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     result = cli_run("camera", "--source", url(server()), "-m", int8, "--duration", 1.0)
     assert result.exit_code == 0
     assert "classified" in result.stderr
@@ -512,7 +512,7 @@ def running(*arguments, **options):
 
 def test_a_signal_ends_it_while_it_connects(int8):
     """A server that takes the connection and says nothing."""
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with running("--source", address, "-m", int8) as child:
@@ -532,7 +532,7 @@ def test_a_terminal_gets_one_line_that_is_written_anew(folder, int8):
 
 
 def test_a_key_saves_the_picture(server, int8, tmp_path):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     on_a_terminal("--source", url(server()), "-m", int8, "--duration", 20,
                   "--save", tmp_path / "out", "--save-when", "key",
                   press=(b" ", tmp_path / "out"))  # fmt: skip
