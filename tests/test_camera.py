@@ -157,6 +157,34 @@ def test_a_pattern_and_a_broken_picture(folder, classifier):
     assert camera.damaged == 1
 
 
+def test_a_folder_as_systems_leave_it(folder, jpegs, classifier):
+    """Hidden files are passed over, unusual suffixes are found, other kinds are told."""
+    for name in ("._8.jpg", "Thumbs.db", "__MACOSX/._9.jpg", ".trash/1.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(jpegs[0])
+    (folder / "8.jpg").rename(folder / "8.MPO")
+    (folder / "9.jpg").rename(folder / "9.jfif")
+    (folder / "x.cr2").write_bytes(b"raw")
+    with lesionedge.Camera(str(folder)) as camera:
+        assert "6 images, and files that are not read: 1 camera raw (x.cr2" in camera.description
+        assert [frame.jpeg for frame in camera] == jpegs
+    raw = lesionedge.Camera(str(folder / "x.cr2"))
+    with pytest.raises(lesionedge.CameraError, match="no images there .*1 camera raw"), raw:
+        pass
+
+
+def test_images_of_the_extras(folder, draw, classifier):
+    heif = pytest.importorskip("pillow_heif")
+    for path in folder.iterdir():
+        path.unlink()
+    heif.from_pillow(draw(320, 240, seed=1)).save(folder / "1.heic", quality=-1, chroma=444)
+    with lesionedge.Camera(str(folder)) as camera:
+        (seen,) = lesionedge.watch(camera, classifier)
+    assert seen.prediction.label == classifier.classify(folder / "1.heic").label
+    with lesionedge.Camera(str(folder / "1.heic")) as camera:
+        assert len(list(lesionedge.watch(camera, classifier))) == 1
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
 def test_every_frame_of_a_video_is_answered(tmp_path, draw, classifier, name, codec):
     path = video(tmp_path / name, draw, codec=codec)
