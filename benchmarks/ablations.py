@@ -12,7 +12,8 @@ Given are balanced accuracy, the areas under the ROC curve of melanoma and of ma
 mean over four ways of turning and mirroring a picture (as it is, turned by half, transposed, turned
 by a quarter); the share of answers that another way changes; and balanced accuracy of pictures that
 have gone through JPEG at quality 60 with noise of 4 levels before. Differences to the first row
-have 95 % intervals by lesion. With --write the table in docs/research/experiments.md is made of them.
+have 95 % intervals by lesion. With --write the table in
+docs/research/experiments.md is made of them.
 """
 
 from __future__ import annotations

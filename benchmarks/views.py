@@ -13,8 +13,8 @@ picture can be turned and mirrored, which chance moves less than that of one way
 gained is the difference of these, on the same resamples of lesions.
 
 Figures are kept in FILE; parts that are not measured now stay as they are there. With --write the
-table in docs/research/accuracy.md is made of them. Accuracy takes minutes; latency, half a minute, wants
-the machine to itself.
+table in docs/research/accuracy.md is made of them. Accuracy takes minutes; latency, half a minute,
+wants the machine to itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Put what the published recipes' runs measured into docs/research/published-recipes.md, between its marks.
+"""Put what the published recipes' runs measured into docs/research, between the page's marks.
 
 python train/comparison/figures.py collect runs    # runs/*/ -> train/comparison/figures.json
-python train/comparison/figures.py write           # figures.json -> docs/research/published-recipes.md
+python train/comparison/figures.py write           # figures.json -> published-recipes.md
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the measured figures into MODEL_CARD.md, README.md and docs/research/accuracy.md, between marks.
+"""Write the measured figures into MODEL_CARD.md, README.md and accuracy.md, between marks.
 
 python train/release/figures.py     # from train/release/*/metrics.json
 """
