@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 DEFAULT_SENSITIVITY = 0.95
 """Sensitivity of the operating point that predictions are held against, where the card has it."""
 
-_ROUNDING = 0.01  # how far a quantised probability may lie outside 0-1
-
 _loading = threading.Lock()
 
 
@@ -95,17 +93,17 @@ class Classifier:
         self._interpreter = Interpreter(self.path, threads=threads, verbose=verbose)
         self.threads = self._interpreter.threads
         self.views = self._possible(views)
-        _, height, width, _ = self._interpreter.input.shape
         found = describe_model(
-            self.path, self.options, size=(width, height),
-            outputs=self._interpreter.output.shape[-1],
+            self.path, self.options, input_info=self._interpreter.input,
+            output_info=self._interpreter.output,
         )  # fmt: skip
         self.card = found.card
         self.diagnoses = found.diagnoses
         self.preprocessing = found.preprocessing
         self.threshold = found.decision
+        self._outputs = found.outputs
         self._normalise = Normalisation.of(
-            self._interpreter.input, found.mean, found.std, path=self.path
+            self._interpreter.input, found.mean, found.std, model=self.path
         )
         self._point = self._default_point()
         self._check = self._make_check(verbose) if check else None
@@ -297,18 +295,7 @@ class Classifier:
         return images.fit(decoded.image, wanted, full_size=decoded.size)
 
     def _run(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        scores = self._interpreter.run(values)
-        low, high = float(scores.min()), float(scores.max())
-        if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # also where one is not a number
-            raise ModelError(
-                f"{self.path}: its outputs, {low:.4g} to {high:.4g}, are no probabilities; "
-                "expected a softmax or a sigmoid at its end"
-            )
-        if len(scores) > 1:
-            return scores
-        import numpy as np
-
-        return np.array([1 - scores[0], scores[0]], np.float32)
+        return self._outputs.probabilities(self._interpreter.run(values))
 
     def _average(self, values: NDArray[Any], views: int) -> NDArray[np.float32]:
         """Return the mean of the probabilities of a prepared image's views."""
@@ -349,11 +336,13 @@ class Classifier:
             reliable: The gate's verdict.
             views: Over how many views of each image the probabilities are averaged.
         """
-        return predict(
+        found = predict(
             probabilities, self.diagnoses, model=self.model, decision=self.threshold,
             point=self._point, top_k=top_k, warnings=warnings, timings_ms=timings_ms,
             reliable=reliable, views=views,
         )  # fmt: skip
+        notices = self._outputs.notices(found.probability)
+        return replace(found, warnings=(*warnings, *notices)) if notices else found
 
     def _predictions(
         self, images: Iterator[ImageSource], top_k: int | None, errors: str

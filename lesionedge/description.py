@@ -6,13 +6,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lesionedge import metadata
+from lesionedge import metadata, normalisation, outputs
 from lesionedge.card import Card, Label
 from lesionedge.diagnosis import Diagnosis, describe
 from lesionedge.errors import ModelError
 from lesionedge.image import Preprocessing
+from lesionedge.interpreter import TensorInfo
 from lesionedge.metadata import ModelMetadata
 from lesionedge.model_options import ModelOptions
+from lesionedge.outputs import Outputs
 
 EMBEDDED = {
     "mobilenetv2": "mobilenetv2-int8.tflite",
@@ -34,6 +36,8 @@ class Description:
     """What the classes mean, in output order."""
     preprocessing: Preprocessing
     """How an image becomes the model's input."""
+    outputs: Outputs
+    """What the network's outputs are."""
     mean: tuple[float, ...]
     """What is subtracted from a pixel, 0-255: one value, or one a channel."""
     std: tuple[float, ...]
@@ -78,39 +82,45 @@ def read_card(model: str) -> Card:
 
 
 def describe_model(
-    path: str, options: ModelOptions, *, size: tuple[int, int], outputs: int
+    path: str, options: ModelOptions, *, input_info: TensorInfo, output_info: TensorInfo
 ) -> Description:
     """Read what a model file says of itself; nothing is guessed.
 
     Args:
         path: The .tflite file.
         options: What is said in the file's place.
-        size: (width, height) of the network's input in px.
-        outputs: How many numbers it gives.
+        input_info: The network's input.
+        output_info: The network's output.
 
     Raises:
         ModelError: Something is missing, contradicts the network or cannot be read.
     """
     found = metadata.read(path)
     card = found.card or Card()
-    _demand(path, options, found, outputs)
-    diagnoses = _diagnoses(path, options.labels, found.labels or (), card, outputs)
+    count = output_info.shape[-1]
+    meaning = outputs.read(path, count, found)
+    _demand(path, options, found, input_info, count)
+    diagnoses = _diagnoses(path, options.labels, found.labels or (), card, count)
     mean, std = _normalisation(path, options, found)
     return Description(
-        card=card, diagnoses=diagnoses, preprocessing=_preprocessing(path, card, size),
-        mean=mean, std=std, decision=_decision(path, card, len(diagnoses)),
+        card=card, diagnoses=diagnoses, preprocessing=_preprocessing(path, card, input_info),
+        outputs=meaning, mean=mean, std=std, decision=_decision(path, card, len(diagnoses)),
     )  # fmt: skip
 
 
-def _demand(path: str, options: ModelOptions, found: ModelMetadata, outputs: int) -> None:
+def _demand(
+    path: str, options: ModelOptions, found: ModelMetadata, input_info: TensorInfo, count: int
+) -> None:
     """Ask for what the model does not say of itself."""
     wanted = []
     if options.labels is None and found.labels is None:
-        wanted.append(f"its labels: give --labels FILE (one a line, for its {outputs} outputs)")
+        wanted.append(f"its labels: give --labels FILE (one a line, for its {count} outputs)")
     if options.normalize is None and found.mean is None:
+        fits = normalisation.fitting(input_info)
         wanted.append(
             "how pixels are normalised: give --normalize MEAN,STD "
-            "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1)"
+            "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1"
+            + (f"; {fits} fits its input)" if fits else ")")
         )
     if wanted:
         raise ModelError(f"{path}: does not say {'; nor '.join(wanted)}")
@@ -118,18 +128,18 @@ def _demand(path: str, options: ModelOptions, found: ModelMetadata, outputs: int
 
 def _diagnoses(
     path: str, given: str | os.PathLike[str] | Sequence[str] | None, inside: tuple[str, ...],
-    card: Card, outputs: int,
+    card: Card, count: int,
 ) -> tuple[Diagnosis, ...]:  # fmt: skip
     labels, source = inside, "its metadata"
     if isinstance(given, (str, os.PathLike)):
         labels, source = _labels_file(given), os.fsdecode(given)
     elif given is not None:
         labels, source = tuple(given), "the list given"
-    classes = 2 if outputs == 1 else outputs
+    classes = 2 if count == 1 else count
     if len(labels) != classes:
         raise ModelError(
             f"{path}: {source} has {len(labels)} labels; its output needs {classes}"
-            + (" (negative, positive)" if outputs == 1 else "")
+            + (" (negative, positive)" if count == 1 else "")
         )
     entries = {entry.label: entry for entry in card.labels}
     return tuple(_diagnosis(label, entries.get(label)) for label in labels)
@@ -152,16 +162,16 @@ def _diagnosis(label: str, entry: Label | None) -> Diagnosis:
     if entry is None:
         return known
     malignant = known.malignant if entry.malignant is None else entry.malignant
-    return Diagnosis(label, entry.name or known.name, malignant)
+    return Diagnosis(label, entry.name or known.name, malignant, known.code)
 
 
-def _preprocessing(path: str, card: Card, size: tuple[int, int]) -> Preprocessing:
-    width, height = size
+def _preprocessing(path: str, card: Card, input_info: TensorInfo) -> Preprocessing:
+    _, height, width, _ = input_info.shape
     if card.input is None:
         # What other programs do for a model that does not say: the whole image, squeezed.
         return Preprocessing(width, height, crop="stretch")
     preprocessing = Preprocessing.from_card(card.input)
-    if (preprocessing.width_px, preprocessing.height_px) != size:
+    if (preprocessing.width_px, preprocessing.height_px) != (width, height):
         raise ModelError(
             f"{path}: its card says {preprocessing.width_px}x{preprocessing.height_px} px, "
             f"its input is {width}x{height} px"

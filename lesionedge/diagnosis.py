@@ -5,57 +5,133 @@ The order of a model's classes is never taken from here: it is the model file's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One class that a model can answer."""
+    """One class of a model or of a dataset."""
 
     label: str
-    """The short code, such as ``mel``."""
+    """The class as the model file spells it, such as ``mel``."""
     name: str
     """What people read, such as ``Melanoma``."""
-    malignant: bool
-    """Whether its probability counts towards ``malignant_probability``."""
+    malignant: bool | None
+    """Whether its probability counts towards ``malignant_probability``; None: not known."""
+    code: str | None = None
+    """The class's code in the published datasets, however the label is spelled; None: not
+    known."""
 
 
 HAM10000: tuple[Diagnosis, ...] = (
-    Diagnosis("akiec", "Actinic keratosis / intraepithelial carcinoma", malignant=True),
-    Diagnosis("bcc", "Basal cell carcinoma", malignant=True),
-    Diagnosis("bkl", "Benign keratosis-like lesion", malignant=False),
-    Diagnosis("df", "Dermatofibroma", malignant=False),
-    Diagnosis("mel", "Melanoma", malignant=True),
-    Diagnosis("nv", "Melanocytic nevus", malignant=False),
-    Diagnosis("vasc", "Vascular lesion", malignant=False),
+    Diagnosis("akiec", "Actinic keratosis / intraepithelial carcinoma", True, "akiec"),
+    Diagnosis("bcc", "Basal cell carcinoma", True, "bcc"),
+    Diagnosis("bkl", "Benign keratosis-like lesion", False, "bkl"),
+    Diagnosis("df", "Dermatofibroma", False, "df"),
+    Diagnosis("mel", "Melanoma", True, "mel"),
+    Diagnosis("nv", "Melanocytic nevus", False, "nv"),
+    Diagnosis("vasc", "Vascular lesion", False, "vasc"),
 )
 """The seven diagnoses of HAM10000 (Tschandl et al. 2018, doi:10.1038/sdata.2018.161)."""
 
-OTHERS: tuple[Diagnosis, ...] = (
-    Diagnosis("ak", "Actinic keratosis", malignant=True),
-    Diagnosis("scc", "Squamous cell carcinoma", malignant=True),
-    Diagnosis("sk", "Seborrheic keratosis", malignant=False),
-    Diagnosis("benign", "Benign", malignant=False),
-    Diagnosis("malignant", "Malignant", malignant=True),
-)
-"""Further labels that published datasets (ISIC 2019, ISIC archive) use."""
-
-_BY_LABEL = {diagnosis.label: diagnosis for diagnosis in HAM10000 + OTHERS}
+_BY_CODE = {diagnosis.label: diagnosis for diagnosis in HAM10000}
 
 
 def describe(label: str) -> Diagnosis:
-    """Give what a label means; an unknown one is its own name and counts as benign.
+    """Return what a label means, by the vocabularies of the published datasets.
+
+    Case, punctuation, plurals, British spelling and a number in front do not matter. Of a term
+    that is not known, that names malignant and benign lesions alike or that leaves it open (such
+    as ``other``), ``malignant`` is None.
 
     Args:
-        label: The code as the model file spells it; case does not matter for the look-up.
+        label: A code, a name or both, such as ``mel``, ``Melanocytic nevi`` or ``0 bcc``.
     """
-    known = _BY_LABEL.get(label.strip().lower())
-    if known is None:
-        return Diagnosis(label, label, malignant=False)
-    return Diagnosis(label, known.name, known.malignant)
+    known = _BY_CODE.get(label.strip().lower())
+    if known is not None:
+        return Diagnosis(label, known.name, known.malignant, known.code)
+    from lesionedge import terms
+
+    meaning = terms.meaning(label)
+    if meaning is None:
+        return Diagnosis(label, label, None)
+    return Diagnosis(label, meaning.name or _tidy(label), meaning.malignant, meaning.code)
 
 
 def describe_all(labels: Iterable[str]) -> tuple[Diagnosis, ...]:
-    """Give what each label means, in the order given."""
+    """Return what each label means, in the order given."""
     return tuple(describe(label) for label in labels)
+
+
+def classes(label: str) -> tuple[str, ...]:
+    """Return the codes of the classes that a label's lesions belong to, the narrowest first.
+
+    A seborrheic keratosis, for one: ``("sk", "bkl", "benign")``. Empty where it is not known.
+
+    Args:
+        label: As for ``describe``.
+    """
+    from lesionedge import terms
+
+    code = describe(label).code
+    return () if code is None else (code, *terms.broader(code))
+
+
+def same(label: str, labels: Sequence[str]) -> str | None:
+    """Return the one of a model's labels that says the same in whatever spelling.
+
+    ``Melanoma`` for ``mel``; None where there is none, or where several fit equally well.
+
+    Args:
+        label: The label as somebody else spells it.
+        labels: The model's.
+    """
+    from lesionedge import terms
+
+    if label in labels:
+        return label
+    key = terms.key(label)
+    found = [other for other in labels if terms.key(other) == key]
+    if found:
+        return _only(found)
+    meaning = terms.meaning(label)
+    return _only(_of_class(meaning.code, labels)) if meaning and meaning.whole else None
+
+
+def match(label: str, labels: Sequence[str]) -> str | None:
+    """Return the one of a model's labels that a dataset's label belongs to.
+
+    The same meaning first, then the narrowest class that contains it; None where there is none,
+    or where several fit equally well. A model's ``nevus`` takes a dataset's ``Clark nevus``, but
+    its ``Clark nevus`` takes no other.
+
+    Args:
+        label: The dataset's.
+        labels: The model's.
+    """
+    found = same(label, labels)
+    if found is not None:
+        return found
+    fitting = (_of_class(code, labels) for code in classes(label))
+    return next((_only(several) for several in fitting if several), None)
+
+
+def _of_class(code: str | None, labels: Sequence[str]) -> list[str]:
+    """Find the labels that stand for a class, not for a kind within it."""
+    from lesionedge import terms
+
+    meanings = [(label, terms.meaning(label)) for label in labels if code is not None]
+    return [label for label, found in meanings if found and found.whole and found.code == code]
+
+
+def _only(found: Sequence[str]) -> str | None:
+    return found[0] if len(found) == 1 else None
+
+
+def _tidy(label: str) -> str:
+    """Make a label that is understood fit for reading."""
+    from lesionedge import terms
+
+    text = " ".join(terms.without_number(label.strip()).replace("_", " ").split())
+    return text[:1].upper() + text[1:]

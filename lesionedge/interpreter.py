@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lesionedge import metadata
+from lesionedge import graph
 from lesionedge.errors import MissingDependencyError, ModelError
 from lesionedge.machine import default_threads
 
@@ -182,7 +182,7 @@ class Interpreter:
             raise ModelError(f"{self.path}: {kind}; expected a .tflite model")
         self.backend = find_backend()
         if self.backend.name == "tflite-runtime":
-            metadata.verify(self.path)
+            graph.verify(self.path)
         # One value, so that a thread never sees one process's lock with another's network.
         self._loaded = os.getpid(), threading.Lock(), self._load()
         self.input = self._image_tensor()

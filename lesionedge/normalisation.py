@@ -1,4 +1,8 @@
-"""From pixels to what a network is fed: (pixel - mean) / std, as the input tensor stores it."""
+"""Whether a normalisation fits a model's input, and what the input then stores.
+
+The network is fed (pixel - mean) / std. A quantised input says by its scale and zero point which
+numbers it was made for; a normalisation that leaves that range is another model's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LEAST_LEVELS = 32  # of 256; with fewer an image is none any more
+MAX_CLIPPED = 0.05
+"""A larger part of the 256 grey levels than this may not be stored as the input's end values."""
+
+MIN_USED = 0.51
+"""The grey levels span at least this part of the input's range: half, and what rounding adds."""
+
+MIN_LEVELS = 128
+"""So many of the 256 grey levels differ in a float input."""
+
+_CHANNELS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -23,16 +36,16 @@ class Normalisation:
     info: TensorInfo
     """The input tensor."""
     mean: NDArray[np.float32]
-    """(1,) or (3,)."""
+    """(1,) or (3,) What is subtracted from a pixel, 0-255."""
     std: NDArray[np.float32]
-    """(1,) or (3,)."""
+    """(1,) or (3,) What the difference is divided by."""
     table: NDArray[Any] | None
     """(256, 3): what a quantised input stores for each pixel value; None: that value itself, or a
     float input."""
 
     @classmethod
     def of(
-        cls, info: TensorInfo, mean: Sequence[float], std: Sequence[float], *, path: str
+        cls, info: TensorInfo, mean: Sequence[float], std: Sequence[float], *, model: str
     ) -> Normalisation:
         """Prepare it.
 
@@ -40,15 +53,20 @@ class Normalisation:
             info: The input tensor.
             mean: 1 or 3 numbers.
             std: 1 or 3 numbers, none 0.
-            path: The model file, for messages.
+            model: The model's file, for messages.
 
         Raises:
-            ModelError: Hardly any of an image would be left.
+            ModelError: It does not fit the input.
         """
         import numpy as np
 
         means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        return cls(info, means, stds, _stored_levels(info, means, stds, path))
+        table = stored_levels(info, means, stds, model=model)
+        # A scale that holds the normalisation, as our own files have: only rounding is between
+        # them, and the camera's bytes go in untouched.
+        levels = np.arange(256)[:, None]
+        same = info.dtype == "uint8" and np.abs(table.astype(int) - levels).max() <= 1
+        return cls(info, means, stds, None if same or _is_float(info) else table)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Return what the network is fed.
@@ -61,7 +79,7 @@ class Normalisation:
         """
         import numpy as np
 
-        if self.info.dtype.startswith("float"):
+        if _is_float(self.info):
             real = np.subtract(pixels, self.mean, dtype=np.float32)
             real /= self.std
             return quantise(real, self.info)
@@ -70,23 +88,96 @@ class Normalisation:
         return np.stack([self.table[:, c][pixels[..., c]] for c in range(3)], axis=-1)
 
 
-def _stored_levels(
-    info: TensorInfo, mean: NDArray[np.float32], std: NDArray[np.float32], path: str
-) -> NDArray[Any] | None:
+def stored_levels(
+    info: TensorInfo, mean: NDArray[np.float32], std: NDArray[np.float32], *, model: str
+) -> NDArray[Any]:
+    """Return what an input stores for each pixel value.
+
+    Args:
+        info: The input.
+        mean: (1,) or (3,) What is subtracted from a pixel, 0-255.
+        std: (1,) or (3,) What the difference is divided by.
+        model: The model's file, for messages.
+
+    Returns:
+        (256, 3) of the input's dtype.
+
+    Raises:
+        ModelError: The normalisation does not fit the input.
+    """
     import numpy as np
 
-    if info.dtype.startswith("float"):
-        return None
     levels = np.arange(256, dtype=np.float64)[:, None]
     real = np.broadcast_to((levels - mean) / std, (256, 3))
-    table = quantise(real, info)
-    # A scale that holds the normalisation, as our own files have: only rounding is between
-    # them, and the camera's bytes go in untouched.
-    if info.dtype == "uint8" and np.abs(table.astype(int) - levels.astype(int)).max() <= 1:
-        return None
-    if len(set(table.ravel().tolist())) < _LEAST_LEVELS:
+    is_float = _is_float(info)
+    with np.errstate(over="ignore"):
+        table = quantise(real, info)
+    fault = _float_fault(table) if is_float else _integer_fault(real, info)
+    if fault:
+        fits = fitting(info)
+        advice = (
+            f"--normalize {fits}, which spreads the levels over the whole range"
+            if fits
+            else "what it was trained with as --normalize MEAN,STD"
+        )
         raise ModelError(
-            f"{path}: normalisation by mean {mean.tolist()} and std {std.tolist()} does not fit "
-            f"its {info.dtype} input of scale {info.scale:g}; give --normalize MEAN,STD"
+            f"{model}: normalisation by mean {_text(mean)} and std {_text(std)} does not fit its "
+            f"{info.dtype} input{'' if is_float else _range(info)}: it {fault}; give {advice}"
         )
     return table
+
+
+def _is_float(info: TensorInfo) -> bool:
+    return info.dtype.startswith("float")
+
+
+def _float_fault(table: NDArray[Any]) -> str | None:
+    import numpy as np
+
+    if not np.isfinite(table).all():
+        return "makes numbers that the input cannot hold"
+    fewest = min(len(np.unique(table[:, channel])) for channel in range(3))
+    return f"leaves {fewest} of the 256 grey levels" if fewest < MIN_LEVELS else None
+
+
+def _integer_fault(real: NDArray[np.float64], info: TensorInfo) -> str | None:
+    import numpy as np
+
+    limits = np.iinfo(info.dtype)
+    stored = np.rint(real / (info.scale or 1.0)) + info.zero_point
+    clipped = ((stored < limits.min) | (stored > limits.max)).sum(axis=0)
+    inside = np.clip(stored, limits.min, limits.max)
+    used = (inside.max(axis=0) - inside.min(axis=0)) / (limits.max - limits.min)
+    for channel, name in enumerate(_CHANNELS):
+        of = f" of {name}" if len(set(clipped)) > 1 or len(set(used)) > 1 else ""
+        if clipped[channel] > MAX_CLIPPED * 256:
+            return f"clips {clipped[channel]} of the 256 grey levels{of}"
+        if used[channel] < MIN_USED:
+            return f"uses {100 * used[channel]:.0f} % of the input's range{of}"
+    return None
+
+
+def fitting(info: TensorInfo) -> str | None:
+    """Return the MEAN,STD that spreads the grey levels over just the range of an input.
+
+    (pixel - mean) / std is then (stored - zero_point) * scale, with the pixel as what is stored
+    (in int8 less 128). None where the input is not quantised: it does not tell.
+    """
+    import numpy as np
+
+    if _is_float(info):
+        return None
+    mean = info.zero_point - int(np.iinfo(info.dtype).min)
+    return f"{mean},{1 / (info.scale or 1.0):.6g}"
+
+
+def _range(info: TensorInfo) -> str:
+    import numpy as np
+
+    limits, scale = np.iinfo(info.dtype), info.scale or 1.0
+    low, high = ((limit - info.zero_point) * scale for limit in (limits.min, limits.max))
+    return f", which holds {low:.4g} to {high:.4g}"
+
+
+def _text(values: NDArray[np.float32]) -> str:
+    return ",".join(f"{value:g}" for value in values)

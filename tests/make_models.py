@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -56,6 +57,14 @@ def main() -> None:
     inverted = quantised(mobilenet(7), tf.uint8, tf.uint8)
     write("foreign-mobilenet", foreign(inverted, things))
     write("oblong", foreign(quantised(network(7, "softmax", 24), tf.uint8, tf.uint8), things))
+    for name, tail in ENDS.items():
+        write(f"end-{name}", converter(ended(tail)).convert())
+    # An input made for 0 to 1, and metadata that feeds it -1 to 1.
+    to_one = quantised(ended(ENDS["softmax"]), tf.uint8, tf.uint8, low=0)
+    write("contradicting", foreign(to_one, things))
+    write("int8-to-one", quantised(ended(ENDS["softmax"]), tf.int8, tf.int8, low=0))
+    for name, kind in UNITS.items():
+        write(name, foreign(converter(ended(ENDS["softmax"])).convert(), things, score_unit(kind)))
 
 
 def network(outputs: int, activation: str, height_px: int = SIDE_PX) -> keras.Model:
@@ -66,6 +75,56 @@ def network(outputs: int, activation: str, height_px: int = SIDE_PX) -> keras.Mo
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0, 0.2))(x)
     return keras.Model(pictures, keras.layers.Activation(activation)(x))
+
+
+def dense(outputs: int, deviation: float = 4.0) -> keras.layers.Layer:
+    """A layer whose outputs differ."""
+    return keras.layers.Dense(
+        outputs, kernel_initializer=keras.initializers.RandomNormal(0, deviation)
+    )
+
+
+def by_hand(x: tf.Tensor) -> tf.Tensor:
+    """Shares of a sum; of powers of e the converter would make a softmax again."""
+    powers = tf.pow(2.0, x)
+    return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
+
+
+def shifted(x: tf.Tensor) -> tf.Tensor:
+    """Probabilities under other priors."""
+    weighted = tf.nn.softmax(x) * tf.constant([[1.0, 2, 3, 4, 5, 6, 7]])
+    return weighted / tf.reduce_sum(weighted, axis=-1, keepdims=True)
+
+
+ENDS = {
+    "softmax": lambda x: tf.nn.softmax(dense(7)(x)),
+    "reshaped": lambda x: tf.reshape(tf.nn.softmax(dense(7)(x)), (1, 1, 1, 7)),
+    "by-hand": lambda x: by_hand(dense(7)(x)),
+    "ensemble": lambda x: (tf.nn.softmax(dense(7)(x)) + tf.nn.softmax(dense(7)(x))) / 2,
+    "shifted": lambda x: shifted(dense(7)(x)),
+    "complement": lambda x: tf.concat([1 - (p := tf.sigmoid(dense(1)(x))), p], -1),
+    "second-of-two": lambda x: tf.nn.softmax(dense(2)(x))[:, 1:],
+    "logits-near-0": lambda x: dense(7, 0.01)(x) + 1 / 7,
+    "logits-of-attention": lambda x: dense(7, 0.01)(tf.nn.softmax(x)) + 1 / 7,
+    "gated-logits": lambda x: tf.sigmoid(y := dense(7, 0.01)(x) + 1 / 7) * y,
+    "clipped": lambda x: tf.clip_by_value(dense(7)(x), 0, 1),
+    "log-softmax": lambda x: tf.nn.log_softmax(dense(7)(x)),
+    "sigmoids": lambda x: tf.sigmoid(dense(7)(x)),
+    "heads": lambda x: tf.concat([tf.sigmoid(dense(1)(x)) for _ in range(3)], -1),
+    "one-softmax": lambda x: tf.nn.softmax(dense(1)(x)),
+    "doubled": lambda x: tf.nn.softmax(dense(7)(x)) * 0.5,
+}  # fmt: skip
+"""How a small network ends, and so what its outputs are."""
+
+UNITS = {"score-calibration": "calibration", "score-threshold": "thresholding"}
+"""Name of a file -> what its metadata says of the scores."""
+
+
+def ended(tail: Callable[[tf.Tensor], tf.Tensor]) -> keras.Model:
+    """A network of a few weights with an end of its own."""
+    pictures = keras.Input((SIDE_PX, SIDE_PX, 3), batch_size=1)
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(pictures))
+    return keras.Model(pictures, tail(means))
 
 
 def half_tensors(model: keras.Model) -> keras.Model:
@@ -108,11 +167,11 @@ def half(model: keras.Model) -> bytes:
     return made.convert()
 
 
-def quantised(model: keras.Model, inside: tf.DType, outside: tf.DType) -> bytes:
-    """Int8 throughout, with these types of input and output."""
+def quantised(model: keras.Model, inside: tf.DType, outside: tf.DType, low: float = -1) -> bytes:
+    """Int8 throughout, with these types of input and output, for inputs from ``low`` to 1."""
     rng = np.random.default_rng(1)
-    sample = rng.uniform(-1, 1, (64, 1, *model.input_shape[1:])).astype(np.float32)
-    sample[0], sample[1] = -1, 1
+    sample = rng.uniform(low, 1, (64, 1, *model.input_shape[1:])).astype(np.float32)
+    sample[0], sample[1] = low, 1
     made = converter(model)
     made.optimizations = [tf.lite.Optimize.DEFAULT]
     made.representative_dataset = lambda: ([picture] for picture in sample)
@@ -138,7 +197,24 @@ def packed(model: bytes, labels: list[str], activation: str = "softmax") -> byte
     return metadata.pack(model, card, labels=labels, mean=[127.5] * 3, std=[127.5] * 3)
 
 
-def foreign(model: bytes, labels: list[str]) -> bytes:
+def score_unit(kind: str) -> standard.ProcessUnitT:
+    """What is to be done with the scores behind the network."""
+    unit = standard.ProcessUnitT()
+    if kind == "calibration":
+        unit.optionsType = standard.ProcessUnitOptions.ScoreCalibrationOptions
+        unit.options = standard.ScoreCalibrationOptionsT()
+        unit.options.scoreTransformation = standard.ScoreTransformationType.INVERSE_LOGISTIC
+        unit.options.defaultScore = 0.05
+    else:
+        unit.optionsType = standard.ProcessUnitOptions.ScoreThresholdingOptions
+        unit.options = standard.ScoreThresholdingOptionsT()
+        unit.options.globalScoreThreshold = 0.75
+    return unit
+
+
+def foreign(
+    model: bytes, labels: list[str], scores_unit: standard.ProcessUnitT | None = None
+) -> bytes:
     """With standard metadata as other programs write it, and no card."""
     options = standard.NormalizationOptionsT()
     options.mean, options.std = [127.5], [127.5]
@@ -149,6 +225,14 @@ def foreign(model: bytes, labels: list[str]) -> bytes:
     file = standard.AssociatedFileT()
     file.name, file.type = "names.txt", standard.AssociatedFileType.TENSOR_AXIS_LABELS
     scores.name, scores.associatedFiles = "probability", [file]
+    files = {"names.txt": "\n".join(labels)}
+    if scores_unit is not None:
+        scores.processUnits = [scores_unit]
+        sigmoids = standard.AssociatedFileT()
+        sigmoids.name = "sigmoids.txt"
+        sigmoids.type = standard.AssociatedFileType.TENSOR_AXIS_SCORE_CALIBRATION
+        scores.associatedFiles.append(sigmoids)
+        files["sigmoids.txt"] = "\n".join(["1.0,0.7,-3.0"] * len(labels))
     graph = standard.SubGraphMetadataT()
     graph.inputTensorMetadata, graph.outputTensorMetadata = [picture], [scores]
     whole = standard.ModelMetadataT()
@@ -163,10 +247,11 @@ def foreign(model: bytes, labels: list[str]) -> bytes:
     table.metadata = [*(table.metadata or []), entry]
     outer = flatbuffers.Builder(0)
     outer.Finish(table.Pack(outer), file_identifier=b"TFL3")
-    files = io.BytesIO()
-    with zipfile.ZipFile(files, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo("names.txt", (1980, 1, 1, 0, 0, 0)), "\n".join(labels))
-    return bytes(outer.Output()) + files.getvalue()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+    return bytes(outer.Output()) + content.getvalue()
 
 
 def write(name: str, content: bytes) -> None:

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from lesionedge import ModelError, metadata
+from lesionedge import ModelError, graph, metadata
 
 
 def test_reads_what_our_writer_wrote(models):
@@ -57,23 +57,9 @@ def test_missing_and_folder(tmp_path):
 
 def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
     os.mkfifo(tmp_path / "m.tflite")
-    for read in (metadata.read, metadata.verify):
+    for read in (metadata.read, graph.verify, graph.ending):
         with pytest.raises(ModelError, match=r"m\.tflite: is neither"):
             read(tmp_path / "m.tflite")
-
-
-def test_verify_names_what_cannot_be_opened(tmp_path):
-    with pytest.raises(ModelError, match="No such file"):
-        metadata.verify(tmp_path / "m.tflite")
-    (tmp_path / "m.tflite").touch()
-    with pytest.raises(ModelError, match="too short"):
-        metadata.verify(tmp_path / "m.tflite")
-
-
-def test_lists_without_end_are_refused(models, monkeypatch):
-    monkeypatch.setattr(metadata, "MAX_ITEMS", 10)
-    with pytest.raises(ModelError, match="more than 10"):
-        metadata.verify(models / "int8.tflite")
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, 0.0])
@@ -125,7 +111,7 @@ def test_broken_archives_are_refused(models, tmp_path, files, message):
         metadata.read(path)
 
 
-@pytest.mark.parametrize("name", ["int8", "foreign"])
+@pytest.mark.parametrize("name", ["int8", "foreign", "score-calibration", "score-threshold"])
 def test_damage_anywhere_is_our_error_or_none(models, tmp_path, name):
     whole = (models / f"{name}.tflite").read_bytes()
     rng = np.random.default_rng(0)
@@ -144,29 +130,17 @@ def test_damage_anywhere_is_our_error_or_none(models, tmp_path, name):
             assert "m.tflite" in str(error)
 
 
-@pytest.mark.parametrize("name", ["int8", "float16", "bare", "not-image"])
-def test_verify_passes_whole_models_and_refuses_cut_ones(models, tmp_path, name):
-    content = (models / f"{name}.tflite").read_bytes()
-    metadata.verify(models / f"{name}.tflite")
-    cut = tmp_path / "cut.tflite"
-    end = content.find(b"PK\x03\x04")  # the files behind the model are no part of it
-    for length in range(8, len(content) if end < 0 else end, 97):
-        cut.write_bytes(content[:length])
-        with pytest.raises(ModelError, match=r"cut\.tflite: damaged or cut short"):
-            metadata.verify(cut)
+def test_what_is_to_be_done_with_the_scores_is_read(models):
+    assert metadata.read(models / "score-calibration.tflite").score_calibration
+    assert metadata.read(models / "score-threshold.tflite").score_threshold == 0.75
+    found = metadata.read(models / "foreign.tflite")
+    assert (found.score_calibration, found.score_threshold) == (False, None)
 
 
-def test_verify_refuses_damaged_tables(models, tmp_path):
-    content = (models / "bare.tflite").read_bytes()
-    rng = np.random.default_rng(1)
-    refused = 0
-    for _ in range(200):
-        damaged = bytearray(content)
-        damaged[rng.integers(8, 1500)] ^= 0x80  # the rest is weights
-        file = tmp_path / "damaged.tflite"
-        file.write_bytes(damaged)
-        try:
-            metadata.verify(file)
-        except ModelError:
-            refused += 1
-    assert refused > 20
+def test_a_score_threshold_that_is_no_number_is_refused(models, tmp_path):
+    content = (models / "score-threshold.tflite").read_bytes()
+    at = content.rindex(struct.pack("<f", 0.75))
+    broken = content[:at] + struct.pack("<f", math.nan) + content[at + 4 :]
+    (tmp_path / "m.tflite").write_bytes(broken)
+    with pytest.raises(ModelError, match="ScoreThresholdingOptions of nan"):
+        metadata.read(tmp_path / "m.tflite")

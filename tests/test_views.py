@@ -150,7 +150,7 @@ def test_the_cards_threshold_decides_by_the_mean(models, draw, monkeypatch):
 
 @pytest.mark.parametrize("name", ["bare", "bare-float"])
 def test_pixels_are_turned_however_they_are_normalised(models, picture, name):
-    given = {"labels": [f"thing {n}" for n in range(7)], "normalize": (100.0, 80.0)}
+    given = {"labels": [f"thing {n}" for n in range(7)], "normalize": (120.0, 130.0)}
     classifier = Classifier(models / f"{name}.tflite", views=8, **given)
     pixels = classifier.model_input(picture)
     turned = [np.ascontiguousarray(turn(pixels)) for turn in SYMMETRIES.values()]

@@ -1,4 +1,4 @@
-"""Fuzz ``lesionedge.metadata``: any bytes are a model's metadata or a ModelError.
+"""Fuzz ``lesionedge.metadata`` and ``graph``: any bytes are a model, or a ModelError.
 
 python tests/fuzz/fuzz_metadata.py [libFuzzer's options] CORPUS
 """
@@ -11,8 +11,9 @@ import tempfile
 
 import atheris
 
-with atheris.instrument_imports(include=["lesionedge.metadata", "lesionedge.image"]):
-    from lesionedge import metadata
+MODULES = ["metadata", "graph", "flatbuffer", "labels", "outputs", "image"]
+with atheris.instrument_imports(include=[f"lesionedge.{name}" for name in MODULES]):
+    from lesionedge import graph, metadata, outputs
     from lesionedge.errors import ModelError
     from lesionedge.image import Preprocessing
 
@@ -27,12 +28,14 @@ def one(content: bytes) -> None:
         found = metadata.read(FILE.name)
         if found.card is not None and found.card.input is not None:
             Preprocessing.from_card(found.card.input)
+        outputs.read(FILE.name, 7, found)
     except ModelError:
         pass
-    try:
-        metadata.verify(FILE.name)
-    except ModelError:
-        pass
+    for read in (graph.verify, graph.ending):
+        try:
+            read(FILE.name)
+        except ModelError:
+            pass
 
 
 if __name__ == "__main__":

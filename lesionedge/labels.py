@@ -1,0 +1,101 @@
+"""Reads a model's labels: one a line, in output order or numbered.
+
+Coral's and Teachable Machine's files number their lines (``0 mel``, ``1: nv``), in any order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from lesionedge.errors import ModelError
+
+# A number, in brackets or after "class", then what parts it from the label. "3D" has no such
+# thing, and in "0.76 mm" and "20-29" a digit follows it.
+_NUMBERED = re.compile(
+    r"\s*(?:class\s+)?[\[(#]?(?P<number>[0-9]{1,6})"
+    r"(?:[\])]\s*[:.,;=|–-]?\s*|\s*[:;=|]\s*|\s*,\s+|\s*[.,)–-](?![0-9])\s*|_(?=[^\W\d])|\s+)"
+    r"(?P<label>\S.*)",
+    re.IGNORECASE,
+)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Read a labels file.
+
+    Args:
+        path: A text file in UTF-8.
+
+    Returns:
+        The labels in output order, without their numbers.
+
+    Raises:
+        ModelError: It cannot be read, or its numbers are not one a label.
+    """
+    name = os.fsdecode(path)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return in_order(split(file.read()), name)
+    except OSError as error:
+        raise ModelError(f"{name}: labels cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name}: labels are not UTF-8 text ({error.reason})") from error
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Split a labels file: one label a line, blank lines at the end left out."""
+    lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return tuple(lines)
+
+
+def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
+    """Order labels by the numbers in front of them and leave the numbers out.
+
+    Labels that are not numbered stay as they are, also such as begin with a digit: ``3D``,
+    ``2 mm``. Where such labels look like numbered ones, number them: ``0 2 mm``.
+
+    Args:
+        labels: One a class.
+        source: Where they come from, for errors.
+
+    Raises:
+        ModelError: Some are numbered and others not, or a number is missing or there twice.
+    """
+    found = [_NUMBERED.fullmatch(label) for label in labels]
+    numbered = [match for match in found if match]
+    rests = {match["label"] for match in numbered}
+    if not numbered or (len(numbered) > 1 and len(rests) == 1):  # "2 mm", "4 mm": units
+        return tuple(labels)
+    plain = [n for n, (label, match) in enumerate(zip(labels, found)) if label and not match]
+    if plain:
+        if len(numbered) < 2 or len(numbered) < len(plain):
+            return tuple(labels)
+        raise ModelError(
+            f"{source}: label {plain[0] + 1} ({labels[plain[0]]!r}) has no number, others have, "
+            f"such as {numbered[0][0].strip()!r}; number all, from 0, or none"
+        )
+    return _sorted(numbered, source)
+
+
+def _sorted(numbered: Sequence[re.Match[str]], source: str) -> tuple[str, ...]:
+    by_number: dict[int, str] = {}
+    for match in numbered:
+        number = int(match["number"])
+        if number in by_number:
+            raise ModelError(
+                f"{source}: the number {number} is there twice ({by_number[number]!r} and "
+                f"{match['label']!r}); expected each once"
+            )
+        by_number[number] = match["label"].strip()
+    first = 1 if min(by_number) == 1 else 0
+    wanted = range(first, first + len(by_number))
+    missing = sorted(set(wanted) - set(by_number))
+    if missing:
+        raise ModelError(
+            f"{source}: its {len(by_number)} labels are numbered up to {max(by_number)} and there "
+            f"is no number {missing[0]}; expected {wanted[0]} to {wanted[-1]}, each once"
+        )
+    return tuple(by_number[number] for number in wanted)

@@ -1,0 +1,116 @@
+"""What a model's outputs are: probabilities of classes that exclude each other, or no such thing.
+
+All that is said of an image, such as ``malignant_probability``, a sum over classes, needs them to
+be. What they are is read from the graph's end: logits may lie between 0 and 1, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lesionedge import graph
+from lesionedge.errors import ModelError
+from lesionedge.metadata import ModelMetadata
+from lesionedge.notice import Notice
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ROUNDING = 0.01  # how far a quantised probability may lie outside 0-1
+_STEP = 1 / 256  # of a probability in 8 bits, the coarsest that there are
+
+BELOW_THRESHOLD = "below-score-threshold"
+"""Code of the notice that the model's author wants no prediction of so low a probability."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's outputs."""
+
+    model: str
+    """The model's file, for messages."""
+    combined: bool
+    """Whether they are computed from probabilities, and so are some only if they add up to 1."""
+    threshold: float | None
+    """The probability of the best class below which the model's author wants no prediction."""
+
+    def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return each class's probability.
+
+        Args:
+            outputs: (outputs,) float32, dequantised.
+
+        Returns:
+            (classes,) float32; of one output, that of the second class, both.
+
+        Raises:
+            ModelError: They are no probabilities.
+        """
+        low, high = float(outputs.min()), float(outputs.max())
+        if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # also where one is not a number
+            raise ModelError(
+                f"{self.model}: its outputs, {low:.4g} to {high:.4g}, are no probabilities; "
+                "expected a softmax or a sigmoid at its end"
+            )
+        if len(outputs) > 1:
+            if self.combined:
+                self._check_sum(outputs)
+            return outputs
+        import numpy as np
+
+        return np.array([1 - outputs[0], outputs[0]], np.float32)
+
+    def _check_sum(self, outputs: NDArray[np.float32]) -> None:
+        total = float(outputs.sum())
+        if abs(total - 1) > _ROUNDING + len(outputs) * _STEP / 2:
+            raise ModelError(
+                f"{self.model}: its outputs add up to {total:.4g}, so they are no probabilities "
+                "of classes that exclude each other; expected a softmax over all classes"
+            )
+
+    def notices(self, probability: float) -> tuple[Notice, ...]:
+        """Say what the reader should know of a prediction with this probability."""
+        if self.threshold is None or probability >= self.threshold:
+            return ()
+        text = f"the model's author wants no prediction below a probability of {self.threshold:.4g}"
+        return (Notice(BELOW_THRESHOLD, text),)
+
+
+def read(path: str, outputs: int, found: ModelMetadata) -> Outputs:
+    """Find out what a model's outputs are.
+
+    Args:
+        path: The model's file.
+        outputs: How many numbers its output has.
+        found: What it says of itself.
+
+    Raises:
+        ModelError: They are no probabilities, of classes that do not exclude each other, or are
+            to be changed in a way after which they are no probabilities any more.
+    """
+    if found.score_calibration:
+        raise ModelError(
+            f"{path}: its metadata (ScoreCalibrationOptions) changes each class's score by itself, "
+            "after which they no longer add up to 1; expected probabilities that are calibrated "
+            "inside the graph: export it without score calibration"
+        )
+    end = graph.ending(path)
+    if end.kind == "other":
+        raise ModelError(
+            f"{path}: its outputs are no probabilities (the last operator is {end.operator}); "
+            "expected a softmax, or a sigmoid for two classes, at its end: export it with one "
+            "(in Keras, keras.layers.Softmax() as the last layer)"
+        )
+    if end.kind == "sigmoid" and outputs > 1:
+        raise ModelError(
+            f"{path}: its {outputs} outputs are a sigmoid each, of classes that do not exclude "
+            "each other; expected a softmax over all classes, or one sigmoid for two"
+        )
+    if end.kind == "softmax" and outputs == 1:
+        raise ModelError(
+            f"{path}: its one output is a softmax over one class, which is always 1; expected a "
+            "sigmoid, or a softmax over two classes"
+        )
+    return Outputs(path, end.kind == "combined", found.score_threshold)

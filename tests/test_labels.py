@@ -1,0 +1,63 @@
+"""Labels files: one a line, or numbered as Coral's and Teachable Machine's are."""
+
+from __future__ import annotations
+
+import pytest
+
+from lesionedge import labels
+from lesionedge.errors import ModelError
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb\r\n", "a\rb\r", "a\nb\n\n\n", " a \nb\t\n"])
+def test_labels_files_of_every_system(text):
+    assert labels.split(text) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{} {}", "{}  {}", "{}\t{}", "{}: {}", "{}:{}", "{}, {}", "{},{}", "{}. {}", "{}) {}",
+     "({}) {}", "[{}] {}", "{}_{}", "{}-{}", "{} - {}", "{}={}", "{};{}", "{}|{}", "#{} {}",
+     "class {}: {}", " {:02d} {}"],
+)  # fmt: skip
+def test_numbered_labels_are_put_in_order_without_their_numbers(form, tmp_path):
+    codes = ["mel", "nv", "bcc", "Class 1"] + [f"class {n}" for n in range(8)]
+    for first in (0, 1):
+        lines = [form.format(n + first, code) for n, code in enumerate(codes)]
+        file = tmp_path / "labels.txt"
+        file.write_text("\n".join([lines[-1], *lines[:-1], ""]))
+        assert labels.read(file) == tuple(codes)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["mel", "nv"], ["3D white", "3D XP"], ["2 mm", "4 mm"], ["20-29", "30-39"], ["1st", "2nd"],
+     ["0.76 mm", "1.5 mm thick"], ["Class 1", "Class 2"], ["5-fluorouracil rash", "nevus"],
+     ["2 spots", "nevus", "melanoma", "3 dots", "mole"], ["0", "1", "2"], ["", "nevus", "mel"]],
+)  # fmt: skip
+def test_labels_that_only_begin_with_digits_stay(lines):
+    assert labels.in_order(lines, "list") == tuple(lines)
+
+
+def test_a_number_in_front_keeps_a_label_that_begins_with_digits():
+    assert labels.in_order(["1 4 mm", "0 2 mm"], "list") == ("2 mm", "4 mm")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["0 mel", "2 nv"], r"names.txt: its 2 labels .*no number 1; expected 0 to 1, each once"),
+        (["1 mel", "3 nv"], r"no number 2; expected 1 to 2"),
+        (["2 mel", "3 nv"], r"no number 0; expected 0 to 1"),
+        (["0 mel", "0 nv"], r"number 0 is there twice \('mel' and 'nv'\)"),
+        (
+            ["0 mel", "1 nv", "bcc"],
+            r"label 3 \('bcc'\) has no number, others have, such as '0 mel'",
+        ),
+        (["0 mel", "999999 nv"], r"no number 1;"),
+    ],
+)
+def test_gaps_duplicates_and_missing_numbers_are_refused(lines, said, tmp_path):
+    file = tmp_path / "names.txt"
+    file.write_text("\n".join(lines))
+    with pytest.raises(ModelError, match=said):
+        labels.read(file)
