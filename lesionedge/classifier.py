@@ -77,7 +77,7 @@ class Classifier:
             views: Average over this many views of an image, 1 to 8: as it is, turned
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
                 image (``lesionedge.tta`` says why these); up to 4 where the model's input
-                is not square. What it gains and costs is in docs/accuracy.md.
+                is not square. What it gains and costs is in docs/research/accuracy.md.
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
