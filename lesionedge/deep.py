@@ -88,7 +88,7 @@ def flattened(
 
 def _bends(colours: Colours) -> bool:
     """Tell whether there is arithmetic for all sixteen bits, and something for it to do."""
-    return colours.conversion("RGB")[0] is not None and colours.deep() is not None
+    return colours.conversion("RGB")[0] is not None and colours.deep("RGB") is not None
 
 
 def _reach(brightest: int) -> tuple[Notice, ...]:

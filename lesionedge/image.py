@@ -353,10 +353,9 @@ def _loaded(
         else:
             jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
             found = pixels.flattened(image, colours)
-    if not isinstance(image, ImageFile.ImageFile):
-        return found, None
-    # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
-    return found, _UPRIGHT.get(_orientation(image))
+    # Pillow turns TIFF itself, and keeps the tag where it was read before.
+    as_stored = isinstance(image, ImageFile.ImageFile) and image.format != "TIFF"
+    return found, _UPRIGHT.get(_orientation(image)) if as_stored else None
 
 
 def _colours(image: Image.Image) -> Colours | None:
