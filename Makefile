@@ -23,7 +23,7 @@ $(VENV)/.runtime: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e ".[camera,web,train,dev]" $(EDITABLE)
+	$(PIP) install -e ".[camera,web,heic,dicom,train,dev]" $(EDITABLE)
 	@touch $@
 
 demo: $(VENV)/.runtime

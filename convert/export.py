@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.lite.python.convert import mlir_quantize
 
-from convert import metadata
+from convert import batch, metadata
 from lesionedge import image as images
 from lesionedge.errors import ModelError
 
@@ -55,7 +56,7 @@ def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
     }  # fmt: skip
     section = card["input"]
     packed = metadata.pack(
-        content, card, labels=[entry["label"] for entry in card["labels"]],
+        batch.fixed(content), card, labels=[entry["label"] for entry in card["labels"]],
         mean=section["mean"], std=section["std"],
     )  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +142,10 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.float32
     if sample is None:
-        return bytes(converter.convert())
+        with warnings.catch_warnings():
+            # It looks for ranges beside the graph, too.
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
+            return bytes(converter.convert())
     pictures = list(sample)
     converter.representative_dataset = lambda: iter(pictures)
     # The converter's own last step, but for an operator that is left out; TensorFlow's quantization

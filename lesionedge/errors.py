@@ -5,6 +5,7 @@
     ├── ModelError                 a model file is broken, incomplete or of a kind we do not run
     ├── CameraError                a camera is absent, busy, gone or unusable
     └── MissingDependencyError     an optional library is absent (also an ImportError)
+        └── MissingDecoderError    … which this image needs (also an ImageError)
 
 Every message names the file or device, what was found, what was expected and what to do.
 """
@@ -30,3 +31,7 @@ class CameraError(LesionEdgeError):
 
 class MissingDependencyError(LesionEdgeError, ImportError):
     """A library that is not installed is needed; the message gives the install command."""
+
+
+class MissingDecoderError(ImageError, MissingDependencyError):
+    """A library that is not installed is needed to read an image of this format."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from PIL import Image, UnidentifiedImageError
 
-from lesionedge.errors import ImageError, ModelError
+from lesionedge import formats, jpeg_scan
+from lesionedge.errors import ImageError, MissingDecoderError, ModelError
 from lesionedge.notice import Notice
 
 if TYPE_CHECKING:
@@ -259,12 +260,15 @@ def _from_array(array: Any) -> DecodedImage:
 
 
 def _open(source: Any, name: str) -> Image.Image:
+    kind = None
     try:
         content = _content(source, name)
-        with _no_limit():
-            image = Image.open(content)
+        kind = formats.recognise(_head(content))
+        image = _opened(content, kind, name)
+    except MissingDecoderError:
+        raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture that can be read (JPEG, PNG, …)") from error
+        raise ImageError(f"{name}: {_unidentified(kind)}") from error
     except PermissionError as error:
         raise ImageError(f"{name}: no permission to read it") from error
     except _DECODE_ERRORS as error:
@@ -272,7 +276,53 @@ def _open(source: Any, name: str) -> Image.Image:
     if image.format in _DRAWINGS:
         image.close()
         raise ImageError(f"{name}: is a drawing ({image.format}); expected a photograph")
+    if _is_camera_raw(image):
+        image.close()
+        raise ImageError(f"{name}: {_unidentified('camera raw')}")
     return image
+
+
+def _opened(content: Any, kind: str | None, name: str) -> Image.Image:
+    """Open a file with what reads its format."""
+    if kind == "HEIC":
+        from lesionedge import heic
+
+        return heic.opened(content, name)
+    if kind == "DICOM":
+        from lesionedge import dicom
+
+        return dicom.opened(content, name)
+    with _no_limit():
+        return Image.open(content)
+
+
+def _head(content: Any) -> bytes:
+    """Return a file's first bytes."""
+    if not hasattr(content, "read"):
+        with open(content, "rb") as file:
+            return file.read(formats.HEAD_BYTES)
+    start = content.tell()
+    head: bytes = content.read(formats.HEAD_BYTES)
+    content.seek(start)
+    return head
+
+
+def _unidentified(kind: str | None) -> str:
+    if kind is None:
+        return "not a picture that can be read (JPEG, PNG, …)"
+    advice = formats.advice(kind)
+    return f"is a file of another kind ({kind})" + (
+        f": {advice}" if advice else "; expected an image"
+    )
+
+
+def _is_camera_raw(image: Image.Image) -> bool:
+    """Tell whether a TIFF is a camera's raw file, of which Pillow would read the thumbnail."""
+    tags = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return False
+    # DNGVersion; or a first page that is a reduced copy of another (NewSubfileType, SubIFDs).
+    return 50706 in tags or (330 in tags and tags.get(254, 0) == 1)
 
 
 def _content(source: Any, name: str) -> Any:
@@ -361,7 +411,7 @@ def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None)
             image.draft(None, _least_size(size, preprocessing, turned=turned))
         # The decoder of TIFF checks Pillow's limit again.
         with _no_limit() if image.format == "TIFF" and _is_huge(size) else nullcontext():
-            image.load()
+            jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
         # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
         turn = _UPRIGHT.get(_orientation(image))
         size = size if drafted else image.size
@@ -403,6 +453,10 @@ def _least_size(
 
 
 def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
+    if image.format == "DICOM":
+        return tuple(getattr(image, "notices", ()))
+    if image.format == "HEIF" and getattr(image, "is_animated", False):
+        return (Notice("pages", "file of several images: only its main one was classified"),)
     # The further pictures in a phone's photograph (MPO) are depth maps and previews.
     if image.format == "MPO" or not getattr(image, "is_animated", False) or image.tell() != 0:
         return ()

@@ -20,7 +20,14 @@ def test_one_error_catches_all(name):
 
 def test_the_tree_holds_no_others():
     defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
-    assert defined == {*KINDS, "LesionEdgeError"}
+    assert defined == {*KINDS, "LesionEdgeError", "MissingDecoderError"}
+
+
+def test_an_image_that_needs_a_missing_library_is_caught_as_either():
+    assert issubclass(errors.MissingDecoderError, lesionedge.ImageError)
+    assert issubclass(errors.MissingDecoderError, lesionedge.MissingDependencyError)
+    error = pickle.loads(pickle.dumps(errors.MissingDecoderError("a.heic: pip install")))
+    assert str(error) == "a.heic: pip install"
 
 
 def test_a_missing_library_is_an_import_error_too():

@@ -132,7 +132,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
 
     For research: not a medical device, never advice.
     """
-    # Pillow's remarks on a broken file add nothing to the error that follows.
+    # The decoders' remarks on a broken file add nothing to the error that follows.
     if not verbose:
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
     ctx.obj = {"verbose": verbose}
