@@ -65,7 +65,7 @@ def test_isic_archive_counts_what_it_skips(tmp_path, paint):
         found = datasets.load(root)
         assert labels_of(found) == {"ISIC_1": "benign", "ISIC_2": "malignant", "ISIC_5": "benign"}
         assert found.skipped == {
-            "isic_id is missing": 1, "benign_malignant is missing": 1, "no picture": 1,
+            "isic_id is missing": 1, "benign_malignant is missing": 1, "no image": 1,
             "benign_malignant is neither benign nor malignant": 1, "listed twice": 1,
             "malformed line": 1,
         }  # fmt: skip
@@ -109,7 +109,7 @@ def test_isic_challenge_one_hot_with_lesions(tmp_path, paint):
     found = datasets.load(tmp_path)
     assert list(labels_of(found).values()) == ["mel", "nv", "scc"]
     assert found.labels == ("mel", "nv", "scc")
-    assert found.skipped == {"not exactly one class is marked": 3, "no picture": 1}
+    assert found.skipped == {"not exactly one class is marked": 3, "no image": 1}
     assert found.table["lesion"].tolist()[:2] == ["BCN_1", "BCN_1"]
     assert found.table["given"].isna().all()  # one file alone is no split
 
@@ -133,7 +133,7 @@ def test_class_folders_with_and_without_a_split(tmp_path, paint):
     (tmp_path / "plain" / "wart" / "notes.txt").write_text("none")
     found = datasets.load(tmp_path / "plain")
     assert labels_of(found) == {"a": "mole", "b": "mole", "c": "wart"}
-    assert found.skipped == {"file that is no picture": 1}
+    assert found.skipped == {"file that is no image": 1}
     for part in ("Train", "Test"):
         paint(tmp_path / "split" / part / "mole", f"{part}1")
         paint(tmp_path / "split" / part / "wart", f"{part}2")
@@ -154,7 +154,7 @@ def test_a_plain_csv(tmp_path, paint):
     )
     found = datasets.load(tmp_path)
     assert found.skipped == {
-        "path or label is missing": 1, "no picture": 1, "split is unknown": 1
+        "path or label is missing": 1, "no image": 1, "split is unknown": 1
     }  # fmt: skip
     assert found.table["given"].tolist() == ["train", "test"]
     assert labels_of(datasets.load(tmp_path / "mine.csv")) == {"a": "mole", "b": "wart"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesionedge import formats
 from lesionedge.diagnosis import describe
 from train.datasets import images
 from train.datasets.table import (
@@ -107,7 +108,7 @@ def _images(folder: Path) -> tuple[list[Path], dict[str, int]]:
         for stem, paths in found.items()
         if stem not in masks
     ]
-    files = [p for p in folder.iterdir() if p.is_file() and not images.is_hidden(p.name)]
+    files = [p for p in folder.iterdir() if p.is_file() and not formats.is_hidden(p.name)]
     below = sum(path.parent != folder for path in images.images_below(folder))
     counts = {
         "file that is no image": sum(not images.is_image(path) for path in files),
@@ -161,7 +162,7 @@ def _bases(root: Path) -> list[tuple[Path, str | None]]:
 
 def _folders(base: Path) -> list[Path]:
     found = (folder for folder in base.iterdir() if folder.is_dir())
-    return sorted(folder for folder in found if not images.is_hidden(folder.name))
+    return sorted(folder for folder in found if not formats.is_hidden(folder.name))
 
 
 def _classes(base: Path) -> list[Path]:

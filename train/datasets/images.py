@@ -8,19 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesionedge import formats
 from train.datasets.table import DatasetError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
 
 def is_image(path: Path) -> bool:
     """Tell by its name whether a file is an image; hidden ones (``._a.jpg``) are none."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)
-
-
-def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is one that people do not see."""
-    return name.startswith(".") or name == "__MACOSX"
+    return formats.is_image_name(path.name) and not formats.is_hidden(path.name)
 
 
 def images_in(folder: Path) -> Iterator[Path]:
@@ -31,7 +24,7 @@ def images_in(folder: Path) -> Iterator[Path]:
 def images_below(folder: Path) -> Iterator[Path]:
     """Return the images anywhere below a folder, by name."""
     for path in sorted(folder.rglob("*")):
-        if is_image(path) and not any(map(is_hidden, path.relative_to(folder).parts)):
+        if is_image(path) and not formats.is_hidden(str(path.relative_to(folder))):
             yield path
 
 
@@ -69,7 +62,7 @@ def find(names: pd.Series, folders: Sequence[Path]) -> pd.Series:
 def _stem(name: str) -> str:
     """Cut an image's suffix off; a dot within a name is no suffix."""
     path = Path(name)
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+    return path.stem if formats.is_image_name(name) else path.name
 
 
 def _one(name: str, files: list[Path]) -> Path | None:
@@ -101,6 +94,4 @@ def only(fault: str, files: Sequence[Path]) -> Path | None:
 def _zipped(folder: Path) -> str:
     """Say what may still be packed."""
     archives = sorted(path.name for path in folder.glob("*.zip"))
-    if archives:
-        return f"; unpack {', '.join(archives)} first"
-    return f" ({', '.join(IMAGE_SUFFIXES)})"
+    return f"; unpack {', '.join(archives)} first" if archives else ""

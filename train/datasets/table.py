@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesionedge import formats
 from lesionedge.errors import LesionEdgeError
 
 TABLE_SUFFIXES = (".csv", ".tab", ".tsv")
@@ -106,9 +107,7 @@ def tables(root: Path, *, depth: int = 0) -> Iterator[Path]:
         return
     for level in range(depth + 1):
         for path in sorted(root.glob("*/" * level + "*")):
-            hidden = any(
-                part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts
-            )
+            hidden = formats.is_hidden(str(path.relative_to(root)))
             if path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and not hidden:
                 yield path
 
