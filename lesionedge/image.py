@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Union
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 from PIL import Image, UnidentifiedImageError
 
 from lesionedge import formats, jpeg_scan
+from lesionedge.card import Input, present
 from lesionedge.errors import ImageError, MissingDecoderError, ModelError
 from lesionedge.notice import Notice
 
@@ -106,22 +107,17 @@ class Preprocessing:
             raise ModelError(f"card: resampling is {self.resampling!r}; expected one of {expected}")
 
     @classmethod
-    def from_card(cls, section: Mapping[str, Any]) -> Preprocessing:
-        """Read the ``input`` section of a model card.
+    def from_card(cls, section: Input | None) -> Preprocessing:
+        """Take what a model card says of its input.
 
         Raises:
-            ModelError: A value is missing, of the wrong type or out of range.
+            ModelError: There is no such section, or a value is out of range.
         """
-        try:
-            return cls(
-                width_px=int(section["width_px"]),
-                height_px=int(section["height_px"]),
-                crop=str(section.get("crop", "centre")),
-                crop_fraction=float(section.get("crop_fraction", 1.0)),
-                resampling=str(section.get("resampling", "bilinear")),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise ModelError(f"card: its input section is unusable ({error!r})") from error
+        section = present(section, "input")
+        return cls(
+            section.width_px, section.height_px, section.crop, section.crop_fraction,
+            section.resampling,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

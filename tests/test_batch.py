@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 import lesionedge
+from lesionedge.model_options import ModelOptions
 
-pq = pytest.importorskip("pyarrow.parquet", reason="pip install 'lesionedge[cluster]'")
+pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: make test-device installs it")
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ def test_what_was_answered_is_saved_when_it_is_stopped(int8, tmp_path):
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    model = Model.of(int8)
+    model = Model.of(ModelOptions(int8))
 
     def engine(chunks, model):
         for number, chunk in enumerate(chunks):
@@ -211,7 +212,7 @@ def test_a_picture_that_kills_every_worker_gets_an_error(int8, tmp_path):
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    model, tries, seen = Model.of(int8), Counter(), []
+    model, tries, seen = Model.of(ModelOptions(int8)), Counter(), []
 
     def engine(chunks, model):
         for chunk in chunks:
@@ -235,7 +236,7 @@ def test_workers_that_cannot_answer_at_all_are_an_error(int8, tmp_path):
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    model = Model.of(int8)
+    model = Model.of(ModelOptions(int8))
     with (
         Output(str(tmp_path), model, save_every_s=0) as output,
         pytest.raises(lesionedge.LesionEdgeError, match="every worker died"),
@@ -277,7 +278,7 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(cli_run, archive
 
 
 def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_path):
-    pytest.importorskip("fsspec")
+    pytest.importorskip("fsspec", reason="needs fsspec: make test-device installs it")
     packed = tmp_path / "archive.zip"
     with zipfile.ZipFile(packed, "w") as file:
         for path in sorted(archive.rglob("*")):
@@ -374,7 +375,7 @@ def test_without_its_libraries_it_says_what_to_install(
 
 @pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
-    reason="Ray is not installed (make test-cluster has it)",
+    reason="needs Ray: make test-cluster installs it",
 )
 def test_ray_gives_the_same_rows(command, archive, int8, tmp_path):
     for engine in ("local", "ray"):

@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
-pytest.importorskip("jinja2", reason="the train extra is not installed")
+pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+pytest.importorskip("jinja2", reason="needs the extra train: make test installs it")
+import pandas as pd
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -162,7 +163,7 @@ def run(tmp_path_factory, draw, models) -> Run:
 def make_run(root: Path, draw, file: Path) -> Run:
     """Draw pictures, and write what a run that made this file would have left."""
     (root / "ham" / "images").mkdir(parents=True)
-    card = dict(Classifier(file).card) | {
+    card = Classifier(file).card.to_dict() | {
         "calibration": {"temperature": {"float": 1.0}},
         "data": {"name": "drawn & <made>", "split": "by lesion"},
     }
@@ -307,6 +308,7 @@ from pathlib import Path
 from train.__main__ import main  # sets which Keras TensorFlow takes
 import keras, numpy as np, tf_keras
 from click.testing import CliRunner
+from lesionedge.card import Card
 from lesionedge.image import Preprocessing, model_input
 
 folder, ham = Path(sys.argv[1]), Path(sys.argv[2])
@@ -340,7 +342,7 @@ found = json.loads((Path(sys.argv[3]) / "metrics.json").read_text())["models"]
 import pandas as pd
 table = pd.read_csv(folder / "split.csv")
 table = table[table["split"] == "test"]
-settings = Preprocessing.from_card(card["input"])
+settings = Preprocessing.from_card(Card.from_dict(card).input)
 pixels = np.stack([model_input(ham / "images" / p, settings) for p in table["path"]])
 labels = [entry["label"] for entry in card["labels"]]
 truth = np.array([labels.index(label) for label in table["label"]])
@@ -357,7 +359,7 @@ print(json.dumps({
 
 def test_saved_keras_models_are_loaded_back_and_measured(run, tmp_path):
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
-        pytest.skip("the train extra is not installed")
+        pytest.skip("needs the extra train: make test installs it")
     ham = run.folder.parent / "ham"
     line = [sys.executable, "-c", SAVED, run.folder, ham, tmp_path]
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, cwd=ROOT)

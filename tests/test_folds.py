@@ -7,13 +7,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
+
+pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
+from test_evaluate import make_run
 
 from lesionedge import Classifier
-from tests.test_evaluate import make_run
 from train import folds
 from train.__main__ import main
 from train.pool import pool

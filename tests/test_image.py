@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from lesionedge import ImageError, ModelError
 from lesionedge import image as images
+from lesionedge.card import Card
 from lesionedge.image import Preprocessing
 
 SQUARE = Preprocessing(32, 32)
@@ -368,4 +369,4 @@ def test_crop_box_takes_the_inputs_shape():
 )
 def test_unusable_cards_are_refused(section):
     with pytest.raises(ModelError, match="card|input of"):
-        Preprocessing.from_card(section)
+        Preprocessing.from_card(Card.from_dict({"input": section}).input)
