@@ -49,7 +49,7 @@ def export(run: Path, file_format: str, output: Path) -> Card:
     if file_format == "int8":
         method = "post-training" if ready == "none" else ready
         sample = _representative(run, card) if ready == "none" else None
-        content = _int8(converter, sample, card["input"])
+        content = _int8(converter, sample, card)
     else:
         content = _floating(converter, half=file_format == "float16")
     temperature = present(card.calibration, "calibration").temperature[kind]
@@ -131,7 +131,7 @@ def _by_class(logits: tf.Tensor, sharper: Sequence[float]) -> tf.Tensor:
 
 def _int8(
     converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]] | None,
-    section: dict[str, Any],
+    card: Card,
 ) -> bytes:  # fmt: skip
     """Quantize to int8 with uint8 pixels in and float32 probabilities out.
 
@@ -154,15 +154,16 @@ def _int8(
     converter._experimental_calibrate_only = True
     return bytes(
         mlir_quantize(
-            _with_input_range(converter.convert(), section), input_data_type=tf.uint8,
+            _with_input_range(converter.convert(), card), input_data_type=tf.uint8,
             output_data_type=tf.float32, denylisted_ops=["SOFTMAX"],
         )
     )  # fmt: skip
 
 
-def _with_input_range(calibrated: bytes, section: dict[str, Any]) -> bytes:
+def _with_input_range(calibrated: bytes, card: Card) -> bytes:
     """Let a calibrated model's input hold all pixels, not only those of the sample."""
-    ends = (np.array([[0], [255]]) - section["mean"]) / section["std"]
+    section = present(card.input, "input")
+    ends = (np.array([[0], [255]]) - section.mean) / section.std
     changed = bytearray(calibrated)
     graph = schema.Model.GetRootAs(changed, 0).Subgraphs(0)
     found = graph.Tensors(graph.Inputs(0)).Quantization()

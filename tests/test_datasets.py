@@ -203,6 +203,28 @@ def test_a_published_test_stays_and_the_rest_comes_of_train():
         splits.complete(["test"] * 330, labels, np.arange(330), seed=1)
 
 
+def test_a_moved_datasets_images_of_one_name_are_told_apart(tmp_path, paint):
+    from train import pictures
+    from train.run import Run, RunError
+
+    for folder in ("Train/mole", "Train/wart", "Test/mole", "Test/wart"):
+        paint(tmp_path / "old" / folder, "1", "2")
+    table = datasets.load(tmp_path / "old").table
+    table = table.assign(path=table["path"].astype(str), split=table["given"])
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    table[["path", "label", "lesion", "split"]].to_csv(run.split, index=False)
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = pictures.table(run, tmp_path / "new")
+    wanted = [path.replace("/old/", "/new/") for path in table["path"]]
+    assert moved["path"].tolist() == wanted
+    (tmp_path / "new").rename(tmp_path / "flat")
+    for part in ("Train", "Test"):
+        (tmp_path / "flat" / part / "mole").rename(tmp_path / "flat" / part / "nevus")
+    with pytest.raises(RunError, match=r"1\.png is .* or .*; the split says"):
+        pictures.table(run, tmp_path / "flat")
+
+
 @pytest.fixture
 def leaky(tmp_path, paint):
     """Class folders whose train and test share one picture under two labels."""

@@ -11,6 +11,7 @@ import pandas as pd
 from lesionedge import formats
 from train.datasets.table import DatasetError
 
+
 def is_image(path: Path) -> bool:
     """Tell by its name whether a file is an image; hidden ones (``._a.jpg``) are none."""
     return formats.is_image_name(path.name) and not formats.is_hidden(path.name)

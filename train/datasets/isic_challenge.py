@@ -130,12 +130,12 @@ def _once(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _image_folders(root: Path, truth: Truth) -> list[Path]:
     """Find the folders that a table's images are in by their names; else the dataset's."""
+    kaggle = root / "jpeg" / truth.file.stem  # beside the same images in other formats
+    if kaggle.is_dir():
+        return [kaggle]
     wanted = _part(truth.file.stem)
     folders = [p for level in (1, 2) for p in sorted(root.glob("*/" * level)) if p.is_dir()]
     named = [p for p in folders if _part(p.name) == wanted and any(images.images_below(p))]
-    kaggle = root / "jpeg" / truth.file.stem
-    if not named and kaggle.is_dir():
-        return [kaggle]
     return [p for p in named if not set(p.parents) & set(named)] or [root]
 
 
