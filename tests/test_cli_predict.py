@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lesionedge import Classifier
-from lesionedge.cli.options import RESEARCH_USE
+from lesionedge.wording import RESEARCH_USE
 
 KEYS = {"path", "label", "name", "probability", "malignant_probability", "top", "warnings", "model",
         "timings_ms"}  # fmt: skip

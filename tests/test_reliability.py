@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFilter
 import lesionedge
 from lesionedge import reliability
 from lesionedge.card import Card
-from lesionedge.notice import CANNOT_TELL, Notice
+from lesionedge.notice import Notice
+from lesionedge.wording import CANNOT_TELL
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import printable
+from lesionedge.wording import RESEARCH_USE
 
 if TYPE_CHECKING:
     from lesionedge.card import (
@@ -126,7 +127,7 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     lines += _operating_points(card.operating_points)
     if card.limits:
         lines += ["", "Limits", *(f"  - {limit}" for limit in card.limits)]
-    return [*lines, "", options.RESEARCH_USE]
+    return [*lines, "", RESEARCH_USE]
 
 
 def _shape(tensor: Mapping[str, Any]) -> str:

@@ -11,7 +11,17 @@ import click
 
 Command = Callable[..., Any]
 
-RESEARCH_USE = "For research use only: not a diagnosis."
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's ``--help``: how it is called."""
+    return "\n".join(("\b", "Examples:", *(f"  {command}" for command in commands)))
+
+
+abstain = click.option(
+    "--abstain/--no-abstain", default=True, show_default=True,
+    help="Show no diagnosis of an image that is not a dermoscopic one. JSON and CSV always hold "
+    "everything.",
+)  # fmt: skip
 
 
 class Normalisation(click.ParamType):  # type: ignore[type-arg]
@@ -73,6 +83,11 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "labels": click.option(
         "--labels", type=click.Path(dir_okay=False), metavar="FILE",
         help="Labels, one a line in output order, for a model that has none inside.",
+    ),
+    "operating_point": click.option(
+        "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
+        help="Hold the malignant probability against the card's threshold for this sensitivity "
+        "(0.9, 0.95 or 0.98) [default: 0.95].",
     ),
     "normalize": click.option(
         "--normalize", type=Normalisation(),
