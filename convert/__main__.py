@@ -1,4 +1,4 @@
-"""``python -m convert``: export, verify, operating-points."""
+"""``python -m convert``: export, verify, fix-batch, operating-points."""
 
 from __future__ import annotations
 
@@ -68,6 +68,22 @@ def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     if not all(one.passed for one in found.values()):
         click.echo(f"error: {file} lost more than its format may", err=True)
         sys.exit(1)
+
+
+@main.command("fix-batch")
+@click.argument(
+    "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True
+)
+def fix_batch(files: tuple[Path, ...]) -> None:
+    """Give FILES that an earlier export wrote a fixed batch of one, as export does now.
+
+    Predictions stay as they are. LiteRT.js, among others, refuses an open batch.
+    """
+    from convert import batch
+
+    for file in files:
+        changed = batch.fix(file)
+        click.echo(f"{file}: {'the batch is fixed now' if changed else 'was so already'}", err=True)
 
 
 @main.command("operating-points")

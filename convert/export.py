@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow.lite.python.convert import mlir_quantize
 
-from convert import metadata
+from convert import batch, metadata
 from lesionedge import image as images
 from lesionedge.atomic import write_bytes
 from lesionedge.card import Card, File, present
@@ -53,7 +54,9 @@ def export(run: Path, file_format: str, output: Path) -> Card:
     made = File(file_format, method, temperature, f"TensorFlow {tf.__version__}")
     card = replace(card, file=made)
     section = present(card.input, "input")
-    packed = metadata.pack(content, card, labels=card.codes, mean=section.mean, std=section.std)
+    packed = metadata.pack(
+        batch.fixed(content), card, labels=card.codes, mean=section.mean, std=section.std
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, packed)
     return card
@@ -135,7 +138,10 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.float32
     if sample is None:
-        return bytes(converter.convert())
+        with warnings.catch_warnings():
+            # It looks for ranges beside the graph, too.
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
+            return bytes(converter.convert())
     pictures = list(sample)
     converter.representative_dataset = lambda: iter(pictures)
     # The converter's own last step, but for an operator that is left out; TensorFlow's quantization
