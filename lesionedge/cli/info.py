@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import printable
+from lesionedge.cli import options, printable
 from lesionedge.wording import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ HEADLINES = {
 }
 
 
-@click.command("info")
+@click.command("info", epilog=options.examples("lesionedge info", "lesionedge info model.tflite"))
 @click.argument("model", required=False, type=click.Path(readable=False))
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True

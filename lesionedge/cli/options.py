@@ -4,12 +4,41 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import click
 
 Command = Callable[..., Any]
+
+
+class Renamed(click.Option):
+    """An option that is still understood by names that it had before, which no help shows."""
+
+    def __init__(
+        self, *arguments: Any, former: tuple[str, ...] = (),
+        former_flags: Mapping[str, str] | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        """Make the option.
+
+        Args:
+            arguments: As ``click.Option`` takes them.
+            former: Names that it had.
+            former_flags: Flag that stood for one of its values -> that value.
+            more: As ``click.Option`` takes them.
+        """
+        super().__init__(*arguments, **more)
+        self._former, self._former_flags = list(former), dict(former_flags or {})
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Have the former names parsed, too."""
+        super().add_to_parser(parser, ctx)
+        if self._former:
+            parser.add_option(obj=self, opts=self._former, dest=self.name, nargs=self.nargs)
+        for flag, value in self._former_flags.items():
+            parser.add_option(
+                obj=self, opts=[flag], dest=self.name, action="store_const", const=value
+            )
 
 
 def examples(*commands: str) -> str:
