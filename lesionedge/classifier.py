@@ -77,7 +77,7 @@ class Classifier:
             views: Average over this many views of an image, 1 to 8: as it is, turned
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
                 image (``lesionedge.tta`` says why these); up to 4 where the model's input
-                is not square. What it gains and costs is in docs/accuracy.md.
+                is not square. What it gains and costs is in docs/research/accuracy.md.
             operating_point: Sensitivity (0-1) of the card's operating point that predictions are
                 held against; None for 0.95 where the card has it.
 
@@ -276,7 +276,7 @@ class Classifier:
 
     def _fitted(self, decoded: images.DecodedImage, decoded_ms: float) -> _Prepared:
         begin = time.perf_counter()
-        pixels = images.fit(decoded.image, self.preprocessing, full_size=decoded.size)
+        pixels = decoded.fit(self.preprocessing)
         values = self._normalise(pixels)
         end = time.perf_counter()
         timings = {"decode": decoded_ms, "preprocess": (end - begin) * 1000}
@@ -297,7 +297,7 @@ class Classifier:
         # The model's input is too small to see by: the same part of the image again.
         side = reliability.SIDE_PX
         wanted = replace(self.preprocessing, width_px=side, height_px=side)
-        return images.fit(decoded.image, wanted, full_size=decoded.size)
+        return decoded.fit(wanted)
 
     def _run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         return self._outputs.probabilities(self._interpreter.run(values))

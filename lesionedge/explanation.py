@@ -115,7 +115,7 @@ def explain(
     if label not in classifier.labels:
         raise ValueError(f"label is {label!r}; this model knows {', '.join(classifier.labels)}")
     number = classifier.labels.index(label)
-    pixels = images.fit(decoded.image, classifier.preprocessing, full_size=decoded.size)
+    pixels = decoded.fit(classifier.preprocessing)
     whole = next(c.probability for c in prediction.top if c.label == label)
     cells, passes = _cells(_Drops(classifier, pixels, number, whole))
     return Explanation(

@@ -17,7 +17,7 @@ import pytest
 
 from lesionedge import Classifier, ModelError
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 from train import calibration, recipe, schedule
 
 ROOT = Path(__file__).parent.parent
@@ -134,7 +134,8 @@ def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_
         told = cli_run("predict", picture, "-m", file, "--format", "json")
         assert json.loads(told.stdout)["label"] == label
     # Points of other kinds decide nothing.
-    plain = [{"sensitivity": 0.9, "threshold": 0.999}]
+    plain = [{"sensitivity": 0.9, "threshold": 0.999, "measured_sensitivity": 0.9,
+              "measured_specificity": 0.5}]  # fmt: skip
     file = with_points(one_output, tmp_path / "plain.tflite", plain)
     assert Classifier(file).threshold is None
 
@@ -205,7 +206,7 @@ def program(*arguments: object, check: bool = True) -> subprocess.CompletedProce
 def own(tmp_path_factory, draw) -> Path:
     """A finished run of a two-class recipe on a csv of one's own."""
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
-        pytest.skip("the train extra is not installed")
+        pytest.skip("needs the extra train: make test installs it")
     root = tmp_path_factory.mktemp("own")
     rows = [("path", "label", "patient", "sex")]
     for number in range(96):
@@ -235,7 +236,7 @@ def test_own_data_by_patient_with_classes_joined_and_left_out(own):
     assert all(len(split) == 1 for split in by_patient.values())
     card = json.loads((own / "card.json").read_text())
     assert card["labels"] == [
-        {"label": "mole", "name": "mole", "malignant": False},
+        {"label": "mole", "name": "Mole", "malignant": False},
         {"label": "wart", "name": "Wart", "malignant": True},
     ]
     assert card["output"] == {"activation": "sigmoid"}
