@@ -454,7 +454,7 @@ const HEADLINES = {
 function metricsOf(card) {
   const parts = [];
   for (const [split, kinds] of Object.entries(card.metrics ?? {})) {
-    const figures = kinds.int8 ?? kinds.float;
+    const figures = kinds.int8 ?? kinds.float16 ?? kinds.float;
     if (!figures) continue;
     const table = element("table");
     table.append(element("caption", "hidden", `Measured on the ${split} split`));
