@@ -27,6 +27,7 @@ class Picamera2Source:
     """The first CSI camera, running at (width, height) px."""
 
     live = True
+    on_demand = False
 
     def __init__(self, size: tuple[int, int]) -> None:
         try:

@@ -8,11 +8,12 @@ import re
 import time
 from collections.abc import Iterator
 
+from lesionedge import formats
 from lesionedge.camera.frame import Shot
 from lesionedge.errors import CameraError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
-"""Of the files in a folder, those that are taken."""
+FILMS = (".apng", ".avifs", ".flc", ".fli", ".gif")
+"""What Pillow reads too, but is played as a video where it is named."""
 
 LARGEST_BYTES = 200_000_000
 _NUMBER = re.compile(r"%0?\d*d")
@@ -20,7 +21,9 @@ _NUMBER = re.compile(r"%0?\d*d")
 
 def fits(path: str) -> bool:
     """Tell whether a path means a sequence of pictures."""
-    if os.path.isdir(path) or path.lower().endswith(ENDINGS):
+    if os.path.isdir(path):
+        return True
+    if formats.is_image_name(path) and not path.lower().endswith(FILMS):
         return True
     return not os.path.exists(path) and (_NUMBER.search(path) is not None or glob.has_magic(path))
 
@@ -29,6 +32,7 @@ class SequenceSource:
     """Picture files in the order of their names, numbers counted as numbers."""
 
     live = False
+    on_demand = False
 
     def __init__(self, path: str) -> None:
         """Find the files.
@@ -41,7 +45,7 @@ class SequenceSource:
         """
         self._paths = sorted(_files(path), key=_natural)
         if not self._paths:
-            raise CameraError(f"{path}: no pictures there; expected {', '.join(ENDINGS)}")
+            raise CameraError(f"{path}: no images there; expected .jpg, .png, .tif or the like")
         count = len(self._paths)
         self.description = f"{path}: {count} picture{'s' * (count != 1)}"
 
@@ -61,8 +65,8 @@ class SequenceSource:
 
 def _files(path: str) -> list[str]:
     if os.path.isdir(path):
-        names = (name for name in os.listdir(path) if name.lower().endswith(ENDINGS))
-        return [os.path.join(path, name) for name in names]
+        names = (name for name in os.listdir(path) if formats.is_image_name(name))
+        return [os.path.join(path, name) for name in names if not formats.is_hidden(name)]
     if os.path.exists(path):
         return [path]
     if _NUMBER.search(path) is None:
