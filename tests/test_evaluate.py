@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
-pytest.importorskip("jinja2", reason="the train extra is not installed")
+pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+pytest.importorskip("jinja2", reason="needs the extra train: make test installs it")
+import pandas as pd
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -357,7 +358,7 @@ print(json.dumps({
 
 def test_saved_keras_models_are_loaded_back_and_measured(run, tmp_path):
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
-        pytest.skip("the train extra is not installed")
+        pytest.skip("needs the extra train: make test installs it")
     ham = run.folder.parent / "ham"
     line = [sys.executable, "-c", SAVED, run.folder, ham, tmp_path]
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, cwd=ROOT)

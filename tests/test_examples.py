@@ -76,7 +76,7 @@ def test_the_units_command_is_one_that_there_is(cli_run):
 def test_answers_reach_an_mqtt_broker(tmp_path, int8):
     """The line of mqtt.md, with a real broker."""
     if None in map(shutil.which, ("mosquitto", "mosquitto_sub", "mosquitto_pub")):
-        pytest.skip("no MQTT broker here: apt install mosquitto mosquitto-clients")
+        pytest.skip("needs an MQTT broker (mosquitto): sudo make tools")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     line = re.search(r"^lesionedge camera .*", (EXAMPLES / "mqtt.md").read_text(), re.MULTILINE)[0]

@@ -25,7 +25,7 @@ from lesionedge import Classifier
 
 ROOT = Path(__file__).parent.parent
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
-    pytest.skip("the train extra is not installed", allow_module_level=True)
+    pytest.skip("needs the extra train: make test installs it", allow_module_level=True)
 import tf_keras as keras  # noqa: E402
 
 from train import crops, recipe  # noqa: E402
@@ -366,7 +366,7 @@ def mediapipe() -> str:
     """A Python that has MediaPipe, which cannot share an environment with the train extra."""
     python = os.environ.get("LESIONEDGE_MEDIAPIPE", sys.executable)
     if subprocess.run([python, "-c", "import mediapipe"], capture_output=True).returncode:
-        pytest.skip("MediaPipe is not at hand: LESIONEDGE_MEDIAPIPE names a Python that has it")
+        pytest.skip("needs MediaPipe: make test installs it")
     return python
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from lesionedge import Classifier, ModelError
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 from train import calibration, recipe, schedule
 
 ROOT = Path(__file__).parent.parent
@@ -205,7 +205,7 @@ def program(*arguments: object, check: bool = True) -> subprocess.CompletedProce
 def own(tmp_path_factory, draw) -> Path:
     """A finished run of a two-class recipe on a csv of one's own."""
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
-        pytest.skip("the train extra is not installed")
+        pytest.skip("needs the extra train: make test installs it")
     root = tmp_path_factory.mktemp("own")
     rows = [("path", "label", "patient", "sex")]
     for number in range(96):

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 from lesionedge.image import Preprocessing, model_input
 from train import cache, calibration, datasets, metrics, recipe, run, weighted
 
