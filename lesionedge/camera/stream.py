@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lesionedge.camera import video
+from lesionedge.camera.damage import Damage
 from lesionedge.camera.frame import Content, Shot, shown
 from lesionedge.camera.library import load
 from lesionedge.errors import CameraError
@@ -43,6 +44,29 @@ class Body(Protocol):
         """Let go of it."""
 
 
+class _Drained:
+    """A body whose error comes after what it sent before: until then, it just ends."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.error: Exception | None = None
+        seekable: Any = body
+        if hasattr(seekable, "seek"):
+            self.seek, self.tell = seekable.seek, seekable.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, nothing at the end or after an error."""
+        try:
+            return b"" if self.error else self._body.read(size)
+        except _READ_ERRORS as error:
+            self.error = error
+            return b""
+
+    def close(self) -> None:
+        """Let go of the body."""
+        self._body.close()
+
+
 class StreamSource:
     """An open file or stream."""
 
@@ -63,7 +87,7 @@ class StreamSource:
         self._av = load("av")
         self._name = shown(address)
         self._remote = "://" in address
-        self._body = body
+        self._body = None if body is None else _Drained(body)
         self._errors = (*_READ_ERRORS, self._av.error.FFmpegError)
         try:
             self._container = self._opened(address)
@@ -79,20 +103,18 @@ class StreamSource:
         ends = ends or self._container.duration is not None
         self.live = self._remote and (address.startswith("rtsp") or not ends)
         self._codec = self._stream.codec_context.name
-        self._turn = self._turn_of_stream() if self._codec == "mjpeg" else None
         self._lateness = _Lateness()
+        self._damage, self._failed = Damage(), 0
         self.description = self._described()
+        self._turn = self._turn_of_stream() if self._codec == "mjpeg" else None
 
     def frames(self) -> Iterator[Shot | None]:
         """Return frames as they come; MJPEG undecoded."""
-        damaged = 0
         try:
             for packet in self._container.demux(self._stream):
-                for shot in self._shots(packet):
-                    damaged = damaged + 1 if shot.content is None else 0
-                    if damaged > MOST_DAMAGED:
-                        raise CameraError(f"{self._name}: {damaged} damaged frames, one by one")
-                    yield shot
+                yield from self._shots(packet)
+            if self._body is not None and self._body.error is not None:
+                raise self._body.error
         except self._errors as error:
             raise CameraError(f"{self._name}: broke off ({self._reason(error)})") from error
         if self.live:
@@ -108,7 +130,7 @@ class StreamSource:
         """Open what the bytes come from; a path here, so that none is taken for a protocol."""
         settings: dict[str, Any] = {"metadata_errors": "ignore"}
         if not self._remote:
-            self._body = open(address, "rb")  # noqa: SIM115 - as long as the container
+            self._body = _Drained(open(address, "rb"))  # noqa: SIM115 - as long as the container
             settings["buffer_size"] = _FILE_BUFFER_BYTES
         else:
             settings |= {"options": _options(address), "timeout": (OPEN_S, STALL_S)}
@@ -128,8 +150,12 @@ class StreamSource:
     def _reason(self, error: Exception) -> str:
         if isinstance(error, (self._av.error.ExitError, TimeoutError)):
             return f"nothing came for {STALL_S:g} s"
+        if self._body is not None and self._body.error is not None:
+            error = self._body.error
         if isinstance(error, self._av.error.InvalidDataError):
             return "no video that FFmpeg can read"
+        if isinstance(error, self._av.error.EOFError):
+            return "it ends before its first frame"
         return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
     def _shots(self, packet: Any) -> Iterator[Shot]:
@@ -138,11 +164,19 @@ class StreamSource:
                 place = packet.pts * packet.time_base if packet.pts is not None else None
                 yield Shot(self._jpeg(bytes(packet)), time.monotonic(), _seconds(place))
             return
+        self._damage.take(packet)
         try:
             decoded = packet.decode()
         except self._av.error.FFmpegError:
+            self._damage.failed()
+            self._failed += 1
+            if self._failed > MOST_DAMAGED:
+                raise CameraError(
+                    f"{self._name}: {self._failed} damaged frames, one by one"
+                ) from None
             yield Shot(None, time.monotonic())
             return
+        self._failed = 0
         for frame in decoded:
             place_s = _seconds(frame.time)
             yield Shot(self._content(frame), self._sent_s(place_s), place_s)
@@ -156,15 +190,17 @@ class StreamSource:
         return functools.partial(video.turned_jpeg, data, self._turn)
 
     def _content(self, frame: Any) -> Content | None:
-        if frame.is_corrupt:
+        if self._damage.holds(frame):
             return None
         tags = video.Tags.of(frame, self._stream.codec_context)
         return functools.partial(video.to_rgb, frame, tags, video.turn_of(frame))
 
     def _turn_of_stream(self) -> Transpose | None:
         """Return what makes JPEGs upright that are not decoded here: by one that is."""
+        context = self._stream.codec_context
+        blank = video.blank_jpeg((context.width or 16, context.height or 16))
         try:
-            frames = self._stream.codec_context.decode(self._av.Packet(video.small_jpeg()))
+            frames = context.decode(self._av.Packet(blank))
         except self._av.error.FFmpegError:
             return None
         return video.turn_of(frames[0]) if frames else None

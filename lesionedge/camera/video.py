@@ -6,7 +6,6 @@ FFmpeg's scaler: most of them take all video for BT.601.
 
 from __future__ import annotations
 
-import functools
 import io
 import struct
 from dataclasses import dataclass, replace
@@ -112,11 +111,14 @@ def turned_jpeg(
     return images.decode(data, _before(turn, preprocessing)).image.transpose(turn)
 
 
-@functools.lru_cache(maxsize=1)
-def small_jpeg() -> bytes:
-    """Return a JPEG to ask a decoder by how it would be turned."""
+def blank_jpeg(size: tuple[int, int]) -> bytes:
+    """Return a JPEG to ask a decoder by how a video's would be turned.
+
+    Args:
+        size: (width, height) in px of the video; of another, it would be taken for half a frame.
+    """
     content = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(content, "JPEG")
+    Image.new("L", size).save(content, "JPEG")
     return content.getvalue()
 
 
@@ -142,15 +144,14 @@ def _from_rgb(frame: Any, divisor: int) -> Image.Image:
 
 def _from_yuv(frame: Any, tags: Tags, divisor: int) -> Image.Image:
     if not _has_planes(frame.format):
-        deep = max(component.bits for component in frame.format.components) > 8
-        frame = frame.reformat(format="yuv444p16le" if deep else "yuv444p")
+        frame = frame.reformat(format=_planar(frame.format))
     luma, *chroma = (
         _plane(frame, number, full_range=tags.full_range)
         for number in range(_plane_count(frame.format))
     )
+    share = (frame.format.chroma_width(8) / 8, frame.format.chroma_height(8) / 8)
     if not chroma:
-        chroma = [Image.new("L", (1, 1), 128)] * 2
-    share = (chroma[0].width / luma.width, chroma[0].height / luma.height)
+        chroma, share = [Image.new("L", luma.size, 128)] * 2, (1.0, 1.0)
     rows = yuv.matrix(_matrix(tags, luma.size), full_range=tags.full_range)
     return yuv.to_rgb(luma, chroma, share, rows, divisor)
 
@@ -159,6 +160,13 @@ def _has_planes(form: Any) -> bool:
     """Tell whether each component is in a plane of its own, in this machine's order of bytes."""
     places = [component.plane for component in form.components]
     return places == list(range(len(places))) and not (_is_wide(form) and form.is_big_endian)
+
+
+def _planar(form: Any) -> str:
+    """Name the planar format that holds the same samples."""
+    chroma = form.chroma_width(8), form.chroma_height(8)
+    name = {(4, 4): "yuv420p", (4, 8): "yuv422p", (2, 8): "yuv411p"}.get(chroma, "yuv444p")
+    return f"{name}16le" if _is_wide(form) and name != "yuv411p" else name
 
 
 def _is_wide(form: Any) -> bool:

@@ -41,21 +41,26 @@ def to_rgb(
         chroma: Cb and Cr, mode L.
         share: Samples of chroma for one of luma, across and down.
         rows: From ``matrix``.
-        divisor: The sides of the result are divided by this.
+        divisor: The sides of the result are divided by this, or a little less.
     """
     width, height = luma.size
+    if min(share) < 1:
+        divisor -= divisor % 2 if divisor > 1 else 0  # so that samples of both are whole
     if divisor > 1:
         luma = luma.reduce(divisor)
+    factors = divisor * share[0], divisor * share[1]
     box = (0.0, 0.0, width * share[0], height * share[1])
-    planes = [luma, *(_scaled(plane, luma.size, box) for plane in chroma)]
+    planes = [luma, *(_scaled(plane, luma.size, factors, box) for plane in chroma)]
     return Image.merge("RGB", planes).convert("RGB", rows)
 
 
 def _scaled(
-    plane: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]
-) -> Image.Image:
+    plane: Image.Image, size: tuple[int, int], factors: tuple[float, float],
+    box: tuple[float, float, float, float],
+) -> Image.Image:  # fmt: skip
     if plane.size == size:
         return plane
-    grows = size[0] > plane.width or size[1] > plane.height
-    resampling = Image.Resampling.BILINEAR if grows else Image.Resampling.BOX
-    return plane.resize(size, resampling, box=box)
+    across, down = factors
+    if across.is_integer() and down.is_integer():
+        return plane.reduce((int(across), int(down)))
+    return plane.resize(size, Image.Resampling.BOX, box=box)
