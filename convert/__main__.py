@@ -1,4 +1,4 @@
-"""``python -m convert``: export, verify, fix-batch, operating-points."""
+"""``python -m convert``: export, verify, fix-batch, figures, operating-points."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def export(run: Path, file_format: str, output: Path) -> None:
     from convert import export as exporting
 
     card = exporting.export(run, file_format, output)
-    method = card["file"]["method"]
+    method = card.file.method if card.file else ""
     click.echo(
         f"{output}: {file_format} ({method}), {output.stat().st_size / 1e6:.2f} MB", err=True
     )
@@ -86,6 +86,23 @@ def fix_batch(files: tuple[Path, ...]) -> None:
         click.echo(f"{file}: {'the batch is fixed now' if changed else 'was so already'}", err=True)
 
 
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--metrics", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
+    help="The metrics.json of an evaluation that measured a file of this name.",
+)  # fmt: skip
+def figures(file: Path, metrics: Path) -> None:
+    """Put the figures measured on a file of FILE's name into FILE's card.
+
+    Only the card changes; the network's bytes stay as they are.
+    """
+    from convert import card
+
+    card.set_figures(file, metrics)
+    click.echo(f"{file.name}: its card has the figures of {metrics}", err=True)
+
+
 @main.command("operating-points")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -101,8 +118,8 @@ def operating_points(file: Path, metrics: Path) -> None:
 
     for point in card.set_operating_points(file, metrics):
         click.echo(
-            f"{file.name}: sensitivity {point['sensitivity']:g} from {point['threshold']:.5f} on, "
-            f"specificity {point['measured_specificity']:.3f} (calibration split)",
+            f"{file.name}: sensitivity {point.sensitivity:g} from {point.threshold:.5f} on, "
+            f"specificity {point.measured_specificity:.3f} (calibration split)",
             err=True,
         )
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from lesionedge.camera.capture import Camera
     from lesionedge.camera.frame import Frame
-    from lesionedge.classifier import Classifier, Prediction
+    from lesionedge.classifier import Classifier
     from lesionedge.notice import Notice
+    from lesionedge.prediction import Prediction
 
 MOST_DAMAGED = 100
 """So many frames of a camera that cannot be decoded, one after the other, end it."""
@@ -49,7 +50,7 @@ class Observation:
 
     @property
     def withheld(self) -> bool:
-        """Whether people are to read ``CANNOT_TELL`` in place of a diagnosis."""
+        """Whether people are to read ``wording.CANNOT_TELL`` in place of a diagnosis."""
         return self.abstain and self.prediction.reliable is False
 
 

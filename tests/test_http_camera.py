@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import re
 import ssl
@@ -286,7 +287,7 @@ def test_snapshots_are_asked_for_when_one_is_due_and_are_new(serve, jpegs, class
     address = serve(snapshots(jpegs, times=times))
     seen, _ = watched(address + "/shot.jpg", classifier, 4, every_s=0.5)
     assert len(times) <= 5
-    assert all(late - early > 0.3 for early, late in zip(times[1:], times[2:]))
+    assert all(late - early > 0.3 for early, late in itertools.pairwise(times[1:]))
     # None was fetched ahead, to grow old.
     assert all(observation.age_ms < 450 for observation in seen[1:])
 
@@ -294,7 +295,7 @@ def test_snapshots_are_asked_for_when_one_is_due_and_are_new(serve, jpegs, class
 def test_snapshots_without_every_are_asked_for_ten_times_a_second_at_most(serve, jpegs, classifier):
     times: list[float] = []
     watched(serve(snapshots(jpegs, times=times)), classifier, 6)
-    assert all(late - early > 0.08 for early, late in zip(times, times[1:]))
+    assert all(late - early > 0.08 for early, late in itertools.pairwise(times))
 
 
 def test_damaged_snapshots_are_counted_and_the_next_is_asked_for(serve, jpegs, classifier):

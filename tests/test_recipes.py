@@ -134,7 +134,8 @@ def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_
         told = cli_run("predict", picture, "-m", file, "--format", "json")
         assert json.loads(told.stdout)["label"] == label
     # Points of other kinds decide nothing.
-    plain = [{"sensitivity": 0.9, "threshold": 0.999}]
+    plain = [{"sensitivity": 0.9, "threshold": 0.999, "measured_sensitivity": 0.9,
+              "measured_specificity": 0.5}]  # fmt: skip
     file = with_points(one_output, tmp_path / "plain.tflite", plain)
     assert Classifier(file).threshold is None
 
@@ -235,7 +236,7 @@ def test_own_data_by_patient_with_classes_joined_and_left_out(own):
     assert all(len(split) == 1 for split in by_patient.values())
     card = json.loads((own / "card.json").read_text())
     assert card["labels"] == [
-        {"label": "mole", "name": "mole", "malignant": False},
+        {"label": "mole", "name": "Mole", "malignant": False},
         {"label": "wart", "name": "Wart", "malignant": True},
     ]
     assert card["output"] == {"activation": "sigmoid"}
@@ -261,6 +262,10 @@ def test_own_files_answer_with_both_classes(own, tmp_path, form):
     classifier = Classifier(file)
     assert classifier.labels == ("mole", "wart")
     assert classifier.interpreter.input.dtype == ("float32" if form == "float16" else "uint8")
+    if form != "float16":  # all pixels are held, whatever the sample of images was
+        assert (classifier.interpreter.input.scale, classifier.interpreter.input.zero_point) == (
+            1 / 128, 128,
+        )  # fmt: skip
     assert classifier.interpreter.output.shape[-1] == 2  # so that other programs show both too
     with (own / "split.csv").open() as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]

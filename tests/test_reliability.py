@@ -13,7 +13,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import lesionedge
 from lesionedge import reliability
-from lesionedge.notice import CANNOT_TELL, Notice
+from lesionedge.card import Card
+from lesionedge.notice import Notice
+from lesionedge.wording import CANNOT_TELL
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_models_that_are_not_for_dermoscopy_are_not_checked(models):
     ],
 )  # fmt: skip
 def test_the_card_says_what_a_model_is_for(card, checked):
-    assert reliability.is_for_dermoscopy(card) is checked
+    assert reliability.is_for_dermoscopy(Card.from_dict(card)) is checked
 
 
 def test_the_gate_is_small_and_says_what_it_is():
@@ -124,9 +126,9 @@ def test_the_gate_is_small_and_says_what_it_is():
     from lesionedge import metadata
 
     card = metadata.read(path).card
-    assert card["licence"] == "CC BY-NC 4.0"
-    assert "PAD-UFES-20" in card["attribution"]
-    assert 0 < card["gate"]["threshold"] < 1
+    assert card.licence == "CC BY-NC 4.0"
+    assert "PAD-UFES-20" in card.attribution
+    assert 0 < card.gate.threshold < 1
 
 
 def test_a_small_input_is_judged_at_the_gates_own_size(classifier, monkeypatch):
@@ -162,7 +164,11 @@ def test_predict_warns_and_still_answers(cli_run, page):
     done = cli_run("predict", page)
     assert done.exit_code == 0
     assert "warning: not a dermoscopic picture" in done.output
-    assert "malignant" in done.output
+    assert CANNOT_TELL in done.output
+    assert "malignant" not in done.output
+    shown = cli_run("predict", page, "--no-abstain").output
+    assert "malignant" in shown
+    assert CANNOT_TELL not in shown
 
 
 def test_abstain_changes_only_what_people_read(cli_run, page):
@@ -206,7 +212,7 @@ def test_worker_processes_tell_the_same(command, page):
 
 
 def test_the_drawing_shows_no_diagnosis_where_abstaining(cli_run, page, tmp_path):
-    for name, more in (("plain", ()), ("abstaining", ("--abstain",))):
+    for name, more in (("plain", ("--no-abstain",)), ("abstaining", ())):
         assert cli_run("predict", page, "--annotate", tmp_path / name, *more).exit_code == 0
     heights = []
     for name in ("plain", "abstaining"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+from lesionedge.card import Card
 from lesionedge.image import Preprocessing, model_input
 from train import cache, calibration, datasets, metrics, recipe, run, weighted
 
@@ -58,7 +59,7 @@ def test_unusable_rows_are_skipped_and_counted(dataset):
     (dataset / "images" / "ISIC_0000005.jpg").unlink()
     found = datasets.load(dataset)
     assert len(found.table) == 23
-    assert found.skipped == {"no picture": 2, "unknown diagnosis": 1, "listed twice": 1}
+    assert found.skipped == {"no image": 2, "unknown diagnosis": 1, "listed twice": 1}
 
 
 @pytest.mark.parametrize("name", ["HAM10000_metadata.csv", "images"])
@@ -68,7 +69,7 @@ def test_missing_parts_are_named(dataset, name):
         shutil.rmtree(path)
     else:
         path.unlink()
-    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata|holds no pictures"):
+    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata|holds no images"):
         datasets.load(dataset)
 
 
@@ -254,9 +255,11 @@ def test_two_classes_have_one_temperature_and_the_card_gives_it_back():
     logits, truth = _unlike_classes()
     assert calibration.fit(logits[:, :2], truth % 2).classes is None
     fitted = calibration.Calibration(0.5, (1.0, 2.0, 3.0))
-    card = {"calibration": {"temperature": {"int8": 0.5}, "class_temperature": {"int8": [1, 2, 3]}}}
+    section = {"temperature": {"int8": 0.5}, "class_temperature": {"int8": [1, 2, 3]}}
+    card = Card.from_dict({"calibration": section})
     assert calibration.Calibration.from_card(card, "int8") == fitted
-    del card["calibration"]["class_temperature"]  # as cards were before
+    del section["class_temperature"]  # as cards were before
+    card = Card.from_dict({"calibration": section})
     assert calibration.Calibration.from_card(card, "int8") == calibration.Calibration(0.5)
 
 

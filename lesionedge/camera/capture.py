@@ -72,14 +72,13 @@ class Camera:
         self._thread: threading.Thread | None = None
         self._live = True
         self._slot: Frame | None = None
-        self._latest: Frame | None = None
         self._before: tuple[Content, float] | None = None
         self._error: BaseException | None = None
         self._outage: _Outage | None = None
         self._last_s = 0.0
         self._origin_s: float | None = None
         self._connected_s = 0.0
-        self._wanted = False
+        self._wanted = self._has_come = False
         self._finished = False
         self.is_open = False
         """Whether it has been opened; where ``give_up_s`` is given, that may come later."""
@@ -129,11 +128,6 @@ class Camera:
     def live(self) -> bool:
         """Whether frames that nobody takes in time are lost, as a camera's; known once open."""
         return self._live or self._realtime
-
-    @property
-    def latest(self) -> Frame | None:
-        """The last frame that came, whether or not somebody took it."""
-        return self._latest
 
     @property
     def closed(self) -> bool:
@@ -277,7 +271,7 @@ class Camera:
         Raises:
             CameraError: It held none, or none that was whole.
         """
-        if self._latest is None and not self._stop.is_set():
+        if not self._has_come and not self._stop.is_set():
             found = f"none of its {self.seen} frames is whole" if self.seen else "holds no frame"
             raise CameraError(f"{self.description}: {found}")
 
@@ -313,8 +307,8 @@ class Camera:
             self._before = (shot.content, captured_s) if moving else None
             if self._slot is not None:
                 self.dropped += 1
-            self._slot = self._latest = frame
-            self._wanted = False
+            self._slot = frame
+            self._wanted, self._has_come = False, True
             self._changed.notify_all()
 
     def _wait_for_return(self, error: CameraError) -> None:

@@ -2,11 +2,55 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Container, Mapping
+from typing import Any
 
 import click
 
-RESEARCH_USE = "For research use only: not a diagnosis."
+Command = Callable[..., Any]
+
+
+class Renamed(click.Option):
+    """An option that is still understood by names that it had before, which no help shows."""
+
+    def __init__(
+        self, *arguments: Any, former: tuple[str, ...] = (),
+        former_flags: Mapping[str, str] | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        """Make the option.
+
+        Args:
+            arguments: As ``click.Option`` takes them.
+            former: Names that it had.
+            former_flags: Flag that stood for one of its values -> that value.
+            more: As ``click.Option`` takes them.
+        """
+        super().__init__(*arguments, **more)
+        self._former, self._former_flags = list(former), dict(former_flags or {})
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Have the former names parsed, too."""
+        super().add_to_parser(parser, ctx)
+        if self._former:
+            parser.add_option(obj=self, opts=self._former, dest=self.name, nargs=self.nargs)
+        for flag, value in self._former_flags.items():
+            parser.add_option(
+                obj=self, opts=[flag], dest=self.name, action="store_const", const=value
+            )
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's ``--help``: how it is called."""
+    return "\n".join(("\b", "Examples:", *(f"  {command}" for command in commands)))
+
+
+abstain = click.option(
+    "--abstain/--no-abstain", default=True, show_default=True,
+    help="Show no diagnosis of an image that is not a dermoscopic one. JSON and CSV always hold "
+    "everything.",
+)  # fmt: skip
 
 
 class Normalisation(click.ParamType):  # type: ignore[type-arg]
@@ -42,32 +86,70 @@ def is_verbose(ctx: click.Context) -> bool:
     return bool((ctx.obj or {}).get("verbose"))
 
 
-model = click.option(
-    "-m", "--model", metavar="MODEL",
-    help="mobilenetv2 (default), mobilenetv2-float16, cnn, or a .tflite file.",
-)  # fmt: skip
-threads = click.option(
-    "--threads", type=click.IntRange(min=1),
-    help="Threads that run the network [default: physical cores, at most 4].",
-)  # fmt: skip
-labels = click.option(
-    "--labels", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Labels, one a line in output order, for a model that has none inside.",
-)  # fmt: skip
-normalize = click.option(
-    "--normalize", type=Normalisation(),
-    help="The network wants (pixel - M) / S; for a model that does not say.",
-)  # fmt: skip
-views = click.option(
-    "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
-    help="Answer by the mean over N views of each picture, turned and mirrored: a little more "
-    "accurate; the network takes N times as long.",
-)  # fmt: skip
-check = click.option(
-    "--check/--no-check", default=True,
-    help="Tell whether a picture is a dermoscopic one, and a good one [default: --check].",
-)  # fmt: skip
 verbose = click.option(
     "--verbose", is_flag=True, expose_value=False, callback=_also_here,
     help="Show the native library's log lines.",
 )  # fmt: skip
+
+MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
+    "model": click.option(
+        "-m", "--model", metavar="MODEL",
+        help="mobilenetv2 (default), mobilenetv2-float16, cnn, or a .tflite file.",
+    ),
+    "threads": click.option(
+        "--threads", type=click.IntRange(min=1),
+        help="Threads that run the network [default: physical cores, at most 4].",
+    ),
+    "views": click.option(
+        "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
+        help="Average over N views of each image, turned and mirrored: a little more "
+        "accurate; the network takes N times as long.",
+    ),
+    "check": click.option(
+        "--check/--no-check", default=True,
+        help="Tell whether an image is a dermoscopic one, and a good one [default: --check].",
+    ),
+    "labels": click.option(
+        "--labels", type=click.Path(dir_okay=False), metavar="FILE",
+        help="Labels, one a line in output order, for a model that has none inside.",
+    ),
+    "operating_point": click.option(
+        "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
+        help="Hold the malignant probability against the card's threshold for this sensitivity "
+        "(0.9, 0.95 or 0.98) [default: 0.95].",
+    ),
+    "normalize": click.option(
+        "--normalize", type=Normalisation(),
+        help="The network wants (pixel - M) / S; for a model that does not say.",
+    ),
+}  # fmt: skip
+"""Field of ``ModelOptions`` -> its command-line option, in the order of ``--help``."""
+
+
+def model_options(*, without: Container[str] = ()) -> Callable[[Command], Command]:
+    """Give a command the options of ``ModelOptions``, and ``--verbose``.
+
+    The command is called with them as one keyword, ``model_options``.
+
+    Args:
+        without: Fields for which the command has no option.
+    """
+    names = [name for name in MODEL_OPTIONS if name not in without]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_options(*arguments: Any, **given: Any) -> Any:
+            from lesionedge.model_options import ModelOptions
+
+            values = {name: given.pop(name) for name in names}
+            chatty = is_verbose(click.get_current_context())
+            return command(
+                *arguments, model_options=ModelOptions(**values, verbose=chatty), **given
+            )
+
+        decorated: Command = verbose(with_options)
+        for name in reversed(names):
+            decorated = MODEL_OPTIONS[name](decorated)
+        return decorated
+
+    return decorate
