@@ -419,7 +419,7 @@ def test_a_stream_that_ends_is_asked_for_again_at_once(serve, jpegs):
 class Live:
     """A live MPEG-TS: 25 frames a second in real time, a key frame every 10 s."""
 
-    def __init__(self, draw, *, audio=False) -> None:
+    def __init__(self, draw) -> None:
         import av
 
         self.pieces: list[bytes] = []
@@ -444,7 +444,9 @@ class Live:
                 self.pieces.append(bytes(pending))
                 pending.clear()
 
-    def handler(live, *, chunked, last=500):
+    def handler(self, *, chunked, last=500):
+        pieces = self.pieces[:last]
+
         class Handler(Quiet):
             protocol_version = "HTTP/1.1"
 
@@ -456,7 +458,7 @@ class Live:
                     self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 begin_s = time.monotonic()
-                for number, piece in enumerate(live.pieces[:last]):
+                for number, piece in enumerate(pieces):
                     time.sleep(max(0.0, begin_s + number / 25 - time.monotonic()))
                     try:
                         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked and piece
