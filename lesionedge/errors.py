@@ -1,5 +1,7 @@
 """What can go wrong, as one tree.
 
+::
+
     LesionEdgeError
     ├── ImageError                 an image cannot be read or is unfit to be classified
     ├── ModelError                 a model file is broken, incomplete or of a kind we do not run
