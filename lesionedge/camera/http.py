@@ -136,7 +136,7 @@ class HttpImages:
         self.description = f"{self._name}: {kind}, {'one a request' if self.on_demand else 'MJPEG'}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Return frames as they come; where a response holds one, ask again and again."""
+        """Yield frames as they come; where a response holds one, ask again and again."""
         damaged = 0
         while True:
             asked_s, count = time.monotonic(), 0
@@ -160,7 +160,7 @@ class HttpImages:
         self._response.close()
 
     def _images(self, asked_s: float) -> Iterator[Shot]:
-        """Return the images of one response."""
+        """Yield the images of one response."""
         try:
             if _comes_whole(self._response):
                 yield Shot(_body(self._response), asked_s)

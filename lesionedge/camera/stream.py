@@ -109,7 +109,7 @@ class StreamSource:
         self._turn = self._turn_of_stream() if self._codec == "mjpeg" else None
 
     def frames(self) -> Iterator[Shot | None]:
-        """Return frames as they come; MJPEG undecoded."""
+        """Yield frames as they come; MJPEG undecoded."""
         try:
             for packet in self._container.demux(self._stream):
                 yield from self._shots(packet)
@@ -206,7 +206,7 @@ class StreamSource:
         return video.turn_of(frames[0]) if frames else None
 
     def _sent_s(self, place_s: float | None) -> float:
-        """Give the moment, on the monotonic clock, when a frame just decoded was sent."""
+        """Return the moment, on the monotonic clock, when a frame just decoded was sent."""
         now_s = time.monotonic()
         if not self.live or place_s is None:
             return now_s
