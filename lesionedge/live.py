@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lesionedge import image as images
 from lesionedge.camera import scene
 from lesionedge.camera.frame import Content, decode
-from lesionedge.errors import ImageError
+from lesionedge.errors import CameraError, ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
     from lesionedge.notice import Notice
     from lesionedge.prediction import Prediction
+
+MOST_DAMAGED = 100
+"""So many frames of a camera that cannot be decoded, one after the other, end it."""
 
 _TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this are not compared for motion
@@ -176,7 +179,8 @@ def watch(
         camera counts those.
 
     Raises:
-        CameraError: The camera disconnected and did not come back in time.
+        CameraError: The camera went away and did not come back in time, or no frame of it could
+            be decoded.
         ValueError: A setting is out of range.
     """
     frame_classifier = FrameClassifier(classifier, smooth=smooth, crop=crop, abstain=abstain)
@@ -187,6 +191,7 @@ def _observations(
     camera: Camera, frame_classifier: FrameClassifier, every_s: float, meanwhile: Callable[[], None]
 ) -> Iterator[Observation]:
     due_s = time.monotonic()
+    count = damaged = 0
     while not camera.ended:
         early_s = due_s - time.monotonic()
         if early_s > 0:
@@ -200,7 +205,15 @@ def _observations(
         due_s = max(due_s + every_s, time.monotonic())
         try:
             observation = frame_classifier.look(frame)
-        except ImageError:
+        except ImageError as error:
             camera.count_damaged()
+            damaged += 1
+            if camera.live and damaged > MOST_DAMAGED:
+                raise CameraError(
+                    f"{camera.description}: {damaged} damaged frames, one by one; the last: {error}"
+                ) from error
             continue
+        count, damaged = count + 1, 0
         yield observation
+    if not count and damaged and not camera.closed:
+        raise CameraError(f"{camera.description}: none of its {camera.seen} frames can be decoded")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Union
 
 from lesionedge import image as images
+from lesionedge.notice import Notice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,8 @@ class Shot(NamedTuple):
     """``time.monotonic()`` when it was captured."""
     position_s: float | None = None
     """Its place in a file that plays at a speed of its own."""
+    warnings: tuple[Notice, ...] = ()
+    """What the reader of a prediction should know of it."""
 
 
 class Source(Protocol):
@@ -41,6 +44,8 @@ class Source(Protocol):
     """What it is and how it delivers."""
     live: bool
     """Frames that nobody takes are lost; False: the source waits."""
+    on_demand: bool
+    """The next frame is to be taken only when somebody waits for it; may change on the way."""
 
     def frames(self) -> Iterator[Shot | None]:
         """Yield frames as they come, and None now and then while none does.
@@ -67,6 +72,8 @@ class Frame:
     """As it came."""
     before: tuple[Content, float] | None = None
     """Content and ``captured_s`` of the frame before it, to see motion by."""
+    warnings: tuple[Notice, ...] = ()
+    """What the reader of a prediction should know, whatever is in the frame."""
 
     @property
     def jpeg(self) -> bytes | None:
@@ -97,7 +104,8 @@ class Frame:
         Raises:
             ImageError: The frame is damaged.
         """
-        return decode(self.content, preprocessing)
+        found = decode(self.content, preprocessing)
+        return replace(found, warnings=(*self.warnings, *found.warnings))
 
 
 def _tells_more(jpeg: bytes) -> bool:

@@ -26,7 +26,7 @@ def find() -> int:
 class Picamera2Source:
     """The first CSI camera, running at (width, height) px."""
 
-    live = True
+    live, on_demand = True, False
 
     def __init__(self, size: tuple[int, int]) -> None:
         try:

@@ -61,6 +61,7 @@ class RpicamSource:
     """A running ``rpicam-vid``."""
 
     live = True
+    on_demand = False
 
     def __init__(self, size: tuple[int, int]) -> None:
         """Start the program.

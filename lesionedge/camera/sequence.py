@@ -31,6 +31,7 @@ class SequenceSource:
     """Image files in the order of their names, numbers counted as numbers."""
 
     live = False
+    on_demand = False
 
     def __init__(self, path: str) -> None:
         """Find the files.

@@ -128,6 +128,7 @@ class V4L2Source:
     """A streaming V4L2 device."""
 
     live = True
+    on_demand = False
 
     def __init__(self, path: str, size: tuple[int, int]) -> None:
         """Open a device, agree on a format and start it.
