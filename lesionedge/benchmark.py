@@ -1,9 +1,9 @@
 """Measures how fast a model classifies on this machine, one image at a time.
 
 This is MLPerf's single-stream scenario (Reddi et al. 2020, arXiv:1911.02549, section 4): each query
-begins when the last one has ended, for at least 1,024 queries and 60 seconds. The result is the 90th
-percentile. Every setting runs in a process of its own, so that it has its own memory and its own
-first prediction.
+begins when the last one has ended, for at least 1,024 queries and 60 seconds. The result is the
+90th percentile. Every setting runs in a process of its own, so that it has its own memory and its
+own first prediction.
 """
 
 from __future__ import annotations

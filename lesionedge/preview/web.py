@@ -95,7 +95,7 @@ class WebPreview:
         self._server.server_close()
 
     def next(self, seen: int) -> tuple[int, Observation | None]:
-        """Wait for an observation newer than the last one seen, and return it."""
+        """Return the newest observation and its number; wait a while if ``seen`` is the newest."""
         with self._changed:
             if self._number == seen and not self._closed:
                 self._changed.wait(_WAIT_S)
