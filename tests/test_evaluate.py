@@ -163,7 +163,7 @@ def run(tmp_path_factory, draw, models) -> Run:
 def make_run(root: Path, draw, file: Path) -> Run:
     """Draw pictures, and write what a run that made this file would have left."""
     (root / "ham" / "images").mkdir(parents=True)
-    card = dict(Classifier(file).card) | {
+    card = Classifier(file).card.to_dict() | {
         "calibration": {"temperature": {"float": 1.0}},
         "data": {"name": "drawn & <made>", "split": "by lesion"},
     }
@@ -308,6 +308,7 @@ from pathlib import Path
 from train.__main__ import main  # sets which Keras TensorFlow takes
 import keras, numpy as np, tf_keras
 from click.testing import CliRunner
+from lesionedge.card import Card
 from lesionedge.image import Preprocessing, model_input
 
 folder, ham = Path(sys.argv[1]), Path(sys.argv[2])
@@ -341,7 +342,7 @@ found = json.loads((Path(sys.argv[3]) / "metrics.json").read_text())["models"]
 import pandas as pd
 table = pd.read_csv(folder / "split.csv")
 table = table[table["split"] == "test"]
-settings = Preprocessing.from_card(card["input"])
+settings = Preprocessing.from_card(Card.from_dict(card).input)
 pixels = np.stack([model_input(ham / "images" / p, settings) for p in table["path"]])
 labels = [entry["label"] for entry in card["labels"]]
 truth = np.array([labels.index(label) for label in table["label"]])

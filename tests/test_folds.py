@@ -14,9 +14,9 @@ pytest.importorskip("pandas", reason="needs the extra train: make test installs 
 pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
+from test_evaluate import make_run
 
 from lesionedge import Classifier
-from tests.test_evaluate import make_run
 from train import folds
 from train.__main__ import main
 from train.pool import pool

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lesionedge.card import Card
 from lesionedge.image import Preprocessing
 from train import gallery, plots, subgroup_plot
 from train.answers import Pictures
@@ -46,7 +47,7 @@ class Model:
     """Its part of ``metrics.json``."""
 
 
-def draw(model: Model, asked: Pictures, facts: dict[str, Any], folder: Path) -> Iterator[Drawing]:
+def draw(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
     """Draw all that there is to draw of a model's answers.
 
     Args:
@@ -80,10 +81,8 @@ def draw(model: Model, asked: Pictures, facts: dict[str, Any], folder: Path) -> 
     yield from _galleries(model, asked, facts, folder)
 
 
-def _answers(
-    model: Model, asked: Pictures, facts: dict[str, Any], folder: Path
-) -> Iterator[Drawing]:
-    labels = [entry["label"] for entry in facts["labels"]]
+def _answers(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
+    labels = list(facts.codes)
     per_class, malignant = model.figures["per_class"], _malignant_classes(facts)
     file = folder / f"confusion-{model.name}.png"
     plots.confusion(model.figures["confusion"]["value"], labels, file)
@@ -110,9 +109,7 @@ def _answers(
     )  # fmt: skip
 
 
-def _malignant(
-    model: Model, asked: Pictures, facts: dict[str, Any], folder: Path
-) -> Iterator[Drawing]:
+def _malignant(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
     malignant = _malignant_classes(facts)
     positive = malignant[asked.truth]
     if positive.all() or not positive.any():
@@ -130,9 +127,7 @@ def _malignant(
     )  # fmt: skip
 
 
-def _galleries(
-    model: Model, asked: Pictures, facts: dict[str, Any], folder: Path
-) -> Iterator[Drawing]:
+def _galleries(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
     scores, truth = model.probabilities, asked.truth
     malignant, lesions = _malignant_classes(facts), asked.table["group"].to_numpy()
     wrong = model.answers != truth
@@ -152,8 +147,8 @@ def _galleries(
             "Those of the lowest malignant probability, one a lesion.",
         ),
     }  # fmt: skip
-    labels = [entry["label"] for entry in facts["labels"]]
-    preprocessing = Preprocessing.from_card(facts["input"])
+    labels = list(facts.codes)
+    preprocessing = Preprocessing.from_card(facts.input)
     for kind, (rows, title, caption) in chosen.items():
         if len(rows):
             file = folder / f"{kind}-{model.name}.png"
@@ -163,5 +158,5 @@ def _galleries(
             yield Drawing(file, title, caption)
 
 
-def _malignant_classes(facts: dict[str, Any]) -> np.ndarray:
-    return np.array([bool(entry["malignant"]) for entry in facts["labels"]])
+def _malignant_classes(facts: Card) -> np.ndarray:
+    return np.array(list(facts.malignant))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesionedge.card import Card
 from lesionedge.reliability import is_for_dermoscopy
 from train import answers, metrics, pictures, report, risk_coverage, subgroups, thresholds
 from train.answers import Pictures
@@ -88,7 +89,7 @@ def ask(
         RunError: The run is not finished, has no such pictures, or a model does not fit.
     """
     facts = run.read_card()
-    labels = [entry["label"] for entry in facts["labels"]]
+    labels = list(facts.codes)
     asked, calibration = (_pictures(table, name, labels) for name in (split, "calibration"))
     if not len(asked.truth):
         raise RunError(f"{run.split}: has no pictures in its split {split}")
@@ -107,7 +108,7 @@ def ask(
 
 
 def give(
-    target: Run, run: Run, facts: dict[str, Any], record: dict[str, Any], asked: Pictures,
+    target: Run, run: Run, facts: Card, record: dict[str, Any], asked: Pictures,
     models: Sequence[Model],
 ) -> dict[str, Any]:  # fmt: skip
     """Measure answers; write ``metrics.json``, ``plots/`` and ``report.html``.
@@ -136,7 +137,7 @@ def give(
     return results
 
 
-def _gate(facts: dict[str, Any], asked: Pictures) -> dict[str, np.ndarray]:
+def _gate(facts: Card, asked: Pictures) -> dict[str, np.ndarray]:
     """Give the gate's score of each picture, where the model is one that it stands before."""
     if not is_for_dermoscopy(facts):
         return {}
@@ -148,13 +149,11 @@ def _pictures(table: pd.DataFrame, split: str, labels: Sequence[str]) -> Picture
     return Pictures(rows, rows["label"].map(list(labels).index).to_numpy(np.int64))
 
 
-def _malignant(facts: dict[str, Any]) -> np.ndarray:
-    return np.array([bool(entry["malignant"]) for entry in facts["labels"]])
+def _malignant(facts: Card) -> np.ndarray:
+    return np.array(list(facts.malignant))
 
 
-def _points(
-    source: answers.Source, facts: dict[str, Any], calibration: Pictures
-) -> list[dict[str, float]]:
+def _points(source: answers.Source, facts: Card, calibration: Pictures) -> list[dict[str, float]]:
     malignant = _malignant(facts)
     if not len(calibration.truth) or malignant.all() or not malignant.any():
         return []
@@ -162,9 +161,9 @@ def _points(
     return operating_points(risk, malignant[calibration.truth])
 
 
-def _measure(model: Model, asked: Pictures, facts: dict[str, Any], split: str) -> dict[str, Any]:
+def _measure(model: Model, asked: Pictures, facts: Card, split: str) -> dict[str, Any]:
     points = model.figures["operating_points"]
-    labels = [entry["label"] for entry in facts["labels"]]
+    labels = list(facts.codes)
     malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities
     lesions = asked.table["group"].to_numpy()
     draws = resamples(lesions)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesionedge.card import Card
 from train import evaluate, metrics, pictures
 from train.answers import Pictures
 from train.drawings import Model
@@ -42,7 +43,7 @@ def pool(
     asked: list[Pictures] = []
     models: list[dict[str, Model]] = []
     for run in runs:
-        if run.read_card()["labels"] != facts["labels"]:
+        if run.read_card().labels != facts.labels:
             raise RunError(f"{run.folder}: its classes are not those of {runs[0].folder}")
         table = pictures.table(run, data, layout=layout)
         target.say(f"{run.folder}:")
@@ -68,9 +69,9 @@ def pool(
     return evaluate.give(target, runs[0], facts, record, whole, pooled)
 
 
-def _headlines(model: Model, asked: Pictures, facts: dict[str, Any]) -> dict[str, Any]:
-    labels = [entry["label"] for entry in facts["labels"]]
-    malignant = [bool(entry["malignant"]) for entry in facts["labels"]]
+def _headlines(model: Model, asked: Pictures, facts: Card) -> dict[str, Any]:
+    labels = list(facts.codes)
+    malignant = list(facts.malignant)
     return metrics.measure(
         model.probabilities, asked.truth, asked.table["group"].to_numpy(), labels, malignant,
         answers=model.answers,

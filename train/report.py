@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 import lesionedge
+from lesionedge.card import Card
 from train import drawings, plots
 from train.answers import Pictures
 from train.drawings import Drawing, Model
@@ -45,7 +46,7 @@ VARIABLES = {
 
 
 def write(
-    target: Path, run: Run, facts: Mapping[str, Any], record: Mapping[str, Any],
+    target: Path, run: Run, facts: Card, record: Mapping[str, Any],
     models: list[Model], asked: Pictures,
 ) -> None:  # fmt: skip
     """Draw every picture into ``plots/`` and write ``report.html``.
@@ -64,7 +65,7 @@ def write(
     if run.history.exists():
         training = folder / "training.png"
         plots.training_curves(run.history, training)
-    found = {model.name: list(drawings.draw(model, asked, dict(facts), folder)) for model in models}
+    found = {model.name: list(drawings.draw(model, asked, facts, folder)) for model in models}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -75,7 +76,7 @@ def write(
         training=training, pictures=len(asked.truth),
         lesions=len(np.unique(asked.table["group"])), headlines=HEADLINES, per_class=PER_CLASS,
         subgroup=SUBGROUP, variables=VARIABLES, version=lesionedge.__version__,
-        date=time.strftime("%Y-%m-%d"), names=[entry["label"] for entry in facts["labels"]],
+        date=time.strftime("%Y-%m-%d"), names=list(facts.codes),
     )  # fmt: skip
     write_text(Run(target).report, text)
 

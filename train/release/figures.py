@@ -1,4 +1,4 @@
-"""Write the measured figures into MODEL_CARD.md, README.md and docs/accuracy.md, between marks.
+"""Write the measured figures into MODEL_CARD.md, README.md and accuracy.md, between marks.
 
 python train/release/figures.py     # from train/release/*/metrics.json
 """
@@ -55,7 +55,7 @@ def main() -> None:
             *subgroups(first),
         ],
     )
-    page = ROOT / "docs" / "accuracy.md"
+    page = ROOT / "docs" / "research" / "accuracy.md"
     rewrite(page, [*overview(figures, METRICS), pictures(figures), *spread(folds)])
     rewrite(ROOT / "README.md", [*overview(figures, HEADLINES), sizes()])
 
