@@ -10,7 +10,6 @@ import click
 
 from lesionedge.cli import options, printable
 from lesionedge.cli.output import OutputError
-from lesionedge.cli.sources import is_image_name
 
 if TYPE_CHECKING:
     from lesionedge.model_options import ModelOptions
@@ -53,7 +52,7 @@ def command(path: str, output: str, label: str | None, model_options: ModelOptio
 
 def _spare_images(path: str, output: str) -> None:
     """Refuse to write over the picture itself, and names that say nothing of the format."""
-    if not (output.lower().endswith(".npy") or is_image_name(output)):
+    if not output.lower().endswith((".npy", ".png", ".jpg", ".jpeg")):
         raise click.UsageError(f"-o {printable(output)}: expected a .png, .jpg or .npy file")
     if path != "-" and os.path.exists(output) and os.path.samefile(path, output):
         raise click.UsageError(f"-o {printable(output)}: is the picture itself")

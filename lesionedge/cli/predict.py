@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import fail, options
+from lesionedge import formats
+from lesionedge.cli import fail, options, printable
 from lesionedge.cli.output import WRITERS, opened
 from lesionedge.cli.signals import ended_by_signals
-from lesionedge.cli.sources import Source, expand, is_image_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
+from lesionedge.sources import names
+from lesionedge.sources.listing import PassedOver, Source, expand
 
 if TYPE_CHECKING:
     from lesionedge.card import OperatingPoint
@@ -68,13 +70,15 @@ def command(
     output: str | None, annotate: str | None, operating_point: float | None,
     model_options: ModelOptions, **given: Any,
 ) -> None:  # fmt: skip
-    """Classify pictures: files, folders, patterns, or - for standard input.
+    """Classify images: files, folders, patterns, zip archives, http(s) addresses, or - for
+    standard input.
 
-    Prints calibrated probabilities; exits with 1 if some picture failed.
-    """
+    Prints calibrated probabilities; exits with 1 if some image failed.
+    """  # noqa: D205
     settings = Settings(model_options, **given)
     point = _point(operating_point, model_options)
-    sources = list(expand(paths, recursive=recursive))
+    passed_over = PassedOver()
+    sources = list(expand(paths, recursive=recursive, passed_over=passed_over))
     _spare_images(output, sources)
     with ended_by_signals(), opened(output) as file:
         drawings = None if annotate is None else Drawings(annotate, sources)
@@ -84,6 +88,8 @@ def command(
         writer = WRITERS[form](file, point, abstain=settings.abstain)
         with closing(predictions):
             failed = _write(predictions, writer, progress, flush=file.flush)
+    if len(passed_over):
+        click.echo(f"lesionedge: {printable(passed_over.line())}", err=True)
     if failed:
         ctx.exit(1)
 
@@ -112,13 +118,15 @@ def _spare_images(output: str | None, sources: list[Source]) -> None:
         raise click.UsageError(f"-o {output}: is a folder; expected a file")
     if not os.path.isfile(output):
         return
-    if is_image_name(output) or any(_same_file(output, source.path) for source in sources):
-        raise click.UsageError(f"-o {output}: is a picture, and would be overwritten")
+    if formats.is_image_name(output) or any(_is_in(output, source.path) for source in sources):
+        raise click.UsageError(f"-o {output}: is an image, and would be overwritten")
 
 
-def _same_file(a: str, b: str) -> bool:
+def _is_in(output: str, path: str) -> bool:
+    """Tell whether an image is in a file: itself, or as a member of an archive."""
+    file = names.split(path)[1] if names.is_member(path) else path
     try:
-        return os.path.samefile(a, b)
+        return os.path.samefile(output, file)
     except (OSError, ValueError):
         return False
 
