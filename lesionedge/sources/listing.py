@@ -159,7 +159,8 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
 
 def is_chosen(pattern: str) -> bool:
     """Tell whether a pattern says of which suffix its files are (``*.jpg``, not ``IMG_*``)."""
-    return any(map(str.isalnum, os.path.splitext(pattern)[1]))
+    suffix = os.path.splitext(pattern)[1]
+    return "*" not in suffix and any(map(str.isalnum, suffix))
 
 
 def _archive(path: str, pattern: str, passed_over: PassedOver) -> Iterator[Source]:
