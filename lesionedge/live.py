@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lesionedge import image as images
 from lesionedge.camera import scene
 from lesionedge.camera.frame import Content, decode
-from lesionedge.errors import ImageError
+from lesionedge.errors import CameraError, ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
     from lesionedge.notice import Notice
     from lesionedge.prediction import Prediction
+
+MOST_DAMAGED = 100
+"""So many frames of a camera that cannot be decoded, one after the other, end it."""
 
 _TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this say nothing of motion
@@ -43,7 +46,7 @@ class Observation:
     window: tuple[float, float, float, float]
     """The part of the frame that was classified: left, top, right, bottom, 0-1 of its sides."""
     abstain: bool = True
-    """Whether people are shown no diagnosis of a picture that is not dermoscopic."""
+    """Whether people are shown no diagnosis of an image that is not dermoscopic."""
 
     @property
     def withheld(self) -> bool:
@@ -138,7 +141,7 @@ class FrameClassifier:
         )  # fmt: skip
 
     def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
-        """Give how much the frame differs from one that the camera gave just before it."""
+        """Return how much the frame differs from one that the camera gave just before it."""
         if frame.before is None or frame.captured_s - frame.before[1] > _SUCCESSIVE_S:
             return 0.0
         if self._last is not None and frame.captured_s - self._last[0] <= _JUST_BEFORE_S:
@@ -168,7 +171,7 @@ def watch(
             changes, the average begins anew.
         crop: Side of the centre square that is classified, as a share of the frame's shorter
             side, above 0, up to 1.
-        abstain: Whether those who show the observations withhold a diagnosis of a picture that is
+        abstain: Whether those who show the observations withhold a diagnosis of an image that is
             not dermoscopic.
         meanwhile: Called often, at least ten times a second, while a frame is waited for.
 
@@ -177,7 +180,8 @@ def watch(
         camera and passed over.
 
     Raises:
-        CameraError: The camera went away and did not come back in time.
+        CameraError: The camera went away and did not come back in time, or no frame of it could
+            be decoded.
         ValueError: A setting is out of range.
     """
     frame_classifier = FrameClassifier(classifier, smooth=smooth, crop=crop, abstain=abstain)
@@ -188,6 +192,7 @@ def _observations(
     camera: Camera, frame_classifier: FrameClassifier, every_s: float, meanwhile: Callable[[], None]
 ) -> Iterator[Observation]:
     due_s = time.monotonic()
+    count = damaged = 0
     while not camera.ended:
         early_s = due_s - time.monotonic()
         if early_s > 0:
@@ -201,7 +206,15 @@ def _observations(
         due_s = max(due_s + every_s, time.monotonic())
         try:
             observation = frame_classifier.look(frame)
-        except ImageError:
+        except ImageError as error:
             camera.count_damaged()
+            damaged += 1
+            if camera.live and damaged > MOST_DAMAGED:
+                raise CameraError(
+                    f"{camera.description}: {damaged} damaged frames, one by one; the last: {error}"
+                ) from error
             continue
+        count, damaged = count + 1, 0
         yield observation
+    if not count and damaged and not camera.closed:
+        raise CameraError(f"{camera.description}: none of its {camera.seen} frames can be decoded")

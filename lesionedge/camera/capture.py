@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from lesionedge.camera.choice import open_source
-from lesionedge.camera.frame import Content, Frame, Shot, shown
+from lesionedge.camera.frame import Content, Frame, Shot, Source, shown
 from lesionedge.errors import CameraError, LesionEdgeError
 
 DEFAULT_SIZE = (1280, 720)
@@ -31,17 +31,17 @@ class _Outage:
 
     since_s: float
     """When the last frame came."""
+    retry_s: float
+    """How long to wait before the next attempt."""
     reason: str = ""
     """What was last reported."""
-    retry_s: float = FIRST_RETRY_S
-    """How long to wait before the next attempt."""
 
 
 class Camera:
     """A camera, a stream or a file, read by a thread of its own.
 
     ``for frame in camera`` gives the newest frame each time, never one from a queue; frames that
-    nobody took in time are counted and forgotten. Files and pictures wait instead, so that none
+    nobody took in time are counted and forgotten. Files and images wait instead, so that none
     is missed. A camera that goes away is waited for and opened again.
     """
 
@@ -54,7 +54,7 @@ class Camera:
 
         Args:
             source: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
-                pictures: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
+                images: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
             size: (width, height) in px to ask for; what comes may differ.
             give_up_s: Seconds without a frame after which to end with a CameraError. None: at
                 once if there is no camera at the start, ``GIVE_UP_S`` later. A file that breaks
@@ -77,6 +77,8 @@ class Camera:
         self._outage: _Outage | None = None
         self._last_s = 0.0
         self._origin_s: float | None = None
+        self._connected_s = 0.0
+        self._wanted = self._has_come = False
         self._finished = False
         self.is_open = False
         """Whether it has been opened; where ``give_up_s`` is given, that may come later."""
@@ -128,6 +130,11 @@ class Camera:
         return self._live or self._realtime
 
     @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._stop.is_set()
+
+    @property
     def ended(self) -> bool:
         """Whether no frame will come any more."""
         if self._stop.is_set():
@@ -135,7 +142,7 @@ class Camera:
         return self._finished and self._slot is None and self._error is None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the newest frame, again and again, until a file ends or ``close``.
+        """Yield the newest frame, again and again, until a file ends or ``close``.
 
         Raises:
             CameraError: No frame came for ``give_up_s``.
@@ -161,6 +168,8 @@ class Camera:
             raise CameraError(f"{shown(self.source)}: not open; use it in a with statement")
         with self._changed:
             if self._slot is None and self._error is None and not self.ended:
+                self._wanted = True
+                self._changed.notify_all()
                 self._changed.wait(timeout_s)
             frame, self._slot = self._slot, None
             self._changed.notify_all()
@@ -198,6 +207,7 @@ class Camera:
             while not self._stop.is_set():
                 try:
                     self._capture()
+                    self._refuse_nothing()
                     return
                 except CameraError as error:
                     # A file that breaks off would break off there again.
@@ -218,15 +228,14 @@ class Camera:
     def _capture(self) -> None:
         """Publish frames until the source ends or ``close``."""
         source = open_source(self.source, self.size)
+        self._connected_s = time.monotonic()
         with self._changed:
             self.description, self._live = source.description, source.live
             self.is_open = True
             self._changed.notify_all()
         self._origin_s = None
         try:
-            for shot in source.frames():
-                if self._stop.is_set():
-                    return
+            for shot in self._wanted_of(source):
                 if shot is None:
                     continue
                 if self._realtime and shot.position_s is not None:
@@ -235,6 +244,36 @@ class Camera:
                     self._publish(shot, live=source.live)
         finally:
             source.close()
+
+    def _wanted_of(self, source: Source) -> Iterator[Shot | None]:
+        """Take frames of a source until ``close``, where it says so when somebody waits for one."""
+        frames = source.frames()
+        while not self._stop.is_set():
+            if source.on_demand:
+                self._await_demand()
+            try:
+                shot = next(frames)
+            except StopIteration:
+                return
+            if not self._stop.is_set():
+                yield shot
+
+    def _await_demand(self) -> None:
+        with self._changed:
+            while not self._wanted and not self._stop.is_set():
+                self._changed.wait(_TICK_S)
+            self._wanted = False
+        self._last_s = time.monotonic()  # until now, nobody missed a frame
+
+    def _refuse_nothing(self) -> None:
+        """Complain of a file that has ended without a frame.
+
+        Raises:
+            CameraError: It held none, or none that was whole.
+        """
+        if not self._has_come and not self._stop.is_set():
+            found = f"none of its {self.seen} frames is whole" if self.seen else "holds no frame"
+            raise CameraError(f"{self.description}: {found}")
 
     def _paced(self, shot: Shot, position_s: float) -> Shot:
         """Hold a frame of a file back until its time has come."""
@@ -260,13 +299,16 @@ class Camera:
             captured_s = shot.captured_s if live else now_s
             age = timedelta(seconds=now_s - captured_s)
             timestamp = datetime.now(timezone.utc) - age
-            frame = Frame(self.seen, timestamp, captured_s, shot.content, self._before)
-            # Separate pictures have nothing to do with each other.
+            frame = Frame(
+                self.seen, timestamp, captured_s, shot.content, self._before, shot.warnings
+            )
+            # Separate images have nothing to do with each other.
             moving = live or shot.position_s is not None
             self._before = (shot.content, captured_s) if moving else None
             if self._slot is not None:
                 self.dropped += 1
             self._slot = frame
+            self._wanted, self._has_come = False, True
             self._changed.notify_all()
 
     def _wait_for_return(self, error: CameraError) -> None:
@@ -277,7 +319,9 @@ class Camera:
         """
         outage = self._outage
         if outage is None:
-            outage = self._outage = _Outage(self._last_s)
+            # What was connected for a while is asked again at once.
+            connected_s = time.monotonic() - self._connected_s
+            outage = self._outage = _Outage(self._last_s, max(0.0, FIRST_RETRY_S - connected_s))
             with self._changed:
                 self.outages += 1
                 self._changed.notify_all()
@@ -290,7 +334,7 @@ class Camera:
         if left_s <= 0:
             raise CameraError(f"{error}; gave up after {limit_s:g} s without a frame") from error
         self._stop.wait(min(outage.retry_s, left_s))
-        outage.retry_s = min(2 * outage.retry_s, LAST_RETRY_S)
+        outage.retry_s = min(max(2 * outage.retry_s, FIRST_RETRY_S), LAST_RETRY_S)
 
     def _came_back(self) -> None:
         if self._outage is not None:

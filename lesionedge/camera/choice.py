@@ -15,7 +15,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
 
     Args:
         address: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
-            pictures: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
+            images: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
         size: (width, height) in px that a camera is asked for.
 
     Raises:
@@ -36,6 +36,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
         from lesionedge.camera.v4l2 import V4L2Source
 
         return V4L2Source(address, size)
+    address = _local(address)
     from lesionedge.camera import sequence
 
     if "://" not in address and sequence.fits(address):
@@ -43,15 +44,37 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
     if "://" not in address and not os.path.exists(address):
         raise CameraError(
             f"{address}: no such file; expected auto, picamera2, rpicam, /dev/videoN, a URL, "
-            "a video file, or a folder or pattern of pictures"
+            "a video file, or a folder or pattern of images"
         )
+    if address.startswith(("http://", "https://")):
+        from lesionedge.camera.http import open_http
+
+        return open_http(address)
     from lesionedge.camera.stream import StreamSource
 
     return StreamSource(address)
 
 
+def _local(address: str) -> str:
+    """Return the path that a ``file://`` address means; any other address as it is.
+
+    Raises:
+        CameraError: It names another machine.
+    """
+    if not address.lower().startswith("file://"):
+        return address
+    from urllib.parse import unquote
+
+    host, slash, path = address[len("file://") :].partition("/")
+    if host not in ("", "localhost"):
+        raise CameraError(f"{address}: names the machine {host}; expected file:///PATH")
+    # As FFmpeg takes it, or else as browsers write it.
+    path = slash + path
+    return path if os.path.exists(path) else unquote(path)
+
+
 def choose() -> str:
-    """Give the address of the first camera found: picamera2's, rpicam's, then V4L2's.
+    """Return the address of the first camera found: picamera2's, rpicam's, then V4L2's.
 
     Raises:
         CameraError: There is none; the message says what was looked at, and how to install what
