@@ -32,7 +32,7 @@ class Damage:
         self._left = MOST_FRAMES
 
     def holds(self, frame: Any) -> bool:
-        """Tell whether a frame is damaged, or may be."""
+        """Return whether a frame is damaged, or may be."""
         if frame.is_corrupt or frame.pts in self._places:
             self._places.discard(frame.pts)
             self._left = MOST_FRAMES

@@ -69,7 +69,7 @@ def _source(address: str, response: Response) -> Source:
 
 
 def _is_image(kind: str, head: bytes) -> bool:
-    """Tell whether a body is an image; GIFs are films."""
+    """Return whether a body is an image; GIFs are films."""
     if head.startswith(b"GIF8"):
         return False
     known = (_JPEG, *_STARTS)
@@ -83,7 +83,7 @@ def _is_image(kind: str, head: bytes) -> bool:
 
 
 def _holds_more(kind: str, response: Response) -> bool:
-    """Tell whether a body of known length that begins as a JPEG is a recording of many."""
+    """Return whether a body of known length that begins as a JPEG is a recording of many."""
     if response.length is None or kind.startswith("image/"):
         return False
     cutter, data = Cutter(), b""
@@ -100,7 +100,7 @@ def _holds_more(kind: str, response: Response) -> bool:
 
 
 def _needs_seeking(response: Response) -> bool:
-    """Tell whether an MP4 or MOV has its table of contents after the frames, as cameras write it.
+    """Return whether an MP4 or MOV has its table of contents after the frames, as cameras write it.
 
     Servers that send no parts then have to send the whole first.
     """
@@ -185,7 +185,7 @@ class HttpImages:
 
 
 def _comes_whole(response: Response) -> bool:
-    """Tell whether a response is one image, to be read to its end."""
+    """Return whether a response is one image, to be read to its end."""
     if response.content_type == "multipart/x-mixed-replace":
         return False
     return response.length is not None or not response.peek(3).startswith(_JPEG)

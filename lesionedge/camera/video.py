@@ -157,7 +157,7 @@ def _from_yuv(frame: Any, tags: Tags, divisor: int) -> Image.Image:
 
 
 def _has_planes(form: Any) -> bool:
-    """Tell whether each component is in a plane of its own, in this machine's order of bytes."""
+    """Return whether each component is in a plane of its own, in this machine's order of bytes."""
     places = [component.plane for component in form.components]
     return places == list(range(len(places))) and not (_is_wide(form) and form.is_big_endian)
 
