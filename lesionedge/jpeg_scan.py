@@ -8,7 +8,7 @@ portions: all but the last bytes of the scan; these and a little that no sound f
 
 A scan cut into intervals by restart marks, or a file of several scans (progressive), resumes at the
 next mark. There the marks themselves are counted, and where something looks wrong, the file is
-decoded once more with filler before each mark: in a sound file it changes no pixel.
+decoded again with filler before each mark: in an intact file it changes no pixel.
 (ITU-T T.81, annexes B, F and G.)
 """
 
@@ -40,7 +40,7 @@ _EOI, _SOS, _DRI, _FILL = 0xD9, 0xDA, 0xDD, 0xFF
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
 _RESTARTS = range(0xD0, 0xD8)
 _BARE = (0x00, 0x01, 0xD8, *_RESTARTS)  # markers without a segment
-_GREY = 128  # what libjpeg leaves where it has no data
+_GREY = 128  # libjpeg's value for pixels without data
 
 SHORT = "damaged or cut short (a part of its coded pixels is missing)"
 OVERLONG = "damaged (its coded pixels hold more than the image)"

@@ -1,6 +1,6 @@
 """A model's result for an image: ``Prediction``, and the result format of every command.
 
-Command line, server, camera and batch write ``Prediction.to_dict`` and add what is their own.
+Command line, server, camera and batch write ``Prediction.to_dict`` and add their own keys.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Prediction:
     warnings: tuple[Notice, ...]
     """Warnings about the image: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
-    """Milliseconds of ``decode``, ``preprocess``, ``check`` (where there was one) and ``invoke``
+    """Milliseconds of ``decode``, ``preprocess``, ``check`` (if there was one) and ``invoke``
     (with the wait for its turn)."""
     model: str
     """Name or path of the model."""

@@ -33,7 +33,7 @@ class Layout:
 
 
 def to_rgb(data: bytes, layout: Layout, preprocessing: images.Preprocessing | None) -> Image.Image:
-    """Convert a frame, at a reduced scale where that is enough.
+    """Convert a frame, at a reduced scale if that is enough.
 
     Args:
         data: At least ``layout.size_bytes`` bytes.
