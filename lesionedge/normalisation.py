@@ -161,7 +161,7 @@ def fitting(info: TensorInfo) -> str | None:
     """Return the MEAN,STD that spreads the grey levels over just the range of an input.
 
     (pixel - mean) / std is then (stored - zero_point) * scale, with the pixel as what is stored
-    (in int8 less 128). None where the input is not quantised: it does not tell.
+    (in int8 less 128). None if the input is not quantised: it does not tell.
     """
     import numpy as np
 

@@ -83,7 +83,7 @@ class Prediction:
     views: int = 1
     """How many views of the image the probabilities are averaged over."""
     operating_point: ThresholdSide | None = None
-    """On which side of the default operating point it is; None where the model has none."""
+    """On which side of the default operating point it is; None if the model has none."""
 
     def at(self, point: OperatingPoint, *, source: str = BY_CARD) -> Prediction:
         """Return the same prediction at another operating point.
