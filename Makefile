@@ -1,5 +1,6 @@
 # make demo    install into .venv and classify the bundled example
-# make test    everything tests need, then all tests
+# make test    everything tests need, then all tests but the slow ones
+# make test-slow    training in all its kinds, which takes minutes; .ci/run does both
 # make lint    style, types, import directions
 # make bench   speed against hand-written code, on this machine
 # make help    the others
@@ -11,7 +12,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster \
+.PHONY: help demo test test-slow lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster \
   test-gpu release-models fuzz gate clean
 
 help:
@@ -54,7 +55,10 @@ $(VENV)/.tools: $(VENV)/.runtime
 
 test: $(VENV)/.dev $(VENV)/.tools .venv-mediapipe/.ready .venv-picamera2/.ready
 	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist load -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -142,10 +142,7 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.float32
     if sample is None:
-        with warnings.catch_warnings():
-            # It looks for ranges beside the graph, too.
-            warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
-            return bytes(converter.convert())
+        return _converted(converter)
     pictures = list(sample)
     converter.representative_dataset = lambda: iter(pictures)
     # The converter's own last step, but for an operator that is left out; TensorFlow's quantization
@@ -153,10 +150,17 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
     converter._experimental_calibrate_only = True
     return bytes(
         mlir_quantize(
-            converter.convert(), input_data_type=tf.uint8, output_data_type=tf.float32,
+            _converted(converter), input_data_type=tf.uint8, output_data_type=tf.float32,
             denylisted_ops=["SOFTMAX"],
         )
     )  # fmt: skip
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
+    """Convert without the warning that no statistics of the input were given beside the ranges."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
+        return bytes(converter.convert())
 
 
 def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from sklearn.metrics import balanced_accuracy_score
 
 from lesionedge import Classifier
-from tests.test_evaluate import make_run
+from test_evaluate import make_run
 from train import folds
 from train.__main__ import main
 from train.pool import pool

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +14,9 @@ import pytest
 
 from lesionedge import Classifier, ModelError
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
+from training import program
 from train import calibration, recipe, schedule
 
-ROOT = Path(__file__).parent.parent
 PUBLISHED = {
     "isic-binary-cnn", "ham10000-mobilenetv2", "ham10000-cnn", "isic9-cnn", "ham10000-binary-cnn",
     "ham10000-efficientnetb3",
@@ -193,19 +189,9 @@ keep = "last"
 """
 
 
-def program(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def own(tmp_path_factory, draw) -> Path:
     """A finished run of a two-class recipe on a csv of one's own."""
-    if importlib.util.find_spec("tensorflow_model_optimization") is None:
-        pytest.skip("the train extra is not installed")
     root = tmp_path_factory.mktemp("own")
     rows = [("path", "label", "patient", "sex")]
     for number in range(96):
