@@ -1,8 +1,9 @@
 """Is a picture good enough? Light, sharpness, glare, the lesion's size and place, hair.
 
 All is measured on a thumbnail of the part that the model sees, ``SIDE_PX`` square. Formulas,
-sources and how the limits were chosen are in docs/reliability.md; ``benchmarks/quality_limits.py``
-measures them on pictures spoilt on purpose. What is found warns; it never holds an answer back.
+sources and how the limits were chosen are in docs/reliability.md;
+``benchmarks/research/quality_limits.py`` measures them on pictures spoilt on purpose. What is found
+warns; it never holds an answer back.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from sklearn.metrics import balanced_accuracy_score
+from test_evaluate import make_run
 
 from lesionedge import Classifier
-from test_evaluate import make_run
 from train import folds
 from train.__main__ import main
 from train.pool import pool

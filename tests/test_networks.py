@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-
-from convert.export import _int8
 from training import keras, program, tensorflow
 
+from convert.export import _int8
 from train import architectures, folded, networks, pipeline
 from train.recipe import Model
 

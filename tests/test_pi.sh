@@ -20,7 +20,7 @@ compare() { # ARCH WHEEL MODEL
   "$root" "$1" "$2" -- lesionedge predict "/src/$picture" -m "$3" --format json >"$folder/there.json"
   .venv/bin/lesionedge predict "$picture" -m "$3" --format json >"$folder/here.json"
   echo "$1, $(basename "$2"), $3:"
-  .venv/bin/python benchmarks/compare_answers.py \
+  .venv/bin/python tests/compare_predictions.py \
     "$folder/here.json" "$folder/there.json" --tolerance "$tolerance"
 }
 

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from operators import operators
+from training import LABELS, draw_ham10000, keras, program
 
-from convert.oplist import operators
 from lesionedge import Classifier
 from lesionedge.image import Preprocessing
-from training import LABELS, draw_ham10000, keras, program
 from train import cache, crops, recipe
 from train.data import Source, prepare
 from train.networks import logits

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training import program
 
 from lesionedge import Classifier, ModelError
-
-from training import program
 from train import calibration, recipe, schedule
 
 PUBLISHED = {

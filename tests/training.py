@@ -67,8 +67,6 @@ def draw_ham10000(
         writer.writerow(["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"])
         for number in range(count):
             name = f"ISIC_{number:07d}"
-            writer.writerow(
-                (f"HAM_{number}", name, label_of(number), "histo", 50, "male", "back")
-            )
+            writer.writerow((f"HAM_{number}", name, label_of(number), "histo", 50, "male", "back"))
             draw(48, 36, seed=number).save(root / "images" / f"{name}.jpg")
     return root

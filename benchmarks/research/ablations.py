@@ -1,7 +1,8 @@
 """What each choice of the training is worth: models side by side on held-out pictures.
 
-    python benchmarks/ablations.py HAM10000 BASE.tflite OTHER.tflite … [--json FILE] [--write]
-    python benchmarks/ablations.py HAM10000 --shares RUN [--json FILE] [--write]
+    python benchmarks/research/ablations.py HAM10000 BASE.tflite OTHER.tflite …
+        [--json FILE] [--write]
+    python benchmarks/research/ablations.py HAM10000 --shares RUN [--json FILE] [--write]
 
 The first form compares files; NAME=FILE gives a row another name. The embedded files have learnt
 from nearly all of HAM10000: compare their twins (``twins``), with ``--split`` and ``--part test``.

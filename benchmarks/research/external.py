@@ -1,6 +1,7 @@
 """How models do on dermoscopic pictures of another collection, which no network has learnt from.
 
-    python benchmarks/external.py FOLDER [MODEL ...] [--aspect 1.333] [--views N] [--json FILE]
+    python benchmarks/research/external.py FOLDER [MODEL ...] [--aspect 1.333]
+        [--views N] [--json FILE]
 
 FOLDER is a download of the ISIC archive in which malignant means melanoma, such as the training and
 validation pictures of ISIC 2017 (Codella et al. 2018, arXiv:1710.05006): hospitals, cameras and

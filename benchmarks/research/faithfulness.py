@@ -1,6 +1,7 @@
 """Do heat maps of ``lesionedge.explain`` point at what the answer rests on?
 
-    python benchmarks/faithfulness.py HAM10000 [--split FILE] [--pictures 300] [--json FILE]
+    python benchmarks/research/faithfulness.py HAM10000 [--split FILE] [--pictures 300]
+        [--json FILE]
 
 The deletion test (Petsiuk et al. 2018, arXiv:1806.07421): the fifth of the model's input that
 a heat map ranks highest is covered, and so is a random fifth, in cells of the same size; for how

@@ -1,6 +1,6 @@
 """Which views to average over, and how: what ``lesionedge.tta`` and the mean were chosen by.
 
-    python benchmarks/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
+    python benchmarks/research/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
 
 On the validation pictures, for each set of views: balanced accuracy, melanoma AUROC and log loss,
 each the mean over the eight ways that a picture can be turned and mirrored, and the differences to
