@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
 from PIL import Image, UnidentifiedImageError
 
-from lesionedge import formats
+from lesionedge import formats, jpeg_scan
 from lesionedge.errors import ImageError, MissingDecoderError, ModelError
 from lesionedge.notice import Notice
 
@@ -411,7 +411,7 @@ def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None)
             image.draft(None, _least_size(size, preprocessing, turned=turned))
         # The decoder of TIFF checks Pillow's limit again.
         with _no_limit() if image.format == "TIFF" and _is_huge(size) else nullcontext():
-            image.load()
+            jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
         # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
         turn = _UPRIGHT.get(_orientation(image))
         size = size if drafted else image.size

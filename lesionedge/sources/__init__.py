@@ -1,0 +1,1 @@
+"""Where images come from: folders, patterns, zip archives and addresses."""

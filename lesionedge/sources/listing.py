@@ -1,0 +1,230 @@
+"""What a person typed -> images, one by one; what looks like one but is not read is counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from lesionedge import formats
+from lesionedge.errors import ImageError
+from lesionedge.sources import names, patterns
+
+_MOST_NAMES = 3  # of files of a kind, in the summary
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to classify, or a reason why there is none."""
+
+    path: str
+    """As given, or found in a folder, an archive, a page or by a pattern; ``-``: standard input."""
+    error: str | None = None
+    """Why this holds no image."""
+
+
+class PassedOver:
+    """Counts image files of kinds that are not read here."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, path: str, kind: str) -> None:
+        """Count a file."""
+        self._names.setdefault(kind, []).append(path)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._names.values()))
+
+    def __str__(self) -> str:
+        """Say in one line how many of which kinds there were, and what to do."""
+        kinds = sorted(self._names, key=lambda kind: -len(self._names[kind]))
+        return ", ".join(self._of(kind) for kind in kinds)
+
+    def _of(self, kind: str) -> str:
+        paths = self._names[kind]
+        named = [names.base_name(path) for path in paths[:_MOST_NAMES]]
+        more = ["…"] if len(paths) > _MOST_NAMES else []
+        advice = formats.advice(kind)
+        return f"{len(paths)} {kind} ({', '.join(named + more)}{'; ' if advice else ''}{advice})"
+
+
+def expand(
+    arguments: Iterable[str], *, recursive: bool, passed_over: PassedOver | None = None
+) -> Iterator[Source]:
+    """List images: files, folders', archives' and pages' images, patterns, ``-``.
+
+    A pattern is one that the shell left alone. Hidden files and what systems leave about
+    (``._photo.jpg``, ``__MACOSX``) are taken only when they are named.
+
+    Args:
+        arguments: As typed.
+        recursive: Whether folders are searched to their depth; archives and pages always are.
+        passed_over: Counts what looks like an image and is not read.
+    """
+    passed_over = PassedOver() if passed_over is None else passed_over
+    for argument in arguments:
+        if names.is_member(argument):
+            yield from _archive(*names.split(argument)[::-1], passed_over)
+        elif names.is_address(argument):
+            yield from _address(argument, passed_over)
+        elif patterns.is_pattern(argument) and not os.path.lexists(argument):
+            yield from _pattern(argument, recursive, passed_over)
+        else:
+            yield from _named(argument, recursive, passed_over)
+
+
+def _named(path: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
+    if path != "-" and os.path.isdir(path):
+        hint = "" if recursive else "; --recursive looks into its folders too"
+        yield from _or_none(path, _folder(path, recursive, passed_over), passed_over, hint)
+    elif names.is_archive(path):
+        yield from _archive(path, "", passed_over)
+    else:
+        yield Source(path)
+
+
+def _or_none(
+    path: str, found: Iterator[Source], passed_over: PassedOver, hint: str = ""
+) -> Iterator[Source]:
+    """Give what was found, or one source that says why there is nothing."""
+    before, empty = len(passed_over), True
+    for source in found:
+        empty = False
+        yield source
+    if empty:
+        which = " that are read here" if len(passed_over) > before else ""
+        yield Source(path, f"{path}: holds no images{which}{hint}")
+
+
+def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
+    """Give a folder's images in the order of their names, then those of its folders."""
+    folders = []
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        yield Source(folder, f"{folder}: cannot be listed ({error.strerror})")
+        return
+    for entry in listed:
+        if formats.is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            # A link to a folder could lead in a circle.
+            if not entry.is_symlink():
+                folders.append(entry.path)
+        elif _is_wanted(entry.path, passed_over, _head):
+            yield Source(entry.path)
+    if recursive:
+        for below in folders:
+            yield from _folder(below, recursive, passed_over)
+
+
+def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
+    """Give what matches: of folders their images, of files those of the pattern's suffix.
+
+    A pattern without one (``scans/**``, ``IMG_*``) takes the files that a folder's listing would.
+    """
+    import glob
+
+    top = patterns.folder_of(pattern)
+    rest = pattern[len(top) :]
+    chosen = any(map(str.isalnum, os.path.splitext(rest)[1]))
+    seen: set[str] = set()
+    for path in sorted(glob.glob(pattern, recursive=True)):
+        if formats.is_hidden(path[len(top) :]) and not formats.is_hidden(rest):
+            continue
+        if os.path.isdir(path):
+            found = _folder(path, recursive, passed_over)
+        elif names.is_archive(path):
+            found = _archive(path, "", passed_over)
+        else:
+            wanted = chosen or _is_wanted(path, passed_over, _head)
+            found = iter([Source(path)] if wanted else [])
+        for source in found:
+            if (real := os.path.normpath(source.path)) not in seen:
+                seen.add(real)
+                yield source
+    if not seen:
+        yield Source(pattern, f"{pattern}: no image matches")
+
+
+def _archive(path: str, pattern: str, passed_over: PassedOver) -> Iterator[Source]:
+    """Give the images of a zip archive: all, of one folder, those of a pattern, or one."""
+    from lesionedge.sources import archive
+
+    name = names.member_name(pattern, path) if pattern else path
+    try:
+        packed = archive.opened(path)
+    except ImageError as error:
+        yield Source(name, str(error))
+        return
+    members = packed.names(pattern)
+    if members == [pattern]:
+        yield Source(name)
+        return
+    found = (
+        Source(names.member_name(member, path)) for member in members
+        if _is_wanted(member, passed_over, packed.head)
+    )  # fmt: skip
+    yield from _or_none(name, found, passed_over)
+
+
+def _address(address: str, passed_over: PassedOver) -> Iterator[Source]:
+    """Give the image at an address, those of an archive there, or those that a page links to."""
+    path = address.partition("#")[0].partition("?")[0]
+    if names.is_archive(address):
+        yield from _archive(address, "", passed_over)
+        return
+    from lesionedge.sources import remote
+
+    if not path.endswith("/") and path.count("/") > 2 and not remote.is_pattern(address):
+        yield Source(address)
+        return
+    try:
+        links = remote.listing(address)
+    except ImageError as error:
+        yield Source(address, str(error))
+        return
+    if links is None:
+        yield Source(address)
+        return
+    found = (Source(link) for link in links if _is_wanted(link, passed_over))
+    yield from _or_none(address, found, passed_over)
+
+
+def _is_wanted(
+    path: str, passed_over: PassedOver, head: Callable[[str], bytes] | None = None
+) -> bool:
+    """Tell whether a listed file is an image that can be read; count it if it only looks so.
+
+    Args:
+        path: Its path, member's name or address.
+        passed_over: The count.
+        head: Reads its first bytes, by which files without a suffix are judged.
+    """
+    name = names.base_name(path)
+    if formats.is_image_name(name):
+        return True
+    kind = formats.unreadable_kind(name)
+    if kind is None and head is not None and not formats.suffix_of(name):
+        start = head(path)
+        if not formats.looks_like_an_image(start):
+            return False
+        if formats.recognise(start) != "DICOM" or formats.has_extra("DICOM"):
+            return True
+        kind = "DICOM"
+    if kind is not None:
+        passed_over.add(path, kind)
+    return False
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a regular file; none of a pipe or what cannot be read."""
+    if not os.path.isfile(path):
+        return b""
+    try:
+        with open(path, "rb") as file:
+            return file.read(formats.HEAD_BYTES)
+    except OSError:
+        return b""

@@ -1,0 +1,48 @@
+"""What is at a name: a member of an archive, or a file at an address."""
+
+from __future__ import annotations
+
+from lesionedge.sources import names
+
+
+def is_elsewhere(name: str) -> bool:
+    """Tell whether a name is none of a file of this machine: ``zip://…``, ``http://…``."""
+    return names.is_member(name) or names.is_address(name)
+
+
+def content(name: str) -> bytes:
+    """Read the image file at such a name.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    if names.is_member(name):
+        from lesionedge.sources import archive
+
+        member, where = names.split(name)
+        return archive.opened(where).read(member)
+    from lesionedge.sources import remote
+
+    return remote.get(name)
+
+
+class DeferredImage:
+    """An image elsewhere, as a file that is read when it is its turn, in whichever process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._content: bytes | None = None
+
+    def seekable(self) -> bool:
+        """Tell that it can only be read whole."""
+        return False
+
+    def read(self) -> bytes:
+        """Read all of it; a second time, what was read.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        if self._content is None:
+            self._content = content(self.name)
+        return self._content
