@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="the train extra is not installed")
+from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
-from train import cache, calibration, datasets, metrics, recipe, run, weighted
+from train import cache, calibration, datasets, recipe, run
 
 
 @pytest.fixture
@@ -294,3 +295,9 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     assert back is not None
     assert (back.stage, back.epoch, back.best, back.history) == (1, 2, 0.5, ({"loss": 1.0},))
     assert all(np.array_equal(a, b) for a, b in zip(back.arrays["weights"], arrays["weights"]))
+
+
+def test_shares_have_wilsons_interval():
+    # Wilson's formula with z = 1.95996 (Brown, Cai and DasGupta 2001, equation 4).
+    assert intervals.share(0, 20) == pytest.approx((0, 0.16113), abs=1e-5)
+    assert intervals.share(15, 20) == pytest.approx((0.53130, 0.88814), abs=1e-5)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from lesionedge.evaluation.measured import LabelledImages
 from lesionedge.image import Preprocessing
 from train import cache
 from train import calibration as calibrations
@@ -21,25 +21,10 @@ TOLD_EVERY = 500
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a model is asked."""
-
-    table: pd.DataFrame
-    """Rows of ``split.csv``."""
-    truth: np.ndarray
-    """(N,) int class numbers."""
-
-    @property
-    def paths(self) -> list[Path]:
-        """The N picture files."""
-        return [Path(path) for path in self.table["path"]]
-
-
-@dataclass(frozen=True)
 class Source:
     """A model to be asked."""
 
-    ask: Callable[[Pictures], np.ndarray]
+    ask: Callable[[LabelledImages], np.ndarray]
     """Gives (N, classes) probabilities that sum to 1."""
     decision: float | None = None
     """Probability from which a two-class model names the second class; None: the likelier."""
@@ -60,7 +45,7 @@ class Source:
 
 def sources(
     run: Run, facts: dict[str, Any], *, files: Sequence[Path], weights: Sequence[Path],
-    calibration: Pictures, cache_folder: Path, say: Callable[[str], None],
+    calibration: LabelledImages, cache_folder: Path, say: Callable[[str], None],
 ) -> dict[str, Source]:  # fmt: skip
     """Give every model that there is to measure, by name.
 
@@ -113,13 +98,13 @@ def _of_run(
 
 
 def _of_saved(
-    file: Path, facts: dict[str, Any], calibration: Pictures, cache_folder: Path
+    file: Path, facts: dict[str, Any], calibration: LabelledImages, cache_folder: Path
 ) -> Source:
     from train import saved
 
     model = saved.load(file, facts)
 
-    def raw(asked: Pictures) -> np.ndarray:
+    def raw(asked: LabelledImages) -> np.ndarray:
         return saved.outputs(model, _inputs(asked, facts, cache_folder), facts)
 
     if saved.are_probabilities(first := raw(calibration)):
@@ -139,7 +124,7 @@ def _of_tflite(file: Path, facts: dict[str, Any], say: Callable[[str], None]) ->
             f"{', '.join(wanted)}"
         )
 
-    def answer(asked: Pictures) -> np.ndarray:
+    def answer(asked: LabelledImages) -> np.ndarray:
         whole = []
         for number, path in enumerate(asked.paths, start=1):
             whole.append(classifier.probabilities(path))
@@ -157,7 +142,7 @@ def decision(facts: dict[str, Any]) -> float | None:
     return float(found[0]) if found and len(facts["labels"]) == 2 else None
 
 
-def _inputs(asked: Pictures, facts: dict[str, Any], cache_folder: Path) -> np.ndarray:
+def _inputs(asked: LabelledImages, facts: dict[str, Any], cache_folder: Path) -> np.ndarray:
     return cache.prepared(asked.paths, Preprocessing.from_card(facts["input"]), cache_folder)[0]
 
 

@@ -34,8 +34,8 @@ from views import ROOT, classes, gain, gained, give, pictures, turned_accuracy, 
 
 import lesionedge
 from lesionedge import tta
-from train import weighted
-from train.bootstrap import resamples
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import resamples
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)

@@ -31,8 +31,8 @@ from PIL import Image
 from views import gained, span
 
 import lesionedge
-from train import weighted
-from train.bootstrap import interval, resamples
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import interval, resamples
 from train.datasets import isic_archive
 
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")

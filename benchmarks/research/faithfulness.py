@@ -25,6 +25,7 @@ import twins
 from PIL import Image
 
 import lesionedge
+from lesionedge.evaluation.intervals import share
 from lesionedge.explanation import surroundings
 
 SHARE = 0.2
@@ -122,20 +123,12 @@ def summary(rows: list[dict[str, tuple[float, float]]]) -> dict[str, object]:
     for name in COVERS:
         pairs = np.array([row[name] for row in rows])
         wins = int((pairs[:, 0] > pairs[:, 1]).sum())
-        low, high = wilson(wins, len(rows))
+        low, high = share(wins, len(rows))
         figures[name] = {
             "share": wins / len(rows), "low": low, "high": high,
             "fall_by_heat_map": pairs[:, 0].mean(), "fall_at_random": pairs[:, 1].mean(),
         }  # fmt: skip
     return figures
-
-
-def wilson(wins: int, count: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share (Wilson 1927)."""
-    z, p = 1.96, wins / count
-    middle = (p + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count**2)) / (1 + z * z / count)
-    return middle - half, middle + half
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from views import (
 
 import lesionedge
 from lesionedge import tta
-from train.bootstrap import resamples
+from lesionedge.evaluation.intervals import resamples
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"  # of the mobilenetv2 of 2026-11-24
 CENTRES = (0.9, 0.8)

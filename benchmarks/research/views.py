@@ -35,8 +35,8 @@ import twins
 import lesionedge
 from lesionedge import machine, tta
 from lesionedge.benchmark import example_image
-from train import weighted
-from train.bootstrap import interval, resamples
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import interval, resamples
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "accuracy.md"

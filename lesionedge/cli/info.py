@@ -9,16 +9,7 @@ from typing import Any
 import click
 
 from lesionedge.cli import options, printable
-
-HEADLINES = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_auroc": "macro AUROC",
-    "melanoma_auroc": "melanoma AUROC",
-    "malignant_auroc": "malignant AUROC",
-    "melanoma_sensitivity_at_90_specificity": "melanoma sensitivity at 90 % specificity",
-    "ece": "expected calibration error",
-}
+from lesionedge.evaluation.titles import HEADLINES
 
 
 @click.command("info")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lesionedge.evaluation import gallery, plots, subgroup_plot
+from lesionedge.evaluation.intervals import resamples
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.image import Preprocessing
-from train import gallery, plots, subgroup_plot
-from train.answers import Pictures
-from train.bootstrap import resamples
 
 SAMPLE, WORST = 12, 16
 """How many pictures the galleries show."""
@@ -30,23 +30,9 @@ class Drawing:
     """How to read it."""
 
 
-@dataclass(frozen=True)
-class Model:
-    """A measured model."""
-
-    name: str
-    """``float``, ``int8`` or a file's name."""
-    probabilities: np.ndarray
-    """(N, classes)."""
-    answers: np.ndarray
-    """(N,) int, the classes that it names."""
-    scores: dict[str, np.ndarray]
-    """What its answers may be withheld by: name -> (N,), the highest are answered first."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """Its part of ``metrics.json``."""
-
-
-def draw(model: Model, asked: Pictures, facts: dict[str, Any], folder: Path) -> Iterator[Drawing]:
+def draw(
+    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
+) -> Iterator[Drawing]:
     """Draw all that there is to draw of a model's answers.
 
     Args:
@@ -81,7 +67,7 @@ def draw(model: Model, asked: Pictures, facts: dict[str, Any], folder: Path) -> 
 
 
 def _answers(
-    model: Model, asked: Pictures, facts: dict[str, Any], folder: Path
+    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
 ) -> Iterator[Drawing]:
     labels = [entry["label"] for entry in facts["labels"]]
     per_class, malignant = model.figures["per_class"], _malignant_classes(facts)
@@ -111,7 +97,7 @@ def _answers(
 
 
 def _malignant(
-    model: Model, asked: Pictures, facts: dict[str, Any], folder: Path
+    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
 ) -> Iterator[Drawing]:
     malignant = _malignant_classes(facts)
     positive = malignant[asked.truth]
@@ -131,7 +117,7 @@ def _malignant(
 
 
 def _galleries(
-    model: Model, asked: Pictures, facts: dict[str, Any], folder: Path
+    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
 ) -> Iterator[Drawing]:
     scores, truth = model.probabilities, asked.truth
     malignant, lesions = _malignant_classes(facts), asked.table["group"].to_numpy()
