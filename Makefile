@@ -1,9 +1,10 @@
-# make demo    install into .venv and classify the bundled example
-# make test    everything tests need, then all tests but the slow ones
+# make demo         install into .venv and classify the bundled example
+# make test         all tests but the slow ones; installs what they need into .venv (TensorFlow, too: 3.9 GB)
 # make test-slow    training in all its kinds, which takes minutes; .ci/run does both
-# make lint    style, types, import directions
-# make bench   speed against hand-written code, on this machine
-# make help    the others
+# make test-device  the tests of the runtime alone, without TensorFlow (0.7 GB)
+# make lint         style, types, import directions
+# make bench        speed against hand-written code, on this machine
+# make help         the others
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,23 +13,32 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 EDITABLE := --config-settings editable_mode=compat
 EXAMPLE := examples/synthetic_lesion.jpg
 
-.PHONY: help demo test test-slow lint bench wheel test-wheel test-tflite test-pi test-camera test-cluster \
-  test-gpu release-models fuzz gate clean
+# What the tests of the runtime need besides it.
+DEVICE_EXTRAS := camera,web,heic,dicom,test
+
+.PHONY: help demo test test-slow test-device say-test tools lint bench wheel test-wheel test-tflite test-pi test-camera \
+  test-cluster test-gpu release-models fuzz gate clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 $(VENV)/.runtime: pyproject.toml
+	@echo "Installing lesionedge into $(VENV) (200 MB) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -e . $(EDITABLE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) install -e ".[camera,web,heic,dicom,train,dev]" $(EDITABLE)
+	@echo "Installing TensorFlow and the tools of the tests into $(VENV) (3 GB) ..."
+	$(PIP) install -e ".[$(DEVICE_EXTRAS),train,dev]" $(EDITABLE)
 	@touch $@
 
 demo: $(VENV)/.runtime
 	$(BIN)/lesionedge predict $(EXAMPLE)
+	@echo
+	@echo "To call the command yourself, in this terminal:"
+	@echo "  . $(VENV)/bin/activate"
+	@echo "  lesionedge predict $(EXAMPLE)"
 
 # MediaPipe runs our files in a test. It wants another absl-py than TensorFlow's model optimization.
 .venv-mediapipe/.ready: pyproject.toml
@@ -43,22 +53,35 @@ demo: $(VENV)/.runtime
 	  echo "picamera2 cannot be had here: its test will be skipped"
 	@mkdir -p .venv-picamera2 && touch $@
 
-# Debian packages that some tests run: a browser, a display, an RTSP server, a broker.
+# make tools        Debian packages that some tests need: a browser, a display, an RTSP server, an MQTT
+#                   broker (as root; 1 GB); without them these tests are skipped
 TOOLS := chromium xvfb xdotool python3-tk gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
   mosquitto mosquitto-clients
-$(VENV)/.tools: $(VENV)/.runtime
-	dpkg-query --show $(TOOLS) >/dev/null 2>&1 || \
-	  { test "$$(id -u)" = 0 && apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS); } || \
-	  echo "some tests will be skipped; for those, as root: apt-get install $(TOOLS)"
-	@touch $@
+MISSING_TOOLS = $$(for tool in $(TOOLS); do dpkg-query --show $$tool >/dev/null 2>&1 || echo $$tool; done)
+tools:
+	@test "$$(id -u)" = 0 || { echo "make tools installs Debian packages: run it as root (sudo make tools)"; exit 1; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS)
 
-test: $(VENV)/.dev $(VENV)/.tools .venv-mediapipe/.ready .venv-picamera2/.ready
+say-test:
+	@missing=$(MISSING_TOOLS); test -z "$$missing" || \
+	  echo "Tests that need" $$missing "will be skipped. To run them, too: sudo make tools"
+
+test: say-test $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
 	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
 	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist load -m slow
+
+.venv-device/.ready: pyproject.toml
+	@echo "Installing what the tests of the runtime need into .venv-device (0.7 GB) ..."
+	$(PYTHON) -m venv .venv-device
+	.venv-device/bin/pip --disable-pip-version-check --quiet install -e ".[$(DEVICE_EXTRAS)]" $(EDITABLE)
+	@touch $@
+
+test-device: say-test .venv-device/.ready .venv-picamera2/.ready
+	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 .venv-device/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -69,22 +92,28 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.runtime
 	$(BIN)/python benchmarks/latency.py
 
-# make wheel        dist/*.whl: one for all systems, one for 32-bit ARM
-wheel: $(VENV)/.dev
+# make wheel        dist/*.whl: one for all systems, one for 32-bit ARM; needs no TensorFlow
+BUILD := .venv-build
+$(BUILD)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(BUILD)
+	$(BUILD)/bin/pip --disable-pip-version-check --quiet install "build>=1" "wheel>=0.43"
+	@touch $@
+
+wheel: $(BUILD)/.ready
 	rm -rf build dist
-	$(BIN)/python -m build --wheel --outdir dist .
-	sh .ci/wheel_32bit.sh $(BIN)/python dist
+	$(BUILD)/bin/python -m build --wheel --outdir dist .
+	sh .ci/wheel_32bit.sh $(BUILD)/bin/python dist
 
 # make test-wheel   the wheel alone, in a fresh environment
 test-wheel: wheel
 	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist $(EXAMPLE)
 
 # make test-tflite  the same answers with tflite-runtime in place of LiteRT
-test-tflite: $(VENV)/.dev wheel
+test-tflite: $(VENV)/.runtime wheel
 	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*-any.whl $(EXAMPLE)
 
 # make test-pi      the wheel on emulated 64- and 32-bit Raspberry Pi systems
-test-pi: wheel
+test-pi: $(VENV)/.runtime wheel
 	sh tests/test_pi.sh dist $(EXAMPLE)
 
 # make test-camera  a real V4L2 device, in a virtual machine

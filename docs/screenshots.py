@@ -1,4 +1,6 @@
-"""Takes the pictures of ``docs/serve.md``, of drawn lesions only: ``python docs/screenshots.py``.
+"""Take the screenshots of ``docs/guides/browser.md``, of drawn lesions only.
+
+python docs/screenshots.py
 
 Needs what the tests of the page need: Playwright and a Chromium.
 """

@@ -122,7 +122,7 @@ class Classifier:
             views: Answer by the mean over this many views of a picture, 1 to 8: as it is, turned
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
                 picture (``lesionedge.tta`` says why these); up to 4 where the model's input
-                is not square. What it gains and costs is in docs/accuracy.md.
+                is not square. What it gains and costs is in docs/research/accuracy.md.
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
+from lesionedge import jpeg_scan
 from lesionedge.errors import ImageError, MissingDecoderError
 from lesionedge.notice import Notice
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAX_INFLATED_BYTES = 200_000_000
+MAX_INFLATED_BYTES = 100_000_000
 """A deflated file that becomes larger than this is refused."""
 
 _KINDS = {
@@ -234,8 +235,9 @@ def _from_stream(dataset: Any) -> Image.Image:
     photometric = _photometric(dataset)
     if image.format == "JPEG" and photometric == "RGB" and _is_unmarked_rgb(image):
         image.draft("YCbCr", image.size)
+        jpeg_scan.load(image)
         return _relabelled(image, "RGB")
-    image.load()
+    jpeg_scan.load(image) if image.format == "JPEG" else image.load()
     if image.format == "JPEG2000" and photometric in _YBR and not _is_transformed(frame):
         return _relabelled(image, "YCbCr").convert("RGB")
     return image if image.mode == "L" else image.convert("RGB")

@@ -71,7 +71,7 @@ def _python() -> Finding:
     if bits() == 32 and platform.machine() in ("aarch64", "x86_64"):
         return Finding(
             "Python", "note", f"{found}, on a 64-bit kernel ({platform.machine()})",
-            "pip takes this for a 64-bit system: see docs/raspberry-pi.md for how to install",
+            "pip takes this for a 64-bit system: install the wheel named …-linux_armv7l.whl",
         )  # fmt: skip
     return Finding("Python", "ok", found)
 

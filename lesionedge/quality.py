@@ -1,7 +1,7 @@
 """Is a picture good enough? Light, sharpness, glare, the lesion's size and place, hair.
 
 All is measured on a thumbnail of the part that the model sees, ``SIDE_PX`` square. Formulas,
-sources and how the limits were chosen are in docs/reliability.md;
+sources and how the limits were chosen are in docs/research/reliability.md;
 ``benchmarks/research/quality_limits.py`` measures them on pictures spoilt on purpose. What is found
 warns; it never holds an answer back.
 """

@@ -24,8 +24,8 @@ def views(pixels: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
     top-bottom, and the same four of the transposed picture: mirrorings along the diagonals and
     quarter turns. The first 1, 2, 4 and 8 of them are whole groups: the mean over these does not
     change when the picture is turned or mirrored by one of them. The half turn comes second
-    since, beside the first, it gains most melanoma AUROC. docs/accuracy.md has the measurements,
-    also of crops: these gained no more, so that there are none here.
+    since, beside the first, it gains most melanoma AUROC. docs/research/accuracy.md has the
+    measurements, also of crops: these gained no more, so that there are none here.
 
     Args:
         pixels: (H, W, channels); above 4 views H and W are equal.

@@ -175,7 +175,7 @@ def test_unwritable_output_folder(command, int8, picture, tmp_path):
 
 
 def test_metadata_csv_with_missing_columns(tmp_path):
-    pytest.importorskip("pandas", reason="the train extra is not installed")
+    pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
     from pathlib import Path
 
     from train import datasets

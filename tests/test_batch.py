@@ -19,7 +19,7 @@ import pytest
 
 import lesionedge
 
-pq = pytest.importorskip("pyarrow.parquet", reason="pip install 'lesionedge[cluster]'")
+pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: make test-device installs it")
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(cli_run, archive
 
 
 def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_path):
-    pytest.importorskip("fsspec")
+    pytest.importorskip("fsspec", reason="needs fsspec: make test-device installs it")
     packed = tmp_path / "archive.zip"
     with zipfile.ZipFile(packed, "w") as file:
         for path in sorted(archive.rglob("*")):
@@ -374,7 +374,7 @@ def test_without_its_libraries_it_says_what_to_install(
 
 @pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
-    reason="Ray is not installed (make test-cluster has it)",
+    reason="needs Ray: make test-cluster installs it",
 )
 def test_ray_gives_the_same_rows(command, archive, int8, tmp_path):
     for engine in ("local", "ray"):

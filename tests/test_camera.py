@@ -99,7 +99,7 @@ def url(server) -> str:
 
 
 def video(path, draw, *, codec: str, frames: int = 12):
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs lesionedge[camera]")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height = 320, 240
@@ -157,6 +157,34 @@ def test_a_pattern_and_a_broken_picture(folder, classifier):
     assert camera.damaged == 1
 
 
+def test_a_folder_as_systems_leave_it(folder, jpegs, classifier):
+    """Hidden files are passed over, unusual suffixes are found, other kinds are told."""
+    for name in ("._8.jpg", "Thumbs.db", "__MACOSX/._9.jpg", ".trash/1.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(jpegs[0])
+    (folder / "8.jpg").rename(folder / "8.MPO")
+    (folder / "9.jpg").rename(folder / "9.jfif")
+    (folder / "x.cr2").write_bytes(b"raw")
+    with lesionedge.Camera(str(folder)) as camera:
+        assert "6 images, and files that are not read: 1 camera raw (x.cr2" in camera.description
+        assert [frame.jpeg for frame in camera] == jpegs
+    raw = lesionedge.Camera(str(folder / "x.cr2"))
+    with pytest.raises(lesionedge.CameraError, match="no images there .*1 camera raw"), raw:
+        pass
+
+
+def test_images_of_the_extras(folder, draw, classifier):
+    heif = pytest.importorskip("pillow_heif")
+    for path in folder.iterdir():
+        path.unlink()
+    heif.from_pillow(draw(320, 240, seed=1)).save(folder / "1.heic", quality=-1, chroma=444)
+    with lesionedge.Camera(str(folder)) as camera:
+        (seen,) = lesionedge.watch(camera, classifier)
+    assert seen.prediction.label == classifier.classify(folder / "1.heic").label
+    with lesionedge.Camera(str(folder / "1.heic")) as camera:
+        assert len(list(lesionedge.watch(camera, classifier))) == 1
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
 def test_every_frame_of_a_video_is_answered(tmp_path, draw, classifier, name, codec):
     path = video(tmp_path / name, draw, codec=codec)
@@ -167,7 +195,7 @@ def test_every_frame_of_a_video_is_answered(tmp_path, draw, classifier, name, co
 
 
 def test_a_stream_gives_its_newest_frames(server, classifier):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     with lesionedge.Camera(url(server())) as camera:
         seen = []
         for observation in lesionedge.watch(camera, classifier, every_s=0.1):
@@ -181,7 +209,7 @@ def test_a_stream_gives_its_newest_frames(server, classifier):
 
 
 def test_a_camera_that_goes_away_is_waited_for(server, classifier):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     first = server()
     port, said = first.server_address[1], []
     with lesionedge.Camera(url(first), give_up_s=60, report=said.append) as camera:
@@ -205,7 +233,7 @@ def test_an_absent_camera_is_an_error_at_once(tmp_path):
 
 
 def test_what_is_no_video_is_an_error_at_once(tmp_path):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     (tmp_path / "text.mp4").write_text("text" * 1000)
     with pytest.raises(CameraError, match="no video that FFmpeg can read"):
         lesionedge.Camera(str(tmp_path / "text.mp4")).__enter__()
@@ -222,7 +250,7 @@ def test_a_camera_is_used_once_and_open(folder, classifier):
 
 
 def test_an_absent_device_is_an_error_at_once():
-    pytest.importorskip("videodev2")
+    pytest.importorskip("videodev2", reason="needs lesionedge[camera]")
     with pytest.raises(CameraError, match="no such device"):
         lesionedge.Camera("/dev/video99").__enter__()
 
@@ -440,7 +468,7 @@ def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_with_a_summary(server, int8, number):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     line = [sys.executable, "-m", "lesionedge", "camera", "--source", url(server()), "-m", int8,
             "--format", "json"]  # fmt: skip
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
@@ -454,7 +482,7 @@ def test_signals_end_it_with_a_summary(server, int8, number):
 
 
 def test_duration_ends_it(cli_run, server, int8):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     result = cli_run("camera", "--source", url(server()), "-m", int8, "--duration", 1.0)
     assert result.exit_code == 0
     assert "classified" in result.stderr
@@ -484,7 +512,7 @@ def running(*arguments, **options):
 
 def test_a_signal_ends_it_while_it_connects(int8):
     """A server that takes the connection and says nothing."""
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with running("--source", address, "-m", int8) as child:
@@ -504,7 +532,7 @@ def test_a_terminal_gets_one_line_that_is_written_anew(folder, int8):
 
 
 def test_a_key_saves_the_picture(server, int8, tmp_path):
-    pytest.importorskip("av")
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
     on_a_terminal("--source", url(server()), "-m", int8, "--duration", 20,
                   "--save", tmp_path / "out", "--save-when", "key",
                   press=(b" ", tmp_path / "out"))  # fmt: skip

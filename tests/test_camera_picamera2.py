@@ -33,7 +33,7 @@ def package() -> Path:
         return found
     spec = importlib.util.find_spec("picamera2")
     if spec is None or not spec.submodule_search_locations:
-        pytest.skip("picamera2 is not at hand: set LESIONEDGE_PICAMERA2 to a folder that holds it")
+        pytest.skip("needs the source of picamera2: make test-device fetches it")
     return Path(spec.submodule_search_locations[0])
 
 

@@ -27,14 +27,13 @@ def python() -> str:
             continue
         if done.returncode == 0:
             return found
-    pytest.skip("no RTSP server here: apt install gir1.2-gst-rtsp-server-1.0 python3-gi "
-                "gstreamer1.0-plugins-good")  # fmt: skip
+    pytest.skip("needs an RTSP server (GStreamer): sudo make tools")
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory, draw) -> Path:
     """A minute of H.264, a key frame a second."""
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs lesionedge[camera]")
     path = tmp_path_factory.mktemp("rtsp") / "film.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)

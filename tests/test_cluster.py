@@ -20,8 +20,8 @@ import pytest
 if not os.environ.get("LESIONEDGE_CLUSTER"):
     pytest.skip("minutes long: make test-cluster runs it", allow_module_level=True)
 
-pq = pytest.importorskip("pyarrow.parquet")
-ray = pytest.importorskip("ray")
+pq = pytest.importorskip("pyarrow.parquet", reason="needs lesionedge[cluster]")
+ray = pytest.importorskip("ray", reason="needs lesionedge[cluster]")
 
 COUNT = 500
 LONG_COUNT = 1600

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 from train import datasets
 from train.datasets import overlap, splits
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 if importlib.util.find_spec("tensorflow") is None:
-    pytest.skip("the train extra is not installed", allow_module_level=True)
+    pytest.skip("needs the extra train: make test installs it", allow_module_level=True)
 
 import tensorflow as tf
 

@@ -652,6 +652,18 @@ def test_a_file_that_was_cut_short(tmp_path, rgb):
             read(path)
 
 
+def test_a_jpeg_frame_with_a_hole(tmp_path, draw):
+    """As of JPEG files: damage within the scan, which libjpeg only warns of."""
+    stream = jpeg(np.asarray(draw(400, 300, seed=1)))
+    middle = len(stream) // 2
+    path = write(
+        tmp_path / "a.dcm", stream[:middle] + stream[middle + 500 :], "YBR_FULL_422",
+        syntax=uid.JPEGBaseline8Bit, size=(400, 300),
+    )  # fmt: skip
+    with pytest.raises(lesionedge.ImageError, match=r"a\.dcm: damaged"):
+        read(path)
+
+
 def test_a_deflated_bomb(tmp_path, rgb, monkeypatch):
     from lesionedge import dicom
 

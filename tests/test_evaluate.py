@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
-pytest.importorskip("jinja2", reason="the train extra is not installed")
+pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+pytest.importorskip("jinja2", reason="needs the extra train: make test installs it")
+import pandas as pd
 from PIL import Image
 from sklearn import metrics as sk
 

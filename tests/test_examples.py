@@ -74,12 +74,16 @@ def test_the_units_command_is_one_that_there_is(cli_run):
 
 
 def test_answers_reach_an_mqtt_broker(tmp_path, int8):
-    """The line of mqtt.md, with a real broker."""
+    """The line of the guide, with a real broker."""
     if None in map(shutil.which, ("mosquitto", "mosquitto_sub", "mosquitto_pub")):
-        pytest.skip("no MQTT broker here: apt install mosquitto mosquitto-clients")
+        pytest.skip("needs an MQTT broker (mosquitto): sudo make tools")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    line = re.search(r"^lesionedge camera .*", (EXAMPLES / "mqtt.md").read_text(), re.MULTILINE)[0]
+    line = re.search(
+        r"^lesionedge camera .*",
+        (EXAMPLES.parent / "docs/guides/home-assistant.md").read_text(),
+        re.MULTILINE,
+    )[0]
     line = line.replace("lesionedge", f"{sys.executable} -m lesionedge", 1)
     line = line.replace("-h BROKER", f"-h 127.0.0.1 -p {port}").replace("--every 2", "--every 0.1")
     for number in range(3):
@@ -102,7 +106,11 @@ def test_answers_reach_an_mqtt_broker(tmp_path, int8):
     assert published.returncode == 0, published.stderr
     rows = [json.loads(row) for row in got.splitlines()]
     assert [row["frame"] for row in rows] == [1, 2, 3]
-    used = set(re.findall(r"value_json\.(\w+)", (EXAMPLES / "mqtt.md").read_text()))
+    used = set(
+        re.findall(
+            r"value_json\.(\w+)", (EXAMPLES.parent / "docs/guides/home-assistant.md").read_text()
+        )
+    )
     assert used <= set(rows[0])
 
 

@@ -14,7 +14,7 @@ from lesionedge import Classifier, ModelError, metadata
 from lesionedge.classifier import EMBEDDED, find_model
 from lesionedge.reliability import FILE
 
-pytest.importorskip("tensorflow", reason="the train extra is not installed")
+pytest.importorskip("tensorflow", reason="needs the extra train: make test installs it")
 
 
 GATE = str(Path(lesionedge.__file__).parent / "models" / FILE)

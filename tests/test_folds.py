@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
+
+pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 from test_evaluate import make_run
 

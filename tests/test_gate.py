@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pd = pytest.importorskip("pandas")
+pd = pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
 
 from train.gate import sources  # noqa: E402
 

@@ -43,7 +43,10 @@ def test_embedded_models_end_in_a_softmax(name):
 
 
 def test_operators_are_named_as_tensorflow_names_them():
-    schema = pytest.importorskip("tensorflow.lite.python.schema_py_generated")
+    schema = pytest.importorskip(
+        "tensorflow.lite.python.schema_py_generated",
+        reason="needs the extra train: make test installs it",
+    )
     known = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
     assert {code: known[code] for code in graph._NAMES} == graph._NAMES
 

@@ -93,7 +93,7 @@ def test_named_entries_are_not_operating_points_and_broken_ones_are_told():
 
 
 def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, picture):
-    pytest.importorskip("tensorflow", reason="the train extra is not installed")
+    pytest.importorskip("tensorflow", reason="needs the extra train: make test installs it")
     from convert.card import set_operating_points
 
     file, metrics = tmp_path / "int8.tflite", tmp_path / "metrics.json"

@@ -340,7 +340,7 @@ def mediapipe() -> str:
     """A Python that has MediaPipe, which cannot share an environment with the train extra."""
     python = os.environ.get("LESIONEDGE_MEDIAPIPE", sys.executable)
     if subprocess.run([python, "-c", "import mediapipe"], capture_output=True).returncode:
-        pytest.skip("MediaPipe is not at hand: LESIONEDGE_MEDIAPIPE names a Python that has it")
+        pytest.skip("needs MediaPipe: make test installs it")
     return python
 
 

@@ -73,7 +73,7 @@ def test_a_taken_port_is_an_error(web):
 def test_a_browser_shows_the_live_picture(web, observation, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        pytest.skip("no Chromium here: apt install chromium")
+        pytest.skip("needs Chromium: sudo make tools")
     over = threading.Event()
 
     def live():
@@ -109,7 +109,7 @@ def looks_like(shown, observation):
 def display(monkeypatch, tmp_path):
     """A real X server, without a screen."""
     if shutil.which("Xvfb") is None or shutil.which("xdotool") is None:
-        pytest.skip("no X server here: apt install xvfb xdotool")
+        pytest.skip("needs an X server (Xvfb, xdotool): sudo make tools")
     ours, theirs = os.pipe()
     line = ["Xvfb", "-displayfd", str(theirs), "-screen", "0", "800x480x24", "-nolisten", "tcp"]
     with subprocess.Popen(line, pass_fds=[theirs], stderr=subprocess.DEVNULL) as server:
@@ -123,8 +123,8 @@ def display(monkeypatch, tmp_path):
 
 @pytest.fixture
 def window(display):
-    pytest.importorskip("tkinter")
-    pytest.importorskip("PIL.ImageTk")
+    pytest.importorskip("tkinter", reason="needs Tk: sudo make tools")
+    pytest.importorskip("PIL.ImageTk", reason="needs Pillow with Tk")
     from lesionedge.preview.window import WindowPreview
 
     preview = WindowPreview()

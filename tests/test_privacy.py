@@ -125,7 +125,7 @@ def test_camera_on_a_file(sealed, out, photo):
 
 @pytest.mark.skipif("serve" not in COMMANDS, reason="this version has no serve")
 def test_serve(sealed, photo):
-    pytest.importorskip("fastapi")
+    pytest.importorskip("fastapi", reason="needs lesionedge[web]")
     script = """
 import json, subprocess, sys, time, urllib.request
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # loopback is all there is

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import random
 import resource
 import signal
@@ -78,6 +79,48 @@ def test_every_form_gets_the_classifiers_own_answer(server, jpeg, int8):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_the_usual_kinds_of_pictures(server, draw, kind):
     assert server.predict(encoded(draw(64, 48, seed=2), kind)).status == 200
+
+
+def heic(image):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs lesionedge[heic]")
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, quality=-1, chroma=444)
+    return file.getvalue()
+
+
+def dicom(tmp_path, image):
+    pytest.importorskip("pydicom", reason="needs lesionedge[dicom]")
+    import numpy as np
+    from test_dicom import write
+
+    return write(tmp_path / "a.dcm", np.asarray(image), "RGB").read_bytes()
+
+
+def test_what_phones_and_clinics_send(server, draw, int8, tmp_path):
+    image = draw(64, 48, seed=2)
+    for content, kind in (
+        (heic(image), "image/heic"), (dicom(tmp_path, image), "application/dicom"),
+    ):  # fmt: skip
+        own = lesionedge.Classifier(int8, threads=1).classify(content)
+        for answer in (
+            server.ask("POST", "/predict", content, Content_Type=kind),
+            server.ask("POST", "/predict", as_form(content), **FORM),
+            server.ask("POST", "/predict", as_json(content), **JSON),
+        ):
+            assert answer.status == 200, answer.body
+            assert answer.json["probability"] == pytest.approx(own.probability)
+            assert b"Jane" not in answer.body
+
+
+def test_what_phones_and_clinics_send_where_the_extras_are_missing(int8, draw, tmp_path):
+    image = draw(64, 48, seed=2)
+    wanted = ((heic(image), "heic"), (dicom(tmp_path, image), "dicom"))
+    without = "import sys; sys.modules.update(pillow_heif=None, pydicom=None)"
+    with serving("-m", int8, before=without) as server:
+        for content, extra in wanted:
+            answer = server.predict(content)
+            assert answer.status == 415
+            assert f"pip install 'lesionedge[{extra}]'" in answer.error
 
 
 def test_warnings_come_along(server, draw):

@@ -13,14 +13,18 @@ from serving import encoded, serving
 
 import lesionedge
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright: make test-device installs it"
+)
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="needs axe: make test-device installs it"
+)
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 if CHROMIUM is None:
-    pytest.skip("no Chromium here: apt-get install chromium", allow_module_level=True)
+    pytest.skip("needs Chromium: sudo make tools", allow_module_level=True)
 
 TOKEN = "a-token-of-the-tests-0123"
 FLAGS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-gpu"]
@@ -64,6 +68,9 @@ def open_page(browser):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
+        # Chromium holds file choosers back only while somebody listens for them, and playwright
+        # does not wait until it does: told here, it is in force long before a key opens one.
+        page.on("filechooser", lambda chooser: None)
         own = (url, f"blob:{url}", "data:")
         page.on("request", lambda r: r.url.startswith(own) or faults.append(f"asked {r.url}"))
         page.on("pageerror", lambda error: faults.append(str(error)))

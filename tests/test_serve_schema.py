@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from serving import serving
 
-schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+schemathesis = pytest.importorskip(
+    "schemathesis", reason="needs schemathesis: make test-device installs it"
+)
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
 from hypothesis import HealthCheck, given, settings  # noqa: E402 - schemathesis brings it
 

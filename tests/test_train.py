@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="the train extra is not installed")
+pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
 from train import cache, calibration, datasets, recipe, run

@@ -241,7 +241,9 @@ def test_operating_points_are_for_single_views_and_predict_says_so(cli_run, pict
 
 
 def test_batch_averages_and_does_not_mix(cli_run, int8, draw, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'lesionedge[cluster]'")
+    parquet = pytest.importorskip(
+        "pyarrow.parquet", reason="needs pyarrow: make test-device installs it"
+    )
     archive, out = tmp_path / "archive", tmp_path / "out"
     archive.mkdir()
     for number in range(3):

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
-    pytest.skip("the train extra is not installed", allow_module_level=True)
+    pytest.skip("needs the extra train: make test installs it", allow_module_level=True)
 from train import workers  # noqa: E402
 from train.run import RunError  # noqa: E402
 

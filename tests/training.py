@@ -21,7 +21,7 @@ from PIL import Image
 from lesionedge.errors import LesionEdgeError
 
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
-    pytest.skip("the train extra is not installed", allow_module_level=True)
+    pytest.skip("needs the extra train: make test installs it", allow_module_level=True)
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # as the commands do
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with warnings.catch_warnings():

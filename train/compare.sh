@@ -1,5 +1,5 @@
 #!/bin/sh
-# All six published recipes, trained, converted, measured and put into docs/recipes.md.
+# All six published recipes, trained, converted, measured and put into docs/research/published-recipes.md.
 # Usage: compare.sh DATA [IMAGENET-WEIGHTS.npz]
 #   DATA has ham10000/, isic_binary/ and isic9/. Every recipe is trained as it is written (an hour and a
 #   half on two cores), but for EfficientNetB3: without a network there are no ImageNet weights for it, and

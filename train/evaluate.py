@@ -14,8 +14,8 @@ import pandas as pd
 from lesionedge.evaluation import metrics, report, risk_coverage, subgroups, thresholds
 from lesionedge.evaluation.intervals import resamples
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
-from lesionedge.evaluation.titles import HEADLINES
 from lesionedge.reliability import is_for_dermoscopy
+from lesionedge.titles import HEADLINES
 from train import answers, pictures
 from train.calibration import operating_points
 from train.gate.scores import dermoscopic

@@ -13,7 +13,8 @@ Given are balanced accuracy, the areas under the ROC curve of melanoma and of ma
 mean over four ways of turning and mirroring a picture (as it is, turned by half, transposed, turned
 by a quarter); the share of answers that another way changes; and balanced accuracy of pictures that
 have gone through JPEG at quality 60 with noise of 4 levels before. Differences to the first row
-have 95 % intervals by lesion. With --write the table in docs/experiments.md is made of them.
+have 95 % intervals by lesion. With --write the table in
+docs/research/experiments.md is made of them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
 QUALITY = 60  # of the JPEG that pictures go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.tta
 NOISE = 4.0  # standard deviation, of 255
-PAGE = ROOT / "docs" / "experiments.md"
+PAGE = ROOT / "docs" / "research" / "experiments.md"
 COLUMNS = (
     "model", "balanced accuracy", "melanoma AUROC", "malignant AUROC", "changed by turning",
     "balanced accuracy, degraded",
@@ -60,7 +61,9 @@ def main() -> None:
     )
     parser.add_argument("--part", default="validation", help="which of its pictures")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", action="store_true", help="the table of docs/experiments.md")
+    parser.add_argument(
+        "--write", action="store_true", help="the table of docs/research/experiments.md"
+    )
     options = parser.parse_args()
     if bool(options.models) == bool(options.shares):
         parser.error("give models, or --shares RUN")

@@ -7,7 +7,7 @@ each the mean over the eight ways that a picture can be turned and mirrored, and
 one view with 95 % intervals by lesion. Crops are resized from the model's own input, as that costs
 no second decoding: a part of it from the middle, or its four corners, enlarged.
 
-With --write the table in docs/accuracy.md is made of them. Takes some minutes.
+With --write the table in docs/research/accuracy.md is made of them. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def main() -> None:
         help="one that has not seen the validation pictures; the embedded ones have",
     )  # fmt: skip
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", action="store_true", help="the table of docs/accuracy.md")
+    parser.add_argument(
+        "--write", action="store_true", help="the table of docs/research/accuracy.md"
+    )
     options = parser.parse_args()
     rows = pictures(options.folder, SPLIT, "validation")
     classifier = lesionedge.Classifier(options.model, check=False)

@@ -13,8 +13,8 @@ picture can be turned and mirrored, which chance moves less than that of one way
 gained is the difference of these, on the same resamples of lesions.
 
 Figures are kept in FILE; parts that are not measured now stay as they are there. With --write the
-table in docs/accuracy.md is made of them. Accuracy takes minutes; latency, half a minute, wants
-the machine to itself.
+table in docs/research/accuracy.md is made of them. Accuracy takes minutes; latency, half a minute,
+wants the machine to itself.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "accuracy.md"
+PAGE = ROOT / "docs" / "research" / "accuracy.md"
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
 VIEWS = (1, 2, 4, 8)
 SENSITIVITY = 0.95  # of the operating point that is looked at
@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=["accuracy", "latency"],
                         default=["accuracy", "latency"])  # fmt: skip
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
-    parser.add_argument("--write", action="store_true", help="the table of docs/accuracy.md")
+    parser.add_argument(
+        "--write", action="store_true", help="the table of docs/research/accuracy.md"
+    )
     options = parser.parse_args()
     figures = json.loads(options.json.read_text()) if options.json.is_file() else {}
     if "accuracy" in options.parts:

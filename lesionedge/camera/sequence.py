@@ -8,20 +8,22 @@ import re
 import time
 from collections.abc import Iterator
 
+from lesionedge import formats
 from lesionedge.camera.frame import Shot
 from lesionedge.errors import CameraError
+from lesionedge.sources.listing import PassedOver, expand
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
-"""Of the files in a folder, those that are taken."""
-
+_MOVING = (".gif", ".apng", ".fli", ".flc", ".avifs", ".heics")  # played, frame by frame
 LARGEST_BYTES = 200_000_000
 _NUMBER = re.compile(r"%0?\d*d")
 
 
 def fits(path: str) -> bool:
     """Tell whether a path means a sequence of pictures."""
-    if os.path.isdir(path) or path.lower().endswith(ENDINGS):
+    if os.path.isdir(path):
         return True
+    if formats.is_image_name(path) or formats.unreadable_kind(path) is not None:
+        return formats.suffix_of(path) not in _MOVING
     return not os.path.exists(path) and (_NUMBER.search(path) is not None or glob.has_magic(path))
 
 
@@ -39,11 +41,15 @@ class SequenceSource:
         Raises:
             CameraError: There are none.
         """
-        self._paths = sorted(_files(path), key=_natural)
+        passed_over = PassedOver()
+        self._paths = sorted(_files(path, passed_over), key=_natural)
         if not self._paths:
-            raise CameraError(f"{path}: no pictures there; expected {', '.join(ENDINGS)}")
+            rest = f" that are read here, but {passed_over}" if len(passed_over) else ""
+            raise CameraError(f"{path}: no images there{rest}")
         count = len(self._paths)
-        self.description = f"{path}: {count} picture{'s' * (count != 1)}"
+        self.description = f"{path}: {count} image{'s' * (count != 1)}"
+        if len(passed_over):
+            self.description += f", and files that are not read: {passed_over}"
 
     def frames(self) -> Iterator[Shot | None]:
         """Read file after file; one that cannot be read is a damaged frame."""
@@ -59,19 +65,18 @@ class SequenceSource:
         """Nothing is held."""
 
 
-def _files(path: str) -> list[str]:
-    if os.path.isdir(path):
-        names = (name for name in os.listdir(path) if name.lower().endswith(ENDINGS))
-        return [os.path.join(path, name) for name in names]
-    if os.path.exists(path):
-        return [path]
-    if _NUMBER.search(path) is None:
-        return glob.glob(path)
+def _files(path: str, passed_over: PassedOver) -> list[str]:
+    if _NUMBER.search(path) is None or os.path.exists(path):
+        if (kind := formats.unreadable_kind(path)) is not None and os.path.isfile(path):
+            passed_over.add(path, kind)
+            return []
+        found = expand([path], recursive=False, passed_over=passed_over)
+        return [source.path for source in found if source.error is None]
     # Of what the pattern's begin and end would let through, what has digits in between.
     head, tail = _NUMBER.split(path, maxsplit=1)
     wanted = re.compile(re.escape(head) + r"\d+" + re.escape(tail))
-    found = glob.glob(glob.escape(head) + "*" + glob.escape(tail))
-    return [name for name in found if wanted.fullmatch(name)]
+    matching = glob.glob(glob.escape(head) + "*" + glob.escape(tail))
+    return [name for name in matching if wanted.fullmatch(name)]
 
 
 def _natural(path: str) -> list[tuple[int, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lesionedge.cli import options, printable
-from lesionedge.evaluation.titles import HEADLINES
+from lesionedge.titles import HEADLINES
 
 
 @click.command("info")

@@ -64,8 +64,8 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Serve a page and an API that classify pictures, until Ctrl-C.
 
-    Pictures stay in memory and leave nothing behind. docs/serve.md tells how to put it behind
-    TLS, run it as a service or in a container.
+    Pictures stay in memory and leave nothing behind. The guide "Browser and API" of
+    the documentation says how to put it behind TLS, run it as a service or in a container.
     """
     _check_access(given)
     _require()

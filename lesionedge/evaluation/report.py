@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 import lesionedge
+from lesionedge import titles
 from lesionedge.atomic import whole_file
-from lesionedge.evaluation import drawings, plots, titles
+from lesionedge.evaluation import drawings, plots
 from lesionedge.evaluation.drawings import Drawing
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 
@@ -57,7 +58,8 @@ def write(
         training=training, pictures=len(asked.truth),
         lesions=len(np.unique(asked.table["group"])), headlines=titles.HEADLINES,
         per_class=titles.PER_CLASS, subgroup=titles.SUBGROUP, variables=VARIABLES,
-        version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"), names=[entry["label"] for entry in facts["labels"]],
+        version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
+        names=[entry["label"] for entry in facts["labels"]],
     )  # fmt: skip
     file = target / REPORT
     with whole_file(str(file)) as stream:

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lesionedge.evaluation import titles
+from lesionedge import titles
 from lesionedge.evaluation.plots import BLUE, VERMILION, save
 
 COLUMNS = ("accuracy", "balanced_accuracy", "malignant_auroc")

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from lesionedge import __version__
 from lesionedge import image as images
-from lesionedge.errors import ImageError
+from lesionedge.errors import ImageError, MissingDecoderError
 from lesionedge.web import limits, predictions
 from lesionedge.web.guard import Access, Guard, refuse
 from lesionedge.web.metrics import Metrics
@@ -66,6 +66,7 @@ _BODY = {
             }
         },
         "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/dicom": {"schema": {"type": "string", "format": "binary"}},
     },
 }  # fmt: skip
 
@@ -119,6 +120,8 @@ class Service:
         """Let huge pictures be decoded one at a time, and too large ones not at all."""
         try:
             width, height = images.size_of(content)
+        except MissingDecoderError as error:
+            raise Refusal(415, str(error)) from None
         except ImageError as error:
             raise Refusal(400, str(error)) from None
         pixels = width * height

@@ -10,20 +10,21 @@ from contextlib import contextmanager
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
+from lesionedge import formats
 from lesionedge.web import limits
 from lesionedge.web.refusal import Refusal, busy
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-KINDS = "JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF"
+KINDS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF or DICOM"
 FIELDS = ("image", "file", "picture")
 """Names of the multipart field that holds the picture; else the only file is taken."""
 
 # Their first bytes. Pillow has decoders of fifty more formats that nobody photographs in.
-_MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(?:avif|avis)", re.DOTALL
-)
+_MAGIC = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP", re.DOTALL)
+_TYPES = ("multipart/form-data", "application/json", "application/dicom")
+_RECOGNISED = ("AVIF", "HEIC", "DICOM")
 _DATA_URL = re.compile(r"data:[\w.+/;=-]*,", re.ASCII)
 _JSON_PARTS = (b",", b"[", b"{")
 
@@ -105,11 +106,11 @@ def refuse_type(content_type: str) -> None:
         Refusal: It is of another type (415).
     """
     kind = _kind(content_type)
-    if kind not in ("multipart/form-data", "application/json") and not kind.startswith("image/"):
+    if kind not in _TYPES and not kind.startswith("image/"):
         raise Refusal(
             415,
-            f"Content-Type is {kind or 'missing'}; expected multipart/form-data, application/json "
-            "or image/*",
+            f"Content-Type is {kind or 'missing'}; expected multipart/form-data, application/json, "
+            "application/dicom or image/*",
         )
 
 
@@ -134,7 +135,7 @@ def image_of(body: bytes, content_type: str) -> bytes:
         raise too_large(len(content))
     if not content:
         raise Refusal(400, "the picture is empty (0 bytes)")
-    if not _MAGIC.match(content):
+    if not _MAGIC.match(content) and formats.recognise(content) not in _RECOGNISED:
         raise Refusal(400, f"not a picture that can be read; expected {KINDS}")
     return content
 

@@ -1,7 +1,7 @@
-"""Put what the published recipes' runs measured into docs/recipes.md, between its marks.
+"""Put what the published recipes' runs measured into docs/research, between the page's marks.
 
 python train/comparison/figures.py collect runs    # runs/*/ -> train/comparison/figures.json
-python train/comparison/figures.py write           # figures.json -> docs/recipes.md
+python train/comparison/figures.py write           # figures.json -> published-recipes.md
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lesionedge.evaluation import titles
+from lesionedge import titles
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,7 +24,7 @@ else:
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FIGURES = HERE / "figures.json"
-PAGE = ROOT / "docs" / "recipes.md"
+PAGE = ROOT / "docs" / "research" / "published-recipes.md"
 CLAIMS = {
     "isic-binary-cnn": "none known",
     "ham10000-mobilenetv2": "none known",

@@ -1,4 +1,4 @@
-"""Write the measured figures into MODEL_CARD.md, README.md and docs/accuracy.md, between marks.
+"""Write the measured figures into MODEL_CARD.md, README.md and accuracy.md, between marks.
 
 python train/release/figures.py     # from train/release/*/metrics.json
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lesionedge.evaluation import titles
+from lesionedge import titles
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -53,7 +53,7 @@ def main() -> None:
             *subgroups(first),
         ],
     )
-    page = ROOT / "docs" / "accuracy.md"
+    page = ROOT / "docs" / "research" / "accuracy.md"
     rewrite(page, [*overview(figures, METRICS), pictures(figures), *spread(folds)])
     rewrite(ROOT / "README.md", [*overview(figures, HEADLINES), sizes()])
 
