@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -187,7 +188,7 @@ def make_run(root: Path, draw, file: Path) -> Run:
     (root / "run").mkdir()
     table.to_csv(root / "run" / "split.csv", index=False)
     (root / "run" / "card.json").write_text(json.dumps(card))
-    (root / "run" / "recipe.toml").write_text((ROOT / "train/recipes/cnn.toml").read_text())
+    shutil.copy(ROOT / "train/recipes/embedded/cnn.toml", root / "run" / "recipe.toml")
     (root / "run" / "history.csv").write_text(
         "loss,learning_rate,stage,epoch,validation_balanced_accuracy,accuracy\n"
         "1.5,0.001,a,1,0.3,\n1.2,0.0005,a,2,0.4,0.5\n1.1,0.0,b,1,0.45,0.55\n"

@@ -13,6 +13,7 @@ pytest.importorskip("sklearn", reason="needs the extra train: make test installs
 from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
 from train import cache, calibration, datasets, recipe, run
+from train.settings import RecipeError
 
 
 @pytest.fixture
@@ -171,10 +172,10 @@ def test_every_recipe_is_well_formed():
 def test_malformed_recipes_say_where(tmp_path, text, message):
     path = tmp_path / "r.toml"
     path.write_text(text)
-    with pytest.raises(recipe.RecipeError, match=message) as caught:
+    with pytest.raises(RecipeError, match=message) as caught:
         recipe.load(str(path))
     assert "r.toml" in str(caught.value)
-    with pytest.raises(recipe.RecipeError, match="known: .*mobilenetv2"):
+    with pytest.raises(RecipeError, match="known: .*mobilenetv2"):
         recipe.load("nonsense")
 
 

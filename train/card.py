@@ -16,8 +16,9 @@ from train.calibration import decision_point, operating_points
 from train.data import Data
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Recipe, RecipeError, Stage
+from train.recipe import Recipe, Stage
 from train.run import Run, write_text
+from train.settings import RecipeError
 
 IMAGENET = {
     "mobilenetv2": "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",

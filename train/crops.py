@@ -26,7 +26,8 @@ from lesionedge import tta
 from lesionedge.errors import LesionEdgeError
 from train import distil, pipeline
 from train.data import Data
-from train.recipe import Recipe, RecipeError
+from train.recipe import Recipe
+from train.settings import RecipeError
 
 if TYPE_CHECKING:
     from lesionedge import Classifier

@@ -23,8 +23,9 @@ from train.networks import (
     start_ranges,
     take_out_rounding,
 )
-from train.recipe import Recipe, RecipeError, Stage
+from train.recipe import Recipe, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
+from train.settings import RecipeError
 from train.trainer import Trainer
 from train.workers import Team
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lesionedge import metadata
-from train.recipe import RecipeError
+from train.settings import RecipeError
 
 HEAD = "logits"
 """Name of the last layer of the networks that are built here."""
