@@ -3,6 +3,7 @@
 # make test-slow    training in all its kinds, which takes minutes; .ci/run does both
 # make test-device  the tests of the runtime alone, without TensorFlow (0.7 GB)
 # make lint         style, types, import directions
+# make docs         the documentation as a site, in site/ (offline; a dead link fails)
 # make bench        speed against hand-written code, on this machine
 # make help         the others
 PYTHON ?= python3
@@ -16,7 +17,7 @@ EXAMPLE := examples/synthetic_lesion.jpg
 # What the tests of the runtime need besides it.
 DEVICE_EXTRAS := camera,web,heic,dicom,test
 
-.PHONY: help demo test test-slow test-device say-test tools lint bench wheel test-wheel test-tflite test-pi test-camera \
+.PHONY: help demo test test-slow test-device say-test tools lint docs bench wheel test-wheel test-tflite test-pi test-camera \
   test-cluster test-gpu release-models fuzz gate clean
 
 help:
@@ -89,6 +90,14 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(VENV)/.docs: $(VENV)/.runtime
+	$(PIP) install -e ".[docs]" $(EDITABLE)
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
+	@echo "site/index.html"
+
 bench: $(VENV)/.runtime
 	$(BIN)/python benchmarks/latency.py
 
@@ -158,4 +167,4 @@ gate: $(VENV)/.dev
 
 # make clean        remove what the others made, but runs/
 clean:
-	rm -rf $(VENV) $(FUZZ) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf $(VENV) $(FUZZ) .venv-* build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

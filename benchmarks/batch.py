@@ -36,6 +36,7 @@ import lesionedge
 from lesionedge.batch import cluster, processes, rows, run
 from lesionedge.batch.model import Model
 from lesionedge.batch.output import Output
+from lesionedge.model_options import ModelOptions
 
 DRAWN = 300
 """Pictures that are drawn; the others are links to them."""
@@ -87,7 +88,7 @@ def archive(folder: str, count: int, size: tuple[int, int]) -> list[str]:
 def speed(paths: list[str], workers: int, rounds: int) -> dict[str, Any]:
     """Time the three ways in turns."""
     rates: dict[str, list[float]] = {"bare": [], "local": [], "ray": []}
-    model = Model.of(None)
+    model = Model.of(ModelOptions())
     for _ in range(rounds):
         rates["bare"].append(bare(paths, workers))
         rates["local"].append(engine(paths, "local", model, workers))
@@ -177,7 +178,7 @@ def memory(folder: str, name: str, workers: int) -> dict[str, Any]:
 
 def driver(folder: str, count: int) -> dict[str, Any]:
     """Time what happens to rows that are ready: the most that all workers together can give."""
-    model = Model.of(None)
+    model = Model.of(ModelOptions())
     names = run.names(f"/archive/{number:07d}.jpg" for number in range(count))
     blank = rows.failed(dict.fromkeys(map(str, range(run.CHUNK)), "none"), model)
     share = [0.1 * number / run.CHUNK for number in range(run.CHUNK)]

@@ -37,7 +37,7 @@ def export(run: Path, file_format: str, output: Path) -> None:
     from convert import export as exporting
 
     card = exporting.export(run, file_format, output)
-    method = card["file"]["method"]
+    method = card.file.method if card.file else ""
     click.echo(
         f"{output}: {file_format} ({method}), {output.stat().st_size / 1e6:.2f} MB", err=True
     )
@@ -101,8 +101,8 @@ def operating_points(file: Path, metrics: Path) -> None:
 
     for point in card.set_operating_points(file, metrics):
         click.echo(
-            f"{file.name}: sensitivity {point['sensitivity']:g} from {point['threshold']:.5f} on, "
-            f"specificity {point['measured_specificity']:.3f} (calibration split)",
+            f"{file.name}: sensitivity {point.sensitivity:g} from {point.threshold:.5f} on, "
+            f"specificity {point.measured_specificity:.3f} (calibration split)",
             err=True,
         )
 

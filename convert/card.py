@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convert.metadata import archive
+from lesionedge.atomic import write_bytes
+from lesionedge.card import Card, OperatingPoint
 from lesionedge.errors import ModelError
 from lesionedge.metadata import CARD_FILE, read
 
@@ -16,7 +19,7 @@ KEYS = ("sensitivity", "threshold", "measured_sensitivity", "measured_specificit
 """What the card keeps of a measured operating point."""
 
 
-def set_operating_points(file: Path, metrics: Path) -> list[dict[str, float]]:
+def set_operating_points(file: Path, metrics: Path) -> tuple[OperatingPoint, ...]:
     """Put the operating points that ``evaluate`` chose on the file itself into its card.
 
     Args:
@@ -33,19 +36,16 @@ def set_operating_points(file: Path, metrics: Path) -> list[dict[str, float]]:
     if card is None:
         raise ModelError(f"{file}: has no card ({CARD_FILE}); expected a file made by export")
     points = _measured(file, metrics)
-    named = [entry for entry in card.get("operating_points", ()) if "name" in entry]
-    changed = {**card, "operating_points": [*points, *named]}
-    part = file.with_name(file.name + ".part")
-    part.write_bytes(with_card(file.read_bytes(), changed))
-    part.replace(file)
+    changed = replace(card, operating_points=points)
+    write_bytes(file, with_card(file.read_bytes(), changed))
     return points
 
 
-def _measured(file: Path, metrics: Path) -> list[dict[str, float]]:
+def _measured(file: Path, metrics: Path) -> tuple[OperatingPoint, ...]:
     try:
         models = json.loads(metrics.read_text(encoding="utf-8"))["models"]
         found = models[file.name]["operating_points"]
-        points = [{key: float(point[key]) for key in KEYS} for point in found]
+        points = tuple(_point(point) for point in found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{metrics}: has no operating points of {file.name} ({error!r}); expected the "
@@ -56,7 +56,12 @@ def _measured(file: Path, metrics: Path) -> list[dict[str, float]]:
     return points
 
 
-def with_card(content: bytes, card: dict[str, Any]) -> bytes:
+def _point(found: dict[str, Any]) -> OperatingPoint:
+    values = {key: float(found[key]) for key in KEYS}
+    return OperatingPoint(**values, extra={})
+
+
+def with_card(content: bytes, card: Card) -> bytes:
     """Give a model file's bytes with another card.
 
     Args:
@@ -69,4 +74,4 @@ def with_card(content: bytes, card: dict[str, Any]) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as files:
         start = min(entry.header_offset for entry in files.infolist())
         texts = {name: files.read(name).decode("utf-8") for name in files.namelist()}
-    return content[:start] + archive({**texts, CARD_FILE: json.dumps(card, indent=1)})
+    return content[:start] + archive({**texts, CARD_FILE: json.dumps(card.to_dict(), indent=1)})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,8 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from convert import batch, metadata
 from lesionedge import image as images
+from lesionedge.atomic import write_bytes
+from lesionedge.card import Card, File, present
 from lesionedge.errors import ModelError
 
 FORMATS = ("int8", "float16", "float32")
@@ -23,7 +24,7 @@ REPRESENTATIVE_PICTURES = 200
 """How many training pictures show post-training quantization what activations are like."""
 
 
-def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
+def export(run: Path, file_format: str, output: Path) -> Card:
     """Convert a run's model and write it whole or not at all.
 
     Args:
@@ -39,7 +40,7 @@ def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
         ModelError: The run is not finished or something in it cannot be read.
     """
     card = read_card(run)
-    ready = card["quantization"]["training"]  # with a model of its own, or not
+    ready = present(card.quantization, "quantization").training  # with a model of its own, or not
     kind = "int8" if file_format == "int8" and ready != "none" else "float"
     model = with_probabilities(load(run, kind), card, kind)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -49,34 +50,28 @@ def export(run: Path, file_format: str, output: Path) -> dict[str, Any]:
         content = _int8(converter, _representative(run, card) if ready == "none" else None)
     else:
         content = _floating(converter, half=file_format == "float16")
-    card["file"] = {
-        "format": file_format, "method": method,
-        "temperature": float(card["calibration"]["temperature"][kind]),
-        "converter": f"TensorFlow {tf.__version__}",
-    }  # fmt: skip
-    section = card["input"]
+    temperature = present(card.calibration, "calibration").temperature[kind]
+    made = File(file_format, method, temperature, f"TensorFlow {tf.__version__}")
+    card = replace(card, file=made)
+    section = present(card.input, "input")
     packed = metadata.pack(
-        batch.fixed(content), card, labels=[entry["label"] for entry in card["labels"]],
-        mean=section["mean"], std=section["std"],
-    )  # fmt: skip
+        batch.fixed(content), card, labels=card.codes, mean=section.mean, std=section.std
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(output.name + ".part")
-    part.write_bytes(packed)
-    part.replace(output)
+    write_bytes(output, packed)
     return card
 
 
-def read_card(run: Path) -> dict[str, Any]:
+def read_card(run: Path) -> Card:
     """Read a run's card.
 
     Raises:
-        ModelError: It is not there.
+        ModelError: It is not there, or cannot be read.
     """
     file = run / "card.json"
     if not file.is_file():
         raise ModelError(f"{run}: no card.json; expected the folder of a finished training run")
-    card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return card
+    return Card.from_json(file.read_text(encoding="utf-8"), str(file))
 
 
 def load(run: Path, kind: str) -> keras.Model:
@@ -95,7 +90,7 @@ def load(run: Path, kind: str) -> keras.Model:
         raise ModelError(f"{file}: not a Keras model that can be read ({error})") from error
 
 
-def with_probabilities(model: keras.Model, card: dict[str, Any], kind: str) -> keras.Model:
+def with_probabilities(model: keras.Model, card: Card, kind: str) -> keras.Model:
     """Put the calibration behind the logits: softmax or sigmoid of logits times a sharpness.
 
     The sharpness is 1 / T; where classes have temperatures, the sum of softmax(logits / T)_c / T_c.
@@ -109,9 +104,10 @@ def with_probabilities(model: keras.Model, card: dict[str, Any], kind: str) -> k
         A model that ends in (N, classes) probabilities. Behind a sigmoid there are two, so that
         every TFLite program shows both and there is a label for each.
     """
-    factor = 1.0 / float(card["calibration"]["temperature"][kind])
-    classes = card["calibration"].get("class_temperature", {}).get(kind)
-    activation = card["output"]["activation"]
+    calibration = present(card.calibration, "calibration")
+    factor = 1.0 / calibration.temperature[kind]
+    classes = calibration.class_temperature.get(kind)
+    activation = present(card.output, "output").activation
     x = keras.layers.Lambda(lambda logits: logits * factor, name="calibrated")(model.output)
     if activation == "sigmoid":
         # softmax over (0, z) is (1 - sigmoid(z), sigmoid(z)).
@@ -170,12 +166,13 @@ def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:
     return bytes(converter.convert())
 
 
-def _representative(run: Path, card: dict[str, Any]) -> Iterator[list[np.ndarray]]:
+def _representative(run: Path, card: Card) -> Iterator[list[np.ndarray]]:
     table = pd.read_csv(run / "split.csv")
     rows = table[table["split"] == "train"]
     rows = rows.sample(min(REPRESENTATIVE_PICTURES, len(rows)), random_state=0)
-    preprocessing = images.Preprocessing.from_card(card["input"])
-    mean, std = (np.array(card["input"][key], np.float32) for key in ("mean", "std"))
+    section = present(card.input, "input")
+    preprocessing = images.Preprocessing.from_card(section)
+    mean, std = (np.array(values, np.float32) for values in (section.mean, section.std))
     for path in rows["path"]:
         pixels = images.model_input(path, preprocessing).astype(np.float32)
         yield [((pixels - mean) / std)[None]]

@@ -11,11 +11,11 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from typing import Any
 
 import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
+from lesionedge.card import Card, present
 from lesionedge.metadata import CARD_FILE
 
 LABELS_FILE = "labels.txt"
@@ -30,7 +30,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(
-    model: bytes, card: dict[str, Any], *, labels: Sequence[str], mean: Sequence[float],
+    model: bytes, card: Card, *, labels: Sequence[str], mean: Sequence[float],
     std: Sequence[float],
 ) -> bytes:  # fmt: skip
     """Put metadata, labels and the card into a model.
@@ -54,7 +54,7 @@ def pack(
     table.metadata = [*(table.metadata or []), entry]
     builder = flatbuffers.Builder(len(model) + 65_536)
     builder.Finish(table.Pack(builder), file_identifier=b"TFL3")
-    files = {LABELS_FILE: "\n".join(labels) + "\n", CARD_FILE: json.dumps(card, indent=1)}
+    files = {LABELS_FILE: "\n".join(labels) + "\n", CARD_FILE: json.dumps(card.to_dict(), indent=1)}
     return bytes(builder.Output()) + archive(files)
 
 
@@ -67,7 +67,7 @@ def archive(files: dict[str, str]) -> bytes:
     return content.getvalue()
 
 
-def _metadata(card: dict[str, Any], mean: Sequence[float], std: Sequence[float]) -> bytes:
+def _metadata(card: Card, mean: Sequence[float], std: Sequence[float]) -> bytes:
     b = flatbuffers.Builder(2048)
     pictures = _picture_tensor(b, card, mean, std)
     scores = _score_tensor(b)
@@ -75,12 +75,12 @@ def _metadata(card: dict[str, Any], mean: Sequence[float], std: Sequence[float])
     root = _table(
         b, 8,
         {
-            0: b.CreateString(str(card.get("name", ""))),
-            1: b.CreateString(str(card.get("description", ""))),
-            2: b.CreateString(str(card.get("version", ""))),
+            0: b.CreateString(card.name),
+            1: b.CreateString(card.description),
+            2: b.CreateString(card.version),
             3: _tables(b, [graph]),
-            4: b.CreateString(str(card.get("attribution", ""))),
-            5: b.CreateString(str(card.get("licence", ""))),
+            4: b.CreateString(card.attribution),
+            5: b.CreateString(card.licence),
             7: b.CreateString(MIN_PARSER_VERSION),
         },
     )  # fmt: skip
@@ -89,20 +89,20 @@ def _metadata(card: dict[str, Any], mean: Sequence[float], std: Sequence[float])
 
 
 def _picture_tensor(
-    b: flatbuffers.Builder, card: dict[str, Any], mean: Sequence[float], std: Sequence[float]
+    b: flatbuffers.Builder, card: Card, mean: Sequence[float], std: Sequence[float]
 ) -> int:
     content = _content(b, IMAGE_PROPERTIES, _table(b, 2, {}, {0: (COLOR_SPACE_RGB, 0)}))
     options = _table(b, 2, {0: _floats(b, mean), 1: _floats(b, std)})
     unit = _table(b, 2, {1: options}, {0: (NORMALIZATION_OPTIONS, 0)})
     low = [(0 - m) / s for m, s in zip(mean, std)]
     high = [(255 - m) / s for m, s in zip(mean, std)]
-    section = card["input"]
-    size = f"{section['width_px']}x{section['height_px']}"
+    section = present(card.input, "input")
+    size = f"{section.width_px}x{section.height_px}"
     return _table(
         b, 7,
         {
             0: b.CreateString("image"),
-            1: b.CreateString(f"RGB picture, {size} px, crop {section.get('crop', 'stretch')}"),
+            1: b.CreateString(f"RGB picture, {size} px, crop {section.crop}"),
             3: content,
             4: _tables(b, [unit]),
             5: _table(b, 2, {0: _floats(b, high), 1: _floats(b, low)}),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import lesionedge
 from convert.export import load, read_card, with_probabilities
+from lesionedge.card import Card, present
 from lesionedge.errors import ModelError
 from lesionedge.evaluation.intervals import interval, resamples
 from lesionedge.evaluation.weighted import balanced_accuracy
@@ -75,7 +75,7 @@ def verify(
     """
     card = read_card(run)
     classifier = lesionedge.Classifier(file, check=False)
-    labels = [entry["label"] for entry in card["labels"]]
+    labels = list(card.codes)
     if list(classifier.labels) != labels:
         raise ModelError(f"{file}: labels {classifier.labels}; the run's are {labels}")
     table = pd.read_csv(run / "split.csv")
@@ -87,8 +87,9 @@ def verify(
     inputs = np.stack([classifier.model_input(path) for path in table["path"]])
     ours = np.stack([classifier.probabilities(path) for path in table["path"]])
     truth = table["label"].map(labels.index).to_numpy()
-    kinds = ["float"] if classifier.card["file"]["method"] in PLAIN else ["int8", "float"]
-    allowed = ALLOWED_LOSS[classifier.card["file"]["format"]]
+    made = present(classifier.card.file, "file")
+    kinds = ["float"] if made.method in PLAIN else ["int8", "float"]
+    allowed = ALLOWED_LOSS[made.format]
     return {
         kind: _compare(ours, _keras(run, card, kind, inputs), truth, table["group"], allowed)
         for kind in kinds
@@ -112,9 +113,10 @@ def _compare(
     )
 
 
-def _keras(run: Path, card: dict[str, Any], kind: str, inputs: np.ndarray) -> np.ndarray:
+def _keras(run: Path, card: Card, kind: str, inputs: np.ndarray) -> np.ndarray:
     model = with_probabilities(load(run, kind), card, kind)
-    mean, std = (np.array(card["input"][key], np.float32) for key in ("mean", "std"))
+    section = present(card.input, "input")
+    mean, std = (np.array(values, np.float32) for values in (section.mean, section.std))
     batches: Sequence[np.ndarray] = np.array_split(inputs, max(1, len(inputs) // 32))
     return np.concatenate([model((b - mean) / std, training=False).numpy() for b in batches])
 

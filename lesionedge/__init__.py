@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # what typing has under this name; to import it takes lon
 _HOMES = {
     "Camera": "camera.capture",
     "CameraError": "errors",
-    "Candidate": "classifier",
+    "Candidate": "prediction",
     "Classifier": "classifier",
     "Diagnosis": "diagnosis",
     "Explanation": "explanation",
@@ -26,7 +26,7 @@ _HOMES = {
     "MissingDependencyError": "errors",
     "ModelError": "errors",
     "Observation": "live",
-    "Prediction": "classifier",
+    "Prediction": "prediction",
     "classify": "classifier",
     "explain": "explanation",
     "watch": "live",
@@ -34,7 +34,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
-    from lesionedge.classifier import Candidate, Classifier, Prediction, classify
+    from lesionedge.classifier import Classifier, classify
     from lesionedge.diagnosis import Diagnosis
     from lesionedge.errors import (
         CameraError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from lesionedge.explanation import Explanation, explain
     from lesionedge.live import Observation, watch
+    from lesionedge.prediction import Candidate, Prediction
 
 __all__ = [
     "Camera",

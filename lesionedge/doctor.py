@@ -150,7 +150,8 @@ def _model() -> Finding:
     """Run the embedded int8 model."""
     import numpy as np
 
-    from lesionedge.classifier import DEFAULT_MODEL, Classifier
+    from lesionedge.classifier import Classifier
+    from lesionedge.description import DEFAULT_MODEL
 
     try:
         classifier = Classifier()

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFilter
 
 from lesionedge import image as images
-from lesionedge.classifier import Classifier, Prediction, shared
+from lesionedge.classifier import Classifier, shared
 from lesionedge.image import ImageSource, Preprocessing
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from lesionedge.prediction import Prediction
 
 CELLS = 8
 """Cells along each side of the grid."""
@@ -80,7 +82,10 @@ class Explanation:
         """
         from lesionedge.render import heat_map
 
-        return heat_map(image, self)
+        title = f"{self.label}  {self.name}  {self.probability:.1%}"
+        return heat_map(
+            image, self.heat, self.preprocessing, title=title, model=self.prediction.model
+        )
 
 
 def explain(
@@ -107,7 +112,7 @@ def explain(
     if label not in classifier.labels:
         raise ValueError(f"label is {label!r}; this model knows {', '.join(classifier.labels)}")
     number = classifier.labels.index(label)
-    pixels = images.fit(decoded.image, classifier.preprocessing, full_size=decoded.size)
+    pixels = decoded.fit(classifier.preprocessing)
     whole = next(c.probability for c in prediction.top if c.label == label)
     cells, passes = _cells(_Drops(classifier, pixels, number, whole))
     return Explanation(

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from lesionedge.camera.capture import Camera
     from lesionedge.camera.frame import Frame
-    from lesionedge.classifier import Classifier, Prediction
+    from lesionedge.classifier import Classifier
     from lesionedge.notice import Notice
+    from lesionedge.prediction import Prediction
 
 _TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this say nothing of motion

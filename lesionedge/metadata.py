@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, BinaryIO
 
+from lesionedge.card import Card
 from lesionedge.errors import ModelError
 from lesionedge.flatbuffer import BrokenError, Table, cut, mapped
 
@@ -56,8 +57,8 @@ class ModelMetadata:
     """Who made it."""
     license: str | None = None
     """Under which terms."""
-    card: Mapping[str, Any] | None = None
-    """The content of ``lesionedge.json``; None where the file has none."""
+    card: Card | None = None
+    """The model card, ``lesionedge.json``; None where the file has none."""
 
 
 def read(path: str | os.PathLike[str]) -> ModelMetadata:
@@ -81,7 +82,7 @@ def _read(content: mmap.mmap, file: BinaryIO, name: str) -> ModelMetadata:
     try:
         standard = _metadata_buffer(content)
         table = Table.root(standard) if standard is not None else None
-        return _assemble(table, _Archive(content, file))
+        return _assemble(table, _Archive(content, file), name)
     except (BrokenError, struct.error, UnicodeDecodeError) as error:
         raise ModelError(
             f"{name}: its metadata is broken ({error}); the file may be cut short"
@@ -105,8 +106,8 @@ def _metadata_buffer(content: mmap.mmap) -> bytes | None:
     return None
 
 
-def _assemble(table: Table | None, archive: _Archive) -> ModelMetadata:
-    card = _card(archive)
+def _assemble(table: Table | None, archive: _Archive, name: str) -> ModelMetadata:
+    card = _card(archive, name)
     if table is None:
         return ModelMetadata(card=card)
     graph = next(table.tables(3), None)
@@ -173,18 +174,8 @@ def split_labels(text: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _card(archive: _Archive) -> dict[str, Any] | None:
-    if CARD_FILE not in archive:
-        return None
-    import json
-
-    try:
-        card = json.loads(archive.read(CARD_FILE))
-    except (ValueError, RecursionError) as error:
-        raise BrokenError(f"{CARD_FILE} is not JSON: {error}") from None
-    if not isinstance(card, dict):
-        raise BrokenError(f"{CARD_FILE} holds no object")
-    return card
+def _card(archive: _Archive, name: str) -> Card | None:
+    return Card.from_json(archive.read(CARD_FILE), name) if CARD_FILE in archive else None
 
 
 class _Archive:

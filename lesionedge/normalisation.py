@@ -6,6 +6,8 @@ numbers it was made for; a normalisation that leaves that range is another model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lesionedge.errors import ModelError
@@ -25,6 +27,65 @@ MIN_LEVELS = 128
 """So many of the 256 grey levels differ in a float input."""
 
 _CHANNELS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """The normalisation of one network's input."""
+
+    info: TensorInfo
+    """The input tensor."""
+    mean: NDArray[np.float32]
+    """(1,) or (3,) What is subtracted from a pixel, 0-255."""
+    std: NDArray[np.float32]
+    """(1,) or (3,) What the difference is divided by."""
+    table: NDArray[Any] | None
+    """(256, 3): what a quantised input stores for each pixel value; None: that value itself, or a
+    float input."""
+
+    @classmethod
+    def of(
+        cls, info: TensorInfo, mean: Sequence[float], std: Sequence[float], *, model: str
+    ) -> Normalisation:
+        """Prepare it.
+
+        Args:
+            info: The input tensor.
+            mean: 1 or 3 numbers.
+            std: 1 or 3 numbers, none 0.
+            model: The model's file, for messages.
+
+        Raises:
+            ModelError: It does not fit the input.
+        """
+        import numpy as np
+
+        means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        table = stored_levels(info, means, stds, model=model)
+        # A scale that holds the normalisation, as our own files have: only rounding is between
+        # them, and the camera's bytes go in untouched.
+        levels = np.arange(256)[:, None]
+        same = info.dtype == "uint8" and np.abs(table.astype(int) - levels).max() <= 1
+        return cls(info, means, stds, None if same or _is_float(info) else table)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return what the network is fed.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (H, W, 3) of the input tensor's dtype.
+        """
+        import numpy as np
+
+        if _is_float(self.info):
+            real = np.subtract(pixels, self.mean, dtype=np.float32)
+            real /= self.std
+            return quantise(real, self.info)
+        if self.table is None:
+            return pixels
+        return np.stack([self.table[:, c][pixels[..., c]] for c in range(3)], axis=-1)
 
 
 def stored_levels(
@@ -48,7 +109,7 @@ def stored_levels(
 
     levels = np.arange(256, dtype=np.float64)[:, None]
     real = np.broadcast_to((levels - mean) / std, (256, 3))
-    is_float = info.dtype.startswith("float")
+    is_float = _is_float(info)
     with np.errstate(over="ignore"):
         table = quantise(real, info)
     fault = _float_fault(table) if is_float else _integer_fault(real, info)
@@ -64,6 +125,10 @@ def stored_levels(
             f"{info.dtype} input{'' if is_float else _range(info)}: it {fault}; give {advice}"
         )
     return table
+
+
+def _is_float(info: TensorInfo) -> bool:
+    return info.dtype.startswith("float")
 
 
 def _float_fault(table: NDArray[Any]) -> str | None:
@@ -100,7 +165,7 @@ def fitting(info: TensorInfo) -> str | None:
     """
     import numpy as np
 
-    if info.dtype.startswith("float"):
+    if _is_float(info):
         return None
     mean = info.zero_point - int(np.iinfo(info.dtype).min)
     return f"{mean},{1 / (info.scale or 1.0):.6g}"

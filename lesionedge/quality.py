@@ -2,8 +2,8 @@
 
 All is measured on a thumbnail of the part that the model sees, ``SIDE_PX`` square. Formulas,
 sources and how the limits were chosen are in docs/research/reliability.md;
-``benchmarks/research/quality_limits.py`` measures them on pictures spoilt on purpose. What is found
-warns; it never holds an answer back.
+``benchmarks/research/quality_limits.py`` measures them on images spoilt on purpose. What is found
+warns; it never holds a prediction back.
 """
 
 from __future__ import annotations

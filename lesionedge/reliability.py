@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from lesionedge import metadata, quality
+from lesionedge.card import Card
 from lesionedge.errors import ModelError
 from lesionedge.interpreter import Interpreter
 from lesionedge.notice import Notice
@@ -61,7 +61,7 @@ class Verdict:
         return (CLINICAL if self.clinical >= self.other else OTHER,)
 
 
-def is_for_dermoscopy(card: Mapping[str, Any]) -> bool:
+def is_for_dermoscopy(card: Card) -> bool:
     """Tell whether a model says that it is for dermoscopic pictures.
 
     Its card's ``modality`` is ``dermoscopy`` or, where it has none, its ``intended_use`` speaks of
@@ -70,9 +70,9 @@ def is_for_dermoscopy(card: Mapping[str, Any]) -> bool:
     Args:
         card: The model's; empty where it has none.
     """
-    if "modality" in card:
-        return bool(card["modality"] == MODALITY)
-    return "dermoscopic" in str(card.get("intended_use", ""))
+    if card.modality is not None:
+        return card.modality == MODALITY
+    return "dermoscopic" in card.intended_use
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -113,15 +113,13 @@ class Gate:
         path = os.fsdecode(path)
         if not os.path.exists(path):
             raise ModelError(f"{path}: no such file; install lesionedge again to have the gate")
-        card = metadata.read(path).card or {}
+        card = metadata.read(path).card or Card()
         self._interpreter = Interpreter(path, threads=threads, verbose=verbose)
-        try:
-            self.threshold = float(card["gate"]["threshold"])
-            labels = tuple(entry["label"] for entry in card["labels"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: its card is not a gate's ({error!r})") from None
-        if labels != _LABELS or self._interpreter.input.shape != (1, SIDE_PX, SIDE_PX, 3):
-            raise ModelError(f"{path}: not a gate of {SIDE_PX} px; found {labels}")
+        if card.gate is None:
+            raise ModelError(f'{path}: its card has no "gate"; expected {FILE}')
+        self.threshold = card.gate.threshold
+        if card.codes != _LABELS or self._interpreter.input.shape != (1, SIDE_PX, SIDE_PX, 3):
+            raise ModelError(f"{path}: not a gate of {SIDE_PX} px; found {card.codes}")
 
     def judge(self, pixels: NDArray[np.uint8]) -> Verdict:
         """Judge a picture.

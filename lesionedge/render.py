@@ -13,8 +13,10 @@ from lesionedge.errors import ImageError
 from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
-    from lesionedge.classifier import Prediction
-    from lesionedge.explanation import Explanation
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lesionedge.prediction import Prediction
 
 PANEL = (16, 18, 24)
 TEXT = (240, 240, 240)
@@ -63,15 +65,21 @@ def annotate(
     return canvas
 
 
-def heat_map(source: images.ImageSource, explanation: Explanation) -> Image.Image:
-    """Draw what an answer rests on over a grey copy of its picture, and a legend below.
+def heat_map(
+    source: images.ImageSource, heat: NDArray[np.float32], preprocessing: images.Preprocessing, *,
+    title: str, model: str,
+) -> Image.Image:  # fmt: skip
+    """Draw what a prediction rests on over a grey copy of its image, and a legend below.
 
     The colours are cividis (Nunez, Anderton and Renslow 2018, doi:10.1371/journal.pone.0199239),
     which people of all kinds of colour vision see as growing evenly from dark to light.
 
     Args:
         source: The picture that was explained.
-        explanation: From ``lesionedge.explain``.
+        heat: (H, W) float32: by how much the probability falls where the place is covered.
+        preprocessing: The model's; says which part of the image ``heat`` covers.
+        title: What the legend says first.
+        model: Name or path of the model.
 
     Returns:
         A new RGB picture without any metadata; small ones are enlarged to be legible.
@@ -83,26 +91,26 @@ def heat_map(source: images.ImageSource, explanation: Explanation) -> Image.Imag
     unit = _unit(max(image.width, LEAST_WIDTH_PX))
     # Grey, so that whatever colour there is means heat.
     canvas, draw = _canvas(image.convert("L").convert("RGB"), 3)
-    box = images.crop_box(image.size, explanation.preprocessing)
-    most = max(float(explanation.heat.max()), _LEAST_FALL)
-    shades = (explanation.heat.clip(0, most) * (255 / most)).astype("uint8")
+    box = images.crop_box(image.size, preprocessing)
+    most = max(float(heat.max()), _LEAST_FALL)
+    shades = (heat.clip(0, most) * (255 / most)).astype("uint8")
     size = (box[2] - box[0], box[3] - box[1])
-    heat = Image.fromarray(shades).resize(size, Image.Resampling.BILINEAR)
-    canvas.paste(Image.blend(canvas.crop(box), _coloured(heat), 0.5), box[:2])
+    enlarged = Image.fromarray(shades).resize(size, Image.Resampling.BILINEAR)
+    canvas.paste(Image.blend(canvas.crop(box), _coloured(enlarged), 0.5), box[:2])
     _frame(draw, box, max(2, unit // 8))
-    _legend(draw, canvas, explanation, most, image.height, unit)
+    _legend(draw, canvas, (title, f"{model}: {NOTE}"), most, image.height, unit)
     return canvas
 
 
 def _legend(
-    draw: ImageDraw.ImageDraw, canvas: Image.Image, explanation: Explanation, most: float,
+    draw: ImageDraw.ImageDraw, canvas: Image.Image, texts: tuple[str, str], most: float,
     top: int, unit: int,
 ) -> None:  # fmt: skip
     large, small = font(unit), font(max(11, round(unit * 0.75)))
     step, left, y = round(unit * 1.6), round(unit * 0.5), top + round(unit * 0.5)
     wide = canvas.width - unit
-    text = f"{explanation.label}  {explanation.name}  {explanation.probability:.1%}"
-    draw.text((left, y), _shortened(draw, text, large, wide), TEXT, large)
+    title, note = texts
+    draw.text((left, y), _shortened(draw, title, large, wide), TEXT, large)
     y += step
     ends = ("covered: no change", f"-{most * 100:.1f} points")
     start = left + round(draw.textlength(ends[0], small)) + unit // 2
@@ -112,7 +120,6 @@ def _legend(
     bar = Image.linear_gradient("L").rotate(90).resize((max(1, stop - start), unit))
     canvas.paste(_coloured(bar), (start, y))
     draw.rectangle((start, y, max(start, stop - 1), y + unit - 1), outline=TEXT)
-    note = f"{explanation.prediction.model}: {NOTE}"
     draw.text((left, y + step), _shortened(draw, note, small, wide), TEXT, small)
 
 

@@ -23,6 +23,7 @@ from mediapipe.tasks.metadata import metadata_schema_py_generated as standard
 from tensorflow.lite.python import schema_py_generated as schema
 
 from convert import metadata
+from lesionedge.card import Card
 from lesionedge.diagnosis import HAM10000
 
 FOLDER = Path(__file__).parent / "data"
@@ -192,6 +193,7 @@ def packed(model: bytes, labels: list[str], activation: str = "softmax") -> byte
                   "resampling": "bilinear", "mean": [127.5] * 3, "std": [127.5] * 3},
         "output": {"activation": activation}, "licence": "Apache-2.0",
     }  # fmt: skip
+    card = Card.from_dict(card)
     return metadata.pack(model, card, labels=labels, mean=[127.5] * 3, std=[127.5] * 3)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import lesionedge
+from lesionedge.model_options import ModelOptions
 
 pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: make test-device installs it")
 
@@ -175,7 +176,7 @@ def test_what_was_answered_is_saved_when_it_is_stopped(int8, tmp_path):
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    model = Model.of(int8)
+    model = Model.of(ModelOptions(int8))
 
     def engine(chunks, model):
         for number, chunk in enumerate(chunks):
@@ -211,7 +212,7 @@ def test_a_picture_that_kills_every_worker_gets_an_error(int8, tmp_path):
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    model, tries, seen = Model.of(int8), Counter(), []
+    model, tries, seen = Model.of(ModelOptions(int8)), Counter(), []
 
     def engine(chunks, model):
         for chunk in chunks:
@@ -235,7 +236,7 @@ def test_workers_that_cannot_answer_at_all_are_an_error(int8, tmp_path):
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    model = Model.of(int8)
+    model = Model.of(ModelOptions(int8))
     with (
         Output(str(tmp_path), model, save_every_s=0) as output,
         pytest.raises(lesionedge.LesionEdgeError, match="every worker died"),

@@ -343,7 +343,7 @@ def test_json_is_one_object_a_frame(cli_run, folder, int8):
     for row in rows:
         assert row["timestamp"].endswith("Z")
         assert row["age_ms"] >= 0
-        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=0.02)
+        assert sum(c["probability"] for c in row["top"]) == pytest.approx(1, abs=0.02)
     assert "3 classified" in result.stderr
 
 

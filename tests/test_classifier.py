@@ -45,7 +45,7 @@ def test_the_card_gives_labels_names_and_preprocessing(int8):
     classifier = Classifier(int8)
     assert classifier.labels == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
     assert classifier.names[4] == "Melanoma"
-    assert classifier.card["licence"] == "Apache-2.0"
+    assert classifier.card.licence == "Apache-2.0"
     assert classifier.preprocessing.crop == "centre"
 
 

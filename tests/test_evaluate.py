@@ -171,7 +171,7 @@ def run(tmp_path_factory, draw, models) -> Run:
 def make_run(root: Path, draw, file: Path) -> Run:
     """Draw pictures, and write what a run that made this file would have left."""
     (root / "ham" / "images").mkdir(parents=True)
-    card = dict(Classifier(file).card) | {
+    card = Classifier(file).card.to_dict() | {
         "calibration": {"temperature": {"float": 1.0}},
         "data": {"name": "drawn & <made>", "split": "by lesion"},
     }
@@ -349,9 +349,9 @@ def test_saved_keras_models_are_loaded_back_and_measured(run, tmp_path):
     table = run.table()
     table = table[table["split"] == "test"]
     card = run.read_card()
-    settings = Preprocessing.from_card(card["input"])
+    settings = Preprocessing.from_card(card.input)
     pixels = np.stack([model_input(ham / "images" / path, settings) for path in table["path"]])
-    labels = [entry["label"] for entry in card["labels"]]
+    labels = list(card.codes)
     for name in names:
         values = np.asarray(made[name]((pixels - np.float32(127.5)) / np.float32(127.5)))
         right = values.argmax(1) == table["label"].map(labels.index)

@@ -18,7 +18,7 @@ def test_reads_what_our_writer_wrote(models):
     assert found.mean == found.std == (127.5, 127.5, 127.5)
     assert (found.name, found.version, found.license) == ("test", "1", "Apache-2.0")
     assert found.card is not None
-    assert found.card["input"]["width_px"] == 32
+    assert found.card.input.width_px == 32
 
 
 def test_reads_what_others_wrote(models):
@@ -99,7 +99,7 @@ def test_compressed_files_and_a_byte_order_mark_are_read(models, tmp_path):
         ({"names.txt": b"\xff\xfe\xfa"}, "broken"),
         ({"names.txt": b"x" * 5_000_000}, "over 4000000 bytes"),
         ({"names.txt": b"a", "lesionedge.json": b"{"}, "not JSON"),
-        ({"names.txt": b"a", "lesionedge.json": b"[1]"}, "no object"),
+        ({"names.txt": b"a", "lesionedge.json": b"[1]"}, "no JSON object"),
         ({"names.txt": b"a", "lesionedge.json": b"[" * 200_000}, "not JSON"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lesionedge import Classifier
-from lesionedge.classifier import EMBEDDED, find_model
+from lesionedge.description import EMBEDDED, find_model
 
 LARGEST_BYTES = {"mobilenetv2": 2_900_000, "cnn": 350_000, "mobilenetv2-float16": 4_700_000}
 
@@ -26,14 +26,14 @@ def test_embedded_models_say_what_they_are(model):
     classifier = Classifier(model)
     card = classifier.card
     assert classifier.labels == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-    assert card["licence"] == "CC BY-NC 4.0"
-    assert "HAM10000" in card["attribution"]
-    assert card["limits"]
-    assert card["quantization"]["training"] == "bias-corrected"
+    assert card.licence == "CC BY-NC 4.0"
+    assert "HAM10000" in card.attribution
+    assert card.limits
+    assert card.quantization.training == "bias-corrected"
     if model != "mobilenetv2-float16":
-        assert card["file"]["method"] == "bias-corrected"
+        assert card.file.method == "bias-corrected"
         assert classifier.interpreter.input.dtype == "uint8"
-    assert card["metrics"]["test"]["int8"]["balanced_accuracy"]["value"] > 0.4
+    assert card.metrics["test"]["int8"]["balanced_accuracy"]["value"] > 0.4
 
 
 def test_embedded_models_answer(model, draw):

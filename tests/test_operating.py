@@ -7,12 +7,14 @@ import io
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from lesionedge import Classifier, ModelError
-from lesionedge.operating import OperatingPoint, find, points
+from lesionedge.card import Card, OperatingPoint
+from lesionedge.operating import find
 
 
 @pytest.mark.parametrize("model", ["mobilenetv2", "mobilenetv2-float16", "cnn"])
@@ -26,7 +28,8 @@ def test_embedded_models_have_operating_points(model):
 @pytest.mark.parametrize("sensitivity", [0.9, 0.95, 0.98])
 def test_json_says_which_side_a_picture_falls(cli_run, picture, sensitivity):
     plain = json.loads(cli_run("predict", picture, "--format", "json").stdout)
-    assert "operating_point" not in plain
+    default = next(p for p in Classifier().operating_points if p.sensitivity == 0.95)
+    assert plain["operating_point"]["threshold"] == default.threshold
     result = cli_run("predict", picture, "--format", "json", "--operating-point", sensitivity)
     answer = json.loads(result.stdout)
     point = answer["operating_point"]
@@ -34,7 +37,7 @@ def test_json_says_which_side_a_picture_falls(cli_run, picture, sensitivity):
     assert point == {
         "sensitivity": sensitivity, "specificity": wanted.measured_specificity,
         "threshold": wanted.threshold,
-        "above": answer["malignant_probability"] >= wanted.threshold,
+        "above": answer["malignant_probability"] >= wanted.threshold, "source": "model card",
     }  # fmt: skip
 
 
@@ -82,14 +85,17 @@ def test_what_a_card_lacks_is_an_error(cli_run, int8, picture):
 def test_named_entries_are_not_operating_points_and_broken_ones_are_told():
     entry = {"sensitivity": 0.9, "threshold": 0.2, "measured_sensitivity": 0.91,
              "measured_specificity": 0.7}  # fmt: skip
-    card = {"operating_points": [{"name": "decision", **entry}, entry]}
-    assert points(card, "m") == (OperatingPoint(0.9, 0.2, 0.91, 0.7),)
-    point = find(0.9, card=card, model="m")
+    card = Card.from_dict({"operating_points": [{"name": "decision", **entry}, entry]})
+    assert card.operating_points == (OperatingPoint(0.9, 0.2, 0.91, 0.7),)
+    assert card.decision_threshold == 0.2
+    point = find(0.9, points=card.operating_points, model="m")
     assert point.above(0.2)
     assert not point.above(0.19)
-    for broken in ([{"sensitivity": 0.9}], [1], 3):
-        with pytest.raises(ModelError, match=r"m: the operating points in its card are unusable"):
-            points({"operating_points": broken}, "m")
+    for broken in ([{"sensitivity": 0.9}], [1], 3, [{**entry, "threshold": "much"}]):
+        with pytest.raises(
+            ModelError, match='m: "operating_points" in its card is unusable: .* is'
+        ):
+            Card.from_dict({"operating_points": broken}, "m")
 
 
 def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, picture):
@@ -105,7 +111,7 @@ def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, picture)
     set_operating_points(file, metrics)
     new = Classifier(file)
     assert new.operating_points == (OperatingPoint(0.9, 0.25, 0.92, 0.6),)
-    assert {k: v for k, v in new.card.items() if k != "operating_points"} == dict(old.card)
+    assert replace(new.card, operating_points=()) == old.card
     assert new.labels == old.labels
     assert (new.probabilities(picture) == old.probabilities(picture)).all()
     with zipfile.ZipFile(io.BytesIO(before)) as files:

@@ -182,7 +182,8 @@ def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_
         told = cli_run("predict", picture, "-m", file, "--format", "json")
         assert json.loads(told.stdout)["label"] == label
     # Points of other kinds decide nothing.
-    plain = [{"sensitivity": 0.9, "threshold": 0.999}]
+    plain = [{"sensitivity": 0.9, "threshold": 0.999, "measured_sensitivity": 0.9,
+              "measured_specificity": 0.5}]  # fmt: skip
     file = with_points(one_output, tmp_path / "plain.tflite", plain)
     assert Classifier(file).threshold is None
 
@@ -273,7 +274,7 @@ def test_own_data_by_patient_with_classes_joined_and_left_out(own):
     assert all(len(split) == 1 for split in by_patient.values())
     card = json.loads((own / "card.json").read_text())
     assert card["labels"] == [
-        {"label": "mole", "name": "mole", "malignant": False},
+        {"label": "mole", "name": "Mole", "malignant": False},
         {"label": "wart", "name": "Wart", "malignant": True},
     ]
     assert card["output"] == {"activation": "sigmoid"}

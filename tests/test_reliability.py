@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import lesionedge
 from lesionedge import reliability
+from lesionedge.card import Card
 from lesionedge.notice import CANNOT_TELL, Notice
 
 
@@ -115,7 +116,7 @@ def test_models_that_are_not_for_dermoscopy_are_not_checked(models):
     ],
 )  # fmt: skip
 def test_the_card_says_what_a_model_is_for(card, checked):
-    assert reliability.is_for_dermoscopy(card) is checked
+    assert reliability.is_for_dermoscopy(Card.from_dict(card)) is checked
 
 
 def test_the_gate_is_small_and_says_what_it_is():
@@ -124,9 +125,9 @@ def test_the_gate_is_small_and_says_what_it_is():
     from lesionedge import metadata
 
     card = metadata.read(path).card
-    assert card["licence"] == "CC BY-NC 4.0"
-    assert "PAD-UFES-20" in card["attribution"]
-    assert 0 < card["gate"]["threshold"] < 1
+    assert card.licence == "CC BY-NC 4.0"
+    assert "PAD-UFES-20" in card.attribution
+    assert 0 < card.gate.threshold < 1
 
 
 def test_a_small_input_is_judged_at_the_gates_own_size(classifier, monkeypatch):

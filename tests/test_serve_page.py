@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from serving import encoded, serving
 
-import lesionedge
-
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright: make test-device installs it"
 )
@@ -263,7 +261,6 @@ def test_the_live_view(open_page, int8, pictures, draw):
         assert page.get_attribute("#live-pause", "aria-pressed") == "true"
 
 
-@pytest.mark.skipif(not hasattr(lesionedge, "explain"), reason="no heat maps in this version")
 def test_the_heat_map_can_be_shown_and_hidden(open_page, server, pictures):
     page = open_page(server.url)
     page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
@@ -275,15 +272,6 @@ def test_the_heat_map_can_be_shown_and_hidden(open_page, server, pictures):
     assert card.locator(".preview").is_hidden()
     toggle.click()
     assert card.locator(".heat").is_hidden()
-
-
-@pytest.mark.skipif(hasattr(lesionedge, "explain"), reason="there are heat maps")
-def test_without_heat_maps_there_is_no_button(open_page, server, pictures):
-    page = open_page(server.url)
-    page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
-    assert answers(page).first.get_by_role("button", name="Heat map").count() == 0
-    assert server.ask("GET", "/model").json["explain"] is False
-    assert server.ask("POST", "/explain").status == 404
 
 
 def test_the_api_is_documented_without_a_cdn(open_page, browser, server):

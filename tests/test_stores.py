@@ -31,6 +31,7 @@ from lesionedge.batch.folder import folder
 from lesionedge.batch.model import Model
 from lesionedge.batch.output import Output
 from lesionedge.batch.reading import opened
+from lesionedge.model_options import ModelOptions
 
 COUNT = 8
 LONG_COUNT = 240
@@ -242,7 +243,7 @@ def test_a_run_that_was_killed_continues_in_the_store(scheme, int8, tmp_path, dr
 
 @pytest.mark.parametrize("url", ["s3://bucket/twice", "gs://bucket/twice", "memory://twice"])
 def test_of_two_at_once_the_later_has_the_folder_and_nothing_is_twice(url, int8):
-    model = Model.of(int8)
+    model = Model.of(ModelOptions(int8))
 
     def some(*names):
         return rows.failed(dict.fromkeys(names, "seen"), model)
@@ -421,7 +422,7 @@ def test_a_picture_that_cannot_be_read_does_not_end_its_worker(int8, tmp_path):
     """Engines see rows with errors, whatever the library raises."""
     from lesionedge.batch import processes
 
-    model = Model.of(int8)
+    model = Model.of(ModelOptions(int8))
     names = ["ftp://127.0.0.1:1/a.jpg", "s4://nowhere/b.jpg", "zip://c.jpg::/no/such.zip"]
     with Output(str(tmp_path / "out"), model, save_every_s=0) as output:
         run.classify(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+from lesionedge.card import Card
 from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
 from train import cache, calibration, datasets, recipe, run
@@ -256,9 +257,11 @@ def test_two_classes_have_one_temperature_and_the_card_gives_it_back():
     logits, truth = _unlike_classes()
     assert calibration.fit(logits[:, :2], truth % 2).classes is None
     fitted = calibration.Calibration(0.5, (1.0, 2.0, 3.0))
-    card = {"calibration": {"temperature": {"int8": 0.5}, "class_temperature": {"int8": [1, 2, 3]}}}
+    section = {"temperature": {"int8": 0.5}, "class_temperature": {"int8": [1, 2, 3]}}
+    card = Card.from_dict({"calibration": section})
     assert calibration.Calibration.from_card(card, "int8") == fitted
-    del card["calibration"]["class_temperature"]  # as cards were before
+    del section["class_temperature"]  # as cards were before
+    card = Card.from_dict({"calibration": section})
     assert calibration.Calibration.from_card(card, "int8") == calibration.Calibration(0.5)
 
 

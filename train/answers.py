@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from lesionedge.card import Card
 from lesionedge.evaluation.measured import LabelledImages
 from lesionedge.image import Preprocessing
 from train import cache
@@ -44,7 +44,7 @@ class Source:
 
 
 def sources(
-    run: Run, facts: dict[str, Any], *, files: Sequence[Path], weights: Sequence[Path],
+    run: Run, facts: Card, *, files: Sequence[Path], weights: Sequence[Path],
     calibration: LabelledImages, cache_folder: Path, say: Callable[[str], None],
 ) -> dict[str, Source]:  # fmt: skip
     """Give every model that there is to measure, by name.
@@ -85,9 +85,7 @@ def _free(name: str, taken: dict[str, Source]) -> str:
     return free
 
 
-def _of_run(
-    file: Path, facts: dict[str, Any], calibration: Calibration, cache_folder: Path
-) -> Source:
+def _of_run(file: Path, facts: Card, calibration: Calibration, cache_folder: Path) -> Source:
     from train.networks import load_model, logits
 
     model = load_model(file)
@@ -97,9 +95,7 @@ def _of_run(
     )
 
 
-def _of_saved(
-    file: Path, facts: dict[str, Any], calibration: LabelledImages, cache_folder: Path
-) -> Source:
+def _of_saved(file: Path, facts: Card, calibration: LabelledImages, cache_folder: Path) -> Source:
     from train import saved
 
     model = saved.load(file, facts)
@@ -113,11 +109,11 @@ def _of_saved(
     return Source(lambda asked: fitted.probabilities(two_logits(raw(asked))))
 
 
-def _of_tflite(file: Path, facts: dict[str, Any], say: Callable[[str], None]) -> Source:
+def _of_tflite(file: Path, facts: Card, say: Callable[[str], None]) -> Source:
     import lesionedge
 
     classifier = lesionedge.Classifier(file, check=False)
-    wanted = [entry["label"] for entry in facts["labels"]]
+    wanted = list(facts.codes)
     if list(classifier.labels) != wanted:
         raise RunError(
             f"{file}: its labels are {', '.join(classifier.labels)}; the run's are "
@@ -135,15 +131,13 @@ def _of_tflite(file: Path, facts: dict[str, Any], say: Callable[[str], None]) ->
     return Source(answer, decision(facts))
 
 
-def decision(facts: dict[str, Any]) -> float | None:
+def decision(facts: Card) -> float | None:
     """Give the card's probability from which a two-class model names the second class."""
-    points = facts.get("operating_points") or ()
-    found = [point["threshold"] for point in points if point.get("name") == "decision"]
-    return float(found[0]) if found and len(facts["labels"]) == 2 else None
+    return facts.decision_threshold if len(facts.labels) == 2 else None
 
 
-def _inputs(asked: LabelledImages, facts: dict[str, Any], cache_folder: Path) -> np.ndarray:
-    return cache.prepared(asked.paths, Preprocessing.from_card(facts["input"]), cache_folder)[0]
+def _inputs(asked: LabelledImages, facts: Card, cache_folder: Path) -> np.ndarray:
+    return cache.prepared(asked.paths, Preprocessing.from_card(facts.input), cache_folder)[0]
 
 
 def two_logits(logits: np.ndarray) -> np.ndarray:

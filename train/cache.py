@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionedge import image as images
+from lesionedge.atomic import replacing, whole_file
 from lesionedge.errors import LesionEdgeError
 
 Progress = Callable[[int, int], None]
@@ -79,10 +80,8 @@ def derived(
         return values
     pixels, _ = prepared(paths, preprocessing, folder)
     values = np.array([compute(picture) for picture in pixels])
-    part = file.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as stream:
+    with whole_file(file) as stream:
         np.save(stream, values)
-    part.replace(file)
     return values
 
 
@@ -129,20 +128,20 @@ def _fill(
 ) -> None:
     shape = (len(paths), preprocessing.height_px, preprocessing.width_px, 3)
     part = file.with_suffix(f".{os.getpid()}.part")
-    pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-    good = np.zeros(len(paths), dtype=bool)
+    with replacing(file, part=part):
+        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        good = np.zeros(len(paths), dtype=bool)
 
-    def read(index: int) -> None:
-        try:
-            pixels[index] = images.model_input(paths[index], preprocessing)
-            good[index] = True
-        except LesionEdgeError:
-            good[index] = False
+        def read(index: int) -> None:
+            try:
+                pixels[index] = images.model_input(paths[index], preprocessing)
+                good[index] = True
+            except LesionEdgeError:
+                good[index] = False
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(read, range(len(paths))), start=1):
-            if progress is not None and (done % 500 == 0 or done == len(paths)):
-                progress(done, len(paths))
-    pixels.flush()
-    np.save(good_file, good)
-    part.replace(file)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done, _ in enumerate(pool.map(read, range(len(paths))), start=1):
+                if progress is not None and (done % 500 == 0 or done == len(paths)):
+                    progress(done, len(paths))
+        pixels.flush()
+        np.save(good_file, good)

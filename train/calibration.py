@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from lesionedge.card import Card, present
 
 SENSITIVITIES = (0.9, 0.95, 0.98)
 TEMPERATURES = (0.1, 10.0)
@@ -28,11 +29,10 @@ class Calibration:
     """T_c of every class, in output order; None: the one T is all."""
 
     @classmethod
-    def from_card(cls, card: Mapping[str, Any], kind: str) -> Calibration:
+    def from_card(cls, card: Card, kind: str) -> Calibration:
         """Read what a run's card says of its ``float`` or ``int8`` model."""
-        section = card["calibration"]
-        classes = section.get("class_temperature", {}).get(kind)
-        return cls(float(section["temperature"][kind]), tuple(classes) if classes else None)
+        section = present(card.calibration, "calibration")
+        return cls(section.temperature[kind], section.class_temperature.get(kind))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Give (N, classes) probabilities that sum to 1.

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import lesionedge
+from lesionedge.card import (
+    Calibration,
+    Card,
+    Input,
+    Label,
+    NamedPoint,
+    OperatingPoint,
+    Output,
+    Quantization,
+    TrainingData,
+)
 from lesionedge.diagnosis import describe
 from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
@@ -17,7 +28,7 @@ from train.data import Data
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, Stage
-from train.run import Run, write_text
+from train.run import Run
 from train.settings import RecipeError
 
 IMAGENET = {
@@ -41,34 +52,43 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     """Fit the calibration and write ``card.json``, still without metrics."""
     truth = data.classes[data.rows("calibration")]
     inputs = data.inputs("calibration", recipe.input)
-    malignant = np.array([entry["malignant"] for entry in label_entries(recipe, data.labels)])
-    fitted, points = {}, {}
+    card = _facts(recipe, data, seed)
+    malignant = np.array(card.malignant)
+    fitted: dict[str, calibration.Calibration] = {}
+    points: dict[str, list[dict[str, float]]] = {}
+    named: dict[str, list[dict[str, Any]]] = {}
     for kind, file in run.models().items():
         answers = logits(load_model(file), inputs)
         fitted[kind] = calibration.fit(answers, truth)
         probabilities = fitted[kind].probabilities(answers)
         points[kind] = operating_points(probabilities[:, malignant].sum(1), malignant[truth])
-        if recipe.model.output == "sigmoid":
-            points[kind] = [*points[kind], *decision_point(probabilities[:, 1], truth == 1)]
+        sigmoid = recipe.model.output == "sigmoid"
+        named[kind] = decision_point(probabilities[:, 1], truth == 1) if sigmoid else []
     run.say(f"calibration: {fitted}")
-    card = _facts(recipe, data, seed) | {
-        "calibration": {
-            **_calibration(fitted), "split": "calibration", "pictures": len(truth),
-            "lesions": data.table["group"].iloc[data.rows("calibration")].nunique(),
-        },
-        "operating_points": points["int8" if "int8" in points else "float"],
-        "metrics": {},
-    }  # fmt: skip
-    write_text(run.card, json.dumps(card, indent=2) + "\n")
+    kind = "int8" if "int8" in points else "float"
+    lesions = data.table["group"].iloc[data.rows("calibration")].nunique()
+    run.write_card(replace(
+        card, calibration=_calibration(fitted, pictures=len(truth), lesions=int(lesions)),
+        operating_points=tuple(OperatingPoint(**point, extra={}) for point in points[kind]),
+        named_points=tuple(_named(point) for point in named[kind]),
+    ))  # fmt: skip
 
 
-def _calibration(fitted: Mapping[str, calibration.Calibration]) -> dict[str, Any]:
+def _named(point: dict[str, Any]) -> NamedPoint:
+    rest = {key: value for key, value in point.items() if key not in ("name", "threshold")}
+    return NamedPoint(point["name"], point["threshold"], rest)
+
+
+def _calibration(
+    fitted: Mapping[str, calibration.Calibration], *, pictures: int, lesions: int
+) -> Calibration:
     """Say how each model's logits become probabilities."""
-    one = {"temperature": {kind: found.temperature for kind, found in fitted.items()}}
-    classes = {kind: list(found.classes) for kind, found in fitted.items() if found.classes}
-    if not classes:
-        return {"method": "temperature", **one}
-    return {"method": "temperature by class", **one, "class_temperature": classes}
+    classes = {kind: found.classes for kind, found in fitted.items() if found.classes}
+    return Calibration(
+        method="temperature by class" if classes else "temperature",
+        temperature={kind: found.temperature for kind, found in fitted.items()},
+        class_temperature=classes, split="calibration", pictures=pictures, lesions=lesions,
+    )  # fmt: skip
 
 
 def add_metrics(run: Run, metrics: dict[str, Any], *, of_twins: bool = False) -> None:
@@ -80,19 +100,18 @@ def add_metrics(run: Run, metrics: dict[str, Any], *, of_twins: bool = False) ->
         of_twins: Whether other runs of the recipe were measured, as this one has no test pictures.
     """
     card = run.read_card()
-    if of_twins:
-        card["limits"] = [BY_TWINS if limit == MEASURED else limit for limit in card["limits"]]
-    card["metrics"] = {
+    limits = tuple(BY_TWINS if of_twins and limit == MEASURED else limit for limit in card.limits)
+    measured = {
         "test": {
             kind: {name: value for name, value in figures.items() if name not in SECTIONS}
             | {"recall": {label: row["recall"] for label, row in figures["per_class"].items()}}
             for kind, figures in metrics.items()
         }
     }
-    write_text(run.card, json.dumps(card, indent=2) + "\n")
+    run.write_card(replace(card, limits=limits, metrics=measured))
 
 
-def label_entries(recipe: Recipe, labels: Sequence[str]) -> list[dict[str, Any]]:
+def label_entries(recipe: Recipe, labels: Sequence[str]) -> tuple[Label, ...]:
     """Give the card's ``labels`` section: what the recipe says of a class, else what is known.
 
     Raises:
@@ -104,51 +123,44 @@ def label_entries(recipe: Recipe, labels: Sequence[str]) -> list[dict[str, Any]]
         raise RecipeError(
             f"{recipe.name}: [data] speaks of {', '.join(unknown)}; classes: {', '.join(labels)}"
         )
-    return [
-        {
-            "label": label,
-            "name": names.get(label, describe(label).name),
-            "malignant": describe(label).malignant if malignant is None else label in malignant,
-        }
+    return tuple(
+        Label(
+            label, names.get(label, describe(label).name),
+            describe(label).malignant if malignant is None else label in malignant,
+        )
         for label in labels
-    ]
+    )  # fmt: skip
 
 
-def _facts(recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
+def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
     counts = data.table["split"].value_counts()
     started = recipe.model.weights == "imagenet"
     source = IMAGENET.get(recipe.model.architecture, "") if started else ""
     modality = recipe.data.modality or data.dataset.modality
     classes = COUNTS.get(len(data.labels), f"{len(data.labels)} classes")
-    return {
-        "format": 1,
-        "name": recipe.name,
-        "version": lesionedge.__version__,
-        "description": recipe.description,
-        "architecture": recipe.model.architecture,
-        "labels": label_entries(recipe, data.labels),
-        "input": {
-            "width_px": recipe.input.width_px, "height_px": recipe.input.height_px,
-            "crop": recipe.input.crop, "crop_fraction": recipe.input.crop_fraction,
-            "resampling": recipe.input.resampling, "mean": [PIXEL_MEAN] * 3, "std": [PIXEL_STD] * 3,
-        },
-        "output": {"activation": recipe.model.output},
-        "quantization": {"training": _rounding(recipe.stages[-1])},
-        "data": {
-            "name": data.dataset.name, "split": _how_split(data), "seed": seed,
-            "pictures": {name: int(counts[name]) for name in sorted(counts.index)},
-            "trained_on": len(np.unique(data.train_rows)),
-        },
-        **({"modality": modality} if modality else {}),
-        "licence": recipe.data.licence or data.dataset.licence or UNSTATED,
-        "attribution": (recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
-        "intended_use": INTENDED_USE,
-        "limits": [
-            KNOWS.format(count=classes),
-            *(recipe.data.limits or data.dataset.limits),
-            MEASURED,
-        ],
-    }  # fmt: skip
+    return Card(
+        name=recipe.name, version=lesionedge.__version__, description=recipe.description,
+        architecture=recipe.model.architecture, labels=label_entries(recipe, data.labels),
+        input=Input(
+            recipe.input.width_px, recipe.input.height_px, recipe.input.crop,
+            recipe.input.crop_fraction, recipe.input.resampling,
+            mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3,
+        ),
+        output=Output(recipe.model.output),
+        quantization=Quantization(_rounding(recipe.stages[-1])),
+        data=TrainingData(
+            data.dataset.name, _how_split(data), seed,
+            {name: int(counts[name]) for name in sorted(counts.index)},
+            len(np.unique(data.train_rows)),
+        ),
+        modality=modality or None,
+        licence=recipe.data.licence or data.dataset.licence or UNSTATED,
+        attribution=(recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
+        intended_use=INTENDED_USE,
+        limits=(
+            KNOWS.format(count=classes), *(recipe.data.limits or data.dataset.limits), MEASURED,
+        ),
+    )  # fmt: skip
 
 
 def _rounding(last: Stage) -> str:

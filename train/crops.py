@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from lesionedge import tta
+from lesionedge.atomic import replacing, whole_file
 from lesionedge.errors import LesionEdgeError
 from train import distil, pipeline
 from train.data import Data
@@ -142,23 +143,21 @@ def _pictures(file: Path, shape: tuple[int, ...]) -> np.memmap:
         raise CropsError(f"{file.parent}: crops of another training; remove it")
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
-    np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-    size = part.stat().st_size
-    try:
-        with part.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, size)
-    except OSError as error:
-        part.unlink()
-        raise CropsError(f"{file}: no room for {size / 1e9:.1f} GB of crops ({error})") from error
-    part.replace(file)
+    with replacing(file, part=part):
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        size = part.stat().st_size
+        try:
+            with part.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            reason = f"no room for {size / 1e9:.1f} GB of crops ({error})"
+            raise CropsError(f"{file}: {reason}") from error
     return np.lib.format.open_memmap(file, mode="r+")
 
 
 def _keep(file: Path, **arrays: np.ndarray) -> None:
-    part = file.with_name(file.name + ".part")
-    with part.open("wb") as stream:
+    with whole_file(file) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
-    part.replace(file)
 
 
 def _digests(models: Sequence[Path]) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lesionedge import tta
+from lesionedge.atomic import whole_file
 from lesionedge.errors import LesionEdgeError
 from train.recipe import Distil
 
@@ -74,14 +75,12 @@ def keep(
         labels: Class codes.
         probabilities: (N, classes), rows sum to 1.
     """
-    part = file.with_name(file.name + ".part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as stream:
+    with whole_file(file) as stream:
         np.savez_compressed(
             stream, names=np.array(names), labels=np.array(labels),
             probabilities=probabilities.astype(np.float16),
         )  # fmt: skip
-    part.replace(file)
 
 
 def _views(pixels: np.ndarray) -> list[np.ndarray]:

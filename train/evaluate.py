@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesionedge.card import Card
 from lesionedge.evaluation import metrics, report, risk_coverage, subgroups, thresholds
 from lesionedge.evaluation.intervals import resamples
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
@@ -80,7 +81,7 @@ def ask(
         RunError: The run is not finished, has no such pictures, or a model does not fit.
     """
     facts = run.read_card()
-    labels = [entry["label"] for entry in facts["labels"]]
+    labels = list(facts.codes)
     asked, calibration = (_pictures(table, name, labels) for name in (split, "calibration"))
     if not len(asked.truth):
         raise RunError(f"{run.split}: has no pictures in its split {split}")
@@ -99,7 +100,7 @@ def ask(
 
 
 def give(
-    target: Run, run: Run, facts: dict[str, Any], record: dict[str, Any], asked: LabelledImages,
+    target: Run, run: Run, facts: Card, record: dict[str, Any], asked: LabelledImages,
     models: Sequence[MeasuredModel],
 ) -> dict[str, Any]:  # fmt: skip
     """Measure answers; write ``metrics.json``, ``plots/`` and ``report.html``.
@@ -128,7 +129,7 @@ def give(
     return results
 
 
-def _gate(facts: dict[str, Any], asked: LabelledImages) -> dict[str, np.ndarray]:
+def _gate(facts: Card, asked: LabelledImages) -> dict[str, np.ndarray]:
     """Give the gate's score of each picture, where the model is one that it stands before."""
     if not is_for_dermoscopy(facts):
         return {}
@@ -140,12 +141,12 @@ def _pictures(table: pd.DataFrame, split: str, labels: Sequence[str]) -> Labelle
     return LabelledImages(rows, rows["label"].map(list(labels).index).to_numpy(np.int64))
 
 
-def _malignant(facts: dict[str, Any]) -> np.ndarray:
-    return np.array([bool(entry["malignant"]) for entry in facts["labels"]])
+def _malignant(facts: Card) -> np.ndarray:
+    return np.array(list(facts.malignant))
 
 
 def _points(
-    source: answers.Source, facts: dict[str, Any], calibration: LabelledImages
+    source: answers.Source, facts: Card, calibration: LabelledImages
 ) -> list[dict[str, float]]:
     malignant = _malignant(facts)
     if not len(calibration.truth) or malignant.all() or not malignant.any():
@@ -155,10 +156,10 @@ def _points(
 
 
 def _measure(
-    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], split: str
+    model: MeasuredModel, asked: LabelledImages, facts: Card, split: str
 ) -> dict[str, Any]:
     points = model.figures["operating_points"]
-    labels = [entry["label"] for entry in facts["labels"]]
+    labels = list(facts.codes)
     malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities
     lesions = asked.table["group"].to_numpy()
     draws = resamples(lesions)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from lesionedge.atomic import replacing
 from train import architectures, card, crops, distil, kept, pipeline, workers
 from train.data import Data, Source, prepare
 from train.networks import (
@@ -376,11 +377,9 @@ def _finish(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
         )  # fmt: skip
         model = quantization_aware(model) if quantize else model
         model.set_weights(kept.load_best(run, number))
-        part = file.with_name(file.stem + ".part.h5")
-        with warnings.catch_warnings():
+        with replacing(file, suffix=".h5") as part, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that HDF5 is Keras' older format
             model.save(part, include_optimizer=False)
-        part.replace(file)
     crops.remove(run.crops)
     card.write(recipe, data, run, seed=seed)
     if len(data.rows("test")):

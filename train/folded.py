@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from lesionedge import metadata
+from lesionedge.atomic import whole_file
+from lesionedge.card import Card, present
+from lesionedge.errors import ModelError
 from train.settings import RecipeError
 
 HEAD = "logits"
@@ -66,7 +69,7 @@ def read(file: Path) -> Mapping[str, np.ndarray]:
             return dict(_of_tflite(file))
         with np.load(file) as weights:
             return {name: weights[name] for name in weights.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ModelError) as error:
         raise RecipeError(f"{file}: no weights that can be read ({error})") from error
 
 
@@ -103,18 +106,16 @@ def of_keras_imagenet(file: Path) -> dict[str, np.ndarray]:
 
 def write(weights: Mapping[str, np.ndarray], file: Path) -> None:
     """Keep weights as an .npz of float16."""
-    part = file.with_name(file.name + ".part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as stream:
+    with whole_file(file) as stream:
         halved: dict[str, Any] = {k: array.astype(np.float16) for k, array in weights.items()}
         np.savez(stream, **halved)
-    part.replace(file)
 
 
 def _of_tflite(file: Path) -> Iterator[tuple[str, np.ndarray]]:
     from tensorflow.lite.python import schema_py_generated as schema
 
-    card = metadata.read(file).card or {}
+    card = metadata.read(file).card or Card()
     model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
     graph = model.subgraphs[0]
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
@@ -140,7 +141,7 @@ def _of_tflite(file: Path) -> Iterator[tuple[str, np.ndarray]]:
         kernel, bias = (values(tensor) for tensor in operator.inputs[1:3])
         if kind == kinds.FULLY_CONNECTED:
             # The converter folds the division by the temperature into the head.
-            temperature = float(card["file"]["temperature"])
+            temperature = present(present(card.file, "file").temperature, "temperature")
             yield f"{HEAD}/kernel", kernel.T * temperature
             yield f"{HEAD}/bias", bias * temperature
             continue

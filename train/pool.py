@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lesionedge.card import Card
 from lesionedge.evaluation import metrics
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.evaluation.metrics import SECTIONS
@@ -42,7 +43,7 @@ def pool(
     asked: list[LabelledImages] = []
     models: list[dict[str, MeasuredModel]] = []
     for run in runs:
-        if run.read_card()["labels"] != facts["labels"]:
+        if run.read_card().labels != facts.labels:
             raise RunError(f"{run.folder}: its classes are not those of {runs[0].folder}")
         table = pictures.table(run, data, layout=layout)
         target.say(f"{run.folder}:")
@@ -68,11 +69,9 @@ def pool(
     return evaluate.give(target, runs[0], facts, record, whole, pooled)
 
 
-def _headlines(
-    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any]
-) -> dict[str, Any]:
-    labels = [entry["label"] for entry in facts["labels"]]
-    malignant = [bool(entry["malignant"]) for entry in facts["labels"]]
+def _headlines(model: MeasuredModel, asked: LabelledImages, facts: Card) -> dict[str, Any]:
+    labels = list(facts.codes)
+    malignant = list(facts.malignant)
     return metrics.measure(
         model.probabilities, asked.truth, asked.table["group"].to_numpy(), labels, malignant,
         answers=model.answers,

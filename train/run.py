@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +17,8 @@ import click
 import numpy as np
 import pandas as pd
 
+from lesionedge import atomic
+from lesionedge.card import Card
 from lesionedge.errors import LesionEdgeError
 from train import recipe as recipes
 from train.recipe import Recipe
@@ -147,36 +149,37 @@ class Run:
         quantized = self.read_recipe().stages[-1].quantize
         return {"float": self.float_weights, **({"int8": self.weights} if quantized else {})}
 
-    def read_card(self) -> dict[str, Any]:
+    def read_card(self) -> Card:
         """Read ``card.json``.
 
         Raises:
             RunError: It is not there.
+            ModelError: It cannot be read.
         """
         if not self.card.exists():
             raise RunError(
                 f"{self.folder}: no card.json; the training has not ended yet: run fit again"
             )
-        card: dict[str, Any] = json.loads(self.card.read_text(encoding="utf-8"))
-        return card
+        return Card.from_json(self.card.read_text(encoding="utf-8"), str(self.card))
+
+    def write_card(self, card: Card) -> None:
+        """Write ``card.json``."""
+        atomic.write_text(self.card, card.to_json())
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    atomic.write_text(path, text)
 
 
 def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """Write one row an epoch, as CSV; what an epoch did not measure is left empty."""
-    part = path.with_name(path.name + ".part")
     columns = list(dict.fromkeys(column for row in history for column in row))
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(history)
-    part.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(history)
+    atomic.write_text(path, text.getvalue())
 
 
 @dataclass(frozen=True)
@@ -209,12 +212,8 @@ def save_state(path: Path, state: State) -> None:
         "best_epoch": state.best_epoch, "history": state.history,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with atomic.whole_file(path) as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **flat)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def load_state(path: Path) -> State | None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from lesionedge.card import Card, present
 from train.run import RunError
 
 BATCH = 32
 
 
-def load(file: Path, facts: dict[str, Any]) -> Any:
+def load(file: Path, facts: Card) -> Any:
     """Load a whole Keras model: ``.h5`` or ``.keras``, of Keras 2 or 3.
 
     Args:
@@ -53,9 +54,9 @@ def _load(file: Path) -> Any:
     )
 
 
-def _check(file: Path, model: Any, facts: dict[str, Any]) -> None:
-    section, count = facts["input"], len(facts["labels"])
-    wanted = (section["height_px"], section["width_px"], 3)
+def _check(file: Path, model: Any, facts: Card) -> None:
+    section, count = present(facts.input, "input"), len(facts.labels)
+    wanted = (section.height_px, section.width_px, 3)
     shape = tuple(model.input_shape[1:])
     if len(shape) != 3 or any(a not in (None, b) for a, b in zip(shape, wanted)):
         raise RunError(f"{file}: its input is {shape}; this run's pictures are {wanted}")
@@ -64,7 +65,7 @@ def _check(file: Path, model: Any, facts: dict[str, Any]) -> None:
         raise RunError(f"{file}: gives {outputs} outputs; this run has {count} classes")
 
 
-def outputs(model: Any, inputs: np.ndarray, facts: dict[str, Any]) -> np.ndarray:
+def outputs(model: Any, inputs: np.ndarray, facts: Card) -> np.ndarray:
     """Ask a model; pixels are normalised as the card says.
 
     Args:
@@ -75,7 +76,8 @@ def outputs(model: Any, inputs: np.ndarray, facts: dict[str, Any]) -> np.ndarray
     Returns:
         (N, outputs) float64: logits or probabilities, as the model ends.
     """
-    mean, std = (np.array(facts["input"][key], np.float32) for key in ("mean", "std"))
+    section = present(facts.input, "input")
+    mean, std = (np.array(values, np.float32) for values in (section.mean, section.std))
     parts = [
         np.asarray(model((inputs[i : i + BATCH] - mean) / std, training=False))
         for i in range(0, len(inputs), BATCH)

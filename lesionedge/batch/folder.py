@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+from lesionedge.atomic import replacing
 from lesionedge.batch.libraries import need
 from lesionedge.batch.reading import is_url, local_path, opened, reason
 from lesionedge.errors import LesionEdgeError
@@ -93,11 +94,8 @@ class LocalFolder:
 
     def write(self, name: str, table: Any) -> None:
         """Write rows to a file."""
-        with open(self.path(_UNFINISHED), "wb") as file:
-            need("pyarrow.parquet").write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self.path(_UNFINISHED), self.path(name))
+        with replacing(self.path(name), part=self.path(_UNFINISHED)) as part:
+            need("pyarrow.parquet").write_table(table, part, compression="zstd")
 
     def remove(self, name: str) -> None:
         """Remove a file."""

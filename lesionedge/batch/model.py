@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lesionedge.classifier import Classifier
+from lesionedge.model_options import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -22,42 +23,27 @@ class Model:
     """The file's digest, in hexadecimal."""
     labels: tuple[str, ...]
     """The classes' codes, in output order."""
-    labels_given: bool
-    """Whether they take the place of those inside."""
-    normalize: tuple[float, float] | None
-    """(mean, std), for a model that does not say."""
-    views: int
-    """Over how many views of a picture an answer is averaged."""
-    verbose: bool
-    """Whether the native library's log lines are let through."""
+    options: ModelOptions
+    """How it is used."""
 
     @classmethod
-    def of(
-        cls, model: str | None, *, labels: str | None = None,
-        normalize: tuple[float, float] | None = None, views: int = 1, verbose: bool = False,
-    ) -> Model:  # fmt: skip
+    def of(cls, options: ModelOptions) -> Model:
         """Load a model to see that it works, and pack it.
 
         Args:
-            model: Name or path; None for the default.
-            labels: Labels file.
-            normalize: (mean, std).
-            views: As ``Classifier`` takes them.
-            verbose: As ``Classifier`` takes it.
+            options: Which model, and how it is used; the workers have one thread each.
 
         Raises:
             ModelError: It cannot be used.
         """
-        loaded = Classifier(
-            model, threads=1, labels=labels, normalize=normalize, views=views, verbose=verbose
-        )
+        options = replace(options, threads=1)
+        loaded = Classifier.of(options)
         with open(loaded.path, "rb") as file:
             content = file.read()
         digest = hashlib.sha256(content).hexdigest()
-        return cls(
-            os.path.abspath(loaded.path), content, digest, loaded.labels, labels is not None,
-            normalize, views, verbose,
-        )  # fmt: skip
+        if options.labels is not None:  # a file of this machine may not be there elsewhere
+            options = replace(options, labels=loaded.labels)
+        return cls(os.path.abspath(loaded.path), content, digest, loaded.labels, options)
 
     def load(self) -> Classifier:
         """Load it where it is now, with one thread: there is one worker a core.
@@ -82,8 +68,4 @@ class Model:
             return False
 
     def _load(self, path: str) -> Classifier:
-        labels = self.labels if self.labels_given else None
-        return Classifier(
-            path, threads=1, labels=labels, normalize=self.normalize, views=self.views,
-            verbose=self.verbose,
-        )  # fmt: skip
+        return Classifier.of(replace(self.options, model=path))

@@ -14,7 +14,8 @@ from lesionedge.batch.reading import contents, local_path
 from lesionedge.errors import LesionEdgeError
 
 if TYPE_CHECKING:
-    from lesionedge.classifier import Classifier, Prediction
+    from lesionedge.classifier import Classifier
+    from lesionedge.prediction import Prediction
 
 ABOUT = b"lesionedge"
 """Key of the schema's metadata under which the settings of the run are, as JSON."""
@@ -39,10 +40,11 @@ def schema(model: Model) -> Any:
 
 def about(model: Model) -> dict[str, Any]:
     """Give the settings that answers depend on, and the version that gave them."""
-    normalize = None if model.normalize is None else list(model.normalize)
+    given = model.options.normalize
+    normalize = None if given is None else list(given)
     return {
         "model": model.sha256, "labels": list(model.labels), "normalize": normalize,
-        "views": model.views, "lesionedge": __version__,
+        "views": model.options.views, "lesionedge": __version__,
     }  # fmt: skip
 
 

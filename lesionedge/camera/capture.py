@@ -72,7 +72,6 @@ class Camera:
         self._thread: threading.Thread | None = None
         self._live = True
         self._slot: Frame | None = None
-        self._latest: Frame | None = None
         self._before: tuple[Content, float] | None = None
         self._error: BaseException | None = None
         self._outage: _Outage | None = None
@@ -127,11 +126,6 @@ class Camera:
     def live(self) -> bool:
         """Whether frames that nobody takes in time are lost, as a camera's; known once open."""
         return self._live or self._realtime
-
-    @property
-    def latest(self) -> Frame | None:
-        """The last frame that came, whether or not somebody took it."""
-        return self._latest
 
     @property
     def ended(self) -> bool:
@@ -272,7 +266,7 @@ class Camera:
             self._before = (shot.content, captured_s) if moving else None
             if self._slot is not None:
                 self.dropped += 1
-            self._slot = self._latest = frame
+            self._slot = frame
             self._changed.notify_all()
 
     def _wait_for_return(self, error: CameraError) -> None:

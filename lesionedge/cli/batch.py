@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
     from lesionedge.batch.run import Engine
+    from lesionedge.model_options import ModelOptions
 
 MOST_REASONS = 10
 """Kinds of errors that the summary lists."""
@@ -45,7 +46,6 @@ _SHOW_BY_FSSPEC = (
     "--out", required=True, metavar="DIR", type=click.Path(file_okay=False),
     help="Where the Parquet files go, also a URL; an earlier run is continued.",
 )  # fmt: skip
-@options.model
 @click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
     help="local: processes of this machine; ray: a Ray cluster.",
@@ -63,15 +63,11 @@ _SHOW_BY_FSSPEC = (
     metavar="S", help="Write what was answered every S seconds: a kill costs no more.",
 )  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Try pictures again that failed before.")
-@options.labels
-@options.normalize
-@options.views
-@options.verbose
+@options.model_options(without=("threads", "check"))
 @click.pass_context
 def command(
-    ctx: click.Context, /, sources: tuple[str, ...], out: str, model: str | None, engine: str,
-    address: str | None, workers: int | None, save_every_s: float, retry_failed: bool,
-    labels: str | None, normalize: tuple[float, float] | None, views: int,
+    ctx: click.Context, /, sources: tuple[str, ...], out: str, engine: str, address: str | None,
+    workers: int | None, save_every_s: float, retry_failed: bool, model_options: ModelOptions,
 ) -> None:  # fmt: skip
     """Classify the pictures of SOURCEs: folders (to their depth), patterns, files, or URLs such as
     s3://bucket/folder.
@@ -86,14 +82,16 @@ def command(
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    verbose = options.is_verbose(ctx)
-    travelling = Model.of(model, labels=labels, normalize=normalize, views=views, verbose=verbose)
+    travelling = Model.of(model_options)
     with ended_by_signals(), Output(out, travelling, save_every_s=save_every_s) as output:
         if retry_failed:
             output.forget_failures()
         todo = _todo(output, sources, travelling)
         if len(todo) > 0:
-            with _engine(engine, address, workers, verbose=verbose) as (predictions, width):
+            with _engine(engine, address, workers, verbose=model_options.verbose) as (
+                predictions,
+                width,
+            ):
                 _fill(output, todo, predictions, travelling, workers=width)
         output.save()
         failed = _summary(output, out)
@@ -113,7 +111,7 @@ def _engine(
             yield partial(cluster.predictions, workers=workers), workers or cluster.cores()
         return
     from lesionedge.batch import processes
-    from lesionedge.interpreter import usable_cores
+    from lesionedge.machine import usable_cores
 
     count = workers or usable_cores()
     yield partial(processes.predictions, workers=count), count

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
     from lesionedge.frame_recorder import FrameRecorder
     from lesionedge.live import Observation
+    from lesionedge.model_options import ModelOptions
     from lesionedge.preview import Preview
 
 
@@ -89,23 +90,19 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     "--abstain/--no-abstain", default=True,
     help="Show no diagnosis of what is no dermoscopic picture (JSON always does) [default: so].",
 )  # fmt: skip
-@options.check
-@options.model
-@options.threads
-@options.labels
-@options.normalize
-@options.verbose
+@options.model_options(without=("views",))
 @click.pass_context
-def command(ctx: click.Context, /, **given: Any) -> None:
+def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) -> None:
     """Classify what a camera sees, always its newest frame, until Ctrl-C.
 
     The centre square is what is classified. Ends with 0 when stopped, 1 when the camera is gone.
     """
     _check(ctx, given)
     with stopped_by_signals(), ExitStack() as stack:
+        from lesionedge.classifier import Classifier
         from lesionedge.live import watch
 
-        classifier = _classifier(ctx, given)
+        classifier = Classifier.of(model_options)
         preview = _preview(given["preview"], given["preview_address"])
         if preview is not None:
             stack.callback(preview.close)
@@ -142,15 +139,6 @@ def _check(ctx: click.Context, given: dict[str, Any]) -> None:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with {needed[name]}")
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed")
-
-
-def _classifier(ctx: click.Context, given: dict[str, Any]) -> Classifier:
-    from lesionedge.classifier import Classifier
-
-    return Classifier(
-        given["model"], threads=given["threads"], labels=given["labels"],
-        normalize=given["normalize"], check=given["check"], verbose=options.is_verbose(ctx),
-    )  # fmt: skip
 
 
 @contextmanager

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lesionedge.cli import options, printable
 from lesionedge.cli.output import OutputError
 from lesionedge.cli.sources import is_image_name
+
+if TYPE_CHECKING:
+    from lesionedge.model_options import ModelOptions
 
 
 @click.command("explain")
@@ -20,13 +23,8 @@ from lesionedge.cli.sources import is_image_name
     help="Write the heat map there (.png or .jpg); .npy for the numbers.",
 )  # fmt: skip
 @click.option("--label", metavar="LABEL", help="Explain this class [default: the likeliest].")
-@options.model
-@options.threads
-@options.labels
-@options.normalize
-@options.verbose
-@click.pass_context
-def command(ctx: click.Context, /, path: str, output: str, label: str | None, **given: Any) -> None:
+@options.model_options(without=("views", "check"))
+def command(path: str, output: str, label: str | None, model_options: ModelOptions) -> None:
     """Show which parts of IMAGE an answer rests on.
 
     Covers one part after the other and measures by how much the probability falls. - reads
@@ -37,10 +35,7 @@ def command(ctx: click.Context, /, path: str, output: str, label: str | None, **
 
     source: str | bytes = sys.stdin.buffer.read() if path == "-" else path
     _spare_images(path, output)
-    classifier = Classifier(
-        given["model"], threads=given["threads"], labels=given["labels"],
-        normalize=given["normalize"], verbose=options.is_verbose(ctx),
-    )  # fmt: skip
+    classifier = Classifier.of(model_options)
     if label is not None and label not in classifier.labels:
         known = ", ".join(map(printable, classifier.labels))
         raise click.UsageError(f"--label {printable(label)}: the model knows {known}")

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lesionedge.cli import options, printable
 from lesionedge.titles import HEADLINES
+
+if TYPE_CHECKING:
+    from lesionedge.card import (
+        Calibration,
+        Card,
+        File,
+        Input,
+        Label,
+        Measurement,
+        OperatingPoint,
+        TrainingData,
+    )
+    from lesionedge.diagnosis import Diagnosis
 
 
 @click.command("info")
@@ -19,18 +32,18 @@ from lesionedge.titles import HEADLINES
 )
 def command(model: str | None, form: str) -> None:
     """Show what MODEL (the embedded default when left out) is, was trained on and can do."""
-    facts = describe(model)
+    card, facts = describe(model)
     if form == "json":
         import json
 
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps({**card.to_dict(), **facts}))
         return
-    for line in _text(facts):
+    for line in _text(card, facts):
         click.echo(printable(line))
 
 
-def describe(model: str | None) -> dict[str, Any]:
-    """Gather what a model file says and is.
+def describe(model: str | None) -> tuple[Card, dict[str, Any]]:
+    """Gather what a model file says and is: its card, and what is known besides.
 
     Args:
         model: Name of an embedded model or path of a .tflite file; None for the default.
@@ -39,7 +52,8 @@ def describe(model: str | None) -> dict[str, Any]:
         ModelError: It is missing, corrupt or not an image classifier.
     """
     from lesionedge import metadata
-    from lesionedge.classifier import DEFAULT_MODEL, find_model
+    from lesionedge.card import Card
+    from lesionedge.description import DEFAULT_MODEL, find_model
     from lesionedge.diagnosis import describe_all
     from lesionedge.interpreter import Interpreter
 
@@ -47,42 +61,50 @@ def describe(model: str | None) -> dict[str, Any]:
     path = find_model(name)
     found = metadata.read(path)
     network = Interpreter(path)
-    card = dict(found.card or {})
-    labels = card.get("labels") or [
-        {"label": d.label, "name": d.name, "malignant": d.malignant}
-        for d in describe_all(found.labels or ())
-    ]
-    return {
-        **card,
+    card = found.card or Card()
+    known = describe_all(card.codes or found.labels or ())
+    entries = {entry.label: entry for entry in card.labels}
+    return card, {
         "model": name,
         "path": path,
         "size_bytes": os.path.getsize(path),
-        "labels": labels,
+        "labels": [_label(diagnosis, entries.get(diagnosis.label)) for diagnosis in known],
         "tensors": {
             "input": {"shape": list(network.input.shape), "dtype": network.input.dtype},
             "output": {"shape": list(network.output.shape), "dtype": network.output.dtype},
         },
         "normalization": {"mean": found.mean, "std": found.std} if found.mean else None,
         "runtime": {"name": network.backend.name, "version": network.backend.version},
-        "description": card.get("description") or found.description,
-        "licence": card.get("licence") or found.license,
+        "description": card.description or found.description,
+        "licence": card.licence or found.license,
     }
 
 
-def _text(facts: Mapping[str, Any]) -> list[str]:
+def _label(known: Diagnosis, entry: Label | None) -> dict[str, Any]:
+    """Say what a label means: what the card says, else what is known of it."""
+    name = entry.name if entry else None
+    malignant = entry.malignant if entry else None
+    return {
+        "label": known.label,
+        "name": known.name if name is None else name,
+        "malignant": known.malignant if malignant is None else malignant,
+    }
+
+
+def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     tensors = facts["tensors"]
     lines = [f"{facts['model']}: {facts.get('description') or 'no description inside'}"]
     rows = {
         "file": f"{facts['path']} ({facts['size_bytes'] / 1e6:.2f} MB)",
-        "input": _shape(tensors["input"]) + _crop(facts.get("input")),
+        "input": _shape(tensors["input"]) + _crop(card.input),
         "output": _shape(tensors["output"]),
-        "quantised": _method(facts.get("file")),
+        "quantised": _method(card.file),
         "runtime": f"{facts['runtime']['name']} {facts['runtime']['version']}",
-        "trained on": _data(facts.get("data")),
-        "calibrated": _calibration(facts.get("calibration")),
+        "trained on": _data(card.data),
+        "calibrated": _calibration(card.calibration),
         "licence": facts.get("licence"),
-        "attribution": facts.get("attribution"),
-        "intended use": facts.get("intended_use"),
+        "attribution": card.attribution,
+        "intended use": card.intended_use,
     }
     lines += [f"  {title:<13} {value}" for title, value in rows.items() if value]
     lines += ["", "Labels"]
@@ -91,10 +113,10 @@ def _text(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {entry['label']:<8} {entry['name']} ({kind})")
     if not facts["labels"]:
         lines.append("  none inside: give them to predict with --labels FILE")
-    lines += _metrics(facts.get("metrics"))
-    lines += _operating_points(facts)
-    if facts.get("limits"):
-        lines += ["", "Limits", *(f"  - {limit}" for limit in facts["limits"])]
+    lines += _metrics(card.measurements)
+    lines += _operating_points(card.operating_points)
+    if card.limits:
+        lines += ["", "Limits", *(f"  - {limit}" for limit in card.limits)]
     return [*lines, "", options.RESEARCH_USE]
 
 
@@ -102,12 +124,12 @@ def _shape(tensor: Mapping[str, Any]) -> str:
     return f"{' x '.join(map(str, tensor['shape']))} {tensor['dtype']}"
 
 
-def _crop(section: Mapping[str, Any] | None) -> str:
-    return f", crop {section.get('crop')}, {section.get('resampling')}" if section else ""
+def _crop(section: Input | None) -> str:
+    return "" if section is None else f", crop {section.crop}, {section.resampling}"
 
 
-def _method(section: Mapping[str, Any] | None) -> str | None:
-    if not section:
+def _method(section: File | None) -> str | None:
+    if section is None:
         return None
     methods = {
         "qat": "quantization-aware training",
@@ -115,50 +137,46 @@ def _method(section: Mapping[str, Any] | None) -> str | None:
         "post-training": "after training",
         "none": "no",
     }
-    method = section.get("method", "")
-    return f"{section.get('format')}, {methods.get(method, method)}"
+    return f"{section.format}, {methods.get(section.method, section.method)}"
 
 
-def _data(section: Mapping[str, Any] | None) -> str | None:
-    if not section:
+def _data(section: TrainingData | None) -> str | None:
+    if section is None:
         return None
-    counted = section.get("pictures", {})
-    counts = ", ".join(f"{count} {split}" for split, count in counted.items())
-    return f"{section.get('name')} ({counts}; split {section.get('split')})"
+    counts = ", ".join(f"{count} {split}" for split, count in section.pictures.items())
+    return f"{section.name} ({counts}; split {section.split})"
 
 
-def _calibration(section: Mapping[str, Any] | None) -> str | None:
-    if not section:
+def _calibration(section: Calibration | None) -> str | None:
+    if section is None:
         return None
-    return f"{section.get('method')}, on {section.get('pictures')} held-out pictures"
+    if section.pictures is None:
+        return section.method
+    return f"{section.method}, on {section.pictures} held-out images"
 
 
-def _metrics(metrics: Mapping[str, Any] | None) -> list[str]:
+def _metrics(measurements: Sequence[Measurement]) -> list[str]:
     lines = []
-    for split, models in (metrics or {}).items():
-        kind = "int8" if "int8" in models else "float"
-        figures = models.get(kind, {})
+    # Of both models' figures those of the rounded one, which runs here.
+    for found in {one.split: one for one in sorted(measurements, key=lambda m: m.model)}.values():
         lines += [
             "",
-            f"Measured on {figures.get('pictures')} pictures of {figures.get('lesions')} lesions "
-            f"never trained on ({split}, {kind}; 95 % interval by lesion)",
+            f"Measured on {found.pictures} images of {found.lesions} lesions "
+            f"never trained on ({found.split}, {found.model}; 95 % interval by lesion)",
         ]
-        for key, title in HEADLINES.items():
-            if value := figures.get(key):
-                lines.append(
-                    f"  {title:<42} {value['value']:.3f}  [{value['low']:.3f}, {value['high']:.3f}]"
-                )
+        lines += [
+            f"  {title:<42} {figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
+            for key, title in HEADLINES.items()
+            if (figure := found.figures.get(key))
+        ]
     return lines
 
 
-def _operating_points(facts: Mapping[str, Any]) -> list[str]:
-    from lesionedge.operating import points
-
-    found = points(facts, facts["model"])
+def _operating_points(points: Sequence[OperatingPoint]) -> list[str]:
     rows = [
         f"  {point.sensitivity:.0%} sensitivity from {point.threshold:8.3%} on, "
         f"specificity {point.measured_specificity:.0%}"
-        for point in found
+        for point in points
     ]
     title = "Operating points (malignant probability, chosen on the calibration split)"
     return ["", title, *rows] if rows else []

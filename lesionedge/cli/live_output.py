@@ -25,23 +25,14 @@ SAMPLES = 10_000
 
 def as_dict(observation: Observation, source: str) -> dict[str, Any]:
     """Give an observation as one JSON object."""
-    prediction, frame = observation.prediction, observation.frame
+    frame = observation.frame
     return {
         "timestamp": frame.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "frame": frame.number,
         "age_ms": observation.age_ms,
         "source": shown(source),
-        "label": prediction.label,
-        "name": prediction.name,
-        "probability": prediction.probability,
-        "malignant_probability": prediction.malignant_probability,
-        "probabilities": {c.label: c.probability for c in prediction.top},
         "averaged": observation.averaged,
-        "reliable": prediction.reliable,
-        "warnings": list(prediction.warnings),
-        "warning_codes": [warning.code for warning in prediction.warnings],
-        "model": prediction.model,
-        "timings_ms": dict(prediction.timings_ms),
+        **observation.prediction.to_dict(),
     }
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Container
+from typing import Any
 
 import click
+
+Command = Callable[..., Any]
 
 RESEARCH_USE = "For research use only: not a diagnosis."
 
@@ -42,32 +47,65 @@ def is_verbose(ctx: click.Context) -> bool:
     return bool((ctx.obj or {}).get("verbose"))
 
 
-model = click.option(
-    "-m", "--model", metavar="MODEL",
-    help="mobilenetv2 (default), mobilenetv2-float16, cnn, or a .tflite file.",
-)  # fmt: skip
-threads = click.option(
-    "--threads", type=click.IntRange(min=1),
-    help="Threads that run the network [default: physical cores, at most 4].",
-)  # fmt: skip
-labels = click.option(
-    "--labels", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Labels, one a line in output order, for a model that has none inside.",
-)  # fmt: skip
-normalize = click.option(
-    "--normalize", type=Normalisation(),
-    help="The network wants (pixel - M) / S; for a model that does not say.",
-)  # fmt: skip
-views = click.option(
-    "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
-    help="Answer by the mean over N views of each picture, turned and mirrored: a little more "
-    "accurate; the network takes N times as long.",
-)  # fmt: skip
-check = click.option(
-    "--check/--no-check", default=True,
-    help="Tell whether a picture is a dermoscopic one, and a good one [default: --check].",
-)  # fmt: skip
 verbose = click.option(
     "--verbose", is_flag=True, expose_value=False, callback=_also_here,
     help="Show the native library's log lines.",
 )  # fmt: skip
+
+MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
+    "model": click.option(
+        "-m", "--model", metavar="MODEL",
+        help="mobilenetv2 (default), mobilenetv2-float16, cnn, or a .tflite file.",
+    ),
+    "threads": click.option(
+        "--threads", type=click.IntRange(min=1),
+        help="Threads that run the network [default: physical cores, at most 4].",
+    ),
+    "views": click.option(
+        "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
+        help="Average over N views of each image, turned and mirrored: a little more "
+        "accurate; the network takes N times as long.",
+    ),
+    "check": click.option(
+        "--check/--no-check", default=True,
+        help="Tell whether an image is a dermoscopic one, and a good one [default: --check].",
+    ),
+    "labels": click.option(
+        "--labels", type=click.Path(dir_okay=False), metavar="FILE",
+        help="Labels, one a line in output order, for a model that has none inside.",
+    ),
+    "normalize": click.option(
+        "--normalize", type=Normalisation(),
+        help="The network wants (pixel - M) / S; for a model that does not say.",
+    ),
+}  # fmt: skip
+"""Field of ``ModelOptions`` -> its command-line option, in the order of ``--help``."""
+
+
+def model_options(*, without: Container[str] = ()) -> Callable[[Command], Command]:
+    """Give a command the options of ``ModelOptions``, and ``--verbose``.
+
+    The command is called with them as one keyword, ``model_options``.
+
+    Args:
+        without: Fields for which the command has no option.
+    """
+    names = [name for name in MODEL_OPTIONS if name not in without]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_options(*arguments: Any, **given: Any) -> Any:
+            from lesionedge.model_options import ModelOptions
+
+            values = {name: given.pop(name) for name in names}
+            chatty = is_verbose(click.get_current_context())
+            return command(
+                *arguments, model_options=ModelOptions(**values, verbose=chatty), **given
+            )
+
+        decorated: Command = verbose(with_options)
+        for name in reversed(names):
+            decorated = MODEL_OPTIONS[name](decorated)
+        return decorated
+
+    return decorate

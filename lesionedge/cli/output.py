@@ -16,8 +16,8 @@ from lesionedge.errors import LesionEdgeError
 from lesionedge.notice import CANNOT_TELL
 
 if TYPE_CHECKING:
-    from lesionedge.classifier import Prediction
-    from lesionedge.operating import OperatingPoint
+    from lesionedge.card import OperatingPoint
+    from lesionedge.prediction import Prediction
 
 CSV_COLUMNS = ("path", "label", "name", "probability", "malignant_probability", "error")
 ABOVE_COLUMN = "above_operating_point"
@@ -27,40 +27,6 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 class OutputError(LesionEdgeError):
     """The results cannot be written."""
-
-
-def as_dict(
-    path: str, prediction: Prediction, point: OperatingPoint | None = None
-) -> dict[str, Any]:
-    """Give an answer as the JSON contract has it."""
-    added: dict[str, Any] = {} if prediction.views == 1 else {"views": prediction.views}
-    if point is not None:
-        added["operating_point"] = _side(prediction, point)
-    return {
-        "path": path,
-        "label": prediction.label,
-        "name": prediction.name,
-        "probability": prediction.probability,
-        "malignant_probability": prediction.malignant_probability,
-        "top": [
-            {"label": c.label, "name": c.name, "probability": c.probability} for c in prediction.top
-        ],
-        "reliable": prediction.reliable,
-        "warnings": list(prediction.warnings),
-        "warning_codes": [warning.code for warning in prediction.warnings],
-        "model": prediction.model,
-        "timings_ms": dict(prediction.timings_ms),
-        **added,
-    }
-
-
-def _side(prediction: Prediction, point: OperatingPoint) -> dict[str, Any]:
-    return {
-        "sensitivity": point.sensitivity,
-        "specificity": point.measured_specificity,
-        "threshold": point.threshold,
-        "above": point.above(prediction.malignant_probability),
-    }
 
 
 class TextWriter:
@@ -132,7 +98,9 @@ class JsonWriter:
 
     def success(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
-        self._file.write(self._dumps(as_dict(path, prediction, self._point)) + "\n")
+        if self._point is not None:
+            prediction = prediction.at(self._point)
+        self._file.write(self._dumps(prediction.to_dict(path)) + "\n")
 
     def failure(self, path: str, error: str) -> None:
         """Write one failure."""

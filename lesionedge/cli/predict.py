@@ -17,7 +17,8 @@ from lesionedge.cli.sources import Source, expand, is_image_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
 
 if TYPE_CHECKING:
-    from lesionedge.operating import OperatingPoint
+    from lesionedge.card import OperatingPoint
+    from lesionedge.model_options import ModelOptions
 
 FEW = 5
 """More pictures than this show their progress."""
@@ -27,7 +28,6 @@ FEW = 5
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(readable=False)
 )
-@options.model
 @click.option(
     "-k", "--top-k", type=click.IntRange(min=1), help="List only the N likeliest classes."
 )
@@ -40,7 +40,6 @@ FEW = 5
     help="Say on which side of the card's threshold for this sensitivity (0.9, 0.95, 0.98) the "
     "malignant probability falls.",
 )  # fmt: skip
-@options.threads
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
     help="Processes that share the pictures.",
@@ -62,22 +61,19 @@ FEW = 5
     "--abstain", is_flag=True,
     help="Show no diagnosis of a picture that is not a dermoscopic one (JSON and CSV always do).",
 )  # fmt: skip
-@options.views
-@options.check
-@options.labels
-@options.normalize
-@options.verbose
+@options.model_options()
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[str, ...], recursive: bool, jobs: int, form: str,
-    output: str | None, annotate: str | None, operating_point: float | None, **given: Any,
+    output: str | None, annotate: str | None, operating_point: float | None,
+    model_options: ModelOptions, **given: Any,
 ) -> None:  # fmt: skip
     """Classify pictures: files, folders, patterns, or - for standard input.
 
     Prints calibrated probabilities; exits with 1 if some picture failed.
     """
-    settings = Settings(verbose=options.is_verbose(ctx), **given)
-    point = _point(operating_point, settings)
+    settings = Settings(model_options, **given)
+    point = _point(operating_point, model_options)
     sources = list(expand(paths, recursive=recursive))
     _spare_images(output, sources)
     with ended_by_signals(), opened(output) as file:
@@ -92,21 +88,20 @@ def command(
         ctx.exit(1)
 
 
-def _point(sensitivity: float | None, settings: Settings) -> OperatingPoint | None:
+def _point(sensitivity: float | None, model_options: ModelOptions) -> OperatingPoint | None:
     if sensitivity is None:
         return None
-    from lesionedge import metadata
-    from lesionedge.classifier import DEFAULT_MODEL, find_model
+    from lesionedge.description import name_of, read_card
     from lesionedge.operating import find
 
-    if settings.views > 1:
+    if model_options.views > 1:
         click.echo(
             "lesionedge: operating points were chosen on single views: of the mean over "
-            f"{settings.views} views, sensitivity and specificity differ a little",
+            f"{model_options.views} views, sensitivity and specificity differ a little",
             err=True,
         )
-    model = settings.model or DEFAULT_MODEL
-    return find(sensitivity, card=metadata.read(find_model(model)).card, model=model)
+    model = name_of(model_options)
+    return find(sensitivity, points=read_card(model).operating_points, model=model)
 
 
 def _spare_images(output: str | None, sources: list[Source]) -> None:

@@ -13,6 +13,7 @@ from lesionedge.cli.camera import Size
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
+    from lesionedge.model_options import ModelOptions
     from lesionedge.web.live import LiveView
 
 LEAST_TOKEN = 16
@@ -56,12 +57,8 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
     "--workers", type=click.IntRange(1, 64),
     help="Pictures answered side by side [default: physical cores, at most 4].",
 )  # fmt: skip
-@options.model
-@options.labels
-@options.normalize
-@options.verbose
-@click.pass_context
-def command(ctx: click.Context, /, **given: Any) -> None:
+@options.model_options(without=("threads", "views", "check"))
+def command(model_options: ModelOptions, **given: Any) -> None:
     """Serve a page and an API that classify pictures, until Ctrl-C.
 
     Pictures stay in memory and leave nothing behind. The guide "Browser and API" of
@@ -69,18 +66,17 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """
     _check_access(given)
     _require()
-    from lesionedge.web import heat
     from lesionedge.web.app import Service, create_app
     from lesionedge.web.guard import Access
     from lesionedge.web.server import listen, run
 
-    classifiers = _classifiers(ctx, given)
+    classifiers = _classifiers(model_options, given["workers"])
     access = Access(
         token=given["token"], hosts=(*given["hosts"], given["host"]), origins=given["origins"]
     )
     with listen(given["host"], given["port"]) as wire:
         address = _address(given["host"], wire.getsockname()[1])
-        service = Service(classifiers, live=_live(given, classifiers[0]), heat_map=heat.find())
+        service = Service(classifiers, live=_live(given, classifiers[0]))
 
         def ready() -> None:
             what = f"{service.facts['model']}, {len(classifiers)} at a time"
@@ -132,17 +128,14 @@ def _require() -> None:
         )
 
 
-def _classifiers(ctx: click.Context, given: dict[str, Any]) -> list[Classifier]:
+def _classifiers(model_options: ModelOptions, workers: int | None) -> list[Classifier]:
+    from dataclasses import replace
+
     from lesionedge.classifier import Classifier
-    from lesionedge.interpreter import default_threads
+    from lesionedge.machine import default_threads
 
-    def load() -> Classifier:
-        return Classifier(
-            given["model"], threads=1, labels=given["labels"], normalize=given["normalize"],
-            verbose=options.is_verbose(ctx),
-        )  # fmt: skip
-
-    return [load() for _ in range(given["workers"] or default_threads())]
+    each = replace(model_options, threads=1)
+    return [Classifier.of(each) for _ in range(workers or default_threads())]
 
 
 def _live(given: dict[str, Any], classifier: Classifier) -> LiveView | None:

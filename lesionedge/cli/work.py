@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -15,13 +14,9 @@ from lesionedge.cli.sources import Source
 from lesionedge.errors import LesionEdgeError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing.process import BaseProcess
-
-    from lesionedge.classifier import Classifier, Prediction
-
-MOST_AT_A_TIME = 8
-"""Pictures that a worker process is given at a time, at most."""
+    from lesionedge.classifier import Classifier
+    from lesionedge.model_options import ModelOptions
+    from lesionedge.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -57,18 +52,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are classified; goes to worker processes."""
+    """How images are classified; goes to worker processes (``parallel.Task``)."""
 
-    model: str | None
-    threads: int | None
-    labels: str | None
-    normalize: tuple[float, float] | None
-    views: int
-    check: bool
+    model_options: ModelOptions
+    """Which model, and how it is used."""
     abstain: bool
-    verbose: bool
+    """Whether drawings show no diagnosis of an image that the gate refuses."""
     top_k: int | None
+    """How many classes are listed; None for all."""
     threshold: float
+    """Classes below this probability are not listed."""
 
     def load(self) -> Classifier:
         """Load the model.
@@ -78,11 +71,42 @@ class Settings:
         """
         from lesionedge.classifier import Classifier
 
-        return Classifier(
-            self.model, threads=self.threads, labels=self.labels,
-            normalize=self.normalize, check=self.check, verbose=self.verbose,
-            views=self.views,
-        )  # fmt: skip
+        return Classifier.of(self.model_options)
+
+    def run(self, loaded: Classifier, job: Job) -> Result:
+        """Classify one image."""
+        if job.error is not None:
+            return Result(job.path, error=job.error)
+        try:
+            prediction: Prediction | LesionEdgeError = loaded.classify(job.image)
+        except LesionEdgeError as error:
+            prediction = error
+        return self.finished(loaded, job, prediction)
+
+    def name(self, job: Job) -> str:
+        """Name a job for messages."""
+        return job.path
+
+    def finished(
+        self, classifier: Classifier, job: Job, prediction: Prediction | LesionEdgeError
+    ) -> Result:
+        """Make a job's result, and its drawing where there is to be one."""
+        if job.error is not None:
+            return Result(job.path, error=job.error)
+        if isinstance(prediction, LesionEdgeError):
+            return Result(job.path, error=_named(job, prediction))
+        if job.drawing is not None:
+            from lesionedge import render
+
+            try:
+                drawing = render.annotate(
+                    job.image, prediction, classifier.preprocessing, abstain=self.abstain
+                )
+                render.save(drawing, job.drawing)
+            except LesionEdgeError as error:
+                return Result(job.path, error=_named(job, error))
+        top = tuple(c for c in prediction.top[: self.top_k] if c.probability >= self.threshold)
+        return Result(job.path, replace(prediction, top=top))
 
 
 class Drawings:
@@ -185,7 +209,7 @@ def _in_this_process(
 ) -> Generator[Result, None, None]:
     classifier = settings.load()
     if count == 1:  # without threads, which take time to start
-        yield from (_one(classifier, job, settings) for job in work)
+        yield from (settings.run(classifier, job) for job in work)
         return
     pending: deque[Job] = deque()
 
@@ -195,38 +219,7 @@ def _in_this_process(
             yield job.image if job.error is None else b""
 
     for prediction in classifier.classify_many(images(), errors="yield"):
-        yield _finished(classifier, pending.popleft(), prediction, settings)
-
-
-def _one(classifier: Classifier, job: Job, settings: Settings) -> Result:
-    if job.error is not None:
-        return Result(job.path, error=job.error)
-    try:
-        prediction: Prediction | LesionEdgeError = classifier.classify(job.image)
-    except LesionEdgeError as error:
-        prediction = error
-    return _finished(classifier, job, prediction, settings)
-
-
-def _finished(
-    classifier: Classifier, job: Job, prediction: Prediction | LesionEdgeError, settings: Settings
-) -> Result:
-    if job.error is not None:
-        return Result(job.path, error=job.error)
-    if isinstance(prediction, LesionEdgeError):
-        return Result(job.path, error=_named(job, prediction))
-    if job.drawing is not None:
-        from lesionedge import render
-
-        try:
-            drawing = render.annotate(
-                job.image, prediction, classifier.preprocessing, abstain=settings.abstain
-            )
-            render.save(drawing, job.drawing)
-        except LesionEdgeError as error:
-            return Result(job.path, error=_named(job, error))
-    top = tuple(c for c in prediction.top[: settings.top_k] if c.probability >= settings.threshold)
-    return Result(job.path, replace(prediction, top=top))
+        yield settings.finished(classifier, pending.popleft(), prediction)
 
 
 def _named(job: Job, error: LesionEdgeError) -> str:
@@ -237,109 +230,11 @@ def _named(job: Job, error: LesionEdgeError) -> str:
 def _in_processes(
     work: Iterator[Job], settings: Settings, processes: int, count: int
 ) -> Generator[Result, None, None]:
-    """Classify in worker processes, each with its own interpreter; order and memory are kept."""
-    from concurrent.futures.process import BrokenProcessPool
-    from itertools import islice
-
-    from lesionedge.interpreter import default_threads
+    from lesionedge.machine import default_threads
+    from lesionedge.parallel import in_processes
 
     settings.load()  # a model that cannot be used is told once, here, and not by every worker
-    if settings.threads is None:
-        settings = replace(settings, threads=max(1, default_threads() // processes))
-    at_a_time = max(1, min(MOST_AT_A_TIME, count // (2 * processes)))
-    ahead: deque[tuple[str, Future[list[Result]]]] = deque()
-    workers: set[BaseProcess] = set()
-    pool = _pool(processes, settings)
-    try:
-        while True:
-            while len(ahead) < 4 * processes and (chunk := list(islice(work, at_a_time))):
-                ahead.append((chunk[0].path, _submit(pool, chunk, workers)))
-            if not ahead:
-                return
-            yield from ahead[0][1].result()
-            ahead.popleft()
-    except BrokenProcessPool as error:
-        pool.shutdown(wait=True)
-        first = ahead[0][0] if ahead else chunk[0].path
-        raise LesionEdgeError(_obituary(workers, first)) from error
-    except BaseException:
-        for worker in workers:  # nobody waits for what they are doing
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _pool(processes: int, settings: Settings) -> ProcessPoolExecutor:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Not fork: the native library's threads would not survive it.
-    context = multiprocessing.get_context("spawn")
-    try:
-        return ProcessPoolExecutor(
-            processes, context, initializer=_start_worker, initargs=(settings,)
-        )
-    except OSError as error:
-        raise LesionEdgeError(
-            f"--jobs {processes}: processes cannot be started here ({error.strerror})"
-        ) from error
-
-
-def _submit(
-    pool: ProcessPoolExecutor, chunk: list[Job], workers: set[BaseProcess]
-) -> Future[list[Result]]:
-    import multiprocessing
-
-    # Ctrl-C reaches every process of the terminal, and the parent alone decides. A worker is
-    # started with the signal held back, so that not even its first moments are interrupted.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        future = pool.submit(_work, chunk)
-        workers.update(multiprocessing.active_children())
-    except OSError as error:
-        raise LesionEdgeError(
-            f"a worker process cannot be started ({error.strerror}): run again with fewer --jobs"
-        ) from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    return future
-
-
-def _obituary(workers: Iterable[BaseProcess], path: str) -> str:
-    """Say which signal ended a worker (the pool itself ends the others by SIGTERM)."""
-    signals = {-(worker.exitcode or 0) for worker in workers}
-    killers = sorted(number for number in signals if number > 0)
-    others = [number for number in killers if number != signal.SIGTERM] or killers
-    by = f" by {signal.Signals(others[0]).name}" if others else ""
-    return (
-        f"{path}: a worker process was killed{by}; this picture and those after it were not "
-        "classified. If memory ran out, run again with fewer --jobs"
-    )
-
-
-_worker: list[Any] = []
-
-
-def _start_worker(settings: Settings) -> None:
-    import threading
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker.append(settings)
-
-
-def _end_with_parent() -> None:
-    """Leave no orphan when the parent is killed outright."""
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(chunk: list[Job]) -> list[Result]:
-    settings = _worker[0]
-    if len(_worker) == 1:  # here, not at the start, where an error could not be told
-        _worker.append(settings.load())
-    return [_one(_worker[1], job, settings) for job in chunk]
+    if settings.model_options.threads is None:
+        each = replace(settings.model_options, threads=max(1, default_threads() // processes))
+        settings = replace(settings, model_options=each)
+    return in_processes(work, settings, processes=processes, count=count)

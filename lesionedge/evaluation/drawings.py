@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from lesionedge.card import Card
 from lesionedge.evaluation import gallery, plots, subgroup_plot
 from lesionedge.evaluation.intervals import resamples
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
@@ -31,7 +31,7 @@ class Drawing:
 
 
 def draw(
-    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
 ) -> Iterator[Drawing]:
     """Draw all that there is to draw of a model's answers.
 
@@ -67,9 +67,9 @@ def draw(
 
 
 def _answers(
-    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
 ) -> Iterator[Drawing]:
-    labels = [entry["label"] for entry in facts["labels"]]
+    labels = list(facts.codes)
     per_class, malignant = model.figures["per_class"], _malignant_classes(facts)
     file = folder / f"confusion-{model.name}.png"
     plots.confusion(model.figures["confusion"]["value"], labels, file)
@@ -97,7 +97,7 @@ def _answers(
 
 
 def _malignant(
-    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
 ) -> Iterator[Drawing]:
     malignant = _malignant_classes(facts)
     positive = malignant[asked.truth]
@@ -117,7 +117,7 @@ def _malignant(
 
 
 def _galleries(
-    model: MeasuredModel, asked: LabelledImages, facts: dict[str, Any], folder: Path
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
 ) -> Iterator[Drawing]:
     scores, truth = model.probabilities, asked.truth
     malignant, lesions = _malignant_classes(facts), asked.table["group"].to_numpy()
@@ -138,8 +138,8 @@ def _galleries(
             "Those of the lowest malignant probability, one a lesion.",
         ),
     }  # fmt: skip
-    labels = [entry["label"] for entry in facts["labels"]]
-    preprocessing = Preprocessing.from_card(facts["input"])
+    labels = list(facts.codes)
+    preprocessing = Preprocessing.from_card(facts.input)
     for kind, (rows, title, caption) in chosen.items():
         if len(rows):
             file = folder / f"{kind}-{model.name}.png"
@@ -149,5 +149,5 @@ def _galleries(
             yield Drawing(file, title, caption)
 
 
-def _malignant_classes(facts: dict[str, Any]) -> np.ndarray:
-    return np.array([bool(entry["malignant"]) for entry in facts["labels"]])
+def _malignant_classes(facts: Card) -> np.ndarray:
+    return np.array(list(facts.malignant))

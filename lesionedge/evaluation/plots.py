@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
+from lesionedge.atomic import whole_file
 from lesionedge.evaluation import risk_coverage, thresholds
 
 SHADES = mpl.colormaps["cividis"]
@@ -33,9 +34,8 @@ LEAST_RATE = 1e-4
 
 def save(figure: Figure, file: Path) -> None:
     """Write a picture whole or not at all."""
-    part = file.with_name(file.name + ".part")
-    figure.savefig(part, dpi=DPI, format="png")
-    part.replace(file)
+    with whole_file(file) as stream:
+        figure.savefig(stream, dpi=DPI, format="png")
 
 
 def training_curves(history: Path, file: Path) -> None:

@@ -15,7 +15,8 @@ from PIL import Image
 
 import lesionedge
 from lesionedge import titles
-from lesionedge.atomic import whole_file
+from lesionedge.atomic import write_text
+from lesionedge.card import Card
 from lesionedge.evaluation import drawings, plots
 from lesionedge.evaluation.drawings import Drawing
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
@@ -25,7 +26,7 @@ VARIABLES = {key: title.capitalize() for key, title in titles.VARIABLES.items()}
 
 
 def write(
-    target: Path, facts: Mapping[str, Any], record: Mapping[str, Any],
+    target: Path, facts: Card, record: Mapping[str, Any],
     models: Sequence[MeasuredModel], asked: LabelledImages, *, history: Path | None = None,
 ) -> Path:  # fmt: skip
     """Draw every plot into ``plots/`` and write ``report.html``.
@@ -47,7 +48,7 @@ def write(
     if history is not None and history.exists():
         training = folder / "training.png"
         plots.training_curves(history, training)
-    found = {model.name: list(drawings.draw(model, asked, dict(facts), folder)) for model in models}
+    found = {model.name: list(drawings.draw(model, asked, facts, folder)) for model in models}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -59,11 +60,10 @@ def write(
         lesions=len(np.unique(asked.table["group"])), headlines=titles.HEADLINES,
         per_class=titles.PER_CLASS, subgroup=titles.SUBGROUP, variables=VARIABLES,
         version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
-        names=[entry["label"] for entry in facts["labels"]],
+        names=list(facts.codes),
     )  # fmt: skip
     file = target / REPORT
-    with whole_file(str(file)) as stream:
-        stream.write(text.encode("utf-8"))
+    write_text(file, text)
     return file
 
 

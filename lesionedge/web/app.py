@@ -22,6 +22,7 @@ from lesionedge import image as images
 from lesionedge.errors import ImageError, MissingDecoderError
 from lesionedge.web import limits, predictions
 from lesionedge.web.guard import Access, Guard, refuse
+from lesionedge.web.heat import heat_map
 from lesionedge.web.metrics import Metrics
 from lesionedge.web.pool import Pool
 from lesionedge.web.refusal import Refusal, error_body
@@ -29,7 +30,6 @@ from lesionedge.web.uploads import Uploads, image_of, refuse_size, refuse_type
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
-    from lesionedge.web.heat import HeatMap
     from lesionedge.web.live import LiveView
 
 STATIC = str(files("lesionedge.web") / "static")
@@ -74,25 +74,20 @@ _BODY = {
 class Service:
     """What the application is made of."""
 
-    def __init__(
-        self, classifiers: Sequence[Classifier], *, live: LiveView | None = None,
-        heat_map: HeatMap | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, classifiers: Sequence[Classifier], *, live: LiveView | None = None) -> None:
         """Put it together.
 
         Args:
             classifiers: One a core, of one network thread each.
             live: The device's own camera.
-            heat_map: What draws heat maps, where that is possible.
         """
         self.classifier = classifiers[0]
         self.pool = Pool(classifiers)
         self.live = live
-        self.heat_map = heat_map
         self.uploads = Uploads()
         self.metrics = Metrics(waiting=lambda: self.pool.waiting, places=self.pool.places)
         self.facts = predictions.model_facts(
-            self.classifier, camera=live.description if live else None, explain=bool(heat_map)
+            self.classifier, camera=live.description if live else None
         )
         self._huge = threading.Lock()
 
@@ -186,21 +181,18 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         service.metrics.predicted(found["timings_ms"])
         return _json(predictions.dumps(found))
 
-    if service.heat_map is not None:
-        heat_map = service.heat_map
-
-        @app.post(
-            "/explain", tags=["pictures"], response_class=Response,
-            responses={
-                **_problems(400, 408, 413, 415, 422, 500, 503),
-                200: {"description": "A PNG", "content": {"image/png": {}}},
-            },
-            openapi_extra={"requestBody": _BODY},
-        )  # fmt: skip
-        async def explain(request: Request) -> Response:
-            """Draw a heat map: which parts of the picture the answer rests on."""
-            drawn, _ = await service.run(request, heat_map)
-            return Response(drawn, media_type="image/png", headers={"Cache-Control": "no-store"})
+    @app.post(
+        "/explain", tags=["pictures"], response_class=Response,
+        responses={
+            **_problems(400, 408, 413, 415, 422, 500, 503),
+            200: {"description": "A PNG", "content": {"image/png": {}}},
+        },
+        openapi_extra={"requestBody": _BODY},
+    )  # fmt: skip
+    async def explain(request: Request) -> Response:
+        """Draw a heat map: which parts of the picture the answer rests on."""
+        drawn, _ = await service.run(request, heat_map)
+        return Response(drawn, media_type="image/png", headers={"Cache-Control": "no-store"})
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:

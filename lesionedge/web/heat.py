@@ -1,33 +1,30 @@
-"""Heat maps for the page, where this version of the package can draw them."""
+"""Heat maps for the page."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import lesionedge
+from lesionedge.explanation import explain
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
 
-HeatMap = Callable[["Classifier", bytes], bytes]
-"""Gives the heat map of a picture file, as a PNG."""
-
 LARGEST_SIDE_PX = 1280
 
 
-def find() -> HeatMap | None:
-    """Give what draws heat maps; None where nothing does."""
-    explain = getattr(lesionedge, "explain", None)
-    if explain is None:
-        return None
+def heat_map(classifier: Classifier, content: bytes) -> bytes:
+    """Return the heat map of an image file, as a PNG.
 
-    def heat_map(classifier: Classifier, content: bytes) -> bytes:
-        drawn = explain(content, model=classifier).overlay(content)
-        drawn.thumbnail((LARGEST_SIDE_PX, LARGEST_SIDE_PX))
-        png = io.BytesIO()
-        drawn.save(png, "PNG")
-        return png.getvalue()
+    Args:
+        classifier: The loaded model.
+        content: The image file.
 
-    return heat_map
+    Raises:
+        ImageError: The image cannot be read.
+    """
+    drawn = explain(content, model=classifier).overlay(content)
+    drawn.thumbnail((LARGEST_SIDE_PX, LARGEST_SIDE_PX))
+    png = io.BytesIO()
+    drawn.save(png, "PNG")
+    return png.getvalue()

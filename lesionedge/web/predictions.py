@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lesionedge.classifier import Classifier, Prediction
+    from lesionedge.classifier import Classifier
+    from lesionedge.prediction import Prediction
 
 NOTE = "For research use only: not a diagnosis."
 
@@ -24,8 +25,26 @@ class Likelihood(BaseModel):
     malignant: bool = Field(description="Whether it counts towards malignant_probability.")
 
 
+class Class(BaseModel):
+    """One class and how likely it is, as all commands have it."""
+
+    label: str = Field(description="The short code.", examples=["mel"])
+    name: str = Field(description="What people read.", examples=["Melanoma"])
+    probability: float = Field(description="Calibrated, 0-1.", examples=[0.85])
+
+
+class OperatingPoint(BaseModel):
+    """On which side of a threshold the malignant probability is."""
+
+    sensitivity: float = Field(description="The sensitivity that the threshold was chosen for.")
+    specificity: float = Field(description="The specificity that was measured then.")
+    threshold: float = Field(description="Of the malignant probability.")
+    above: bool = Field(description="Whether malignant_probability reaches the threshold.")
+    source: str = Field(description="Where the threshold comes from.")
+
+
 class PredictionBody(BaseModel):
-    """A model's answer to one picture."""
+    """A model's prediction for one image."""
 
     predictions: list[Likelihood] = Field(description="All classes, the most likely first.")
     label: str = Field(description="Code of the most likely class, as the command line has it.")
@@ -35,7 +54,12 @@ class PredictionBody(BaseModel):
     reliable: bool | None = Field(
         default=None, description="Whether the picture is of a kind that the model may speak about."
     )
-    warnings: list[str] = Field(description="What the reader should know of the picture.")
+    top: list[Class] = Field(description="All classes, the most likely first.")
+    warnings: list[str] = Field(description="What the reader should know of the image.")
+    warning_codes: list[str] = Field(description="A code for each warning, for programs.")
+    operating_point: OperatingPoint | None = Field(
+        default=None, description="The default operating point; null where the model has none."
+    )
     model: str = Field(description="Name of the model.")
     timings_ms: dict[str, float] = Field(
         description="Milliseconds of wait, decode, preprocess and invoke."
@@ -91,18 +115,12 @@ def prediction_of(classifier: Classifier, prediction: Prediction) -> dict[str, A
             }
             for c in prediction.top
         ],
-        "label": prediction.label,
-        "name": prediction.name,
-        "probability": prediction.probability,
-        "malignant_probability": prediction.malignant_probability,
-        "reliable": getattr(prediction, "reliable", None),
-        "warnings": list(prediction.warnings),
+        **prediction.to_dict(),
         "model": _shown(prediction.model),
-        "timings_ms": dict(prediction.timings_ms),
     }  # fmt: skip
 
 
-def model_facts(classifier: Classifier, *, camera: str | None, explain: bool) -> dict[str, Any]:
+def model_facts(classifier: Classifier, *, camera: str | None) -> dict[str, Any]:
     """Give what the model is as ``ModelFacts`` has it."""
     from lesionedge import __version__
 
@@ -114,12 +132,12 @@ def model_facts(classifier: Classifier, *, camera: str | None, explain: bool) ->
             for d in classifier.diagnoses
         ],
         # A card of foreign make may hold NaN, which JSON and browsers do not know.
-        "card": json.loads(json.dumps(dict(classifier.card)), parse_constant=lambda _: None),
+        "card": json.loads(json.dumps(classifier.card.to_dict()), parse_constant=lambda _: None),
         "card_text": _card_text(classifier.model),
         "version": __version__,
         "runtime": f"{backend.name} {backend.version}",
         "camera": camera,
-        "explain": explain,
+        "explain": True,
         "note": NOTE,
     }
 
@@ -137,7 +155,7 @@ def _shown(model: str) -> str:
 def _card_text(model: str) -> str | None:
     from importlib.resources import files
 
-    from lesionedge.classifier import EMBEDDED
+    from lesionedge.description import EMBEDDED
 
     if model not in EMBEDDED:
         return None

@@ -26,8 +26,8 @@ def one(content: bytes) -> None:
     os.pwrite(FILE.fileno(), content, 0)
     try:
         found = metadata.read(FILE.name)
-        if found.card is not None and "input" in found.card:
-            Preprocessing.from_card(found.card["input"])
+        if found.card is not None and found.card.input is not None:
+            Preprocessing.from_card(found.card.input)
         outputs.read(FILE.name, 7, found)
     except ModelError:
         pass

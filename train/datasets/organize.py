@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesionedge.atomic import replacing
 from train.datasets.table import DatasetError
 
 CHOICES = ("copy", "link")
@@ -61,6 +62,5 @@ def _place(source: Path, target: Path, how: str) -> None:
     if how == "link":
         target.symlink_to(source)
         return
-    part = target.with_name(target.name + ".part")
-    shutil.copyfile(source, part)
-    part.replace(target)
+    with replacing(target) as part:
+        shutil.copyfile(source, part)

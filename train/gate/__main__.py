@@ -65,18 +65,18 @@ def calibrate(file: Path, folder: Path, data: Path) -> None:
 
     Converted again, the file has it.
     """
-    import json
+    from dataclasses import replace
 
+    from lesionedge.card import Gate
     from train.gate import recipe
     from train.gate.evaluate import threshold
-    from train.run import Run, write_text
+    from train.run import Run
 
     run = Run(folder)
     card = run.read_card()
     refused = recipe.load(run.recipe).refused
     chosen, shares = threshold(data, file, refused)
-    card["gate"] = {"threshold": chosen, "refused_of_genuine": refused, "chosen_on": shares}
-    write_text(run.card, json.dumps(card, indent=2) + "\n")
+    run.write_card(replace(card, gate=Gate(chosen, refused, shares)))
     click.echo(f"threshold {chosen:.4f}; refused: {shares}", err=True)
 
 

@@ -13,6 +13,16 @@ import tensorflow as tf
 import tf_keras as keras
 
 import lesionedge
+from lesionedge.card import (
+    Calibration,
+    Card,
+    Gate,
+    Input,
+    Label,
+    Output,
+    Quantization,
+    TrainingData,
+)
 from train import architectures, pipeline
 from train.gate import pictures, sources
 from train.gate.pictures import Pictures
@@ -177,9 +187,7 @@ def _finish(
     metrics = {split: measured(chances[split], held[split], threshold) for split in chances}
     write_text(run.metrics, json.dumps({"threshold": threshold, **metrics}, indent=1) + "\n")
     run.say(json.dumps(metrics["test"], indent=1))
-    write_text(
-        run.card, json.dumps(_card(recipe, threshold, table, metrics, seed), indent=2) + "\n"
-    )
+    run.write_card(_card(recipe, threshold, table, metrics, seed))
     run.say(f"done: {run.folder}")
 
 
@@ -205,36 +213,32 @@ def measured(chances: np.ndarray, held: Pictures, threshold: float) -> dict[str,
 
 def _card(
     recipe: GateRecipe, threshold: float, table: Any, metrics: dict[str, Any], seed: int
-) -> dict[str, Any]:
+) -> Card:
     side = recipe.input_px
     counts = table.groupby(["source", "split"]).size()
-    return {
-        "format": 1, "name": recipe.name, "version": lesionedge.__version__,
-        "description": recipe.description, "architecture": f"mobilenetv2 to {recipe.last_block}",
-        "labels": [{"label": k, "name": NAMES[k], "malignant": False} for k in sources.LABELS],
-        "input": {
-            "width_px": side, "height_px": side, "crop": "centre", "crop_fraction": 1.0,
-            "resampling": "bilinear",
-            "mean": [pipeline.PIXEL_MEAN] * 3, "std": [pipeline.PIXEL_STD] * 3,
-        },
-        "output": {"activation": "softmax"},
-        "quantization": {"training": "none"},
-        "calibration": {"method": "none", "temperature": {"float": 1.0}},
-        "gate": {"threshold": threshold, "refused_of_genuine": recipe.refused},  # until calibrated
-        "data": {
-            "name": "HAM10000, ISIC 2017, PAD-UFES-20, ImageNet photographs, generated pictures",
-            "split": "by lesion (HAM10000), by patient (PAD-UFES-20)", "seed": seed,
-            "pictures": {f"{a} {b}": int(n) for (a, b), n in counts.items()},
-        },
-        "metrics": {"test": metrics["test"]},
-        "licence": "CC BY-NC 4.0",
-        "attribution": ATTRIBUTION,
-        "intended_use": "Tells whether a picture is one that a dermoscopic classifier may answer",
-        "limits": [
+    return Card(
+        name=recipe.name, version=lesionedge.__version__, description=recipe.description,
+        architecture=f"mobilenetv2 to {recipe.last_block}",
+        labels=tuple(Label(k, NAMES[k], malignant=False) for k in sources.LABELS),
+        input=Input(
+            side, side, mean=(pipeline.PIXEL_MEAN,) * 3, std=(pipeline.PIXEL_STD,) * 3
+        ),
+        output=Output("softmax"), quantization=Quantization("none"),
+        calibration=Calibration("none", {"float": 1.0}),
+        gate=Gate(threshold, recipe.refused),  # until calibrated
+        data=TrainingData(
+            "HAM10000, ISIC 2017, PAD-UFES-20, ImageNet photographs, generated pictures",
+            "by lesion (HAM10000), by patient (PAD-UFES-20)", seed,
+            {f"{a} {b}": int(n) for (a, b), n in counts.items()},
+        ),
+        metrics={"test": metrics["test"]},
+        licence="CC BY-NC 4.0", attribution=ATTRIBUTION,
+        intended_use="Tells whether a picture is one that a dermoscopic classifier may answer",
+        limits=(
             "Trained on dermoscopic pictures of mostly light skin; unusual ones may be refused",
             "Knows few hundred photographs; one that looks like dermoscopy may pass",
-        ],
-    }  # fmt: skip
+        ),
+    )  # fmt: skip
 
 
 ATTRIBUTION = (

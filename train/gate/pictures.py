@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lesionedge import image as images
+from lesionedge.atomic import replacing
 from train.gate import copies, drawings
 from train.gate.recipe import GateRecipe
 from train.gate.sources import LABELS
@@ -83,19 +84,19 @@ def _fill(
 ) -> None:  # fmt: skip
     part = file.with_suffix(".part")
     shape = (len(tasks), side_px, side_px, 3)
-    pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     jobs = [
         (path, label if source != RUINED else RUINED, seed, number, side_px, plainly)
         for number, (path, label, source) in enumerate(tasks)
     ]
-    # Not fork: TensorFlow's threads would not survive it.
-    with get_context("spawn").Pool() as pool:
-        for number, copy in enumerate(pool.imap(_one, jobs, chunksize=64), start=1):
-            pixels[number - 1] = copy
-            if number % 5000 == 0 or number == len(jobs):
-                say(f"made {number} of {len(jobs)} copies")
-    pixels.flush()
-    part.replace(file)
+    with replacing(file, part=part):
+        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        # Not fork: TensorFlow's threads would not survive it.
+        with get_context("spawn").Pool() as pool:
+            for number, copy in enumerate(pool.imap(_one, jobs, chunksize=64), start=1):
+                pixels[number - 1] = copy
+                if number % 5000 == 0 or number == len(jobs):
+                    say(f"made {number} of {len(jobs)} copies")
+        pixels.flush()
 
 
 def _one(task: Task) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lesionedge.atomic import whole_file
 from train.gpu import networks
 from train.gpu.measure import measure
 from train.gpu.pictures import Changes, Pictures, normalise, whole
@@ -122,9 +123,8 @@ def save(model: nn.Module, file: Path) -> None:
     """Keep a network's state in half precision."""
     state = model.state_dict()
     halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    part = file.with_name(file.name + ".part")
-    torch.save(halved, part)
-    part.replace(file)
+    with whole_file(file) as stream:
+        torch.save(halved, stream)
 
 
 def restored(network: Network, pictures: Pictures, file: Path) -> nn.Module:
@@ -312,9 +312,8 @@ def _keep(
     state = {
         "step": step, "elapsed_s": elapsed_s, "learners": parts, "chance": chance.state(),
     }  # fmt: skip
-    part = checkpoint.with_name(checkpoint.name + ".part")
-    torch.save(state, part)
-    part.replace(checkpoint)
+    with whole_file(checkpoint) as stream:
+        torch.save(state, stream)
 
 
 def _resume(checkpoint: Path, learners: Sequence[Learner], chance: Chance) -> tuple[int, float]:

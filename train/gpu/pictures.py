@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from lesionedge.atomic import whole_file
 from train.recipe import Augment
 from train.settings import RecipeError
 
@@ -116,9 +116,8 @@ def _decode(source: Path, names: Sequence[str], size: tuple[int, int], cache: Pa
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(decode, range(len(names))))
-    part = cache.with_name(f"{cache.name}.{os.getpid()}.part.npy")
-    np.save(part, pixels)
-    part.replace(cache)
+    with whole_file(cache) as stream:
+        np.save(stream, pixels)
 
 
 def normalise(pictures: torch.Tensor) -> torch.Tensor:

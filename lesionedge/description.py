@@ -1,0 +1,200 @@
+"""What a model file says of itself, made ready for use: labels, input, thresholds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lesionedge import metadata, normalisation, outputs
+from lesionedge.card import Card, Label
+from lesionedge.diagnosis import Diagnosis, describe
+from lesionedge.errors import ModelError
+from lesionedge.image import Preprocessing
+from lesionedge.interpreter import TensorInfo
+from lesionedge.metadata import ModelMetadata
+from lesionedge.model_options import ModelOptions
+from lesionedge.outputs import Outputs
+
+EMBEDDED = {
+    "mobilenetv2": "mobilenetv2-int8.tflite",
+    "mobilenetv2-float16": "mobilenetv2-float16.tflite",
+    "cnn": "cnn-int8.tflite",
+}
+"""Name of an embedded model -> its file in ``lesionedge/models``."""
+
+DEFAULT_MODEL = "mobilenetv2"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a classifier needs to know of its model."""
+
+    card: Card
+    """The model card; empty where the file has none."""
+    diagnoses: tuple[Diagnosis, ...]
+    """What the classes mean, in output order."""
+    preprocessing: Preprocessing
+    """How an image becomes the model's input."""
+    outputs: Outputs
+    """What the network's outputs are."""
+    mean: tuple[float, ...]
+    """What is subtracted from a pixel, 0-255: one value, or one a channel."""
+    std: tuple[float, ...]
+    """What the difference is divided by: one value, or one a channel."""
+    decision: float | None
+    """Of two classes: the probability from which the second one is named; None: the likelier."""
+
+
+def name_of(options: ModelOptions) -> str:
+    """Return a model's name or path as people gave it."""
+    return DEFAULT_MODEL if options.model is None else os.fsdecode(options.model)
+
+
+def find_model(model: str) -> str:
+    """Return the file of an embedded model's name, or the path itself.
+
+    Raises:
+        ModelError: There is neither.
+    """
+    if model in EMBEDDED:
+        path = os.path.join(os.path.dirname(__file__), "models", EMBEDDED[model])
+        if not os.path.exists(path):
+            raise ModelError(f"{path}: no such file; install lesionedge again to have {model}")
+        return path
+    if not os.path.exists(model):
+        raise ModelError(
+            f"{model}: no such model; expected a .tflite file or one of {', '.join(EMBEDDED)}"
+        )
+    return model
+
+
+def read_card(model: str) -> Card:
+    """Return the card of a model; an empty one where it has none.
+
+    Args:
+        model: Name of an embedded model or path of a .tflite file.
+
+    Raises:
+        ModelError: There is no such model, or its card cannot be read.
+    """
+    return metadata.read(find_model(model)).card or Card()
+
+
+def describe_model(
+    path: str, options: ModelOptions, *, input_info: TensorInfo, output_info: TensorInfo
+) -> Description:
+    """Read what a model file says of itself; nothing is guessed.
+
+    Args:
+        path: The .tflite file.
+        options: What is said in the file's place.
+        input_info: The network's input.
+        output_info: The network's output.
+
+    Raises:
+        ModelError: Something is missing, contradicts the network or cannot be read.
+    """
+    found = metadata.read(path)
+    card = found.card or Card()
+    count = output_info.shape[-1]
+    meaning = outputs.read(path, count, found)
+    _demand(path, options, found, input_info, count)
+    diagnoses = _diagnoses(path, options.labels, found.labels or (), card, count)
+    mean, std = _normalisation(path, options, found)
+    return Description(
+        card=card, diagnoses=diagnoses, preprocessing=_preprocessing(path, card, input_info),
+        outputs=meaning, mean=mean, std=std, decision=_decision(path, card, len(diagnoses)),
+    )  # fmt: skip
+
+
+def _demand(
+    path: str, options: ModelOptions, found: ModelMetadata, input_info: TensorInfo, count: int
+) -> None:
+    """Ask for what the model does not say of itself."""
+    wanted = []
+    if options.labels is None and found.labels is None:
+        wanted.append(f"its labels: give --labels FILE (one a line, for its {count} outputs)")
+    if options.normalize is None and found.mean is None:
+        fits = normalisation.fitting(input_info)
+        wanted.append(
+            "how pixels are normalised: give --normalize MEAN,STD "
+            "(127.5,127.5 for a network that wants -1 to 1; 0,255 for 0 to 1"
+            + (f"; {fits} fits its input)" if fits else ")")
+        )
+    if wanted:
+        raise ModelError(f"{path}: does not say {'; nor '.join(wanted)}")
+
+
+def _diagnoses(
+    path: str, given: str | os.PathLike[str] | Sequence[str] | None, inside: tuple[str, ...],
+    card: Card, count: int,
+) -> tuple[Diagnosis, ...]:  # fmt: skip
+    labels, source = inside, "its metadata"
+    if isinstance(given, (str, os.PathLike)):
+        labels, source = _labels_file(given), os.fsdecode(given)
+    elif given is not None:
+        labels, source = tuple(given), "the list given"
+    classes = 2 if count == 1 else count
+    if len(labels) != classes:
+        raise ModelError(
+            f"{path}: {source} has {len(labels)} labels; its output needs {classes}"
+            + (" (negative, positive)" if count == 1 else "")
+        )
+    entries = {entry.label: entry for entry in card.labels}
+    return tuple(_diagnosis(label, entries.get(label)) for label in labels)
+
+
+def _labels_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    name = os.fsdecode(path)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return metadata.split_labels(file.read())
+    except OSError as error:
+        raise ModelError(f"{name}: labels cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name}: labels are not UTF-8 text ({error.reason})") from error
+
+
+def _diagnosis(label: str, entry: Label | None) -> Diagnosis:
+    """Say what a label means: what the card says, else what is known of it."""
+    known = describe(label)
+    if entry is None:
+        return known
+    malignant = known.malignant if entry.malignant is None else entry.malignant
+    return Diagnosis(label, entry.name or known.name, malignant, known.code)
+
+
+def _preprocessing(path: str, card: Card, input_info: TensorInfo) -> Preprocessing:
+    _, height, width, _ = input_info.shape
+    if card.input is None:
+        # What other programs do for a model that does not say: the whole image, squeezed.
+        return Preprocessing(width, height, crop="stretch")
+    preprocessing = Preprocessing.from_card(card.input)
+    if (preprocessing.width_px, preprocessing.height_px) != (width, height):
+        raise ModelError(
+            f"{path}: its card says {preprocessing.width_px}x{preprocessing.height_px} px, "
+            f"its input is {width}x{height} px"
+        )
+    return preprocessing
+
+
+def _normalisation(
+    path: str, options: ModelOptions, found: ModelMetadata
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if options.normalize is not None:
+        return (options.normalize[0],), (options.normalize[1],)
+    mean, std = found.mean or (), found.std or ()
+    for values in (mean, std):
+        if len(values) not in (1, 3):
+            raise ModelError(f"{path}: normalisation by {values}; expected 1 or 3 numbers")
+    return mean, std
+
+
+def _decision(path: str, card: Card, classes: int) -> float | None:
+    threshold = card.decision_threshold
+    if threshold is None or classes != 2:
+        return None
+    if not 0 <= threshold <= 1:
+        raise ModelError(f"{path}: its card's threshold is {threshold}; expected 0 to 1")
+    return threshold

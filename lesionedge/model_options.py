@@ -1,0 +1,57 @@
+"""Which model, and how it is used: one value that everything passes on."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lesionedge import tta
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What a ``Classifier`` is made of; it travels to worker processes.
+
+    A new option is one more field here, one more keyword of ``Classifier`` and one more entry of
+    ``lesionedge.cli.options.MODEL_OPTIONS``; everything else passes this object on.
+    """
+
+    model: str | os.PathLike[str] | None = None
+    """Name of an embedded model or path of a .tflite file; None for the default."""
+    threads: int | None = None
+    """Threads that run the network; None for the usable physical cores, at most 4."""
+    labels: str | os.PathLike[str] | Sequence[str] | None = None
+    """Labels file (one a line) or the labels, in output order; None for those in the file."""
+    normalize: tuple[float, float] | None = None
+    """(mean, std) of the pixels, 0-255; None for what the file says."""
+    check: bool = True
+    """Whether each image is checked (``lesionedge.reliability``)."""
+    verbose: bool = False
+    """Whether the native library's log lines are let through."""
+    views: int = 1
+    """Over how many views of an image the probabilities are averaged, 1 to 8."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no model could be used with.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        check_views(self.views)
+        given = self.normalize
+        if given is None:
+            return
+        if len(given) != 2 or not all(map(math.isfinite, given)) or given[1] == 0:
+            raise ValueError(f"normalize is {given}; expected (mean, std), std not 0")
+
+
+def check_views(views: int) -> None:
+    """Refuse a number of views that no image has.
+
+    Raises:
+        ValueError: It is not 1 to 8.
+    """
+    if views not in range(1, tta.MOST + 1):
+        raise ValueError(f"views is {views}; expected 1 to {tta.MOST}")

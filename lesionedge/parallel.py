@@ -1,0 +1,161 @@
+"""Work shared by several processes: in order, with little memory, and with an end that is told.
+
+Each process loads what it needs once. A process that is killed, a Ctrl-C and a parent that is
+killed outright leave nothing running.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from lesionedge.errors import LesionEdgeError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing.process import BaseProcess
+
+MOST_AT_A_TIME = 8
+"""Jobs that a worker process is given at a time, at most."""
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_Job_contra = TypeVar("_Job_contra", contravariant=True)
+_Result_co = TypeVar("_Result_co", covariant=True)
+
+
+class Task(Protocol[_Job_contra, _Result_co]):
+    """What the processes do; it travels to them."""
+
+    def load(self) -> Any:
+        """Return what a process needs, such as a model; called once in each.
+
+        Raises:
+            LesionEdgeError: It cannot be used.
+        """
+
+    def run(self, loaded: Any, job: _Job_contra) -> _Result_co:
+        """Do one job with what was loaded."""
+
+    def name(self, job: _Job_contra) -> str:
+        """Name a job for messages."""
+
+
+def in_processes(
+    work: Iterator[Job], task: Task[Job, Result], *, processes: int, count: int
+) -> Generator[Result, None, None]:
+    """Do jobs in worker processes.
+
+    Args:
+        work: The jobs, taken a few ahead of the results.
+        task: What to do.
+        processes: How many processes.
+        count: How many jobs there are.
+
+    Returns:
+        One result a job, in their order; to be closed, also when it is left early.
+
+    Raises:
+        LesionEdgeError: No process can be started, or one was killed.
+    """
+    from concurrent.futures.process import BrokenProcessPool
+    from itertools import islice
+
+    at_a_time = max(1, min(MOST_AT_A_TIME, count // (2 * processes)))
+    ahead: deque[tuple[str, Future[list[Result]]]] = deque()
+    workers: set[BaseProcess] = set()
+    pool = _pool(processes, task)
+    try:
+        while True:
+            while len(ahead) < 4 * processes and (chunk := list(islice(work, at_a_time))):
+                ahead.append((task.name(chunk[0]), _submit(pool, chunk, workers)))
+            if not ahead:
+                return
+            yield from ahead[0][1].result()
+            ahead.popleft()
+    except BrokenProcessPool as error:
+        pool.shutdown(wait=True)
+        first = ahead[0][0] if ahead else task.name(chunk[0])
+        raise LesionEdgeError(_obituary(workers, first)) from error
+    except BaseException:
+        for worker in workers:  # nobody waits for what they are doing
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(processes: int, task: Task[Any, Any]) -> ProcessPoolExecutor:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Not fork: the native library's threads would not survive it.
+    context = multiprocessing.get_context("spawn")
+    try:
+        return ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(task,))
+    except OSError as error:
+        raise LesionEdgeError(
+            f"--jobs {processes}: processes cannot be started here ({error.strerror})"
+        ) from error
+
+
+def _submit(
+    pool: ProcessPoolExecutor, chunk: list[Any], workers: set[BaseProcess]
+) -> Future[list[Any]]:
+    import multiprocessing
+
+    # Ctrl-C reaches every process of the terminal, and the parent alone decides. A worker is
+    # started with the signal held back, so that not even its first moments are interrupted.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        future = pool.submit(_work, chunk)
+        workers.update(multiprocessing.active_children())
+    except OSError as error:
+        raise LesionEdgeError(
+            f"a worker process cannot be started ({error.strerror}): run again with fewer --jobs"
+        ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    return future
+
+
+def _obituary(workers: Iterable[BaseProcess], name: str) -> str:
+    """Say which signal ended a worker (the pool itself ends the others by SIGTERM)."""
+    signals = {-(worker.exitcode or 0) for worker in workers}
+    killers = sorted(number for number in signals if number > 0)
+    others = [number for number in killers if number != signal.SIGTERM] or killers
+    by = f" by {signal.Signals(others[0]).name}" if others else ""
+    return (
+        f"{name}: a worker process was killed{by}; this image and those after it were not "
+        "classified. If memory ran out, run again with fewer --jobs"
+    )
+
+
+_worker: list[Any] = []
+
+
+def _start_worker(task: Task[Any, Any]) -> None:
+    import threading
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker.append(task)
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan when the parent is killed outright."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(chunk: list[Any]) -> list[Any]:
+    task = _worker[0]
+    if len(_worker) == 1:  # here, not at the start, where an error could not be told
+        _worker.append(task.load())
+    return [task.run(_worker[1], job) for job in chunk]

@@ -1,0 +1,178 @@
+"""What a model says about an image: ``Prediction``, and THE result format of every command.
+
+Command line, server, camera and batch write ``Prediction.to_dict`` and add what is their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lesionedge.card import OperatingPoint
+    from lesionedge.diagnosis import Diagnosis
+    from lesionedge.notice import Notice
+
+BY_CARD = "model card"
+"""Source of a threshold that is in the model file's card."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One class and how likely it is."""
+
+    label: str
+    """The short code, such as ``mel``."""
+    name: str
+    """What people read, such as ``Melanoma``."""
+    probability: float
+    """Calibrated, 0-1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the result format has it."""
+        return {"label": self.label, "name": self.name, "probability": self.probability}
+
+
+@dataclass(frozen=True)
+class ThresholdSide:
+    """On which side of an operating point's threshold the malignant probability is."""
+
+    point: OperatingPoint
+    """The operating point."""
+    above: bool
+    """Whether the malignant probability reaches the threshold."""
+    source: str
+    """Where the threshold comes from: ``BY_CARD``, or the name of a site profile."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the result format has it."""
+        return {
+            "sensitivity": self.point.sensitivity,
+            "specificity": self.point.measured_specificity,
+            "threshold": self.point.threshold,
+            "above": self.above,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one image."""
+
+    label: str
+    """Code of the most likely class; of two, the one that the card's threshold decides for."""
+    name: str
+    """Its name."""
+    probability: float
+    """Its calibrated probability, 0-1."""
+    malignant_probability: float
+    """Sum of the probabilities of the malignant classes, 0-1."""
+    top: tuple[Candidate, ...]
+    """The most likely classes, best first; where a threshold decides, the decided one first."""
+    warnings: tuple[Notice, ...]
+    """What the reader should know of the image: texts, each with a ``code``."""
+    timings_ms: Mapping[str, float]
+    """Milliseconds of ``decode``, ``preprocess``, ``check`` (where there was one) and ``invoke``
+    (with the wait for its turn)."""
+    model: str
+    """Name or path of the model."""
+    reliable: bool | None = None
+    """Whether the image is one that the model may speak about, by the gate alone; None where
+    nothing was checked: ``check=False``, or a model that is not for dermoscopic images."""
+    views: int = 1
+    """Over how many views of the image the probabilities are averaged."""
+    operating_point: ThresholdSide | None = None
+    """On which side of the default operating point it is; None where the model has none."""
+
+    def at(self, point: OperatingPoint, *, source: str = BY_CARD) -> Prediction:
+        """Return the same prediction at another operating point.
+
+        Args:
+            point: Such as one of ``Classifier.operating_points``.
+            source: Where it comes from.
+        """
+        return replace(self, operating_point=side_of(point, self.malignant_probability, source))
+
+    def to_dict(self, path: str | None = None) -> dict[str, Any]:
+        """Return the result format: one JSON object, numbers unrounded.
+
+        Args:
+            path: The image's path as given; None leaves the key out.
+        """
+        point = self.operating_point
+        return {
+            **({} if path is None else {"path": path}),
+            "label": self.label,
+            "name": self.name,
+            "probability": self.probability,
+            "malignant_probability": self.malignant_probability,
+            "top": [candidate.to_dict() for candidate in self.top],
+            "reliable": self.reliable,
+            "warnings": [str(warning) for warning in self.warnings],
+            "warning_codes": [warning.code for warning in self.warnings],
+            "operating_point": point and point.to_dict(),
+            "model": self.model,
+            "timings_ms": dict(self.timings_ms),
+            **({} if self.views == 1 else {"views": self.views}),
+        }
+
+
+def rank(probabilities: Sequence[float], *, decision: float | None = None) -> list[int]:
+    """Return the class numbers, the most likely first; equal ones in the model's order.
+
+    Args:
+        probabilities: One a class.
+        decision: Of two classes: the probability from which the second one comes first.
+    """
+    if decision is not None:
+        return [1, 0] if probabilities[1] >= decision else [0, 1]
+    return sorted(range(len(probabilities)), key=lambda i: -probabilities[i])
+
+
+def malignant_probability(probabilities: Sequence[float], diagnoses: Sequence[Diagnosis]) -> float:
+    """Return the sum of the malignant classes' probabilities, 0-1."""
+    return min(sum(p for d, p in zip(diagnoses, probabilities) if d.malignant), 1.0)
+
+
+def side_of(
+    point: OperatingPoint | None, malignant_probability: float, source: str
+) -> ThresholdSide | None:
+    """Return on which side of an operating point a malignant probability is; None without one."""
+    if point is None:
+        return None
+    return ThresholdSide(point, point.above(malignant_probability), source)
+
+
+def predict(
+    probabilities: Sequence[float], diagnoses: Sequence[Diagnosis], *, model: str,
+    decision: float | None = None, point: OperatingPoint | None = None, source: str = BY_CARD,
+    top_k: int | None = None, warnings: tuple[Notice, ...] = (),
+    timings_ms: Mapping[str, float] | None = None, reliable: bool | None = None, views: int = 1,
+) -> Prediction:  # fmt: skip
+    """Make a prediction of probabilities.
+
+    Args:
+        probabilities: One a class, 0-1.
+        diagnoses: What the classes mean, in the same order.
+        model: Name or path of the model.
+        decision: As in ``rank``.
+        point: The operating point that it is held against.
+        source: Where that comes from.
+        top_k: How many classes ``top`` lists; None for all.
+        warnings: What the reader should know.
+        timings_ms: What it took.
+        reliable: The gate's verdict.
+        views: Over how many views of each image the probabilities are averaged.
+    """
+    ranking = rank(probabilities, decision=decision)
+    top = tuple(
+        Candidate(diagnoses[i].label, diagnoses[i].name, probabilities[i]) for i in ranking[:top_k]
+    )
+    malignant = malignant_probability(probabilities, diagnoses)
+    return Prediction(
+        label=top[0].label, name=top[0].name, probability=top[0].probability,
+        malignant_probability=malignant, top=top, warnings=warnings, timings_ms=timings_ms or {},
+        model=model, reliable=reliable, views=views,
+        operating_point=side_of(point, malignant, source),
+    )  # fmt: skip
