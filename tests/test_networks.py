@@ -109,7 +109,7 @@ def rounded_biases(model: Any, batches: list[Any]) -> list[float]:
     networks.start_ranges(quantized, model, batches)
     networks.take_out_rounding(quantized, model, batches)
     converter = tensorflow.lite.TFLiteConverter.from_keras_model(quantized)
-    interpreter = Interpreter(model_content=_int8(converter, None))
+    interpreter = Interpreter(model_content=_int8(converter))
     interpreter.allocate_tensors()
     kept = next(
         tensor
