@@ -157,7 +157,7 @@ def _labels_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _diagnosis(label: str, entry: Label | None) -> Diagnosis:
-    """Say what a label means: what the card says, else what is known of it."""
+    """Return what a label means: what the card says, else what is known of it."""
     known = describe(label)
     if entry is None:
         return known

@@ -75,10 +75,6 @@ def read(path: str | os.PathLike[str]) -> ModelMetadata:
 
 
 def _read(content: mmap.mmap, file: BinaryIO, name: str) -> ModelMetadata:
-    if content[4:8] != b"TFL3":
-        raise ModelError(
-            f"{name}: not a .tflite model (its identifier is {content[4:8]!r}, not b'TFL3')"
-        )
     try:
         standard = _metadata_buffer(content)
         table = Table.root(standard) if standard is not None else None
@@ -157,7 +153,7 @@ def _score_threshold(tensor: Table) -> float | None:
 
 
 def _labels(tensor: Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
-    """Give locale -> labels; the file's type says what it is, never its name."""
+    """Return locale -> labels; the file's type says what it is, never its name."""
     found: dict[str, tuple[str, ...]] = {}
     for file in tensor.tables(6):
         if file.scalar(2, "<B", 0) in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS):
