@@ -130,7 +130,7 @@ test-wheel: wheel
 test-tflite: $(VENV)/.runtime wheel
 	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*-any.whl $(EXAMPLE)
 
-# make test-pi      the wheel on emulated 64- and 32-bit Raspberry Pi systems
+# make test-pi      the commands of the Raspberry Pi guide, on Bookworm (64 and 32 bit, emulated) and Trixie
 test-pi: $(VENV)/.runtime wheel
 	sh tests/test_pi.sh dist $(EXAMPLE)
 

@@ -18,7 +18,7 @@ class Diagnosis:
     name: str
     """What people read, such as ``Melanoma``."""
     malignant: bool | None
-    """Whether its probability counts towards ``malignant_probability``; None: not known."""
+    """Whether its probability counts towards ``malignant_probability``; None: unknown."""
     code: str | None = None
     """The class's code in the published datasets, however the label is spelled; None: not
     known."""

@@ -142,7 +142,7 @@ def _converted_grey(values: NDArray[np.uint16], colours: Colours | None) -> Pixe
 
 
 def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
-    """Return (H, W, 3) pixels of 16 bits, 0-65535, as sRGB where that takes all of them.
+    """Convert (H, W, 3) pixels of 16 bits, 0-65535, to sRGB.
 
     Args:
         values: RGB.

@@ -56,7 +56,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
 
 
 def _local(address: str) -> str:
-    """Return the path that a ``file://`` address means; any other address as it is.
+    """Return the path of a ``file://`` address; any other address unchanged.
 
     Raises:
         CameraError: It names another machine.
