@@ -1,4 +1,4 @@
-"""What Pillow reads wrong of JPEG 2000, by its headers: made right, or refused."""
+"""Corrects or rejects JPEG 2000 files that Pillow reads wrong, by their headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Component:
     bits: int
     signed: bool
     across: int
-    """Every how many pixels it has a sample, across."""
+    """It has one sample per this many pixels across."""
     down: int
 
 
@@ -98,22 +98,22 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes], mode: str) -> 
             "save it with 8 bits a channel"
         )
     if any(channel.across != 1 or channel.down != 1 for channel in channels):
-        raise ImageError("JPEG 2000 with colours of a lower resolution is not read")
+        raise ImageError("JPEG 2000 with colours of a lower resolution is not read: save it as PNG")
     if len(channels) == 4 and not parts:
         raise ImageError("JPEG 2000 of four channels that does not say which: save it as JP2")
     colour = parts.get(b"colr", b"")
     space = int.from_bytes(colour[3:7], "big")
     count = 3 if b"pclr" in parts else len(channels)
     if colour[:1] == b"\1" and space == 18 and PILLOW < (10, 3):
-        raise ImageError("JPEG 2000 of sYCC is read with Pillow 10.3 or later")
+        raise ImageError("a JPEG 2000 of sYCC needs Pillow 10.3 or later")
     if colour[:1] == b"\1" and count not in _SPACES.get(space, ()):
         raise ImageError(f"JPEG 2000 of {count} channels in colour space {space} is not read")
     if not _is_in_order(parts.get(b"cdef", b"")) or not _is_straight(parts.get(b"cmap", b"")):
-        raise ImageError("JPEG 2000 with channels in another order is not read")
+        raise ImageError("JPEG 2000 with channels in another order is not read: save it as PNG")
 
 
 def _is_in_order(definitions: bytes) -> bool:
-    """Tell whether channels are colours in order, and then at most one of opacity."""
+    """Return whether the channels are colours in order, then at most one of opacity."""
     found = [struct.unpack_from(">3H", definitions, at) for at in range(2, len(definitions) - 5, 6)]
     colours = [(number, kind, of) for number, kind, of in sorted(found) if kind == 0]
     others = [(number, kind) for number, kind, _ in sorted(found) if kind != 0]
@@ -125,13 +125,13 @@ def _is_in_order(definitions: bytes) -> bool:
 
 
 def _is_straight(mapping: bytes) -> bool:
-    """Tell whether a palette's columns are the colours in order."""
+    """Return whether a palette's columns are the colours in order."""
     found = [struct.unpack_from(">HBB", mapping, at) for at in range(0, len(mapping) - 3, 4)]
     return all(entry == (0, 1, number) for number, entry in enumerate(found))
 
 
 def _palette(content: bytes) -> ImagePalette.ImagePalette:
-    """Read a palette (I.5.3.4); Pillow leaves out colours that come twice."""
+    """Read a palette (I.5.3.4); Pillow drops colours that occur twice."""
     count, columns = struct.unpack_from(">HB", content)
     if columns != 3 or count > 256 or content[3:6] != b"\7\7\7":
         raise ImageError("JPEG 2000 with a palette other than of RGB with 8 bits is not read")
@@ -139,7 +139,7 @@ def _palette(content: bytes) -> ImagePalette.ImagePalette:
 
 
 def _spread(channels: list[Component]) -> Finish | None:
-    """Return what spreads fewer than 8 bits, which Pillow leaves in the upper ones, over all."""
+    """Return a function that scales fewer than 8 bits, which Pillow leaves in the upper bits."""
     if all(channel.bits >= 8 for channel in channels):
         return None
     tables = [_table(min(channel.bits, 8)) for channel in channels]

@@ -1,4 +1,4 @@
-"""Any of Pillow's modes -> RGB of 8 bits, transparency laid over white, colours as sRGB."""
+"""Converts any Pillow mode to sRGB of 8 bits a channel; transparency becomes white."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _CMYK = Notice("colour", "CMYK without a usable profile: its colours are a guess
 
 
 Finish = Callable[[Image.Image], "tuple[Image.Image, tuple[Notice, ...]]"]
-"""From a picture as Pillow loaded it to one with the right pixels, and what to say of them."""
+"""Takes an image as Pillow loaded it; returns it with the right pixels, and the warnings."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a picture's pixels are."""
+    """An image's pixels."""
 
     image: Image.Image
     """RGB; or of the mode that ``conversion`` takes."""
     conversion: Conversion | None = None
-    """What is left to be done for sRGB; None: nothing."""
+    """The conversion to sRGB that is still to do; None: none."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know."""
+    """Warnings for people."""
 
 
 def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
-    """Return a loaded picture's pixels without transparency, 8 bits a channel.
+    """Return a loaded image's pixels without transparency, 8 bits a channel.
 
     Args:
         image: Any mode.
@@ -67,9 +67,9 @@ def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
 
 
 def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
-    """Take a picture of RGB, grey, CMYK or what becomes one of these."""
+    """Convert an opaque image: RGB, grey, CMYK, or a mode that becomes one of these."""
     if image.mode == "LAB":
-        return Pixels(image.convert("RGB"))  # its numbers need no profile
+        return Pixels(image.convert("RGB"))  # Lab needs no profile
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     conversion: Conversion | None = None
@@ -81,7 +81,7 @@ def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
     mode = "RGB" if conversion is None else conversion.mode
     image = image if image.mode == mode else image.convert(mode)
     if conversion is None and warnings and "icc_profile" in image.info:
-        image = image.copy()  # whoever saves it would save the profile too
+        image = image.copy()  # otherwise saving it would save the unusable profile too
         del image.info["icc_profile"]
     return Pixels(image, conversion, warnings)
 
@@ -111,7 +111,7 @@ def converted(pixels: Pixels) -> Image.Image:
 
 
 def over_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Lay an RGB picture over white, by its alpha."""
+    """Return an RGB image on white, by its alpha."""
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(image, mask=alpha)
     return white
@@ -145,7 +145,7 @@ def _converted_grey(values: NDArray[np.uint16], colours: Colours | None) -> Pixe
 
 
 def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
-    """Return (H, W, 3) pixels of 16 bits, 0-65535, as sRGB where that takes all of them.
+    """Convert (H, W, 3) pixels of 16 bits, 0-65535, to sRGB.
 
     Args:
         values: RGB.
@@ -169,7 +169,7 @@ def rounded(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
 def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tuple[Notice, ...]]:
     """Return whole numbers that reach as far as their bits allow, 0-65535.
 
-    Cameras and scanners put 10 or 12 bits into 16. Where all of a picture fits into fewer bits
+    Cameras and scanners put 10 or 12 bits into 16. Where all of an image fits into fewer bits
     it would be nearly black otherwise, so it is taken to have only these, with a warning.
 
     Args:
@@ -181,7 +181,7 @@ def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tup
     top, used = int(values.max(initial=0)), bits
     warnings: tuple[Notice, ...] = ()
     if bits in (16, 32) and 0 < top < 2 ** (bits - 2):
-        # 14 bits in 16 may as well be a dark picture: that is said, and nothing changed.
+        # 14 bits in 16 may as well be a dark image: that is said, and nothing changed.
         used = next(n for n in (8, 10, 12, 16, 24, 32) if n >= top.bit_length())
         guess = f"taken for {used} bits" if used < bits else "left as they are, dark"
         warnings = (Notice("bit-depth", f"its {bits}-bit pixels only reach {top}: {guess}"),)

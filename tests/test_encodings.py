@@ -244,7 +244,7 @@ def test_black_stays_black():
 def test_other_tiffs_are_refused_by_what_they_are():
     levels = files.whole(COLOURS, 8)
     cases = {
-        "no photometric": (files.tiff_of(levels[..., 0], 8, 1), 262, 60000),
+        "without a photometric": (files.tiff_of(levels[..., 0], 8, 1), 262, 60000),
         "white is zero": (files.tiff_of(files.whole(GREY, 12), 12, 0), None, None),
         "signed": (files.tiff_of(files.whole(GREY, 16), 16, 1, more={339: (3, 2)}), None, None),
         "LogLuv": (files.tiff_of(levels, 8, 32845), None, None),

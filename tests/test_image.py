@@ -345,7 +345,7 @@ def test_arrays_need_not_be_contiguous_or_writable():
 
 
 def test_other_things_are_refused():
-    with pytest.raises(ImageError, match="int is not a picture"):
+    with pytest.raises(ImageError, match="int is not an image"):
         images.decode(3)
 
 
@@ -417,5 +417,5 @@ def test_crop_box_takes_the_inputs_shape():
     ],
 )
 def test_unusable_cards_are_refused(section):
-    with pytest.raises(ModelError, match="card|input of"):
+    with pytest.raises(ModelError, match="card|model input"):
         Preprocessing.from_card(Card.from_dict({"input": section}).input)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lesionedge.cli.output import OutputError
-from lesionedge.cli.sources import Source
 from lesionedge.errors import LesionEdgeError
+from lesionedge.sources import names
+from lesionedge.sources.listing import Source
+from lesionedge.sources.reading import DeferredImage, is_elsewhere
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -25,15 +27,16 @@ class Job:
 
     path: str
     """As given."""
-    content: bytes | None = None
-    """What came through standard input or a pipe, which cannot be read twice."""
+    content: bytes | DeferredImage | None = None
+    """What came through standard input or a pipe, which cannot be read twice; or what is in an
+    archive or at an address."""
     error: str | None = None
     """Why there is nothing to classify."""
     drawing: str | None = None
     """Where the picture with its answer drawn on it goes."""
 
     @property
-    def image(self) -> str | bytes:
+    def image(self) -> Any:
         """What to classify."""
         return self.path if self.content is None else self.content
 
@@ -110,10 +113,14 @@ class Settings:
 
 
 class Drawings:
-    """Names for drawings in a folder: never two alike, never one of the pictures themselves."""
+    """Names for drawings in a folder: never two alike, never one of the images themselves."""
 
-    def __init__(self, folder: str, sources: Iterable[Source]) -> None:
+    def __init__(self, folder: str, images: Iterable[str]) -> None:
         """Make the folder.
+
+        Args:
+            folder: Where drawings go.
+            images: Paths of the images, which no drawing may overwrite.
 
         Raises:
             OutputError: It cannot be made.
@@ -123,14 +130,15 @@ class Drawings:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
         self._folder = folder
-        self._images = {_identity(source.path) for source in sources} - {None}
+        self._images = {_identity(image) for image in images} - {None}
         self._taken: set[str] = set()
         self._next: dict[str, int] = {}
 
     def name(self, path: str) -> str:
-        """Name a drawing after its picture."""
-        stem, suffix = os.path.splitext("stdin.png" if path == "-" else os.path.basename(path))
-        if suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        """Name a drawing after its image."""
+        found = names.base_name(path).replace("\0", "_") or "image"
+        stem, suffix = os.path.splitext("stdin.png" if path == "-" else found)
+        if suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
             suffix = ".png"
         first = (stem + suffix).lower()
         number = self._next.get(first, 1)
@@ -153,12 +161,26 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def jobs_of(sources: Iterable[Source], drawings: Drawings | None) -> Iterator[Job]:
-    """Give each source's job, reading standard input and pipes when it is their turn."""
-    for source in sources:
+def jobs_of(
+    sources: Iterable[Source], drawings: Drawings | None, *, skip: int = 0
+) -> Iterator[Job]:
+    """Return each source's job, reading standard input and pipes when it is their turn.
+
+    Args:
+        sources: The images.
+        drawings: Names for drawings; None for no drawings.
+        skip: So many are done already; they keep the names of their drawings.
+    """
+    for number, source in enumerate(sources):
         job = Job(source.path, error=source.error)
+        if number < skip:
+            if drawings is not None and job.error is None:
+                drawings.name(job.path)
+            continue
         if job.error is None and (source.path == "-" or _is_pipe(source.path)):
             job = _read(job)
+        elif job.error is None and is_elsewhere(source.path):
+            job = replace(job, content=DeferredImage(source.path))
         if drawings is not None and job.error is None:
             job = replace(job, drawing=drawings.name(job.path))
         yield job
@@ -224,7 +246,7 @@ def _in_this_process(
 
 def _named(job: Job, error: LesionEdgeError) -> str:
     """Name a pipe where the error could only say how many bytes it had."""
-    return str(error) if job.content is None else f"{job.path}: {error}"
+    return f"{job.path}: {error}" if isinstance(job.content, bytes) else str(error)
 
 
 def _in_processes(

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lesionedge import titles
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -32,11 +34,9 @@ CLAIMS = {
     "ham10000-efficientnetb3": "validation accuracy 66-68 %",
 }
 HEADLINES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auroc": "macro AUROC",
-    "malignant_auroc": "malignant AUROC",
-}
+    key: title for key, title in titles.HEADLINES.items() if key in
+    ("accuracy", "balanced_accuracy", "macro_auroc", "malignant_auroc")
+}  # fmt: skip
 FILES = ("int8", "float16")
 
 
@@ -136,8 +136,8 @@ def results(found: dict[str, Any]) -> Iterator[str]:
 def runs(found: dict[str, Any]) -> Iterator[str]:
     """Give a row a recipe: how long it was trained on what, and how large and fast it is."""
     yield (
-        "| recipe | epochs, of the recipe's | training pictures, of the dataset's | test pictures "
-        "(groups) | int8 by | int8, float16 file | int8, float16 a picture |"
+        "| recipe | epochs, of the recipe's | training images, of the dataset's | test images "
+        "(groups) | int8 by | int8, float16 file | int8, float16 an image |"
     )
     yield "|---|---|---|---|---|---|---|"
     for name, one in found.items():

@@ -1,0 +1,76 @@
+"""Does decoding a JPEG at a reduced scale change the answers?
+
+    python benchmarks/research/draft_decoding.py FOLDER [--size 4000x3000] [--count 200]
+
+Enlarges the folder's pictures to the size of a phone's photograph, saves them as JPEG, and has the
+embedded model answer each twice: as ``lesionedge`` decodes it, at a reduced scale, and decoded in
+full. Prints how much the probabilities differ, how much they do when pixels change by one level,
+and what is saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import lesionedge
+from lesionedge import image as images
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Reduced-scale JPEG decoding against full.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", default="4000x3000", metavar="WxH")
+    parser.add_argument("--count", type=int, default=200)
+    options = parser.parse_args()
+    width, height = (int(side) for side in options.size.split("x"))
+    paths = sorted(p for p in options.folder.rglob("*") if p.suffix.lower() in (".jpg", ".png"))
+    classifier = lesionedge.Classifier(check=False)
+    gaps: list[float] = []
+    yardstick: list[float] = []
+    times: tuple[list[float], list[float]] = ([], [])
+    same = 0
+    for path in paths[:: max(1, len(paths) // options.count)][: options.count]:
+        content = enlarged(path, (width, height))
+        begin = time.perf_counter()
+        fast = images.model_input(content, classifier.preprocessing)
+        middle = time.perf_counter()
+        full = images.fit(images.decode(content).image, classifier.preprocessing)
+        rest = np.random.default_rng(0).integers(-1, 2, full.shape)
+        noisy = np.clip(full + rest, 0, 255).astype(np.uint8)
+        times[0].append((middle - begin) * 1000)
+        times[1].append((time.perf_counter() - middle) * 1000)
+        a, b = classifier.probabilities(fast), classifier.probabilities(full)
+        gaps.append(float(np.abs(a - b).max()))
+        yardstick.append(float(np.abs(classifier.probabilities(noisy) - b).max()))
+        same += int(a.argmax() == b.argmax())
+    print(
+        f"{len(gaps)} pictures at {options.size}, {classifier.model}: same top label {same}; "
+        f"largest difference of a probability: mean {statistics.mean(gaps):.4f}, "
+        f"95 % below {np.percentile(gaps, 95):.4f}, at most {max(gaps):.4f}\n"
+        f"for comparison, pixels changed by -1, 0 or 1 at random: mean "
+        f"{statistics.mean(yardstick):.4f}, 95 % below {np.percentile(yardstick, 95):.4f}, "
+        f"at most {max(yardstick):.4f}\n"
+        f"decode and preprocess: reduced {statistics.median(times[0]):.1f} ms, "
+        f"full {statistics.median(times[1]):.1f} ms"
+    )
+
+
+def enlarged(path: Path, size: tuple[int, int]) -> bytes:
+    """Give a picture as a large JPEG's bytes."""
+    with Image.open(path) as picture:
+        large = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    content = io.BytesIO()
+    large.save(content, "JPEG", quality=92)
+    return content.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Do heat maps of ``lesionedge.explain`` point at what the answer rests on?
+
+    python benchmarks/research/faithfulness.py HAM10000 [--split FILE] [--pictures 300]
+        [--json FILE]
+
+The deletion test (Petsiuk et al. 2018, arXiv:1806.07421): the fifth of the model's input that
+a heat map ranks highest is covered, and so is a random fifth, in cells of the same size; for how
+many held-out pictures does the first lower the top probability more? Random means the mean of
+``DRAWS`` draws. Covered by three things: what the heat map itself covers with, the colour of the
+picture's border, and grey, which the heat map knows nothing of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import twins
+from PIL import Image
+
+import lesionedge
+from lesionedge.evaluation.intervals import share
+from lesionedge.explanation import surroundings
+
+SHARE = 0.2
+DRAWS = 10
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Faithfulness of heat maps.")
+    parser.add_argument("folder", type=Path, help="HAM10000")
+    parser.add_argument(
+        "--split", type=Path, default=twins.SPLIT, help="which pictures are held out"
+    )
+    parser.add_argument("--part", default="test")
+    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--model", default="mobilenetv2")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    classifier = lesionedge.Classifier(twins.of(options.model), check=False)
+    paths = held_out(options.folder, options.split, options.part, options.pictures)
+    rows, took_s = [], 0.0
+    for number, path in enumerate(paths):
+        begin = time.perf_counter()
+        found = lesionedge.explain(path, model=classifier)
+        took_s += time.perf_counter() - begin
+        rows.append(falls(classifier, path, found, np.random.default_rng(number)))
+    figures = summary(rows) | {
+        "model": options.model, "part": options.part, "passes": found.passes,
+        "seconds_a_picture": took_s / len(paths),
+    }  # fmt: skip
+    print(json.dumps(figures, indent=1))
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def held_out(folder: Path, split: Path, part: str, count: int) -> list[str]:
+    """Give pictures of a part of the split, drawn evenly from its lesions."""
+    files = {path.stem: str(path) for path in folder.rglob("*.jpg")}
+    table = pd.read_csv(split)
+    names = table[table["split"] == part].groupby("group")["path"].first()
+    names = names.sample(min(count, len(names)), random_state=0)
+    return [files[Path(name).stem] for name in names if Path(name).stem in files]
+
+
+def falls(
+    classifier: lesionedge.Classifier, path: str, found: lesionedge.Explanation,
+    rng: np.random.Generator,
+) -> dict[str, tuple[float, float]]:  # fmt: skip
+    """Give, for each thing to cover with, the fall by the heat map and at random."""
+    pixels = classifier.model_input(path)
+    label = classifier.labels.index(found.label)
+    count = round(SHARE * found.cells.size)
+    best = np.argsort(-found.cells, axis=None, kind="stable")[:count]
+    choices = [best, *(rng.permutation(found.cells.size)[:count] for _ in range(DRAWS))]
+    result = {}
+    for name, cover in COVERS.items():
+        layer = cover(pixels)
+        covered = [deleted(pixels, layer, chosen, found.cells.shape) for chosen in choices]
+        scores = found.probability - classifier.probabilities_of_inputs(covered)[:, label]
+        result[name] = (float(scores[0]), float(scores[1:].mean()))
+    return result
+
+
+def deleted(
+    pixels: np.ndarray, layer: np.ndarray, chosen: np.ndarray, grid: tuple[int, ...]
+) -> np.ndarray:
+    """Cover cells of a grid."""
+    mask = np.zeros(math.prod(grid), np.uint8)
+    mask[chosen] = 1
+    size = (pixels.shape[1], pixels.shape[0])
+    large = Image.fromarray(mask.reshape(grid)).resize(size, Image.Resampling.NEAREST)
+    return np.where(np.asarray(large)[..., None] == 1, layer, pixels)
+
+
+def border(pixels: np.ndarray) -> np.ndarray:
+    """Give the median colour of the picture's border everywhere."""
+    edge = pixels.shape[0] // 20
+    ring = np.concatenate([
+        pixels[:edge].reshape(-1, 3), pixels[-edge:].reshape(-1, 3),
+        pixels[:, :edge].reshape(-1, 3), pixels[:, -edge:].reshape(-1, 3),
+    ])  # fmt: skip
+    return np.broadcast_to(np.median(ring, axis=0).astype(np.uint8), pixels.shape)
+
+
+COVERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "surroundings": lambda pixels: np.asarray(surroundings(Image.fromarray(pixels))),
+    "border": border,
+    "grey": lambda pixels: np.full_like(pixels, 128),
+}
+
+
+def summary(rows: list[dict[str, tuple[float, float]]]) -> dict[str, object]:
+    """Give the share of pictures where the heat map's fifth mattered more, with its interval."""
+    figures: dict[str, object] = {"pictures": len(rows)}
+    for name in COVERS:
+        pairs = np.array([row[name] for row in rows])
+        wins = int((pairs[:, 0] > pairs[:, 1]).sum())
+        low, high = share(wins, len(rows))
+        figures[name] = {
+            "share": wins / len(rows), "low": low, "high": high,
+            "fall_by_heat_map": pairs[:, 0].mean(), "fall_at_random": pairs[:, 1].mean(),
+        }  # fmt: skip
+    return figures
+
+
+if __name__ == "__main__":
+    main()

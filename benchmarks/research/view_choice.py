@@ -1,0 +1,200 @@
+"""Which views to average over, and how: what ``lesionedge.tta`` and the mean were chosen by.
+
+    python benchmarks/research/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
+
+On the validation pictures, for each set of views: balanced accuracy, melanoma AUROC and log loss,
+each the mean over the eight ways that a picture can be turned and mirrored, and the differences to
+one view with 95 % intervals by lesion. Crops are resized from the model's own input, as that costs
+no second decoding: a part of it from the middle, or its four corners, enlarged.
+
+With --write the table in docs/research/accuracy.md is made of them. Takes some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from twins import RELEASES
+from views import (
+    COMPOSED,
+    classes,
+    gain,
+    gained,
+    give,
+    pictures,
+    turned_accuracy,
+    turned_auroc,
+)
+
+import lesionedge
+from lesionedge import tta
+from lesionedge.evaluation.intervals import resamples
+
+SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"  # of the mobilenetv2 of 2026-11-24
+CENTRES = (0.9, 0.8)
+CORNER = 0.85
+CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
+LEAST = 1e-6  # probability below which a logarithm says nothing
+Answers = np.ndarray
+"""(N, 8, classes) probabilities, by how the picture was turned."""
+
+
+def main() -> None:
+    """Measure, print, and write where that is asked for."""
+    parser = argparse.ArgumentParser(description="Which views to average over.")
+    parser.add_argument("folder", type=Path, help="HAM10000")
+    parser.add_argument(
+        "--model", required=True,
+        help="one that has not seen the validation pictures; the embedded ones have",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--write", action="store_true", help="the table of docs/research/accuracy.md"
+    )
+    options = parser.parse_args()
+    rows = pictures(options.folder, SPLIT, "validation")
+    classifier = lesionedge.Classifier(options.model, check=False)
+    truth, melanoma = classes(classifier, rows), classifier.labels.index("mel")
+    draws = resamples(rows["group"].to_numpy())
+    given = asked(classifier, list(rows["file"]))
+    figures = {
+        "model": Path(options.model).parent.name, "pictures": len(rows),
+        "lesions": int(rows["group"].nunique()), "date": time.strftime("%Y-%m-%d"),
+        "sets": measured(given, truth, melanoma, draws),
+    }  # fmt: skip
+    give(list(report(figures)), figures, options, "view choice")
+
+
+def asked(classifier: lesionedge.Classifier, files: list[str]) -> dict[str, Answers]:
+    """Answer each picture in every way of turning it, whole and cropped."""
+    found: dict[str, list[np.ndarray]] = {}
+    for number, file in enumerate(files, start=1):
+        turned = [np.ascontiguousarray(view) for view in
+                  tta.views(classifier.model_input(file), tta.MOST)]  # fmt: skip
+        for name, crop in CROPS.items():
+            answers = classifier.probabilities_of_inputs(
+                [crop(pixels) for pixels in turned], views=1
+            )
+            found.setdefault(name, []).append(answers)
+        if number % 100 == 0:
+            print(f"{number} of {len(files)}", flush=True)
+    return {name: np.array(answers, np.float64) for name, answers in found.items()}
+
+
+def enlarged(pixels: np.ndarray, share: float, across: float, down: float) -> np.ndarray:
+    """Give a part of a picture at the picture's size; places 0 to 1."""
+    height, width = pixels.shape[:2]
+    left, top = width * (1 - share) * across, height * (1 - share) * down
+    box = left, top, left + width * share, top + height * share
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image)
+
+
+def cropped(share: float, across: float, down: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Give what enlarges this part."""
+    return lambda pixels: enlarged(pixels, share, across, down)
+
+
+CROPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "whole": lambda pixels: pixels,
+    **{f"{share:g}": cropped(share, 0.5, 0.5) for share in CENTRES},
+    **{f"corner {x} {y}": cropped(CORNER, x, y) for x, y in CORNERS},
+}
+
+
+def sets(given: dict[str, Answers]) -> Iterator[tuple[str, int, Answers]]:
+    """Give each set of views: what it is, how many runs it takes, and its answers."""
+    whole = given["whole"]
+    yield "the image as it is", 1, whole
+    for share in CENTRES:
+        yield f"the middle, {share:g} of the side, alone", 1, given[f"{share:g}"]
+    yield "**as it is, turned by half**", 2, mean(turned(whole, 2))
+    names = {
+        2: "mirrored left-right",
+        3: "mirrored top-bottom",
+        4: "transposed",
+        6: "a quarter turn",
+    }
+    for view, name in names.items():
+        yield f"as it is, {name}", 2, mean([whole, whole[:, COMPOSED[view]]])
+    for share in CENTRES:
+        yield f"as it is, the middle {share:g}", 2, mean([whole, given[f"{share:g}"]])
+    yield "**the first four symmetries**", 4, mean(turned(whole, 4))
+    yield "four quarter turns", 4, mean([whole[:, COMPOSED[view]] for view in (0, 1, 6, 7)])
+    for share in CENTRES:
+        both = [*turned(whole, 2), *turned(given[f"{share:g}"], 2)]
+        yield (
+            f"as it is and turned by half, of the whole and of the middle {share:g}",
+            4,
+            mean(both),
+        )
+    corners = [given[name] for name in given if name.startswith("corner")]
+    yield f"as it is, four corners of {CORNER:g}", 5, mean([whole, *corners])
+    yield "**the eight symmetries**", 8, mean(turned(whole, 8))
+    yield "the same, logarithms averaged", 8, geometric(turned(whole, 8))
+    for share in CENTRES:
+        both = [*turned(whole, 4), *turned(given[f"{share:g}"], 4)]
+        yield f"the first four, of the whole and of the middle {share:g}", 8, mean(both)
+
+
+def turned(answers: Answers, views: int) -> list[Answers]:
+    """Give the answers to the first views."""
+    return [answers[:, COMPOSED[view]] for view in range(views)]
+
+
+def mean(answers: list[Answers]) -> Answers:
+    """Average probabilities."""
+    return np.mean(answers, axis=0)
+
+
+def geometric(answers: list[Answers]) -> Answers:
+    """Average logits: the same as logarithms of probabilities, once these sum to 1 again."""
+    logarithms = np.mean([np.log(np.maximum(one, LEAST)) for one in answers], axis=0)
+    raised = np.exp(logarithms)
+    return raised / raised.sum(-1, keepdims=True)
+
+
+def measured(
+    given: dict[str, Answers], truth: np.ndarray, melanoma: int, draws: np.ndarray
+) -> list[dict[str, Any]]:
+    """Measure every set of views against one view."""
+    accuracy = turned_accuracy(given["whole"], truth)
+    auroc = turned_auroc(given["whole"], truth, melanoma)
+    return [
+        {
+            "name": name, "runs": runs,
+            "balanced_accuracy": gained(turned_accuracy(answers, truth), accuracy, draws),
+            "melanoma_auroc": gained(turned_auroc(answers, truth, melanoma), auroc, draws),
+            "log_loss": log_loss(answers, truth),
+        }
+        for name, runs, answers in sets(given)
+    ]  # fmt: skip
+
+
+def log_loss(answers: Answers, truth: np.ndarray) -> float:
+    """Give the mean of -log of the true class's probability."""
+    own = answers[np.arange(len(truth)), :, truth]
+    return float(-np.log(np.maximum(own, LEAST)).mean())
+
+
+def report(figures: dict[str, Any]) -> Iterator[str]:
+    """Lay the figures out as Markdown."""
+    yield "| averaged | runs | balanced accuracy (gain) | melanoma AUROC (gain) | log loss |"
+    yield "|---|---|---|---|---|"
+    for row in figures["sets"]:
+        kinds = row["balanced_accuracy"], row["melanoma_auroc"]
+        cells = [f"{kind['value']:.3f}" + gain(kind["gain"]) for kind in kinds]
+        yield f"| {row['name']} | {row['runs']} | {' | '.join(cells)} | {row['log_loss']:.2f} |"
+    yield ""
+    asked_of = f"{figures['pictures']:,} validation images of {figures['lesions']:,} lesions"
+    yield f"`{figures['model']}`: {asked_of}, {figures['date']}."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""95 % intervals by lesion: the bootstrap that every figure of ``evaluate`` shares."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 1000
+Weighted = Callable[[np.ndarray], "np.ndarray | float"]
+"""A figure of pictures that count as often as their weights, (N,) float, say."""
+
+
+def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> np.ndarray:
+    """Draw whole lesions with replacement, since pictures of one lesion are not independent.
+
+    (Cluster bootstrap; Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x.)
+
+    Args:
+        groups: (N,) int; pictures of one lesion share a number.
+        seed: Fixes the resamples.
+        count: How many.
+
+    Returns:
+        (count, N) int: how often each picture is in each resample.
+    """
+    _, numbers = np.unique(groups, return_inverse=True)
+    lesions = int(numbers.max()) + 1
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(lesions, np.full(lesions, 1 / lesions), size=count)[:, numbers]
+
+
+def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
+    """Give a figure with the 2.5th and 97.5th percentile of its resamples.
+
+    Args:
+        figure: A number, or an array of them, by the pictures' weights; NaN where undefined.
+        draws: From ``resamples``.
+        value: The figure of the pictures as they are; None to have ``figure`` give it.
+
+    Returns:
+        ``{"value", "low", "high"}``, numbers or nested lists of them. A resample that leaves a
+        figure undefined, as one without any picture of a class does, is left out of it; what is
+        undefined altogether is None.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a figure that no resample defines
+        value = figure(np.ones(draws.shape[1])) if value is None else value
+        spread = np.array([figure(weights) for weights in draws.astype(float)])
+        low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
+    return {"value": plain(value), "low": plain(low), "high": plain(high)}
+
+
+def share(found: int, of: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of independent images (Wilson 1927).
+
+    Args:
+        found: How many.
+        of: Of how many, 1 or more.
+    """
+    from scipy.stats import binomtest
+
+    low, high = binomtest(found, of).proportion_ci(0.95, method="wilson")
+    return float(low), float(high)
+
+
+def plain(values: Any) -> Any:
+    """Give numbers as JSON has them: lists of float, None for what is not a number."""
+    if np.ndim(values):
+        return [plain(value) for value in np.asarray(values)]
+    return float(values) if np.isfinite(values) else None

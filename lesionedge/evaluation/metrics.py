@@ -1,0 +1,145 @@
+"""Figures of a classifier's answers, each with a 95 % interval by lesion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import interval, resamples
+
+ECE_BINS = 15
+SPECIFICITY = 0.9
+SECTIONS = ("per_class", "confusion", "risk_coverage", "operating_points", "subgroups")
+"""What ``metrics.json`` holds of a model beside the headline figures."""
+
+
+def measure(
+    probabilities: np.ndarray, truth: np.ndarray, groups: np.ndarray, labels: Sequence[str],
+    malignant: Sequence[bool], *, answers: np.ndarray | None = None, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure a classifier's answers.
+
+    Values are scikit-learn's, intervals by lesion (``lesionedge.evaluation.intervals``).
+
+    Args:
+        probabilities: (N, classes) float, rows sum to 1.
+        truth: (N,) int class numbers.
+        groups: (N,) int; pictures of one lesion share a number.
+        labels: Class codes in output order.
+        malignant: Which classes count as malignant.
+        answers: (N,) int, the class that is named; None for the most likely.
+        seed: Fixes the resamples.
+
+    Returns:
+        Figures as ``{"value", "low", "high"}``; those that these pictures leave undefined are
+        left out. ``per_class`` by label; ``confusion`` as matrices (row: truth, column: answer)
+        of counts with lowest and highest.
+    """
+    answers = probabilities.argmax(1) if answers is None else answers
+    draws = resamples(groups, seed=seed)
+    return {
+        "pictures": len(truth),
+        "lesions": len(np.unique(groups)),
+        **_answers(probabilities, answers, truth, draws),
+        **_ranking(probabilities, truth, labels, np.asarray(malignant), draws),
+        "per_class": _per_class(probabilities, answers, truth, labels, draws),
+        "confusion": interval(weighted.confusion(truth, answers, len(labels)), draws),
+    }
+
+
+def _answers(
+    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, draws: np.ndarray
+) -> dict[str, Any]:
+    right = answers == truth
+    confidence = np.take_along_axis(probabilities, answers[:, None], axis=1)[:, 0]
+    return {
+        "accuracy": interval(
+            lambda w: weighted.share(right, w), draws, value=sk.accuracy_score(truth, answers)
+        ),
+        # recall_score is balanced_accuracy_score without its warning of answers of absent classes
+        "balanced_accuracy": interval(
+            lambda w: weighted.balanced_accuracy(right, truth, w), draws,
+            value=sk.recall_score(truth, answers, labels=np.unique(truth), average="macro"),
+        ),
+        "ece": interval(
+            lambda w: weighted.expected_calibration_error(confidence, right, w, bins=ECE_BINS),
+            draws,
+        ),
+    }  # fmt: skip
+
+
+def _ranking(
+    probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], malignant: np.ndarray,
+    draws: np.ndarray,
+) -> dict[str, Any]:  # fmt: skip
+    present = [c for c in range(len(labels)) if _both(truth == c)]
+    found: dict[str, Any] = {}
+    if len(present) == len(labels):
+        areas = [weighted.auroc(truth == c, probabilities[:, c]) for c in present]
+        values = [sk.roc_auc_score(truth == c, probabilities[:, c]) for c in present]
+        found["macro_auroc"] = interval(
+            lambda w: float(np.mean([area(w) for area in areas])), draws, value=np.mean(values)
+        )
+    if "mel" in labels and _both(truth == list(labels).index("mel")):
+        melanoma = list(labels).index("mel")
+        positive, score = truth == melanoma, probabilities[:, melanoma]
+        found["melanoma_auroc"] = auroc(positive, score, draws)
+        found["melanoma_sensitivity_at_90_specificity"] = interval(
+            weighted.sensitivity_at(positive, score, specificity=SPECIFICITY), draws,
+            value=_sensitivity(positive, score),
+        )  # fmt: skip
+    if _both(malignant[truth]):
+        found["malignant_auroc"] = auroc(
+            malignant[truth], probabilities[:, malignant].sum(1), draws
+        )
+    return found
+
+
+def _both(positive: np.ndarray) -> bool:
+    return bool(positive.any() and not positive.all())
+
+
+def _sensitivity(positive: np.ndarray, score: np.ndarray) -> float:
+    fpr, tpr, _ = sk.roc_curve(positive, score)
+    return float(tpr[fpr <= 1 - SPECIFICITY + 1e-12].max())
+
+
+def auroc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """Give the area under the ROC curve with its interval; None where there is no such area."""
+    value = sk.roc_auc_score(positive, score) if _both(positive) else float("nan")
+    found: dict[str, Any] = interval(weighted.auroc(positive, score), draws, value=value)
+    return found
+
+
+def _per_class(
+    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, labels: Sequence[str],
+    draws: np.ndarray,
+) -> dict[str, Any]:  # fmt: skip
+    classes = len(labels)
+    values = sk.precision_recall_fscore_support(
+        truth, answers, labels=range(classes), zero_division=np.nan
+    )
+    spread = interval(
+        weighted.precision_recall_f1(truth, answers, classes), draws, value=np.stack(values[:3])
+    )
+    result = {}
+    for c, label in enumerate(labels):
+        figures = {
+            name: {part: spread[part][row][c] for part in ("value", "low", "high")}
+            for row, name in enumerate(("precision", "recall", "f1"))
+        }
+        positive, score = truth == c, probabilities[:, c]
+        figures["auroc"] = auroc(positive, score, draws)
+        figures["average_precision"] = interval(
+            weighted.average_precision(positive, score), draws, value=_precision(positive, score)
+        )
+        result[label] = {"pictures": int(positive.sum()), **figures}
+    return result
+
+
+def _precision(positive: np.ndarray, score: np.ndarray) -> float:
+    return float(sk.average_precision_score(positive, score)) if positive.any() else float("nan")

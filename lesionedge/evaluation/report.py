@@ -1,0 +1,91 @@
+"""``report.html``: all that ``evaluate`` found in one file that opens without a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+import lesionedge
+from lesionedge import titles
+from lesionedge.atomic import write_text
+from lesionedge.card import Card
+from lesionedge.evaluation import drawings, plots
+from lesionedge.evaluation.drawings import Drawing
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+
+TEMPLATE, REPORT = "report.html.jinja", "report.html"
+VARIABLES = {key: title.capitalize() for key, title in titles.VARIABLES.items()}
+
+
+def write(
+    target: Path, facts: Card, record: Mapping[str, Any],
+    models: Sequence[MeasuredModel], asked: LabelledImages, *, history: Path | None = None,
+) -> Path:  # fmt: skip
+    """Draw every plot into ``plots/`` and write ``report.html``.
+
+    Args:
+        target: The folder that both go into.
+        facts: The models' card.
+        record: What ``metrics.json`` holds.
+        models: What was measured, in order.
+        asked: The images that they were asked about.
+        history: The training's ``history.csv``, to be drawn where it exists.
+
+    Returns:
+        The report's file.
+    """
+    folder = target / "plots"
+    folder.mkdir(exist_ok=True)
+    training = None
+    if history is not None and history.exists():
+        training = folder / "training.png"
+        plots.training_curves(history, training)
+    found = {model.name: list(drawings.draw(model, asked, facts, folder)) for model in models}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"span": span, "embedded": embedded, "percent": percent}
+    text = environment.get_template(TEMPLATE).render(
+        card=facts, split=record["split"], models=record["models"], drawings=found,
+        training=training, pictures=len(asked.truth),
+        lesions=len(np.unique(asked.table["group"])), headlines=titles.HEADLINES,
+        per_class=titles.PER_CLASS, subgroup=titles.SUBGROUP, variables=VARIABLES,
+        version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
+        names=list(facts.codes),
+    )  # fmt: skip
+    file = target / REPORT
+    write_text(file, text)
+    return file
+
+
+def span(figure: Mapping[str, float] | None) -> str:
+    """Give a value with its interval."""
+    if figure is None or figure["value"] is None:
+        return "–"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def percent(value: float) -> str:
+    """Give a share as people read it."""
+    return f"{value:.1%}" if value >= 0.1 else f"{value:.2%}"
+
+
+def embedded(drawing: Drawing | Path) -> str:
+    """Give a picture as a data URL; photographs as JPEG, which is a fifth of the size."""
+    file = drawing if isinstance(drawing, Path) else drawing.file
+    content, kind = file.read_bytes(), "png"
+    with Image.open(io.BytesIO(content)) as picture:
+        if len(content) > 300_000:
+            jpeg = io.BytesIO()
+            picture.convert("RGB").save(jpeg, "JPEG", quality=88)
+            content, kind = jpeg.getvalue(), "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

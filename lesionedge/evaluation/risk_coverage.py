@@ -1,0 +1,89 @@
+"""What is won by answering only some pictures: accuracy against the share answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import Weighted, interval
+
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+"""Shares of the pictures answered that ``metrics.json`` tells of."""
+
+
+def curve(score: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tighten the threshold on a score.
+
+    Args:
+        score: (N,) how fit for an answer each picture is; the highest are answered first.
+        right: (N,) bool, whether the answer would be right.
+
+    Returns:
+        share answered, accuracy of what is answered, and threshold, one of each for every
+        distinct score, from the highest.
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    answered = last + 1
+    accuracy = np.cumsum(right[order])[last] / answered
+    return answered / len(score), accuracy, score[order][last]
+
+
+def measure(
+    scores: Mapping[str, np.ndarray], truth: np.ndarray, answers: np.ndarray, draws: np.ndarray
+) -> dict[str, Any]:
+    """Measure what each score's threshold wins.
+
+    Args:
+        scores: Name -> (N,) how fit for an answer a picture is, such as the top probability
+            (``confidence``) or a gate's.
+        truth: (N,) int class numbers.
+        answers: (N,) int, the top class.
+        draws: From ``intervals.resamples``.
+
+    Returns:
+        By name: ``aurc``, the area under risk (1 - accuracy) against coverage (Geifman and
+        El-Yaniv 2017, arXiv:1705.08500; 0 is best), and ``points`` of coverage, threshold,
+        accuracy and balanced accuracy of what is answered.
+    """
+    right = answers == truth
+    return {
+        name: {
+            "aurc": interval(_area_of(score, right), draws),
+            "points": [_point(share, score, right, truth, draws) for share in COVERAGES],
+        }
+        for name, score in scores.items()
+    }
+
+
+def _area_of(score: np.ndarray, right: np.ndarray) -> Weighted:
+    return lambda weights: area(score, right, weights)
+
+
+def area(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> float:
+    """Area under the risk-coverage curve; pictures of one score are answered together."""
+    order = np.argsort(-score, kind="stable")
+    ranked, weights = score[order], weights[order]
+    last = np.searchsorted(-ranked, -ranked, side="right") - 1
+    answered = np.cumsum(weights)[last]
+    wrong = np.cumsum(weights * ~right[order])[last]
+    risk = np.divide(wrong, answered, out=np.zeros_like(wrong), where=answered > 0)
+    return float((risk * weights).sum() / weights.sum())
+
+
+def _point(
+    share: float, score: np.ndarray, right: np.ndarray, truth: np.ndarray, draws: np.ndarray
+) -> dict[str, Any]:
+    threshold = np.sort(score)[::-1][max(1, round(share * len(score))) - 1]
+    chosen = score >= threshold
+
+    return {
+        "coverage": float(chosen.mean()), "threshold": float(threshold),
+        "accuracy": interval(lambda w: weighted.share(right, w * chosen), draws),
+        "balanced_accuracy": interval(
+            lambda w: weighted.balanced_accuracy(right, truth, w * chosen), draws
+        ),
+    }  # fmt: skip

@@ -1,0 +1,125 @@
+"""Who is served how well: figures by sex, age band, body site and how the truth is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lesionedge.evaluation import thresholds, weighted
+from lesionedge.evaluation.intervals import interval, resamples
+from lesionedge.evaluation.metrics import auroc
+
+AGE_BANDS = (0, 30, 45, 60, 75, 200)
+"""Years at which bands begin; the last is no one's."""
+UNKNOWN = "unknown"
+VARIABLES = {
+    "sex": "sex", "age_band": "age", "site": "localization", "confirmation": "dx_type",
+}  # fmt: skip
+"""What pictures are grouped by -> the column of ``split.csv`` that it comes from."""
+HISTOLOGY, OTHERWISE = "histology", "otherwise"
+
+
+def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Give each picture's group, by every variable that the table knows something of.
+
+    Args:
+        table: Rows of ``split.csv``, with any of the columns sex, age, localization, dx_type.
+
+    Returns:
+        Variable -> (N,) names of groups, ``unknown`` where the table has none.
+    """
+    found = {}
+    for variable, column in VARIABLES.items():
+        if column in table and table[column].notna().any():
+            names = _named(variable, table[column]).fillna(UNKNOWN)
+            if (names != UNKNOWN).any():
+                found[variable] = names
+    return found
+
+
+def _named(variable: str, values: pd.Series) -> pd.Series:
+    if variable == "age_band":
+        years = pd.to_numeric(values, errors="coerce")
+        return pd.cut(years, AGE_BANDS, right=False, labels=_bands()).astype(object)
+    text = values.astype("string").str.strip().str.lower().replace("", pd.NA).astype(object)
+    if variable == "confirmation":
+        return text.map({"histo": HISTOLOGY, "histopathology": HISTOLOGY}).where(
+            text.isna() | text.isin(("histo", "histopathology")), OTHERWISE
+        )
+    return text
+
+
+def _bands() -> list[str]:
+    edges = AGE_BANDS[1:-1]
+    inner = [f"{low}-{high - 1}" for low, high in itertools.pairwise(edges)]
+    return [f"under {edges[0]}", *inner, f"{edges[-1]} and over"]
+
+
+def measure(
+    probabilities: np.ndarray, truth: np.ndarray, table: pd.DataFrame, malignant: Sequence[bool],
+    *, answers: np.ndarray | None = None, threshold: float | np.ndarray | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure each group by itself.
+
+    Args:
+        probabilities: (N, classes), rows sum to 1.
+        truth: (N,) int class numbers.
+        table: (N rows) of ``split.csv``, with ``group``.
+        malignant: Which classes count as malignant.
+        answers: (N,) int, the class that is named; None for the most likely.
+        threshold: Of the malignant probability, for sensitivity and specificity, or (N,) each
+            picture's own; None leaves them out.
+
+    Returns:
+        Variable -> group -> pictures, lesions, malignant pictures, accuracy, balanced accuracy
+        (over the classes that the group has), malignant AUROC, sensitivity and specificity,
+        with intervals by lesion; None where a group has no case for a figure.
+    """
+    lesions = table["group"].to_numpy()
+    right = (probabilities.argmax(1) if answers is None else answers) == truth
+    kinds = np.asarray(malignant)
+    risk = probabilities[:, kinds].sum(1)
+    own = None if threshold is None else np.broadcast_to(threshold, len(truth))
+    found: dict[str, Any] = {}
+    for variable, names in groups_of(table).items():
+        order = _bands() if variable == "age_band" else list(names.value_counts().index)
+        order = [*(name for name in order if name != UNKNOWN), UNKNOWN]
+        members = {name: np.flatnonzero((names == name).to_numpy()) for name in order}
+        found[variable] = {
+            name: _group(
+                right[rows],
+                truth[rows],
+                lesions[rows],
+                risk[rows],
+                kinds,
+                None if own is None else own[rows],
+            )
+            for name, rows in members.items()
+            if len(rows)
+        }
+    return found
+
+
+def _group(
+    right: np.ndarray, truth: np.ndarray, lesions: np.ndarray, risk: np.ndarray,
+    malignant: np.ndarray, threshold: np.ndarray | None,
+) -> dict[str, Any]:  # fmt: skip
+    draws = resamples(lesions)
+    positive = malignant[truth]
+    found = {
+        "pictures": len(truth),
+        "lesions": len(np.unique(lesions)),
+        "malignant": int(positive.sum()),
+        "accuracy": interval(lambda w: weighted.share(right, w), draws),
+        "balanced_accuracy": interval(lambda w: weighted.balanced_accuracy(right, truth, w), draws),
+    }
+    if malignant.any() and not malignant.all():
+        found["malignant_auroc"] = auroc(positive, risk, draws)
+        if threshold is not None:
+            measured = thresholds.at(threshold, risk, positive, draws)
+            found |= {name: measured[name] for name in ("sensitivity", "specificity")}
+    return found

@@ -1,0 +1,62 @@
+"""The malignant probability as a test: sensitivity and specificity against its threshold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lesionedge.evaluation.intervals import interval
+from lesionedge.evaluation.weighted import share
+
+
+def at(
+    threshold: float | np.ndarray, risk: np.ndarray, positive: np.ndarray, draws: np.ndarray
+) -> dict[str, Any]:
+    """Measure a threshold.
+
+    Args:
+        threshold: A picture with at least this probability counts as found; or (N,) each
+            picture's own.
+        risk: (N,) malignant probabilities.
+        positive: (N,) bool, the truth.
+        draws: From ``intervals.resamples``.
+
+    Returns:
+        sensitivity, specificity and the share of pictures found, each with its interval.
+    """
+    found = risk >= threshold
+    return {
+        "sensitivity": interval(lambda w: share(found, w * positive), draws),
+        "specificity": interval(lambda w: share(~found, w * ~positive), draws),
+        "found": interval(lambda w: share(found, w), draws),
+    }
+
+
+def curves(
+    risk: np.ndarray, positive: np.ndarray, grid: np.ndarray, draws: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Give sensitivity and specificity at each of a grid of thresholds.
+
+    Args:
+        risk: (N,) malignant probabilities.
+        positive: (N,) bool, the truth; both kinds must be there.
+        grid: (G,) thresholds.
+        draws: From ``intervals.resamples``.
+
+    Returns:
+        ``sensitivity`` and ``specificity``, (3, G): value, and lowest and highest of the 95 %
+        interval.
+    """
+    found = (risk[None, :] >= grid[:, None]).astype(np.float32)
+    return {
+        "sensitivity": _band(found[:, positive], draws[:, positive]),
+        "specificity": _band(1 - found[:, ~positive], draws[:, ~positive]),
+    }
+
+
+def _band(chosen: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    weights = draws[draws.sum(1) > 0].astype(np.float32)
+    spread = chosen @ weights.T / weights.sum(1)
+    low, high = np.percentile(spread, [2.5, 97.5], axis=1)
+    return np.stack([chosen.mean(1), low, high])
