@@ -749,8 +749,10 @@ def test_whole_numbers_beyond_16_bits_are_refused(values):
         images.decode(Image.fromarray(numbers))
 
 
-def test_formats_that_no_other_decoder_has_checked_are_refused(tmp_path):
-    path = tmp_path / "a.spi"
-    files.as_image(COLOURS).convert("F").save(path, "SPIDER")
-    with pytest.raises(ImageError, match="SPIDER files are not read"):
-        images.decode(path)
+def test_formats_that_no_other_decoder_has_checked_are_refused():
+    cards = ["SIMPLE  =                    T", "BITPIX  =                    8",
+             "NAXIS   =                    2", "NAXIS1  =                   56",
+             "NAXIS2  =                   40", "END"]  # fmt: skip
+    content = "".join(card.ljust(80) for card in cards).ljust(2880).encode()
+    with pytest.raises(ImageError, match="FITS files are not read"):
+        images.decode(content + files.whole(GREY, 8).astype(np.uint8).tobytes().ljust(2880))
