@@ -59,7 +59,7 @@ class Classifier:
         self, model: str | os.PathLike[str] | None = None, *, threads: int | None = None,
         labels: str | os.PathLike[str] | Sequence[str] | None = None,
         normalize: tuple[float, float] | None = None, check: bool = True, verbose: bool = False,
-        views: int = 1,
+        views: int = 1, operating_point: float | None = None,
     ) -> None:  # fmt: skip
         """Load a model.
 
@@ -78,6 +78,8 @@ class Classifier:
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
                 image (``lesionedge.tta`` says why these); up to 4 where the model's input
                 is not square. What it gains and costs is in docs/research/accuracy.md.
+            operating_point: Sensitivity (0-1) of the card's operating point that predictions are
+                held against; None for 0.95 where the card has it.
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
@@ -86,7 +88,7 @@ class Classifier:
         """
         self.options = ModelOptions(
             model=model, threads=threads, labels=labels, normalize=normalize, check=check,
-            verbose=verbose, views=views,
+            verbose=verbose, views=views, operating_point=operating_point,
         )  # fmt: skip
         self.model = name_of(self.options)
         self.path = find_model(self.model)
@@ -249,8 +251,11 @@ class Classifier:
         return reliability.InputCheck(threads=self.threads, verbose=verbose)
 
     def _default_point(self) -> OperatingPoint | None:
-        from lesionedge.operating import nearest
+        from lesionedge.operating import find, nearest
 
+        asked = self.options.operating_point
+        if asked is not None:
+            return find(asked, points=self.card.operating_points, model=self.model)
         return nearest(self.card.operating_points, DEFAULT_SENSITIVITY)
 
     def _possible(self, views: int) -> int:

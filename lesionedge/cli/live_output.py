@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.camera.frame import shown
-from lesionedge.cli import options, printable
-from lesionedge.notice import CANNOT_TELL
+from lesionedge.cli import printable
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, percent, risk
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
@@ -94,10 +94,10 @@ def line_of(observation: Observation) -> str:
     age = f"{observation.age_ms:.0f} ms after capture"
     if observation.withheld:
         return "  ".join((CANNOT_TELL, *warnings, age))
-    second = "".join(f", then {c.label} {c.probability:.0%}" for c in prediction.top[1:2])
+    second = "".join(f", then {c.label} {percent(c.probability)}" for c in prediction.top[1:2])
     return "  ".join((
-        f"{prediction.label} {prediction.probability:.0%}",
-        f"malignant {prediction.malignant_probability:.0%}",
+        f"{prediction.label} {percent(prediction.probability)}",
+        risk(prediction),
         *warnings,
         f"{prediction.name}{second}",
         age,
@@ -151,7 +151,7 @@ class Text:
     def close(self) -> None:
         """End with the research-use line."""
         if self._any:
-            sys.stdout.write(("\n" if self._terminal else "") + options.RESEARCH_USE + "\n")
+            sys.stdout.write(("\n" if self._terminal else "") + RESEARCH_USE + "\n")
             sys.stdout.flush()
 
 
