@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 import weakref
 import zipfile
 import zlib
@@ -22,9 +23,11 @@ MAX_RATIO = 1100
 
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, KeyError,
-    RuntimeError, IndexError, OverflowError,
+    RuntimeError, IndexError, OverflowError, struct.error,
 )  # fmt: skip
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# Of others, bzip2 and LZMA, zipfile unpacks all that it has read, whatever size the member claims:
+# some bytes of them become gigabytes.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Archive:
@@ -73,8 +76,11 @@ class Archive:
 
     def head(self, member: str) -> bytes:
         """Return a member's first bytes; none where it cannot be read."""
+        info = self._members[member]
+        if info.compress_type not in _METHODS:
+            return b""
         try:
-            with self._zip.open(self._members[member]) as file:
+            with self._zip.open(info) as file:
                 return file.read(formats.HEAD_BYTES)
         except _BROKEN:
             return b""
@@ -95,7 +101,7 @@ class Archive:
             raise ImageError(f"{name}: is encrypted; unpack the archive first")
         if info.compress_type not in _METHODS:
             raise ImageError(
-                f"{name}: is packed by a method that is not read (number {info.compress_type}); "
+                f"{name}: is packed by {_method(info.compress_type)}; expected deflate: "
                 "unpack the archive first"
             )
         try:
@@ -107,7 +113,8 @@ class Archive:
             raise ImageError(f"{name}: damaged in the archive ({_first_line(error)})") from error
 
     def _listed(self) -> dict[str, zipfile.ZipInfo]:
-        members = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+        files = (info for info in self._zip.infolist() if info.filename[-1:] not in ("", "/"))
+        members = {info.filename: info for info in files}
         total = sum(info.file_size for info in members.values())
         file = self._zip.fp
         assert file is not None
@@ -126,8 +133,12 @@ def opened(where: str) -> Archive:
     Raises:
         ImageError: It cannot be read.
     """
+    if not where:
+        raise ImageError("zip://…: names no archive; expected zip://MEMBER::ARCHIVE")
     if names.is_address(where):
         return _remote(where)
+    if "://" in where:
+        raise ImageError(f"{where}: expected a path or http(s)://; lesionedge batch reads others")
     return local(where)
 
 
@@ -156,6 +167,11 @@ def _remote(address: str) -> Archive:
     from lesionedge.sources import remote
 
     return Archive(remote.archive_file(address), address)
+
+
+def _method(number: int) -> str:
+    names = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "zstandard", 95: "XZ", 97: "WavPack"}
+    return names.get(number, f"the method {number}")
 
 
 def _why(error: BaseException) -> str:

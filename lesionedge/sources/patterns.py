@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 MAGIC = re.compile(r"[*?[]")
+_RANGE = re.compile(r"(.)-(.)|(.)", re.DOTALL)
 _PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|[^*?[]+|\[")
 
 
@@ -40,7 +41,17 @@ def _translated(part: str, magic: str) -> str:
         return "[^/]*"
     if part == "?":
         return "[^/]"
-    if part == "[":
-        return r"\["
-    inside = part[1:-1].replace("\\", r"\\")
-    return f"(?!/)[{'^' + inside[1:] if inside[0] in '!^' else inside}]"
+    return _set(part[1:-1]) if len(part) > 2 else re.escape(part)
+
+
+def _set(inside: str) -> str:
+    """Translate what is between brackets: characters and ranges, all others after ``!``."""
+    negated = inside[0] in "!^"
+    found = _RANGE.findall(inside[1:] if negated else inside)
+    ranges = [
+        f"{re.escape(low)}-{re.escape(high)}" for low, high, _ in found if low and low <= high
+    ]
+    allowed = "".join(ranges + [re.escape(one) for *_, one in found])
+    if not allowed:
+        return "[^/]" if negated else r"(?!)"
+    return f"(?!/)[{'^' * negated}{allowed}]"
