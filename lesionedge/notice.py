@@ -6,6 +6,10 @@ CANNOT_TELL = "can't tell: not a dermoscopic picture"
 """What people read in place of a diagnosis of an unreliable picture, where that was asked for."""
 
 
+MALIGNANT_UNKNOWN = "malignant-unknown"
+"""Code of the notice that it is not known which of a model's classes are malignant."""
+
+
 class Notice(str):
     """A remark on a picture: its text, as any string, with a code that does not change.
 

@@ -190,8 +190,9 @@ def _panel(
         draw.rectangle((bars, y + unit * 0.2, max(end, bars + 1), y + unit), fill=BAR)
         draw.text((numbers, y), f"{candidate.probability:.1%}", TEXT, large)
         y += step
-    risk = f"malignant {prediction.malignant_probability:.1%}"
-    draw.text((unit * 0.5, y), risk, ALERT, large)
+    risk = prediction.malignant_probability
+    text = "malignant unknown" if risk is None else f"malignant {risk:.1%}"
+    draw.text((unit * 0.5, y), text, ALERT, large)
     draw.text((unit * 0.5, y + step), f"{prediction.model}: {NOTE}", TEXT, small)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
     from lesionedge.frame_recorder import FrameRecorder
     from lesionedge.live import Observation
+    from lesionedge.prediction import Prediction
 
 SAMPLES = 10_000
 """So many capture-to-answer times, drawn from all, stand for all."""
@@ -87,17 +88,23 @@ def tell(text: str) -> None:
     click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
 
 
+def risk_of(prediction: Prediction) -> str:
+    """Put the malignant probability into words."""
+    risk = prediction.malignant_probability
+    return "malignant unknown" if risk is None else f"malignant {risk:.0%}"
+
+
 def line_of(observation: Observation) -> str:
     """Put an answer into a line, what matters most first: terminals may be narrow."""
     prediction = observation.prediction
-    warnings = [f"warning: {text}" for text in prediction.warnings]
+    warnings = [f"warning: {text}" for text in prediction.remarks]
     age = f"{observation.age_ms:.0f} ms after capture"
     if observation.withheld:
         return "  ".join((CANNOT_TELL, *warnings, age))
     second = "".join(f", then {c.label} {c.probability:.0%}" for c in prediction.top[1:2])
     return "  ".join((
         f"{prediction.label} {prediction.probability:.0%}",
-        f"malignant {prediction.malignant_probability:.0%}",
+        risk_of(prediction),
         *warnings,
         f"{prediction.name}{second}",
         age,

@@ -47,7 +47,7 @@ class TextWriter:
             lines.append(f"  {CANNOT_TELL}")
         else:
             lines += self._diagnosis(prediction)
-        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
+        lines += [f"  warning: {printable(warning)}" for warning in prediction.remarks]
         self._file.write("\n".join(lines) + "\n\n")
         self._any = True
 
@@ -58,11 +58,13 @@ class TextWriter:
             name, label = printable(c.name), printable(c.label)
             line = f"  {name:<{wide}}  {label:<6} {c.probability:6.1%}  {self._bar(c.probability)}"
             lines.append(line.rstrip())
-        # Nothing is known of a foreign model's labels: do not seem to call them benign.
-        if prediction.malignant_probability:
-            lines.append(f"  malignant {prediction.malignant_probability:.1%}")
+        risk = prediction.malignant_probability
+        if risk is None:
+            lines.append("  malignant unknown")
+        elif risk:
+            lines.append(f"  malignant {risk:.1%}")
         if self._point is not None:
-            side = "above" if self._point.above(prediction.malignant_probability) else "below"
+            side = "above" if _is_above(prediction, self._point) else "below"
             lines.append(
                 f"  {side} the threshold of {self._point.threshold:.2%} (chosen for "
                 f"{self._point.sensitivity:.0%} sensitivity; specificity "
@@ -125,7 +127,7 @@ class CsvWriter:
     def success(self, path: str, prediction: Prediction) -> None:
         """Write one answer."""
         p = prediction
-        side = [self._point.above(p.malignant_probability)] if self._point else []
+        side = [_is_above(p, self._point)] if self._point else []
         self._writer.writerow(
             [path, p.label, p.name, p.probability, p.malignant_probability, "", *side]
         )
@@ -141,6 +143,11 @@ class CsvWriter:
 WRITERS: dict[str, Callable[..., Any]] = {
     "text": TextWriter, "json": JsonWriter, "csv": CsvWriter,
 }  # fmt: skip
+
+
+def _is_above(prediction: Prediction, point: OperatingPoint) -> bool:
+    side = prediction.at(point).operating_point
+    return side is not None and side.above
 
 
 def _can_encode(text: str, encoding: str) -> bool:

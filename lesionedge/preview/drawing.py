@@ -70,13 +70,14 @@ def lines_of(observation: Observation) -> list[str]:
     """Put an answer into a few lines of text; no diagnosis where that is withheld."""
     prediction = observation.prediction
     if observation.withheld:
-        return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.warnings)]
+        return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.remarks)]
     second = prediction.top[1:2]
     likely = ", ".join(f"{c.label} {c.probability:.0%}" for c in second)
+    risk = prediction.malignant_probability
     head = f"{prediction.label} {prediction.probability:.0%}  {prediction.name}"
     return [
         head + (f"   (then {likely})" if likely else ""),
-        f"malignant {prediction.malignant_probability:.0%}   "
+        f"malignant {'unknown' if risk is None else f'{risk:.0%}'}   "
         f"{observation.age_ms:.0f} ms after capture",
-        *(f"warning: {text}" for text in prediction.warnings),
+        *(f"warning: {text}" for text in prediction.remarks),
     ]

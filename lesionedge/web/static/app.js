@@ -151,8 +151,11 @@ function headline(found) {
 
 function factsOf(found, tookMs) {
   const parts = [paragraph("headline", headline(found))];
-  if (found.predictions.some((one) => one.malignant) && found.reliable !== false) {
-    parts.push(paragraph("malignant", `Malignant in all: ${percent(found.malignant_probability)}`));
+  const risk = found.malignant_probability;
+  if (risk === null) {
+    parts.push(paragraph("malignant", "Malignant in all: unknown"));
+  } else if (found.predictions.some((one) => one.malignant) && found.reliable !== false) {
+    parts.push(paragraph("malignant", `Malignant in all: ${percent(risk)}`));
   }
   parts.push(...found.warnings.map((text) => paragraph("warning", `Warning: ${text}`)));
   const bars = barsOf(found.predictions);
@@ -418,12 +421,14 @@ function limitsOf(card) {
   return [element("h3", "", "Limits"), list];
 }
 
+const KINDS = new Map([[true, "malignant"], [false, "benign"], [null, "unknown"]]);
+
 function labelsOf(labels) {
   const table = element("table");
   table.append(element("caption", "hidden", "What it can answer"));
   table.append(row("th", [["", "Diagnosis"], ["", "Code"], ["", "Kind"]]));
   for (const one of labels) {
-    table.append(row("td", [["", one.name], ["", one.label], ["", one.malignant ? "malignant" : "benign"]]));
+    table.append(row("td", [["", one.name], ["", one.label], ["", KINDS.get(one.malignant)]]));
   }
   return table;
 }
