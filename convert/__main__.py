@@ -1,4 +1,4 @@
-"""``python -m convert``: export, verify, fix-batch, operating-points."""
+"""``python -m convert``: export, verify, fix-batch, figures, operating-points."""
 
 from __future__ import annotations
 
@@ -84,6 +84,23 @@ def fix_batch(files: tuple[Path, ...]) -> None:
     for file in files:
         changed = batch.fix(file)
         click.echo(f"{file}: {'the batch is fixed now' if changed else 'was so already'}", err=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--metrics", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
+    help="The metrics.json of an evaluation that measured a file of this name.",
+)  # fmt: skip
+def figures(file: Path, metrics: Path) -> None:
+    """Put the figures measured on a file of FILE's name into FILE's card.
+
+    Only the card changes; the network's bytes stay as they are.
+    """
+    from convert import card
+
+    card.set_figures(file, metrics)
+    click.echo(f"{file.name}: its card has the figures of {metrics}", err=True)
 
 
 @main.command("operating-points")

@@ -41,6 +41,46 @@ def set_operating_points(file: Path, metrics: Path) -> tuple[OperatingPoint, ...
     return points
 
 
+def set_figures(file: Path, metrics: Path) -> None:
+    """Put the figures that were measured on the file itself into its card.
+
+    Of an embedded model's file they are those of its twin's file of the same name: the card that
+    training writes has those of Keras models, which differ a little.
+
+    Args:
+        file: The .tflite file; replaced whole or not at all.
+        metrics: The ``metrics.json`` of an evaluation that measured a file of this name.
+
+    Raises:
+        ModelError: The file has no card, or no file of its name was measured there.
+    """
+    card = read(file).card
+    if card is None or card.file is None:
+        raise ModelError(f"{file}: has no card ({CARD_FILE}); expected a file made by export")
+    try:
+        record = json.loads(metrics.read_text(encoding="utf-8"))
+        figures = _figures(record["models"][file.name])
+        measured = {record["split"]: {card.file.format: figures}}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{metrics}: has no figures of {file.name} ({error!r}); expected the metrics.json of: "
+            "python -m train evaluate RUN --model FILE"
+        ) from error
+    write_bytes(file, with_card(file.read_bytes(), replace(card, metrics=measured)))
+
+
+def _figures(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card keeps of a model's measurements: figures with intervals, and counts."""
+    single = {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, dict) and set(value) == {"value", "low", "high"} and key != "confusion"
+    }
+    recall = {label: row["recall"] for label, row in found["per_class"].items()}
+    counts = {key: found[key] for key in ("pictures", "lesions")}
+    return {**counts, **single, "recall": recall}
+
+
 def _measured(file: Path, metrics: Path) -> tuple[OperatingPoint, ...]:
     try:
         models = json.loads(metrics.read_text(encoding="utf-8"))["models"]

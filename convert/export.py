@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert import mlir_quantize
 
 from convert import batch, metadata
@@ -47,7 +48,8 @@ def export(run: Path, file_format: str, output: Path) -> Card:
     method = "none"
     if file_format == "int8":
         method = "post-training" if ready == "none" else ready
-        content = _int8(converter, _representative(run, card) if ready == "none" else None)
+        sample = _representative(run, card) if ready == "none" else None
+        content = _int8(converter, sample, card)
     else:
         content = _floating(converter, half=file_format == "float16")
     temperature = present(card.calibration, "calibration").temperature[kind]
@@ -127,7 +129,10 @@ def _by_class(logits: tf.Tensor, sharper: Sequence[float]) -> tf.Tensor:
     return logits * tf.reduce_sum(weighted, axis=-1, keepdims=True)
 
 
-def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]] | None) -> bytes:
+def _int8(
+    converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]] | None,
+    card: Card,
+) -> bytes:  # fmt: skip
     """Quantize to int8 with uint8 pixels in and float32 probabilities out.
 
     After quantization-aware training every range is in the graph, and what has none (the
@@ -149,10 +154,22 @@ def _int8(converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]]
     converter._experimental_calibrate_only = True
     return bytes(
         mlir_quantize(
-            converter.convert(), input_data_type=tf.uint8, output_data_type=tf.float32,
-            denylisted_ops=["SOFTMAX"],
+            _with_input_range(converter.convert(), card), input_data_type=tf.uint8,
+            output_data_type=tf.float32, denylisted_ops=["SOFTMAX"],
         )
     )  # fmt: skip
+
+
+def _with_input_range(calibrated: bytes, card: Card) -> bytes:
+    """Let a calibrated model's input hold all pixels, not only those of the sample."""
+    section = present(card.input, "input")
+    ends = (np.array([[0], [255]]) - section.mean) / section.std
+    changed = bytearray(calibrated)
+    graph = schema.Model.GetRootAs(changed, 0).Subgraphs(0)
+    found = graph.Tensors(graph.Inputs(0)).Quantization()
+    # Views of the bytes: what is assigned to them is written.
+    found.MinAsNumpy()[:], found.MaxAsNumpy()[:] = ends.min(), ends.max()
+    return bytes(changed)
 
 
 def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:

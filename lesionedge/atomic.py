@@ -53,13 +53,22 @@ def replacing(path: Path, *, part: Path | None = None, suffix: str = "") -> Iter
     part = os.fspath(part)
     try:
         yield part
-        _flush(part)
-        _keep_permissions(path, part)
-        os.replace(part, path)
+        move_into_place(part, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(part)
         raise
+
+
+def move_into_place(part: str, path: str) -> None:
+    """Put a finished file in another's place once the disk holds it; permissions are kept.
+
+    Raises:
+        OSError: It cannot be done; both files are as they were.
+    """
+    _flush(part)
+    _keep_permissions(path, part)
+    os.replace(part, path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from lesionedge import image as images
 from lesionedge import tta
 from lesionedge.description import describe_model, find_model, name_of
+from lesionedge.diagnosis import said_of_unknown
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource
 from lesionedge.interpreter import Interpreter
@@ -60,6 +61,7 @@ class Classifier:
         labels: str | os.PathLike[str] | Sequence[str] | None = None,
         malignant: Sequence[str] | None = None, normalize: tuple[float, float] | None = None,
         check: bool = True, verbose: bool = False, views: int = 1,
+        operating_point: float | None = None,
     ) -> None:  # fmt: skip
         """Load a model.
 
@@ -82,6 +84,8 @@ class Classifier:
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
                 image (``lesionedge.tta`` says why these); up to 4 where the model's input
                 is not square. What it gains and costs is in docs/research/accuracy.md.
+            operating_point: Sensitivity (0-1) of the card's operating point that predictions are
+                held against; None for 0.95 where the card has it.
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
@@ -90,7 +94,7 @@ class Classifier:
         """
         self.options = ModelOptions(
             model=model, threads=threads, labels=labels, malignant=malignant, normalize=normalize,
-            check=check, verbose=verbose, views=views,
+            check=check, verbose=verbose, views=views, operating_point=operating_point,
         )  # fmt: skip
         self.model = name_of(self.options)
         self.path = find_model(self.model)
@@ -259,8 +263,17 @@ class Classifier:
         return reliability.InputCheck(threads=self.threads, verbose=verbose)
 
     def _default_point(self) -> OperatingPoint | None:
-        from lesionedge.operating import nearest
+        from lesionedge.operating import find, nearest
 
+        asked = self.options.operating_point
+        unknown = said_of_unknown(self.diagnoses)
+        if asked is not None and unknown:
+            raise ModelError(
+                f"{self.model}: an operating point is a threshold of the malignant probability, "
+                f"which is unknown: {unknown}"
+            )
+        if asked is not None:
+            return find(asked, points=self.card.operating_points, model=self.model)
         return nearest(self.card.operating_points, DEFAULT_SENSITIVITY)
 
     def _possible(self, views: int) -> int:
@@ -281,7 +294,7 @@ class Classifier:
 
     def _fitted(self, decoded: images.DecodedImage, decoded_ms: float) -> _Prepared:
         begin = time.perf_counter()
-        pixels = images.fit(decoded.image, self.preprocessing, full_size=decoded.size)
+        pixels = decoded.fit(self.preprocessing)
         values = self._normalise(pixels)
         end = time.perf_counter()
         timings = {"decode": decoded_ms, "preprocess": (end - begin) * 1000}
@@ -302,7 +315,7 @@ class Classifier:
         # The model's input is too small to see by: the same part of the image again.
         side = reliability.SIDE_PX
         wanted = replace(self.preprocessing, width_px=side, height_px=side)
-        return images.fit(decoded.image, wanted, full_size=decoded.size)
+        return decoded.fit(wanted)
 
     def _run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         return self._outputs.probabilities(self._interpreter.run(values))

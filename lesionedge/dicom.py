@@ -237,10 +237,22 @@ def _from_stream(dataset: Any) -> Image.Image:
         image.draft("YCbCr", image.size)
         jpeg_scan.load(image)
         return _relabelled(image, "RGB")
-    jpeg_scan.load(image) if image.format == "JPEG" else image.load()
+    image = _loaded(image)
     if image.format == "JPEG2000" and photometric in _YBR and not _is_transformed(frame):
         return _relabelled(image, "YCbCr").convert("RGB")
     return image if image.mode == "L" else image.convert("RGB")
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """Load a frame; raise ImageError where Pillow would get its pixels wrong."""
+    if image.format == "JPEG":
+        jpeg_scan.load(image)
+        return image
+    from lesionedge import jpeg2000
+
+    ready, finish = jpeg2000.prepare(image)
+    ready.load()
+    return ready if finish is None else finish(ready)[0]
 
 
 def _relabelled(image: Image.Image, mode: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What is installed here, what works, and what to type to mend what does not."""
+"""What is installed here, what works, and what to type to fix what does not."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 from lesionedge import machine
 from lesionedge.errors import LesionEdgeError, MissingDependencyError
+from lesionedge.extras import EXTRAS
 
 OLDEST_PYTHON = (3, 10)
 LITTLE_MEMORY_BYTES = 80_000_000
 """``lesionedge predict`` needs up to 65 MB."""
+
+PI_CAMERAS = ("picamera2", "rpicam")
+"""Ways to a camera that only a Raspberry Pi has."""
 
 HOT_C = 80.0
 """From here on a Raspberry Pi slows its clock (raspberrypi.com, "Frequency management")."""
@@ -28,15 +32,16 @@ class Finding:
     about: str
     """What: ``runtime``, ``numpy``, ..."""
     state: str
-    """``ok``; ``note``: prediction works, but something could be better; ``fault``: it cannot."""
+    """``ok``; ``absent``: not there, and not needed to predict; ``note``: prediction works, but
+    something could be better; ``fault``: it cannot work."""
     found: str
     """What there is."""
     fix: str = ""
-    """The command, or else the deed, that mends it."""
+    """What to type, or else to do."""
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything that prediction and the cameras depend on, one after the other."""
+    """Check everything that prediction and the cameras depend on, one after the other."""
     yield _python()
     yield _processor()
     yield _libc()
@@ -44,17 +49,18 @@ def examine() -> Iterator[Finding]:
     yield _pillow()
     yield from _runtime()
     yield from _cameras()
+    yield from _extras()
     yield _memory()
     yield from _temperature()
 
 
 def works(findings: list[Finding]) -> bool:
-    """Tell whether prediction can work."""
+    """Return whether prediction can work."""
     return all(finding.state != "fault" for finding in findings)
 
 
 def bits() -> int:
-    """Give the width of this Python's pointers: 64 or 32."""
+    """Return the width of this Python's pointers: 64 or 32."""
     return 64 if sys.maxsize > 2**32 else 32
 
 
@@ -164,10 +170,10 @@ def _model() -> Finding:
         return Finding("model", "fault", str(error), "pip install --force-reinstall lesionedge")
     if abs(total - 1) > 0.02:
         return Finding(
-            "model", "fault", f"{DEFAULT_MODEL} answers probabilities that sum to {total:.3f}",
+            "model", "fault", f"{DEFAULT_MODEL} returns probabilities that sum to {total:.3f}",
             "pip install --upgrade --force-reinstall ai-edge-litert",
         )  # fmt: skip
-    found = f"{DEFAULT_MODEL} (int8) answers in {took_ms:.1f} ms, {classifier.threads} threads"
+    found = f"{DEFAULT_MODEL} (int8) predicts in {took_ms:.1f} ms, {classifier.threads} threads"
     if classifier.interpreter.backend.name == "tflite-runtime":
         return Finding("model", "ok", f"{found}, by tflite-runtime's own kernels")
     if classifier.interpreter.delegated is False:
@@ -182,8 +188,22 @@ def _model() -> Finding:
 def _cameras() -> Iterator[Finding]:
     from lesionedge.camera.choice import survey
 
-    for name, found, fix in survey():
-        yield Finding(f"camera, {name}", "note" if fix else "ok", found, fix)
+    on_a_pi = machine.is_raspberry_pi()
+    for name, is_there, found, fix in survey():
+        if name in PI_CAMERAS and not is_there and not on_a_pi:
+            continue  # nobody can have one here
+        state = "ok" if is_there else "absent"
+        yield Finding(f"camera, {name}", state, found, fix)
+
+
+def _extras() -> Iterator[Finding]:
+    for extra in EXTRAS:
+        about = f"extra, {extra.name}"
+        if extra.missing:
+            found = f"not installed; it adds {extra.adds}"
+            yield Finding(about, "absent", found, extra.command)
+        else:
+            yield Finding(about, "ok", extra.adds)
 
 
 def _memory() -> Finding:

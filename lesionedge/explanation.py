@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 from lesionedge import image as images
 from lesionedge.classifier import Classifier, shared
 from lesionedge.image import ImageSource, Preprocessing
+from lesionedge.wording import percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,11 +69,12 @@ class Explanation:
     passes: int
     """How often the network was run."""
 
-    def overlay(self, image: ImageSource) -> Image.Image:
-        """Draw the heat map onto its picture, with a legend.
+    def overlay(self, image: ImageSource, *, abstain: bool = True) -> Image.Image:
+        """Draw the heat map onto its image, with a legend.
 
         Args:
-            image: The picture that was explained.
+            image: The image that was explained.
+            abstain: Draw no diagnosis of an image that the gate refuses.
 
         Returns:
             A new RGB picture without any metadata; small ones are enlarged to be legible.
@@ -82,10 +84,11 @@ class Explanation:
         """
         from lesionedge.render import heat_map
 
-        title = f"{self.label}  {self.name}  {self.probability:.1%}"
+        title = f"{self.label}  {self.name}  {percent(self.probability)}"
         return heat_map(
-            image, self.heat, self.preprocessing, title=title, model=self.prediction.model
-        )
+            image, self.heat, self.preprocessing, prediction=self.prediction, title=title,
+            abstain=abstain,
+        )  # fmt: skip
 
 
 def explain(
@@ -112,7 +115,7 @@ def explain(
     if label not in classifier.labels:
         raise ValueError(f"label is {label!r}; this model knows {', '.join(classifier.labels)}")
     number = classifier.labels.index(label)
-    pixels = images.fit(decoded.image, classifier.preprocessing, full_size=decoded.size)
+    pixels = decoded.fit(classifier.preprocessing)
     whole = next(c.probability for c in prediction.top if c.label == label)
     cells, passes = _cells(_Drops(classifier, pixels, number, whole))
     return Explanation(

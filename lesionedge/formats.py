@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 
 PILLOW_SUFFIXES = frozenset((
-    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit",
-    ".fits", ".flc", ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".iim", ".im",
-    ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",
-    ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr", ".qoi",
-    ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm",
-    ".xpm",
+    ".apng", ".avif", ".avifs", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".gif", ".icb",
+    ".icns", ".ico", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf",
+    ".jpg", ".jpx", ".mpo", ".msp", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd",
+    ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp",
+    ".xbm", ".xpm",
 ))  # fmt: skip
-"""Suffixes of what Pillow decodes, but for drawings and videos."""
+"""Suffixes of what Pillow decodes and other decoders agree with; no drawings, no videos."""
 
 HEIC_SUFFIXES = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
@@ -37,6 +36,10 @@ _UNREADABLE = {
     "FlashPix": ".fpx .mic",
     "floating-point image": ".exr .hdr",
     "layered image of a paint program": ".afphoto .clip .kra .ora .pdn .psb .xcf",
+    "FITS": ".fit .fits",
+    "game texture": ".blp .ftc .ftu",
+    "Photo CD": ".pcd",
+    "file of an old paint program": ".flc .fli .gbr .iim .pxr",
     "drawing": ".ai .cdr .emf .eps .ps .svg .svgz .wmf",
     "whole-slide image": ".bif .czi .lif .mrxs .ndpi .scn .svs .vms .vmu .vsi",
     "medical volume": ".mha .mhd .mnc .nii .nrrd",

@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import math
 import os
-import struct
-import threading
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Union
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-from lesionedge import formats, jpeg_scan
+from lesionedge import jpeg_scan, pixels
 from lesionedge.card import Input, present
-from lesionedge.errors import ImageError, MissingDecoderError, ModelError
+from lesionedge.errors import ImageError, ModelError
+from lesionedge.image_file import (
+    DECODE_ERRORS,
+    no_limit,
+    open_image,
+    reason,
+    reopened,
+    rewindable,
+    source_name,
+)
+from lesionedge.image_file import ImageSource as ImageSource  # noqa: PLC0414 (others import it)
 from lesionedge.notice import Notice
+from lesionedge.pixels import Pixels
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ImageSource = Union[
-    str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, Image.Image,
-    "NDArray[np.uint8]",
-]  # fmt: skip
-"""A path, the bytes of a file, an open binary file, a PIL image or an (H, W, 3) uint8 RGB array."""
+    from lesionedge.colour import Colours
+    from lesionedge.icc import Conversion
 
 MAX_PIXELS = 200_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
@@ -63,16 +69,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's decoders raise on broken files, Warning where the user made errors of warnings.
-_DECODE_ERRORS = (
-    OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, LookupError, TypeError,
-    ArithmeticError, AttributeError, RuntimeError, AssertionError, NameError, Warning,
-    Image.DecompressionBombError,
-)  # fmt: skip
-_DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow has other programs run them
 _SHRINKING = ("JPEG", "MPO")  # formats of which Image.draft knows the scale beforehand
+_RARE = ("JPEG2000", "PNG", "TGA", "TIFF")  # encodings.FORMATS
+# Formats that say what their colours are where Pillow does not look (colour.py).
+_TELLING = ("AVIF", "BMP", "DIB", "GIF", "JPEG2000", "PNG", "TIFF")
+_COLOUR_TAGS = ("icc_profile", "exif", "gamma", "chromaticity", "srgb", "cicp")
 _PILLOWS_LIMIT = 89_000_000  # its own, a little less; a user may set it to None or lower
-_limit_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -124,19 +126,45 @@ class Preprocessing:
 class DecodedImage:
     """A decoded picture."""
 
-    image: Image.Image
-    """Upright, mode RGB; possibly at a reduced scale."""
+    upright: Image.Image
+    """Turned upright, possibly at a reduced scale; its colours as its file has them."""
     size: tuple[int, int]
     """(width, height) in px of the upright picture at full scale."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of an answer should know of this picture."""
+    """What the reader of a prediction should know of this picture."""
+    conversion: Conversion | None = None
+    """What makes sRGB of ``upright``; None: it is sRGB."""
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The picture upright, mode RGB, sRGB; possibly at a reduced scale."""
+        return self.upright if self.conversion is None else self.conversion.apply(self.upright)
+
+    def fit(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """Crop and resize it to a model's input.
+
+        Colours are converted after that where it makes no visible difference: there are fewer
+        pixels then.
+
+        Args:
+            preprocessing: Size, crop and resampling, from the model's card.
+
+        Returns:
+            (height_px, width_px, 3) uint8 RGB, 0-255.
+        """
+        if self.conversion is None or not self.conversion.is_smooth:
+            return fit(self.image, preprocessing, full_size=self.size)
+        import numpy as np
+
+        part = _resized(self.upright, preprocessing, self.size)
+        return np.asarray(self.conversion.apply(part))
 
 
 def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Read a picture and prepare it for a model.
 
     Args:
-        source: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array.
+        source: As ``decode`` takes it.
         preprocessing: Size, crop and resampling, from the model's card.
 
     Returns:
@@ -145,14 +173,13 @@ def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np
     Raises:
         ImageError: The picture cannot be read.
     """
-    decoded = decode(source, preprocessing)
-    return fit(decoded.image, preprocessing, full_size=decoded.size)
+    return decode(source, preprocessing).fit(preprocessing)
 
 
 def fit(
     image: Image.Image, preprocessing: Preprocessing, *, full_size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Crop and resize an upright RGB picture to the model's input.
+    """Crop and resize an upright sRGB picture to the model's input.
 
     Args:
         image: Mode RGB, any size.
@@ -165,15 +192,21 @@ def fit(
     """
     import numpy as np
 
+    return np.asarray(_resized(image, preprocessing, full_size or image.size))
+
+
+def _resized(
+    image: Image.Image, preprocessing: Preprocessing, full_size: tuple[int, int]
+) -> Image.Image:
     size = (preprocessing.width_px, preprocessing.height_px)
-    box: tuple[float, float, float, float] = crop_box(full_size or image.size, preprocessing)
-    if full_size is not None and full_size != image.size:
+    box: tuple[float, float, float, float] = crop_box(full_size, preprocessing)
+    if full_size != image.size:
         across, down = image.width / full_size[0], image.height / full_size[1]
         box = box[0] * across, box[1] * down, box[2] * across, box[3] * down
     if image.size != size or box != (0, 0, *size):
         resampling = _RESAMPLING[preprocessing.resampling]
         image = image.resize(size, resampling, box=box, reducing_gap=REDUCING_GAP)
-    return np.asarray(image)
+    return image
 
 
 def crop_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
@@ -199,25 +232,31 @@ def crop_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, 
 
 
 def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> DecodedImage:
-    """Read a picture as upright RGB.
+    """Read a picture, turn it upright and bring its colours to sRGB.
+
+    A PIL image that ``Image.open`` returned is read as its file would be: EXIF's orientation
+    and the colour profile are applied. Any other (copied, converted, cropped, turned, made of an
+    array) is taken as its pixels are, without a look at the orientation: Pillow keeps the tag in
+    ``info`` also where the pixels have been turned. The profile in its ``info`` counts for
+    both, for Pillow keeps it as long as the colours are what it says. PIL images are left as they
+    are, and decoded at full scale.
 
     Args:
-        source: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array.
+        source: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array (sRGB).
         preprocessing: Where given, a JPEG may be decoded at a reduced scale, to no less
-            than ``DECODE_MARGIN`` times what these settings need. Pictures given as PIL images
-            or arrays are taken as they are, and left as they are.
+            than ``DECODE_MARGIN`` times what these settings need.
 
     Raises:
         ImageError: Missing, unreadable, truncated, not a picture, too small or too large.
     """
     if isinstance(source, Image.Image):
-        name = getattr(source, "filename", "") or "picture"
-        return _decoded(source, os.fsdecode(name), None)
+        return _from_pil(source)
     if hasattr(source, "__array_interface__"):
         return _from_array(source)
     name = source_name(source)
-    with _open(source, name) as image:
-        return _decoded(image, name, preprocessing)
+    content = rewindable(source, name)
+    with open_image(content, name) as image:
+        return _decoded(image, name, preprocessing, lambda: reopened(content))
 
 
 def size_of(source: ImageSource) -> tuple[int, int]:
@@ -232,18 +271,18 @@ def size_of(source: ImageSource) -> tuple[int, int]:
     Raises:
         ImageError: Missing, unreadable or not a picture.
     """
-    with _open(source, source_name(source)) as image:
+    name = source_name(source)
+    with open_image(rewindable(source, name), name) as image:
         return image.width, image.height
 
 
-def source_name(source: object) -> str:
-    """Name a picture's source for messages: its path, or what kind of thing it is."""
-    if isinstance(source, (str, os.PathLike)):
-        return os.fsdecode(source)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"picture of {len(source)} bytes"
-    name = getattr(source, "name", None) or getattr(source, "filename", None)
-    return name if isinstance(name, str) else "picture"
+def _from_pil(image: Image.Image) -> DecodedImage:
+    path = os.fsdecode(getattr(image, "filename", "") or "")
+    file: Any = getattr(image, "fp", None)
+    is_unread = isinstance(image, ImageFile.ImageFile) and bool(image.tile) and image.tell() == 0
+    if not is_unread or file is None:
+        return _decoded(image, path or "picture", None)
+    return _decoded(image, path or "picture", None, lambda: reopened(path or file))
 
 
 def _from_array(array: Any) -> DecodedImage:
@@ -253,134 +292,6 @@ def _from_array(array: Any) -> DecodedImage:
     size = (int(shape[1]), int(shape[0]))
     _check_size(size, "array")
     return DecodedImage(Image.fromarray(array), size)
-
-
-def _open(source: Any, name: str) -> Image.Image:
-    kind = None
-    try:
-        content = _content(source, name)
-        kind = formats.recognise(_head(content))
-        image = _opened(content, kind, name)
-    except MissingDecoderError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: {_unidentified(kind)}") from error
-    except PermissionError as error:
-        raise ImageError(f"{name}: no permission to read it") from error
-    except _DECODE_ERRORS as error:
-        raise ImageError(f"{name}: cannot be read as a picture ({_reason(error)})") from error
-    if image.format in _DRAWINGS:
-        image.close()
-        raise ImageError(f"{name}: is a drawing ({image.format}); expected a photograph")
-    if _is_camera_raw(image):
-        image.close()
-        raise ImageError(f"{name}: {_unidentified('camera raw')}")
-    return image
-
-
-def _opened(content: Any, kind: str | None, name: str) -> Image.Image:
-    """Open a file with what reads its format."""
-    if kind == "HEIC":
-        from lesionedge import heic
-
-        return heic.opened(content, name)
-    if kind == "DICOM":
-        from lesionedge import dicom
-
-        return dicom.opened(content, name)
-    with _no_limit():
-        return Image.open(content)
-
-
-def _head(content: Any) -> bytes:
-    """Return a file's first bytes."""
-    if not hasattr(content, "read"):
-        with open(content, "rb") as file:
-            return file.read(formats.HEAD_BYTES)
-    start = content.tell()
-    head: bytes = content.read(formats.HEAD_BYTES)
-    content.seek(start)
-    return head
-
-
-def _unidentified(kind: str | None) -> str:
-    if kind is None:
-        return "not a picture that can be read (JPEG, PNG, …)"
-    advice = formats.advice(kind)
-    return f"is a file of another kind ({kind})" + (
-        f": {advice}" if advice else "; expected an image"
-    )
-
-
-def _is_camera_raw(image: Image.Image) -> bool:
-    """Tell whether a TIFF is a camera's raw file, of which Pillow would read the thumbnail."""
-    tags = getattr(image, "tag_v2", None)
-    if image.format != "TIFF" or tags is None:
-        return False
-    # DNGVersion; or a first page that is a reduced copy of another (NewSubfileType, SubIFDs).
-    return 50706 in tags or (330 in tags and tags.get(254, 0) == 1)
-
-
-def _content(source: Any, name: str) -> Any:
-    """Give what Pillow can open: a path or a file that goes back and forth."""
-    import io
-
-    if isinstance(source, (str, os.PathLike)):
-        if not _is_pipe(source, name):
-            return source
-        with open(source, "rb") as pipe:
-            source = pipe.read()
-    elif hasattr(source, "read"):
-        if source.seekable():
-            return source
-        source = source.read()
-    if not isinstance(source, (bytes, bytearray, memoryview)):
-        kind = type(source).__name__
-        raise ImageError(f"{kind} is not a picture: give a path, bytes, file, PIL image or array")
-    _refuse_empty(len(source), name)
-    return io.BytesIO(source)
-
-
-@contextmanager
-def _no_limit() -> Iterator[None]:
-    """Lift Pillow's own limit, which warns at 89 MP and refuses at 179 MP; ours stands in for it.
-
-    The limit is the process's: it is lifted for moments only, by one thread at a time, and put
-    back unless somebody else has set it meanwhile.
-    """
-    with _limit_lock:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            if Image.MAX_IMAGE_PIXELS is None:
-                Image.MAX_IMAGE_PIXELS = limit
-
-
-def _is_pipe(path: str | os.PathLike[str], name: str) -> bool:
-    """Check that a path can hold a picture, and tell whether it is a named pipe."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name}: cannot be opened ({_reason(error)})") from error
-    import stat
-
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{name}: is a folder; expected a picture file")
-    if stat.S_ISREG(status.st_mode):
-        _refuse_empty(status.st_size, name)
-    return stat.S_ISFIFO(status.st_mode)
-
-
-def _refuse_empty(size_bytes: int, name: str) -> None:
-    if size_bytes == 0:
-        raise ImageError(f"{name}: is empty (0 bytes)")
-
-
-def _is_huge(size: tuple[int, int]) -> bool:
-    return size[0] * size[1] > _PILLOWS_LIMIT
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:
@@ -396,7 +307,11 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None) -> DecodedImage:
+def _decoded(
+    image: Image.Image, name: str, preprocessing: Preprocessing | None,
+    reopen: Callable[[], Image.Image] | None = None,
+) -> DecodedImage:  # fmt: skip
+    """Decode an open picture; without ``reopen`` as Pillow does."""
     size = image.size
     _check_size(size, name)
     try:
@@ -405,28 +320,59 @@ def _decoded(image: Image.Image, name: str, preprocessing: Preprocessing | None)
         if preprocessing is not None and drafted:
             turned = _swaps(_UPRIGHT.get(_orientation(image)))
             image.draft(None, _least_size(size, preprocessing, turned=turned))
-        # The decoder of TIFF checks Pillow's limit again.
-        with _no_limit() if image.format == "TIFF" and _is_huge(size) else nullcontext():
-            jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
-        # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
-        turn = _UPRIGHT.get(_orientation(image))
-        size = size if drafted else image.size
-        image = to_rgb(image)
-        if turn is not None:
-            image = image.transpose(turn)
+        found, turn = _loaded(image, reopen)
+        size = size if drafted else found.image.size
+        upright = found.image if turn is None else found.image.transpose(turn)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except MemoryError as error:
         raise ImageError(f"{name}: not enough memory to decode {size[0]}x{size[1]} px") from error
-    except _DECODE_ERRORS as error:
-        raise ImageError(f"{name}: damaged or cut short ({_reason(error)})") from error
-    return DecodedImage(image, size[::-1] if _swaps(turn) else size, warnings)
+    except DECODE_ERRORS as error:
+        raise ImageError(f"{name}: damaged or cut short ({reason(error)})") from error
+    size = size[::-1] if _swaps(turn) else size
+    return DecodedImage(upright, size, (*warnings, *found.warnings), found.conversion)
+
+
+def _loaded(
+    image: Any, reopen: Callable[[], Image.Image] | None
+) -> tuple[Pixels, Image.Transpose | None]:
+    """Load a picture; return its pixels, and how they have to be turned."""
+    huge = image.width * image.height > _PILLOWS_LIMIT
+    if image.format == "PSD" or (image.format in _SHRINKING and not image.quantization):
+        from lesionedge import encodings
+
+        encodings.refuse(image)
+    colours = _colours(image)  # now: some formats close their file when they are loaded
+    # The decoder of TIFF checks Pillow's limit again.
+    with no_limit() if image.format == "TIFF" and huge else nullcontext():
+        if reopen is not None and image.format in _RARE:
+            from lesionedge import encodings
+            from lesionedge.colour import Colours
+
+            found, image = encodings.load(image, reopen, colours or Colours())
+        else:
+            jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
+            found = pixels.flattened(image, colours)
+    if not isinstance(image, ImageFile.ImageFile):
+        return found, None
+    # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
+    return found, _UPRIGHT.get(_orientation(image))
+
+
+def _colours(image: Image.Image) -> Colours | None:
+    """Read what a picture's file says of its colours; None: it says nothing."""
+    info = image.info
+    if image.format not in _TELLING and not any(tag in info for tag in _COLOUR_TAGS):
+        return None
+    from lesionedge import colour
+
+    return colour.declared(image)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return 1  # EXIF that cannot be read says nothing; the pixels may still be fine
 
 
@@ -459,37 +405,3 @@ def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
     if image.format == "TIFF":
         return (Notice("pages", "picture of several pages: only its first was classified"),)
     return (Notice("animated", "animated picture: only its first frame was classified"),)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB, with transparency laid over white and 16 bits scaled to 8.
-
-    Raises:
-        ImageError: Its pixels are floating-point numbers, of which the range is unknown.
-    """
-    if image.mode == "RGB" and "transparency" not in image.info:
-        image.load()
-        return image
-    if image.mode.startswith("I"):
-        return _from_16_bit(image)
-    if image.mode == "F":
-        raise ImageError("pixels are floating-point numbers; convert it to 8 or 16 bits a channel")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", rgba.size, (255, 255, 255))
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    import numpy as np
-
-    values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-    # 65535 / 255 = 257: white stays white.
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return text.splitlines()[0] if text else type(error).__name__

@@ -47,7 +47,7 @@ class Observation:
 
     @property
     def withheld(self) -> bool:
-        """Whether people are to read ``CANNOT_TELL`` in place of a diagnosis."""
+        """Whether people are to read ``wording.CANNOT_TELL`` in place of a diagnosis."""
         return self.abstain and self.prediction.reliable is False
 
 

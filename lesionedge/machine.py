@@ -156,6 +156,15 @@ def throttle_flags(root: str = "/") -> int | None:
         return None
 
 
+def is_raspberry_pi(root: str = "/") -> bool:
+    """Return whether this is a Raspberry Pi, by the device tree's model.
+
+    Args:
+        root: Where ``proc`` is mounted.
+    """
+    return read(f"{root}proc/device-tree/model").startswith("Raspberry Pi")
+
+
 def read(path: str) -> str:
     """Give a small file's text without the white space around it; empty where there is none."""
     try:

@@ -35,6 +35,10 @@ class ModelOptions:
     views: int = 1
     """Over how many views of an image the probabilities are averaged, 1 to 8."""
 
+    operating_point: float | None = None
+    """Sensitivity of the operating point that predictions are held against, 0-1; None for 0.95
+    where the card has it."""
+
     def __post_init__(self) -> None:
         """Refuse values that no model could be used with.
 

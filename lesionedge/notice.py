@@ -1,17 +1,13 @@
-"""What the reader of an answer should know: a code for programs, a text for people."""
+"""What the reader of a prediction should know: a code for programs, a text for people."""
 
 from __future__ import annotations
-
-CANNOT_TELL = "can't tell: not a dermoscopic picture"
-"""What people read in place of a diagnosis of an unreliable picture, where that was asked for."""
-
 
 MALIGNANT_UNKNOWN = "malignant-unknown"
 """Code of the notice that it is not known which of a model's classes are malignant."""
 
 
 class Notice(str):
-    """A remark on a picture: its text, as any string, with a code that does not change.
+    """A remark on an image: its text, as any string, with a code that does not change.
 
     A string, so that ``print``, ``json.dumps`` and whoever took the warnings for plain text
     before go on working.
@@ -34,5 +30,5 @@ class Notice(str):
         return notice
 
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
-        """Pickle with the code, as answers of worker processes are."""
+        """Pickle with the code, as predictions of worker processes are."""
         return self.code, str(self)

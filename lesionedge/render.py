@@ -1,7 +1,8 @@
-"""Draws an answer, or what it rests on, onto a picture."""
+"""Draws a prediction, or what it rests on, onto an image."""
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lesionedge import image as images
 from lesionedge.atomic import whole_file
 from lesionedge.errors import ImageError
-from lesionedge.notice import CANNOT_TELL
+from lesionedge.wording import CANNOT_TELL, is_refused, percent, risk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,29 +34,32 @@ CIVIDIS = (
 _LEAST_FALL = 0.001  # of a probability: what the brightest colour stands for, at least
 NOTE = "research use, not a diagnosis"
 
+WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Ending of an image that is written -> its format."""
+
 
 def annotate(
     source: images.ImageSource, prediction: Prediction, preprocessing: images.Preprocessing,
-    *, abstain: bool = False,
+    *, abstain: bool = True,
 ) -> Image.Image:  # fmt: skip
-    """Draw an answer below a picture, and on it the part that the model saw.
+    """Draw a prediction below an image, and on it the part that the model saw.
 
     Args:
-        source: The picture, as ``Classifier.classify`` takes it.
-        prediction: Its answer.
+        source: The image, as ``Classifier.classify`` takes it.
+        prediction: What the model says.
         preprocessing: The model's, for the frame.
-        abstain: Draw no diagnosis of a picture that the gate refuses.
+        abstain: Draw no diagnosis of an image that the gate refuses.
 
     Returns:
-        A new RGB picture without any metadata; small ones are enlarged to be legible.
+        A new RGB image without any metadata; small ones are enlarged to be legible.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
     """
     image = _legible(source)
     width, height = max(image.width, LEAST_WIDTH_PX), image.height
     unit = _unit(width)
-    refused = abstain and prediction.reliable is False
+    refused = is_refused(prediction, abstain=abstain)
     canvas, draw = _canvas(image, 2 if refused else len(prediction.top[:3]) + 2)
     _frame(draw, images.crop_box(image.size, preprocessing), max(2, unit // 8))
     if refused:
@@ -67,7 +71,7 @@ def annotate(
 
 def heat_map(
     source: images.ImageSource, heat: NDArray[np.float32], preprocessing: images.Preprocessing, *,
-    title: str, model: str,
+    prediction: Prediction, title: str, abstain: bool = True,
 ) -> Image.Image:  # fmt: skip
     """Draw what a prediction rests on over a grey copy of its image, and a legend below.
 
@@ -75,22 +79,24 @@ def heat_map(
     which people of all kinds of colour vision see as growing evenly from dark to light.
 
     Args:
-        source: The picture that was explained.
+        source: The image that was explained.
         heat: (H, W) float32: by how much the probability falls where the place is covered.
         preprocessing: The model's; says which part of the image ``heat`` covers.
-        title: What the legend says first.
-        model: Name or path of the model.
+        prediction: What the model says about the image.
+        title: What the legend says first: the class that is explained.
+        abstain: Draw no diagnosis of an image that the gate refuses.
 
     Returns:
-        A new RGB picture without any metadata; small ones are enlarged to be legible.
+        A new RGB image without any metadata; small ones are enlarged to be legible.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
     """
     image = _legible(source)
     unit = _unit(max(image.width, LEAST_WIDTH_PX))
     # Grey, so that whatever colour there is means heat.
-    canvas, draw = _canvas(image.convert("L").convert("RGB"), 3)
+    refused = is_refused(prediction, abstain=abstain)
+    canvas, draw = _canvas(image.convert("L").convert("RGB"), 4)
     box = images.crop_box(image.size, preprocessing)
     most = max(float(heat.max()), _LEAST_FALL)
     shades = (heat.clip(0, most) * (255 / most)).astype("uint8")
@@ -98,20 +104,23 @@ def heat_map(
     enlarged = Image.fromarray(shades).resize(size, Image.Resampling.BILINEAR)
     canvas.paste(Image.blend(canvas.crop(box), _coloured(enlarged), 0.5), box[:2])
     _frame(draw, box, max(2, unit // 8))
-    _legend(draw, canvas, (title, f"{model}: {NOTE}"), most, image.height, unit)
+    verdict = CANNOT_TELL if refused else risk(prediction)
+    texts = ("" if refused else title, verdict, f"{prediction.model}: {NOTE}")
+    _legend(draw, canvas, texts, most, image.height, unit)
     return canvas
 
 
 def _legend(
-    draw: ImageDraw.ImageDraw, canvas: Image.Image, texts: tuple[str, str], most: float,
+    draw: ImageDraw.ImageDraw, canvas: Image.Image, texts: tuple[str, str, str], most: float,
     top: int, unit: int,
 ) -> None:  # fmt: skip
     large, small = font(unit), font(max(11, round(unit * 0.75)))
     step, left, y = round(unit * 1.6), round(unit * 0.5), top + round(unit * 0.5)
     wide = canvas.width - unit
-    title, note = texts
-    draw.text((left, y), _shortened(draw, title, large, wide), TEXT, large)
-    y += step
+    title, verdict, note = texts
+    for text, colour in ((verdict, ALERT), (title, TEXT)):
+        draw.text((left, y), _shortened(draw, text, large, wide), colour, large)
+        y += step
     ends = ("covered: no change", f"-{most * 100:.1f} points")
     start = left + round(draw.textlength(ends[0], small)) + unit // 2
     stop = canvas.width - left - round(draw.textlength(ends[1], small)) - unit // 2
@@ -124,7 +133,7 @@ def _legend(
 
 
 def _coloured(shades: Image.Image) -> Image.Image:
-    """Give shades 0-255 their colours."""
+    """Return shades 0-255 in their colours."""
     palette: list[int] = []
     for low, high in pairwise(CIVIDIS):
         for n in range(32):
@@ -135,7 +144,7 @@ def _coloured(shades: Image.Image) -> Image.Image:
 
 
 def _legible(source: images.ImageSource) -> Image.Image:
-    """Read a picture at a size that text can be read beside."""
+    """Read an image at a size that text can be read beside."""
     image = images.decode(source).image
     scale = max(1.0, LEAST_WIDTH_PX / image.width)
     scale = min(scale, LARGEST_SIDE_PX / max(image.size))
@@ -146,12 +155,12 @@ def _legible(source: images.ImageSource) -> Image.Image:
 
 
 def _unit(width: int) -> int:
-    """Give the height of letters in px."""
+    """Return the height of letters in px."""
     return max(14, round(width / 32))
 
 
 def _canvas(image: Image.Image, lines: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """Put room for lines of text below a picture."""
+    """Put room for lines of text below an image."""
     width = max(image.width, LEAST_WIDTH_PX)
     panel = round(_unit(width) * (1.6 * lines + 0.6))
     canvas = Image.new("RGB", (width, image.height + panel), PANEL)
@@ -188,16 +197,15 @@ def _panel(
         draw.text((unit * 0.5, y), name, TEXT, large)
         end = bars + round((numbers - unit - bars) * candidate.probability)
         draw.rectangle((bars, y + unit * 0.2, max(end, bars + 1), y + unit), fill=BAR)
-        draw.text((numbers, y), f"{candidate.probability:.1%}", TEXT, large)
+        draw.text((numbers, y), percent(candidate.probability), TEXT, large)
         y += step
-    risk = prediction.malignant_probability
-    text = "malignant unknown" if risk is None else f"malignant {risk:.1%}"
-    draw.text((unit * 0.5, y), text, ALERT, large)
+    line = _shortened(draw, risk(prediction), large, width - unit)
+    draw.text((unit * 0.5, y), line, ALERT, large)
     draw.text((unit * 0.5, y + step), f"{prediction.model}: {NOTE}", TEXT, small)
 
 
 def font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Give a font for drawn text, of this size where Pillow or the system has one that scales."""
+    """Return a font for drawn text, of this size where Pillow or the system has one that scales."""
     try:
         return ImageFont.load_default(size=size_px)
     except TypeError:  # Pillow before 10.1 has one small font only; most systems have this one
@@ -221,14 +229,14 @@ def _shortened(
 
 
 def save(image: Image.Image, path: str) -> None:
-    """Write a picture whole or not at all, by its name's ending, without metadata.
+    """Write an image whole or not at all, without metadata; its name's ending says the format.
 
     Raises:
         ImageError: It cannot be written.
     """
-    kind = "JPEG" if path.lower().endswith((".jpg", ".jpeg")) else "PNG"
+    kind = WRITTEN.get(os.path.splitext(path)[1].lower(), "PNG")
     try:
         with whole_file(path) as file:
-            image.save(file, kind, **({"quality": 92} if kind == "JPEG" else {}))
+            image.save(file, kind, **({} if kind == "PNG" else {"quality": 92}))
     except OSError as error:
         raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -67,7 +67,7 @@ class Server:
             wire.close()
 
     def predict(self, content: bytes, **headers: str) -> Answer:
-        return self.ask("POST", "/predict", content, Content_Type="image/jpeg", **headers)
+        return self.ask("POST", "/v1/predict", content, Content_Type="image/jpeg", **headers)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)

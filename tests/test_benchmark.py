@@ -125,7 +125,7 @@ def test_the_command_prints_text_and_markdown(cli_run, int8, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--threads", "0"], ["--threads", "many"], ["--json", "--markdown"], ["--plot", "a.jpg"],
+    [["--threads", "0"], ["--threads", "many"], ["--format", "csv"], ["--plot", "a.jpg"],
      ["none.jpg"]],
 )  # fmt: skip
 def test_wrong_usage(cli_run, int8, arguments):

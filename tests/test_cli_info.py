@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from lesionedge.cli.options import RESEARCH_USE
+from lesionedge.wording import RESEARCH_USE
 
 
 def test_info_shows_what_matters(cli_run, int8):

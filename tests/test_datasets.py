@@ -65,7 +65,7 @@ def test_isic_archive_counts_what_it_skips(tmp_path, paint):
         found = datasets.load(root)
         assert labels_of(found) == {"ISIC_1": "benign", "ISIC_2": "malignant", "ISIC_5": "benign"}
         assert found.skipped == {
-            "isic_id is missing": 1, "benign_malignant is missing": 1, "no picture": 1,
+            "isic_id is missing": 1, "benign_malignant is missing": 1, "no image": 1,
             "benign_malignant is neither benign nor malignant": 1, "listed twice": 1,
             "malformed line": 1,
         }  # fmt: skip
@@ -109,7 +109,7 @@ def test_isic_challenge_one_hot_with_lesions(tmp_path, paint):
     found = datasets.load(tmp_path)
     assert list(labels_of(found).values()) == ["mel", "nv", "scc"]
     assert found.labels == ("mel", "nv", "scc")
-    assert found.skipped == {"not exactly one class is marked": 3, "no picture": 1}
+    assert found.skipped == {"not exactly one class is marked": 3, "no image": 1}
     assert found.table["lesion"].tolist()[:2] == ["BCN_1", "BCN_1"]
     assert found.table["given"].isna().all()  # one file alone is no split
 
@@ -133,7 +133,7 @@ def test_class_folders_with_and_without_a_split(tmp_path, paint):
     (tmp_path / "plain" / "wart" / "notes.txt").write_text("none")
     found = datasets.load(tmp_path / "plain")
     assert labels_of(found) == {"a": "mole", "b": "mole", "c": "wart"}
-    assert found.skipped == {"file that is no picture": 1}
+    assert found.skipped == {"file that is no image": 1}
     for part in ("Train", "Test"):
         paint(tmp_path / "split" / part / "mole", f"{part}1")
         paint(tmp_path / "split" / part / "wart", f"{part}2")
@@ -154,7 +154,7 @@ def test_a_plain_csv(tmp_path, paint):
     )
     found = datasets.load(tmp_path)
     assert found.skipped == {
-        "path or label is missing": 1, "no picture": 1, "split is unknown": 1
+        "path or label is missing": 1, "no image": 1, "split is unknown": 1
     }  # fmt: skip
     assert found.table["given"].tolist() == ["train", "test"]
     assert labels_of(datasets.load(tmp_path / "mine.csv")) == {"a": "mole", "b": "wart"}
@@ -201,6 +201,28 @@ def test_a_published_test_stays_and_the_rest_comes_of_train():
     assert np.array_equal(alone, splits.split(labels, np.arange(330), seed=1))
     with pytest.raises(datasets.DatasetError, match="none to train on"):
         splits.complete(["test"] * 330, labels, np.arange(330), seed=1)
+
+
+def test_a_moved_datasets_images_of_one_name_are_told_apart(tmp_path, paint):
+    from train import pictures
+    from train.run import Run, RunError
+
+    for folder in ("Train/mole", "Train/wart", "Test/mole", "Test/wart"):
+        paint(tmp_path / "old" / folder, "1", "2")
+    table = datasets.load(tmp_path / "old").table
+    table = table.assign(path=table["path"].astype(str), split=table["given"])
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    table[["path", "label", "lesion", "split"]].to_csv(run.split, index=False)
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = pictures.table(run, tmp_path / "new")
+    wanted = [path.replace("/old/", "/new/") for path in table["path"]]
+    assert moved["path"].tolist() == wanted
+    (tmp_path / "new").rename(tmp_path / "flat")
+    for part in ("Train", "Test"):
+        (tmp_path / "flat" / part / "mole").rename(tmp_path / "flat" / part / "nevus")
+    with pytest.raises(RunError, match=r"1\.png is .* or .*; the split says"):
+        pictures.table(run, tmp_path / "flat")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from PIL import Image, features
 
 import lesionedge
 from lesionedge import image as images
+from lesionedge import image_file
 
 pydicom = pytest.importorskip("pydicom", reason="pip install 'lesionedge[dicom]'")
 
@@ -572,13 +573,13 @@ def test_the_colour_profile_is_handed_on(tmp_path, rgb):
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     path = write(tmp_path / "a.dcm", rgb, "RGB", ICCProfile=profile)
-    with images._open(str(path), "a.dcm") as image:
+    with image_file.open_image(str(path), "a.dcm") as image:
         assert image.info["icc_profile"] == profile
     stream = jpeg(rgb, icc_profile=profile)
     path = write(
         tmp_path / "b.dcm", stream, "YBR_FULL_422", syntax=uid.JPEGBaseline8Bit, size=(120, 80)
     )
-    with images._open(str(path), "b.dcm") as image:
+    with image_file.open_image(str(path), "b.dcm") as image:
         image.load()
         assert image.info["icc_profile"] == profile
 
@@ -707,7 +708,7 @@ def test_no_patient_data_in_any_output(command, tmp_path, rgb, int8):
 
 def test_only_the_elements_of_the_pixels_are_parsed(tmp_path, rgb):
     path = write(tmp_path / "a.dcm", rgb, "RGB")
-    with images._open(str(path), "a.dcm") as image:
+    with image_file.open_image(str(path), "a.dcm") as image:
         names = {element.keyword for element in image._dataset}
     assert not any(name.startswith(("Patient", "SOPInstance", "Study", "Series")) for name in names)
 

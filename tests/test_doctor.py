@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 import platform
 import sys
+from importlib import metadata
 
 import pytest
 
-from lesionedge import doctor, machine
+from lesionedge import doctor, extras, machine
 
 
 def by_name(findings):
@@ -20,9 +22,46 @@ def test_this_machine_can_predict():
     assert doctor.works(findings)
     found = by_name(findings)
     assert platform.python_version() in found["Python"].found
-    assert "mobilenetv2 (int8) answers" in found["model"].found
-    assert {"camera, picamera2", "camera, rpicam", "camera, V4L2"} <= set(found)
-    assert all(finding.fix for finding in findings if finding.state != "ok")
+    assert "mobilenetv2 (int8) predicts" in found["model"].found
+    assert "camera, V4L2" in found
+    assert all(finding.fix for finding in findings if finding.state in ("note", "fault"))
+
+
+def test_no_camera_is_never_ok():
+    found = by_name(doctor.examine())["camera, V4L2"]
+    assert found.state == ("ok" if glob.glob("/dev/video*") else "absent")
+
+
+@pytest.mark.parametrize("on_a_pi", [True, False])
+def test_advice_for_a_pi_is_given_on_a_pi_alone(monkeypatch, on_a_pi):
+    monkeypatch.setattr(machine, "is_raspberry_pi", lambda: on_a_pi)
+    found = by_name(doctor.examine())
+    assert ("camera, rpicam" in found) == on_a_pi
+    if on_a_pi:
+        assert found["camera, rpicam"].state == "absent"
+        assert "apt install" in found["camera, rpicam"].fix
+
+
+def test_the_device_tree_tells_a_pi(tmp_path):
+    assert not machine.is_raspberry_pi(f"{tmp_path}/")
+    model = tmp_path / "proc" / "device-tree" / "model"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
+    assert machine.is_raspberry_pi(f"{tmp_path}/")
+
+
+def test_it_says_what_a_missing_extra_would_add(monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    found = by_name(doctor.examine())
+    for extra in extras.EXTRAS:
+        finding = found[f"extra, {extra.name}"]
+        assert (finding.state, finding.fix) == ("absent", f"pip install 'lesionedge[{extra.name}]'")
+        assert extra.adds in finding.found
+
+
+def test_every_extra_is_one_of_the_packages(monkeypatch):
+    told = {extra.name for extra in extras.EXTRAS}
+    assert told <= set(metadata.metadata("lesionedge").get_all("Provides-Extra"))
 
 
 def test_the_command_says_so(cli_run):
@@ -31,7 +70,7 @@ def test_the_command_says_so(cli_run):
     assert "Prediction works here." in text.stdout
     found = json.loads(cli_run("doctor", "--json").stdout)
     assert found["works"] is True
-    assert {finding["state"] for finding in found["findings"]} <= {"ok", "note"}
+    assert {finding["state"] for finding in found["findings"]} <= {"ok", "absent", "note"}
 
 
 def test_without_a_runtime_it_fails_and_says_what_to_type(command, tmp_path):

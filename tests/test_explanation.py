@@ -116,9 +116,9 @@ def test_the_command_never_writes_over_its_picture(cli_run, picture, int8):
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (("-o", "heat.txt"), 2, "expected a .png"),
+        (("-o", "heat.txt"), 2, "ends in .png"),
         (("-o", "/nowhere/heat.png"), 1, "cannot be written"),
-        (("-o", "heat.png", "--label", "flu"), 2, "the model knows akiec"),
+        (("-o", "heat.png", "--label", "flu"), 2, "the model has the labels akiec"),
     ],
 )
 def test_the_command_says_what_is_wrong(cli_run, picture, int8, arguments, status, text, tmp_path):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import lesionedge
 from lesionedge import Classifier, ModelError, metadata
-from lesionedge.classifier import EMBEDDED, find_model
+from lesionedge.description import EMBEDDED, find_model
 from lesionedge.reliability import FILE
 
 pytest.importorskip("tensorflow", reason="needs the extra train: make test installs it")

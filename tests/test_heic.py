@@ -12,6 +12,7 @@ from PIL import Image, features
 
 import lesionedge
 from lesionedge import image as images
+from lesionedge import image_file
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="pip install 'lesionedge[heic]'")
 
@@ -130,11 +131,11 @@ def profile():
 
 def test_the_colour_profile_is_handed_on(tmp_path, drawn):
     path = write(tmp_path / "a.heic", drawn, icc_profile=profile())
-    with images._open(str(path), "a.heic") as image:
+    with image_file.open_image(str(path), "a.heic") as image:
         assert image.info["icc_profile"] == profile()
         assert "cicp" not in image.info
     path = write(tmp_path / "b.heic", drawn, color_primaries=12)
-    with images._open(str(path), "b.heic") as image:
+    with image_file.open_image(str(path), "b.heic") as image:
         assert image.info["cicp"] == bytes((12, 13, 0, 1))
 
 

@@ -126,7 +126,7 @@ def test_every_mode_becomes_rgb(draw, mode):
     else:
         picture = picture.convert(mode)
     assert picture.mode == mode
-    result = images.to_rgb(picture)
+    result = images.decode(picture).image
     assert result.mode == "RGB"
     lightness = np.asarray(result.convert("L")).astype(int)
     wanted = np.asarray(draw(40, 40, seed=3).convert("L")).astype(int)
@@ -139,16 +139,18 @@ def test_every_mode_becomes_rgb(draw, mode):
 def test_transparency_is_laid_over_white():
     clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     half = Image.new("LA", (20, 20), (0, 128))
-    assert images.to_rgb(clear).getpixel((5, 5)) == (255, 255, 255)
-    assert images.to_rgb(half).getpixel((5, 5))[0] in (126, 127, 128)
+    clear.putpixel((0, 0), (0, 0, 0, 255))
+    assert images.decode(clear).image.getpixel((5, 5)) == (255, 255, 255)
+    assert images.decode(half).image.getpixel((5, 5))[0] in (126, 127, 128)
     palette = Image.new("P", (20, 20), 0)
+    palette.putpixel((0, 0), 1)
     content = encoded(palette, "PNG", transparency=0)
     assert images.decode(content).image.getpixel((5, 5)) == (255, 255, 255)
 
 
 def test_16_bit_white_stays_white():
     white = Image.fromarray(np.full((20, 20), 65535, np.uint16))
-    assert images.to_rgb(white).getpixel((0, 0)) == (255, 255, 255)
+    assert images.decode(white).image.getpixel((0, 0)) == (255, 255, 255)
     assert images.decode(encoded(white)).image.getpixel((0, 0)) == (255, 255, 255)
 
 

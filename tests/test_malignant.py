@@ -271,6 +271,8 @@ def test_operating_points_need_to_know(int8, picture, cli_run, tmp_path, models)
     found = Classifier(card_with_points, labels=labels).classify(picture)
     assert found.operating_point is None
     with pytest.raises(ModelError, match=r"unknown: it is not known whether 'thing 0'"):
+        Classifier(card_with_points, labels=THINGS, operating_point=0.95)
+    with pytest.raises(ModelError, match=r"unknown: it is not known whether 'thing 0'"):
         found.at(Classifier(card_with_points).operating_points[0])
     for form in ("text", "json", "csv"):
         done = cli_run(
@@ -400,7 +402,7 @@ def test_camera_saves_the_malignant_ones_where_they_are_known(
 
 
 def test_live_lines(things, named, folder):
-    for model, said in ((things, "malignant unknown"), (named, "malignant 0%")):
+    for model, said in ((things, "malignant unknown"), (named, "malignant <0.1 %")):
         classifier = Classifier(model, threads=1)
         if model == named:
             classifier = Classifier(model, threads=1, malignant=[])
@@ -428,9 +430,14 @@ def test_serve_answers_null(things, named, picture):
 
 
 def test_explain_takes_the_same_options(things, picture, cli_run, tmp_path):
+    done = cli_run("explain", picture, picture, "-m", things, "-o", tmp_path / "maps")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.count("malignant unknown") == 2
+    assert done.stderr.count("it is not known whether") == 1
     done = cli_run("explain", picture, "-m", things, "--malignant", "thing 1", "-o",
                    tmp_path / "heat.png")  # fmt: skip
     assert done.exit_code == 0, done.stderr
+    assert "malignant unknown" not in done.stdout and "not known" not in done.stderr
     done = cli_run("explain", picture, "-m", things, "--malignant", "wart", "-o",
                    tmp_path / "heat.png")  # fmt: skip
     assert done.exit_code == 1

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFilter
 import lesionedge
 from lesionedge import reliability
 from lesionedge.card import Card
-from lesionedge.notice import CANNOT_TELL, Notice
+from lesionedge.notice import Notice
+from lesionedge.wording import CANNOT_TELL
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,11 @@ def test_predict_warns_and_still_answers(cli_run, page):
     done = cli_run("predict", page)
     assert done.exit_code == 0
     assert "warning: not a dermoscopic picture" in done.output
-    assert "malignant" in done.output
+    assert CANNOT_TELL in done.output
+    assert "malignant" not in done.output
+    shown = cli_run("predict", page, "--no-abstain").output
+    assert "malignant" in shown
+    assert CANNOT_TELL not in shown
 
 
 def test_abstain_changes_only_what_people_read(cli_run, page):
@@ -207,7 +212,7 @@ def test_worker_processes_tell_the_same(command, page):
 
 
 def test_the_drawing_shows_no_diagnosis_where_abstaining(cli_run, page, tmp_path):
-    for name, more in (("plain", ()), ("abstaining", ("--abstain",))):
+    for name, more in (("plain", ("--no-abstain",)), ("abstaining", ())):
         assert cli_run("predict", page, "--annotate", tmp_path / name, *more).exit_code == 0
     heights = []
     for name in ("plain", "abstaining"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import io
+import json
 import random
 import resource
 import signal
@@ -10,6 +12,7 @@ import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from serving import FORM, JSON, as_form, as_json, encoded, serving
@@ -19,6 +22,7 @@ import lesionedge
 prometheus = pytest.importorskip("prometheus_client.parser", reason="needs lesionedge[web]")
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
 
+ROOT = Path(__file__).parent.parent
 IMPATIENT = "from lesionedge.web import limits; limits.PATIENCE_S = limits.STUCK_S = 1"
 TOKEN = "a-token-of-the-tests-0123"
 
@@ -74,6 +78,58 @@ def test_every_form_gets_the_classifiers_own_answer(server, jpeg, int8):
         assert found["label"] == own.label
         assert set(found["timings_ms"]) == {"wait", "decode", "preprocess", "invoke"}
         assert "/" not in found["model"]
+
+
+def test_the_paths_of_the_first_release_stay(server, jpeg):
+    old, new = (server.ask("POST", f"{prefix}/predict", jpeg, Content_Type="image/jpeg").json
+                for prefix in ("", "/v1"))  # fmt: skip
+    assert old["predictions"] == new["predictions"]
+    assert server.ask("POST", "/explain", jpeg, Content_Type="image/jpeg").status == 200
+
+
+def test_several_images_a_request(server, jpeg, draw, int8):
+    other = encoded(draw(90, 80, seed=9))
+    own = lesionedge.Classifier(int8, threads=1)
+    wanted = [own.classify(jpeg).probability, None, own.classify(other).probability]
+    images = [base64.b64encode(one).decode() for one in (jpeg, b"plain text", other)]
+    for response in (
+        server.ask("POST", "/v1/predict", as_form(jpeg, b"plain text", other), **FORM),
+        server.ask("POST", "/v1/predict", json.dumps({"images": images}).encode(), **JSON),
+    ):
+        assert response.status == 200, response.body
+        results = response.json["results"]
+        assert [one.get("probability") for one in results] == pytest.approx(wanted)
+        assert "not an image" in results[1]["error"]
+    form = server.ask("POST", "/v1/predict", as_form(jpeg, jpeg), **FORM).json
+    assert [one["path"] for one in form["results"]] == ["a.jpg", "a.jpg"]
+    one = server.ask("POST", "/v1/predict", json.dumps({"images": images[:1]}).encode(), **JSON)
+    assert len(one.json["results"]) == 1
+
+
+def test_too_many_images_are_refused(server, jpeg):
+    response = server.ask("POST", "/v1/predict", as_form(*[jpeg] * 17), **FORM)
+    assert (response.status, "at most 16" in response.error) == (413, True)
+    response = server.ask("POST", "/v1/explain", as_form(jpeg, jpeg), **FORM)
+    assert (response.status, "expected one" in response.error) == (422, True)
+
+
+def test_top_k(server, jpeg):
+    path = "/v1/predict?top_k=2"
+    found = server.ask("POST", path, jpeg, Content_Type="image/jpeg").json
+    assert len(found["top"]) == len(found["predictions"]) == 2
+    for wrong in ("0", "many"):
+        path = f"/v1/predict?top_k={wrong}"
+        assert server.ask("POST", path, jpeg, Content_Type="image/jpeg").status == 422
+
+
+def test_results_fit_the_schema(server, jpeg):
+    jsonschema = pytest.importorskip("jsonschema", reason="validates results")
+    schema = json.loads((ROOT / "docs/reference/result.schema.json").read_text())
+    validate = jsonschema.Draft202012Validator(schema).validate
+    validate(server.predict(jpeg).json)
+    several = server.ask("POST", "/v1/predict", as_form(jpeg, b"plain text"), **FORM).json
+    for one in several["results"]:
+        validate(one)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -142,22 +198,21 @@ def test_the_position_and_the_camera_in_a_picture_are_not_told(server, draw):
 @pytest.mark.parametrize(
     ("body", "kind", "status", "reason"),
     [
-        (b"plain text", "image/jpeg", 400, "not a picture"),
+        (b"plain text", "image/jpeg", 400, "not an image"),
         (b"", "image/jpeg", 400, "empty"),
         (b"\xff\xd8\xff\xe0 and no more", "image/jpeg", 400, "picture"),
         (b"8BPS" + bytes(40), "image/vnd.adobe.photoshop", 400, "expected JPEG"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "image/jpeg", 400, "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "image/jpeg", 400, "not an image"),
         (b"x", "text/plain", 415, "text/plain"),
         (b"{", "application/json", 400, "not JSON"),
         (b"[" * 900, "application/json", 400, "not JSON"),
-        (b"[" * 100_000, "application/json", 422, "more than a picture"),
-        (b"{}", "application/json", 422, "no picture"),
-        (b'{"image": 7}', "application/json", 422, "no picture"),
+        (b"[" * 100_000, "application/json", 422, "more than images"),
+        (b"{}", "application/json", 422, "no image"),
+        (b'{"image": 7}', "application/json", 422, "no image"),
         (b'{"image": "data:image/png;base64,???"}', "application/json", 422, "not base64"),
         (b'{"image": "\xc3\xa4"}', "application/json", 422, "not base64"),
         (b"x", "multipart/form-data", 400, "boundary"),
         (b"x", FORM["Content_Type"], 400, "form"),
-        (as_form(b"a", b"b", field="x"), FORM["Content_Type"], 422, "2 files"),
         (as_form(), FORM["Content_Type"], 422, "0 files"),
         (as_form(b"\xff\xd8\xff" + bytes(900))[:200], FORM["Content_Type"], 400, "cut short"),
     ],

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from serving import encoded, serving
 
+from lesionedge import Classifier, wording
+
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright: make test-device installs it"
 )
@@ -84,7 +86,7 @@ def open_page(browser):
     assert not faults
 
 
-def answers(page, count=1):
+def results(page, count=1):
     page.wait_for_function(
         "n => document.querySelectorAll('.card .headline, .card .fault').length === n", arg=count
     )
@@ -104,7 +106,7 @@ def test_a_dropped_file_shows_its_bars(open_page, server, pictures):
     for kind in ("dragEnter", "dragOver", "drop"):
         at = {"type": kind, "x": 300, "y": 180, "data": data}
         wire.send("Input.dispatchDragEvent", at)
-    card = answers(page).first
+    card = results(page).first
     own = server.predict(file.read_bytes()).json
     assert card.locator(".headline").inner_text().startswith(f"{own['name']} ({own['label']})")
     rows = card.locator(".bars tbody tr")
@@ -122,7 +124,7 @@ def test_a_dropped_file_shows_its_bars(open_page, server, pictures):
     assert shown == 300
 
 
-def test_a_pasted_picture_is_answered(open_page, server):
+def test_a_pasted_image_is_classified(open_page, server):
     page = open_page(server.url)
     page.evaluate("""async () => {
         const canvas = new OffscreenCanvas(200, 150);
@@ -131,18 +133,18 @@ def test_a_pasted_picture_is_answered(open_page, server):
         await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]);
     }""")
     page.keyboard.press("Control+V")
-    assert answers(page).first.locator(".bars tbody tr").count() > 1
+    assert results(page).first.locator(".bars tbody tr").count() > 1
 
 
 def test_several_files_and_one_that_is_bad(open_page, server, pictures):
     page = open_page(server.url)
     page.set_input_files("#files", sorted(map(str, pictures.iterdir())))
-    cards = answers(page, 4)
+    cards = results(page, 4)
     bad = cards.filter(has_text="notes.jpg")
-    assert "not a picture that can be read" in bad.locator(".fault").inner_text()
+    assert "not an image that can be read" in bad.locator(".fault").inner_text()
     assert cards.locator(".bars").count() == 3
     page.wait_for_function(
-        "() => document.getElementById('status').textContent.includes('1 of them')"
+        "() => document.getElementById('status').textContent.includes('1 failed')"
     )
     cards.filter(has_text="notes.jpg").get_by_role("button", name="Remove").click()
     assert page.locator(".card").count() == 3
@@ -150,10 +152,10 @@ def test_several_files_and_one_that_is_bad(open_page, server, pictures):
     assert page.locator(".card").count() == 0
 
 
-def test_answers_can_be_kept(open_page, server, pictures):
+def test_results_can_be_saved(open_page, server, pictures):
     page = open_page(server.url)
     page.set_input_files("#files", [str(pictures / "lesion-1.jpg"), str(pictures / "notes.jpg")])
-    answers(page, 2)
+    results(page, 2)
     with page.expect_download() as kept:
         page.get_by_role("button", name="Download CSV").click()
     rows = list(csv.DictReader(Path(kept.value.path()).read_text().splitlines()))
@@ -161,7 +163,9 @@ def test_answers_can_be_kept(open_page, server, pictures):
     assert [row["path"] for row in rows] == ["lesion-1.jpg", "notes.jpg"]
     assert float(rows[0]["probability"]) == pytest.approx(own["probability"])
     assert (rows[0]["label"], rows[1]["label"]) == (own["label"], "")
-    assert "not a picture" in rows[1]["error"]
+    for one in own["top"]:
+        assert float(rows[0][f"p_{one['label']}"]) == one["probability"]
+    assert "not an image" in rows[1]["error"]
     with page.expect_download() as kept:
         page.get_by_role("button", name="Download JSON").click()
     found = json.loads(Path(kept.value.path()).read_text())
@@ -169,12 +173,34 @@ def test_answers_can_be_kept(open_page, server, pictures):
     assert found["results"][0]["predictions"] == own["predictions"]
 
 
+def test_the_verdict_is_python_s_word_for_word(open_page, picture, tmp_path):
+    """A refused image and one beside the default operating point, by the embedded model."""
+    from PIL import Image
+
+    Image.new("RGB", (300, 200), "white").save(tmp_path / "page.png")
+    with serving() as server:
+        page = open_page(server.url)
+        for path in (picture, tmp_path / "page.png"):
+            page.set_input_files("#files", str(path))
+        cards = results(page, 2)
+        refused = cards.filter(has_text="page.png")
+        assert refused.locator(".headline").inner_text() == wording.CANNOT_TELL
+        assert refused.locator(".malignant").count() == 0
+        assert not refused.locator(".bars").is_visible()
+        shown = cards.filter(has_text="lesion.jpg").locator(".malignant").inner_text()
+        risk = wording.risk(Classifier().classify(picture))
+        assert shown == risk[0].upper() + risk[1:]
+        found = Classifier().classify(picture)
+        bars = cards.filter(has_text="lesion.jpg").locator(".bars .percent").all_inner_texts()
+        assert bars[-len(found.top) :] == [wording.percent(c.probability) for c in found.top]
+
+
 def test_the_browsers_camera(open_page, server):
     page = open_page(server.url)
     page.get_by_role("button", name="Use the camera").click()
     page.wait_for_function("() => document.getElementById('video').videoWidth > 0")
-    page.get_by_role("button", name="Take the picture").click()
-    answers(page)
+    page.get_by_role("button", name="Take the photo").click()
+    results(page)
     page.get_by_role("button", name="Close the camera").click()
     assert page.locator("#viewfinder").is_hidden()
     assert page.evaluate("document.getElementById('video').srcObject.active") is False
@@ -197,7 +223,7 @@ def test_the_model_and_its_limits_are_one_click_away(open_page, int8):
 def test_nobody_is_kept_out(open_page, server, pictures, width, scheme):
     page = open_page(server.url, width=width, scheme=scheme)
     page.set_input_files("#files", [str(pictures / "lesion-2.jpg"), str(pictures / "notes.jpg")])
-    answers(page, 2)
+    results(page, 2)
     assert not severe(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     footer = page.locator("footer").bounding_box()
@@ -220,7 +246,7 @@ def test_the_keyboard_alone_is_enough(open_page, server, pictures):
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
     chooser.value.set_files(str(pictures / "lesion-0.jpg"))
-    answers(page)
+    results(page)
     page.focus(".card .remove")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "files"
@@ -235,7 +261,7 @@ def test_the_token_is_asked_for_and_kept_for_this_visit(open_page, int8, picture
         page.fill("#token", TOKEN)
         page.keyboard.press("Enter")
         page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
-        answers(page)
+        results(page)
         page.goto(f"{server.url}#token={TOKEN}")
         page.reload()
         assert TOKEN not in page.url
@@ -249,12 +275,12 @@ def test_the_live_view(open_page, int8, pictures, draw):
         (folder / f"{number:04}.jpg").write_bytes(frame[number // 20 % 2])
     with serving("-m", int8, "--camera", folder) as server:
         page = open_page(server.url)
-        page.wait_for_selector("#live-answer .headline")
-        page.wait_for_function("() => document.getElementById('live-picture').naturalWidth > 0")
-        assert "after the frame was captured" in page.locator("#live-answer").inner_text()
-        first = page.get_attribute("#live-picture", "src")
+        page.wait_for_selector("#live-result .headline")
+        page.wait_for_function("() => document.getElementById('live-image').naturalWidth > 0")
+        assert "after the frame was captured" in page.locator("#live-result").inner_text()
+        first = page.get_attribute("#live-image", "src")
         page.wait_for_function(
-            "first => document.getElementById('live-picture').src !== first", arg=first
+            "first => document.getElementById('live-image').src !== first", arg=first
         )
         assert not severe(page)
         page.get_by_role("button", name="Pause").click()
@@ -264,7 +290,7 @@ def test_the_live_view(open_page, int8, pictures, draw):
 def test_the_heat_map_can_be_shown_and_hidden(open_page, server, pictures):
     page = open_page(server.url)
     page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
-    card = answers(page).first
+    card = results(page).first
     toggle = card.get_by_role("button", name="Heat map")
     toggle.click()
     page.wait_for_function("() => document.querySelector('.heat').naturalWidth > 0")

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402 - schemathesis
 
 TOKEN = "a-token-of-the-tests-0123"
 OPERATIONS = (
-    "POST /predict", "POST /explain", "GET /model", "GET /health", "GET /metrics", "GET /live",
+    "POST /v1/predict", "POST /v1/explain", "GET /model", "GET /health", "GET /metrics",
+    "GET /live",
 )  # fmt: skip
 FIT, UNFIT = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
-TRIALS = [(name, FIT) for name in OPERATIONS] + [("POST /predict", UNFIT), ("GET /live", UNFIT)]
+TRIALS = [(name, FIT) for name in OPERATIONS] + [("POST /v1/predict", UNFIT), ("GET /live", UNFIT)]
 
 
 @schemathesis.serializer("image/*")

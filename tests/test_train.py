@@ -59,7 +59,7 @@ def test_unusable_rows_are_skipped_and_counted(dataset):
     (dataset / "images" / "ISIC_0000005.jpg").unlink()
     found = datasets.load(dataset)
     assert len(found.table) == 23
-    assert found.skipped == {"no picture": 2, "unknown diagnosis": 1, "listed twice": 1}
+    assert found.skipped == {"no image": 2, "unknown diagnosis": 1, "listed twice": 1}
 
 
 @pytest.mark.parametrize("name", ["HAM10000_metadata.csv", "images"])
@@ -69,7 +69,7 @@ def test_missing_parts_are_named(dataset, name):
         shutil.rmtree(path)
     else:
         path.unlink()
-    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata|holds no pictures"):
+    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata|holds no images"):
         datasets.load(dataset)
 
 

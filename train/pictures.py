@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -37,17 +38,41 @@ def table(run: Run, data: Path | None, *, layout: str | None = None) -> pd.DataF
 
 
 def _from_dataset(rows: pd.DataFrame, found: pd.DataFrame, data: Path, run: Run) -> pd.DataFrame:
-    found = found.assign(name=[Path(path).name for path in found["path"]])
-    found = found.drop_duplicates("name").set_index("name")
-    names = [Path(path).name for path in rows["path"]]
-    missing = [name for name in names if name not in found.index]
+    by_name: dict[str, list[int]] = {}
+    for number, path in enumerate(found["path"]):
+        by_name.setdefault(Path(path).name, []).append(number)
+    paths = [Path(path) for path in rows["path"]]
+    missing = [path.name for path in paths if path.name not in by_name]
     if missing:
         raise RunError(
-            f"{data}: lacks {len(missing)} of the {len(names)} pictures of {run.split}, such as "
+            f"{data}: lacks {len(missing)} of the {len(paths)} pictures of {run.split}, such as "
             f"{missing[0]}"
         )
-    here = found.loc[names].reset_index(drop=True)
+    places = found["path"].map(Path).tolist()
+    numbers = [_likest(path, by_name[path.name], places) for path in paths]
+    here = found.iloc[numbers].reset_index(drop=True)
     rows = rows.assign(path=here["path"].astype(str).to_numpy())
     # What the split says of a picture stands.
     fresh = [c for c in KNOWN if c in here and (c not in rows or rows[c].isna().all())]
     return rows.assign(**{column: here[column].to_numpy() for column in fresh})
+
+
+def _likest(path: Path, numbers: list[int], places: list[Path]) -> int:
+    """Choose among images of one name the one whose folders are called alike.
+
+    Raises:
+        RunError: Two are as alike: the dataset lies otherwise than when it was split.
+    """
+    alike = [_shared(path, places[number]) for number in numbers]
+    best = [n for n, length in zip(numbers, alike) if length == max(alike)]
+    if len(best) > 1:
+        raise RunError(
+            f"{path.name} is {places[best[0]]} or {places[best[1]]}; the split says {path}"
+        )
+    return best[0]
+
+
+def _shared(one: Path, other: Path) -> int:
+    """Count the parts at their ends that two paths share."""
+    pairs = zip(reversed(one.parts), reversed(other.parts))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

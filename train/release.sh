@@ -86,6 +86,8 @@ release() {
     "$python" -m train evaluate "$run-all" --split calibration --model "$made" --cache runs/cache \
       --out "$run-$format-calibration"
     "$python" -m convert operating-points "$made" --metrics "$run-$format-calibration/metrics.json"
+    # The figures are those of the twin's file.
+    "$python" -m convert figures "$made" --metrics "$run-pool/metrics.json"
   done
 }
 

@@ -1,4 +1,4 @@
-"""The optional libraries of ``lesionedge[cluster]``, or the command that installs them."""
+"""The optional libraries of ``lesionedge batch``, or the command that installs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lesionedge.errors import MissingDependencyError
 
 
 def need(module: str) -> Any:
-    """Import a module of the extra ``cluster``.
+    """Import a module of the extras ``batch`` (pyarrow) and ``cluster`` (all others).
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -17,6 +17,7 @@ def need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        extra = "batch" if module.partition(".")[0] == "pyarrow" else "cluster"
         raise MissingDependencyError(
-            f"lesionedge batch needs {module} ({error}): pip install 'lesionedge[cluster]'"
+            f"lesionedge batch needs {module} ({error}): pip install 'lesionedge[{extra}]'"
         ) from error

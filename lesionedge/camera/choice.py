@@ -66,21 +66,22 @@ def choose() -> str:
     raise CameraError(f"no camera found. Looked at {'; '.join(looked)}")
 
 
-def survey() -> Iterator[tuple[str, str, str]]:
+def survey() -> Iterator[tuple[str, bool, str, str]]:
     """Look for every kind of camera.
 
     Returns:
-        For each kind its name, what was found, and what to do where a library is missing.
+        For each kind its name, whether a camera is there, what was found, and what to do where a
+        library is missing.
     """
     for name, find in _finders():
         try:
             found = find()
-            yield name, "a camera" if found == name else found, ""
+            yield name, True, "a camera" if found == name else found, ""
         except MissingDependencyError as error:
             found, _, fix = str(error).partition(": ")
-            yield name, found, fix
+            yield name, False, found, fix
         except CameraError as error:
-            yield name, str(error), ""
+            yield name, False, str(error), ""
 
 
 def _finders() -> Iterator[tuple[str, Callable[[], str]]]:

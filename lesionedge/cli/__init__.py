@@ -16,14 +16,14 @@ from lesionedge import __version__
 from lesionedge.errors import LesionEdgeError
 
 COMMANDS = {
-    "predict": "Classify pictures.",
-    "batch": "Classify an archive into Parquet files, on this machine or a cluster.",
+    "predict": "Classify images.",
+    "batch": "Classify an archive of images into Parquet files.",
     "camera": "Classify what a camera sees, live.",
-    "serve": "Serve a page and an API that classify pictures.",
-    "explain": "Show what an answer rests on, as a heat map.",
+    "serve": "Serve a page and an API that classify images.",
+    "explain": "Show what a prediction rests on, as a heat map.",
     "benchmark": "Time a model on this machine.",
-    "info": "Show what a model is, was trained on and can do.",
-    "doctor": "Find what is missing here, and say how to mend it.",
+    "info": "Show what a model is and how well it does.",
+    "doctor": "Check this installation and say how to fix it.",
 }
 """Command -> one line of help; its code is ``lesionedge.cli.<command>.command``."""
 
@@ -130,7 +130,9 @@ def _settle_stdout() -> None:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="lesionedge", message="%(prog)s %(version)s")
+@click.version_option(
+    __version__, "-V", "--version", prog_name="lesionedge", message="%(prog)s %(version)s"
+)
 @click.option("--verbose", is_flag=True, help="Show the native library's log lines.")
 @click.pass_context
 def main(ctx: click.Context, verbose: bool) -> None:

@@ -17,6 +17,7 @@ from lesionedge.cli import options, printable, warn
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.cli.sources import expand, is_image_name
 from lesionedge.errors import LesionEdgeError
+from lesionedge.wording import RESEARCH_USE
 
 if TYPE_CHECKING:
     from lesionedge.batch.model import Model
@@ -188,7 +189,7 @@ def _summary(output: Output, out: str) -> int:
         _table(errors)
         code = (_SHOW if by_arrow(output.name) else _SHOW_BY_FSSPEC).format(json.dumps(output.name))
         click.echo(f"to see them: python -c {shlex.quote(code)}")
-    click.echo(options.RESEARCH_USE)
+    click.echo(RESEARCH_USE)
     return failed
 
 

@@ -1,4 +1,4 @@
-"""``lesionedge benchmark``: how fast a model answers on this machine."""
+"""``lesionedge benchmark``: how fast a model is on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import printable
+from lesionedge.cli import options, printable
 
 if TYPE_CHECKING:
     from lesionedge.benchmark import Measurement
@@ -36,7 +36,12 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
         return count
 
 
-@click.command("benchmark")
+@click.command(
+    "benchmark",
+    epilog=options.examples(
+        "lesionedge benchmark --quick", "lesionedge benchmark photo.jpg -m cnn"
+    ),
+)
 @click.argument(
     "images", metavar="[IMAGE...]", nargs=-1, type=click.Path(exists=True, dir_okay=False)
 )
@@ -49,29 +54,34 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
     type=Threads(),
     help="Threads that run the network; auto tries 1 to all cores [default: as predict].",
 )
-@click.option("--quick", is_flag=True, help="Two seconds a setting; not to be compared.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--markdown", is_flag=True, help="Print a Markdown table.")
+@click.option(
+    "--quick", is_flag=True, help="Take two seconds a setting. Such figures cannot be compared."
+)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text",
+    show_default=True, cls=options.Renamed,
+    former_flags={"--json": "json", "--markdown": "markdown"},
+    help="json: one object; markdown: a table.",
+)  # fmt: skip
 @click.option(
     "--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the stages there."
 )
 def command(
     images: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, quick: bool,
-    as_json: bool, markdown: bool, plot: str | None,
+    form: str, plot: str | None,
 ) -> None:  # fmt: skip
-    """Time IMAGEs (a drawn 600x450 JPEG when left out), one at a time, on this machine.
+    """Time predictions on this machine, one IMAGE at a time.
 
-    At least 1,024 answers and 60 seconds a setting, as MLPerf's single-stream scenario asks.
+    Without IMAGE it times a drawn 600x450 JPEG. Each setting takes at least 1,024 predictions and
+    60 seconds, as MLPerf's single-stream scenario asks.
     """
-    if as_json and markdown:
-        raise click.UsageError("--json and --markdown exclude each other")
     if plot is not None and not plot.lower().endswith(".png"):
         raise click.UsageError(f"--plot {plot}: expected a name that ends in .png")
     found = list(_measured(images, models or DEFAULT_MODELS, threads, quick=quick))
-    if as_json:
+    if form == "json":
         click.echo(_json(found))
     else:
-        for line in _markdown(found) if markdown else _text(found):
+        for line in _markdown(found) if form == "markdown" else _text(found):
             click.echo(printable(line))
     if plot is not None:
         from lesionedge.benchmark_plot import draw
@@ -147,14 +157,14 @@ def _text(found: list[Measurement]) -> Iterator[str]:
     for m in found:
         yield ""
         yield f"{m.model}, {m.threads} thread{'s' if m.threads > 1 else ''}: {_length(m)}"
-        yield f"  load {m.load_ms:.0f} ms, first answer {m.first_ms:.1f} ms"
+        yield f"  load {m.load_ms:.0f} ms, first prediction {m.first_ms:.1f} ms"
         yield f"  {'ms':<12}" + "".join(
             f"{name:>9}" for name in ("mean", "p50", "p90", "p99", "min", "max")
         )
         for stage, t in m.latency_ms.items():
             values = (t.mean, t.p50, t.p90, t.p99, t.min, t.max)
             yield f"  {stage:<12}" + "".join(f"{value:9.2f}" for value in values)
-        yield f"  {m.images_per_s:.1f} pictures/s; memory {_mb(m.peak_bytes)} peak, " + (
+        yield f"  {m.images_per_s:.1f} images/s; memory {_mb(m.peak_bytes)} peak, " + (
             f"{_mb(m.steady_bytes)} steady{_weather(m)}"
         )
         yield from (f"  warning: {warning}" for warning in m.warnings)
@@ -163,7 +173,7 @@ def _text(found: list[Measurement]) -> Iterator[str]:
 
 
 def _length(m: Measurement) -> str:
-    length = f"{m.queries} pictures in {m.duration_s:.0f} s"
+    length = f"{m.queries} images in {m.duration_s:.0f} s"
     return length if m.comparable else f"{length} ({NOT_COMPARABLE})"
 
 
@@ -186,7 +196,7 @@ def _markdown(found: list[Measurement]) -> Iterator[str]:
     yield f"{_headline(_about())}."
     yield ""
     yield "| model | threads | load | first | decode | preprocess | invoke | p50 | p90 | p99 |" + (
-        " pictures/s | peak memory |"
+        " images/s | peak memory |"
     )
     yield "|---|" + "---:|" * 11
     for m in found:

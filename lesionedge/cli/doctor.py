@@ -1,30 +1,34 @@
-"""``lesionedge doctor``: what works here, and what to type to mend what does not."""
+"""``lesionedge doctor``: what works here, and how to fix what does not."""
 
 from __future__ import annotations
 
 import click
 
-from lesionedge.cli import printable
+from lesionedge.cli import options, printable
 
-SIGNS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
+SIGNS = {"ok": "ok   ", "absent": "-    ", "note": "note ", "fault": "FAULT"}
 
 
-@click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.command("doctor", epilog=options.examples("lesionedge doctor"))
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    cls=options.Renamed, former_flags={"--json": "json"}, help="json: one object.",
+)  # fmt: skip
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
-    """Look at what prediction and cameras need; exits with 1 if prediction cannot work."""
+def command(ctx: click.Context, form: str) -> None:
+    """Check what prediction and cameras need. Exits with 1 if prediction cannot work."""
     from lesionedge import __version__, doctor
 
     findings = []
     for finding in doctor.examine():
         findings.append(finding)
-        if not as_json:
+        if form == "text":
             click.echo(printable(f"{SIGNS[finding.state]}  {finding.about}: {finding.found}"))
             if finding.fix:
-                click.echo(printable(f"         to mend: {finding.fix}"))
+                verb = "to have it" if finding.state == "absent" else "to fix it"
+                click.echo(printable(f"         {verb}: {finding.fix}"))
     works = doctor.works(findings)
-    if as_json:
+    if form == "json":
         import json
         from dataclasses import asdict
 

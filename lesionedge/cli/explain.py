@@ -1,4 +1,4 @@
-"""``lesionedge explain``: what an answer rests on, drawn onto its picture."""
+"""``lesionedge explain``: what a prediction rests on, drawn onto its image."""
 
 from __future__ import annotations
 
@@ -8,55 +8,133 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.output import OutputError
-from lesionedge.cli.sources import is_image_name
+from lesionedge.errors import LesionEdgeError
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_refused, percent, risk
 
 if TYPE_CHECKING:
+    from lesionedge.classifier import Classifier
+    from lesionedge.explanation import Explanation
     from lesionedge.model_options import ModelOptions
 
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")
+"""What ``-o`` may end with."""
 
-@click.command("explain")
-@click.argument("path", metavar="IMAGE", type=click.Path(readable=False))
+
+@click.command(
+    "explain",
+    epilog=options.examples(
+        "lesionedge explain photo.jpg -o heat.png",
+        "lesionedge explain a.jpg b.jpg -o heat-maps/ --label mel",
+    ),
+)
+@click.argument("paths", metavar="IMAGE...", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False), metavar="OUT.png",
-    help="Write the heat map there (.png or .jpg); .npy for the numbers.",
+    "-o", "--output", required=True, type=click.Path(), metavar="OUT",
+    help="Write the heat map to OUT: .png, .jpg or .webp, or .npy for the numbers. For several "
+    "images OUT is a folder.",
 )  # fmt: skip
-@click.option("--label", metavar="LABEL", help="Explain this class [default: the likeliest].")
+@click.option(
+    "--label", metavar="LABEL",
+    help="Explain this class: its label or its name [default: the most likely].",
+)  # fmt: skip
+@options.abstain
 @options.model_options(without=("views", "check"))
-def command(path: str, output: str, label: str | None, model_options: ModelOptions) -> None:
-    """Show which parts of IMAGE an answer rests on.
+@click.pass_context
+def command(
+    ctx: click.Context, /, paths: tuple[str, ...], output: str, label: str | None, abstain: bool,
+    model_options: ModelOptions,
+) -> None:  # fmt: skip
+    """Show which parts of an IMAGE its prediction rests on.
 
     Covers one part after the other and measures by how much the probability falls. - reads
     standard input.
     """
     from lesionedge.classifier import Classifier
+
+    targets = _targets(paths, output)
+    classifier = Classifier.of(model_options)
+    if classifier.unknown_notice is not None:
+        warn(classifier.unknown_notice)
+    wanted = None if label is None else _label(label, classifier)
+    failed = 0
+    for path, target in zip(paths, targets):
+        try:
+            _explain(path, target, classifier, wanted, abstain=abstain)
+        except OutputError:
+            raise
+        except LesionEdgeError as error:
+            fail(str(error))
+            failed += 1
+    click.echo(RESEARCH_USE)
+    if failed:
+        ctx.exit(1)
+
+
+def _targets(paths: tuple[str, ...], output: str) -> list[str]:
+    """Return where each image's heat map goes; refuse what cannot be meant."""
+    if len(paths) == 1 and not output.endswith(os.sep) and not os.path.isdir(output):
+        _spare_image(paths[0], output)
+        return [output]
+    if os.path.splitext(output)[1].lower() in ENDINGS and not os.path.isdir(output):
+        raise click.UsageError(f"-o {printable(output)}: expected a folder for several images")
+    from lesionedge.cli.work import Drawings
+
+    drawings = Drawings(output, paths)
+    return [drawings.name(path) for path in paths]
+
+
+def _spare_image(path: str, output: str) -> None:
+    """Refuse to write over the image itself, and names that do not say the format."""
+    if os.path.splitext(output)[1].lower() not in ENDINGS:
+        expected = ", ".join(ENDINGS)
+        raise click.UsageError(f"-o {printable(output)}: expected a name that ends in {expected}")
+    if path != "-" and os.path.exists(output) and os.path.samefile(path, output):
+        raise click.UsageError(f"-o {printable(output)}: is the image itself")
+
+
+def _label(asked: str, classifier: Classifier) -> str:
+    """Return the model's label for what was typed: a label, or a name such as ``Melanoma``."""
+    from lesionedge.diagnosis import same
+
+    names = {known.name.casefold(): known.label for known in classifier.diagnoses}
+    found = names.get(asked.strip().casefold()) or same(asked, classifier.labels)
+    if found is not None:
+        return found
+    labels = ", ".join(map(printable, classifier.labels))
+    raise click.UsageError(f"--label {printable(asked)}: the model has the labels {labels}")
+
+
+def _explain(
+    path: str, target: str, classifier: Classifier, label: str | None, *, abstain: bool
+) -> None:
     from lesionedge.explanation import explain
 
     source: str | bytes = sys.stdin.buffer.read() if path == "-" else path
-    _spare_images(path, output)
-    classifier = Classifier.of(model_options)
-    if label is not None and label not in classifier.labels:
-        known = ", ".join(map(printable, classifier.labels))
-        raise click.UsageError(f"--label {printable(label)}: the model knows {known}")
     found = explain(source, model=classifier, label=label)
-    if output.lower().endswith(".npy"):
-        _save_numbers(found.heat, output)
+    if target.lower().endswith(".npy"):
+        _save_numbers(found.heat, target)
     else:
         from lesionedge import render
 
-        render.save(found.overlay(source), output)
-    click.echo(f"{printable(path)}: {printable(found.label)} {found.probability:.1%}")
-    click.echo(f"  falls by up to {found.heat.max() * 100:.1f} points where the picture is covered")
-    click.echo(options.RESEARCH_USE)
+        render.save(found.overlay(source, abstain=abstain), target)
+    for line in _lines(path, found, abstain=abstain):
+        click.echo(line)
 
 
-def _spare_images(path: str, output: str) -> None:
-    """Refuse to write over the picture itself, and names that say nothing of the format."""
-    if not (output.lower().endswith(".npy") or is_image_name(output)):
-        raise click.UsageError(f"-o {printable(output)}: expected a .png, .jpg or .npy file")
-    if path != "-" and os.path.exists(output) and os.path.samefile(path, output):
-        raise click.UsageError(f"-o {printable(output)}: is the picture itself")
+def _lines(path: str, found: Explanation, *, abstain: bool) -> list[str]:
+    lines = [printable(path)]
+    if is_refused(found.prediction, abstain=abstain):
+        lines.append(f"  {CANNOT_TELL}")
+    else:
+        most = found.heat.max() * 100
+        lines += [
+            f"  {printable(found.name)} ({printable(found.label)}) {percent(found.probability)}: "
+            f"falls by up to {most:.1f} points where the image is covered",
+            f"  {risk(found.prediction)}",
+        ]
+    return [*lines, *(f"  warning: {printable(text)}" for text in found.prediction.remarks)]
 
 
 def _save_numbers(heat: Any, output: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import options, printable
+from lesionedge.wording import RESEARCH_USE
 
 if TYPE_CHECKING:
     from lesionedge.card import (
@@ -36,7 +37,7 @@ HEADLINES = {
 }
 
 
-@click.command("info")
+@click.command("info", epilog=options.examples("lesionedge info", "lesionedge info model.tflite"))
 @click.argument("model", required=False, type=click.Path(readable=False))
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -124,7 +125,7 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     lines += _operating_points(card.operating_points)
     if card.limits:
         lines += ["", "Limits", *(f"  - {limit}" for limit in card.limits)]
-    return [*lines, "", options.RESEARCH_USE]
+    return [*lines, "", RESEARCH_USE]
 
 
 def _shape(tensor: Mapping[str, Any]) -> str:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.camera.frame import shown
-from lesionedge.cli import options, printable
-from lesionedge.notice import CANNOT_TELL
+from lesionedge.cli import printable
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, percent, risk
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
     from lesionedge.frame_recorder import FrameRecorder
     from lesionedge.live import Observation
-    from lesionedge.prediction import Prediction
 
 SAMPLES = 10_000
 """So many capture-to-answer times, drawn from all, stand for all."""
@@ -88,12 +87,6 @@ def tell(text: str) -> None:
     click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
 
 
-def risk_of(prediction: Prediction) -> str:
-    """Put the malignant probability into words."""
-    risk = prediction.malignant_probability
-    return "malignant unknown" if risk is None else f"malignant {risk:.0%}"
-
-
 def line_of(observation: Observation) -> str:
     """Put an answer into a line, what matters most first: terminals may be narrow."""
     prediction = observation.prediction
@@ -101,10 +94,10 @@ def line_of(observation: Observation) -> str:
     age = f"{observation.age_ms:.0f} ms after capture"
     if observation.withheld:
         return "  ".join((CANNOT_TELL, *warnings, age))
-    second = "".join(f", then {c.label} {c.probability:.0%}" for c in prediction.top[1:2])
+    second = "".join(f", then {c.label} {percent(c.probability)}" for c in prediction.top[1:2])
     return "  ".join((
-        f"{prediction.label} {prediction.probability:.0%}",
-        risk_of(prediction),
+        f"{prediction.label} {percent(prediction.probability)}",
+        risk(prediction),
         *warnings,
         f"{prediction.name}{second}",
         age,
@@ -158,7 +151,7 @@ class Text:
     def close(self) -> None:
         """End with the research-use line."""
         if self._any:
-            sys.stdout.write(("\n" if self._terminal else "") + options.RESEARCH_USE + "\n")
+            sys.stdout.write(("\n" if self._terminal else "") + RESEARCH_USE + "\n")
             sys.stdout.flush()
 
 

@@ -4,14 +4,53 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import click
 
 Command = Callable[..., Any]
 
-RESEARCH_USE = "For research use only: not a diagnosis."
+
+class Renamed(click.Option):
+    """An option that is still understood by names that it had before, which no help shows."""
+
+    def __init__(
+        self, *arguments: Any, former: tuple[str, ...] = (),
+        former_flags: Mapping[str, str] | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        """Make the option.
+
+        Args:
+            arguments: As ``click.Option`` takes them.
+            former: Names that it had.
+            former_flags: Flag that stood for one of its values -> that value.
+            more: As ``click.Option`` takes them.
+        """
+        super().__init__(*arguments, **more)
+        self._former, self._former_flags = list(former), dict(former_flags or {})
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Have the former names parsed, too."""
+        super().add_to_parser(parser, ctx)
+        if self._former:
+            parser.add_option(obj=self, opts=self._former, dest=self.name, nargs=self.nargs)
+        for flag, value in self._former_flags.items():
+            parser.add_option(
+                obj=self, opts=[flag], dest=self.name, action="store_const", const=value
+            )
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's ``--help``: how it is called."""
+    return "\n".join(("\b", "Examples:", *(f"  {command}" for command in commands)))
+
+
+abstain = click.option(
+    "--abstain/--no-abstain", default=True, show_default=True,
+    help="Show no diagnosis of an image that is not a dermoscopic one. JSON and CSV always hold "
+    "everything.",
+)  # fmt: skip
 
 
 class Normalisation(click.ParamType):  # type: ignore[type-arg]
@@ -101,6 +140,11 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
         "--malignant", type=Labels(), metavar="LABELS",
         help="The labels that are malignant, such as mel,bcc; none where empty [default: what the "
         "model's card says, or is known of the labels].",
+    ),
+    "operating_point": click.option(
+        "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
+        help="Hold the malignant probability against the card's threshold for this sensitivity "
+        "(0.9, 0.95 or 0.98) [default: 0.95].",
     ),
     "normalize": click.option(
         "--normalize", type=Normalisation(),

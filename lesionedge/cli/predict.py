@@ -1,4 +1,4 @@
-"""``lesionedge predict``: pictures in, answers out."""
+"""``lesionedge predict``: images in, predictions out."""
 
 from __future__ import annotations
 
@@ -11,111 +11,150 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import fail, options, warn
-from lesionedge.cli.output import WRITERS, opened
+from lesionedge.cli.output import FORMATS, writer_of
+from lesionedge.cli.result_file import Target, format_of, opened
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.cli.sources import Source, expand, is_image_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
 from lesionedge.notice import MALIGNANT_UNKNOWN
 
 if TYPE_CHECKING:
-    from lesionedge.card import OperatingPoint
     from lesionedge.model_options import ModelOptions
     from lesionedge.prediction import Prediction
 
 FEW = 5
-"""More pictures than this show their progress."""
+"""More images than this show their progress."""
 
 
-@click.command("predict")
+@click.command(
+    "predict",
+    epilog=options.examples(
+        "lesionedge predict photo.jpg",
+        "lesionedge predict folder/ --recursive --jobs 4 -o results.csv",
+    ),
+)
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(readable=False)
 )
 @click.option(
-    "-k", "--top-k", type=click.IntRange(min=1), help="List only the N likeliest classes."
-)
+    "-k", "--top-k", type=click.IntRange(min=1), metavar="N",
+    help="List only the N most likely classes.",
+)  # fmt: skip
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), default=0.0, metavar="P",
-    help="List only classes of at least this probability.",
+    help="List only classes with at least this probability.",
 )  # fmt: skip
 @click.option(
-    "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
-    help="Say on which side of the card's threshold for this sensitivity (0.9, 0.95, 0.98) the "
-    "malignant probability falls.",
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="Processes that share the images.",
 )  # fmt: skip
+@click.option("-r", "--recursive", is_flag=True, help="Look into the folders of folders too.")
 @click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True,
-    help="Processes that share the pictures.",
-)  # fmt: skip
-@click.option("-r", "--recursive", is_flag=True, help="Look into folders' folders too.")
-@click.option(
-    "--format", "form", type=click.Choice(list(WRITERS)), default="text", show_default=True,
-    help="json: one object a line.",
+    "--format", "form", type=click.Choice(FORMATS), default=None,
+    help="json: one object a line. Default: by the ending of -o (.csv, .jsonl, .json), else text.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(readable=False), metavar="FILE",
-    help="Write there, whole or not at all.",
+    help="Write the results to FILE. It appears once it is complete.",
+)  # fmt: skip
+@click.option(
+    "--resume", is_flag=True,
+    help="Go on with FILE.part, which an interrupted run with -o FILE left.",
 )  # fmt: skip
 @click.option(
     "--annotate", type=click.Path(file_okay=False), metavar="DIR",
-    help="Write each picture with its answer drawn on it.",
+    help="Write each image to DIR with its prediction drawn on it.",
 )  # fmt: skip
-@click.option(
-    "--abstain", is_flag=True,
-    help="Show no diagnosis of a picture that is not a dermoscopic one (JSON and CSV always do).",
-)  # fmt: skip
+@options.abstain
 @options.model_options()
 @click.pass_context
 def command(
-    ctx: click.Context, /, paths: tuple[str, ...], recursive: bool, jobs: int, form: str,
-    output: str | None, annotate: str | None, operating_point: float | None,
-    model_options: ModelOptions, **given: Any,
+    ctx: click.Context, /, paths: tuple[str, ...], recursive: bool, jobs: int, form: str | None,
+    output: str | None, resume: bool, annotate: str | None, model_options: ModelOptions,
+    **given: Any,
 ) -> None:  # fmt: skip
-    """Classify pictures: files, folders, patterns, or - for standard input.
+    """Classify images: files, folders, patterns, or - for standard input.
 
-    Prints calibrated probabilities; exits with 1 if some picture failed.
+    Prints calibrated probabilities. Exits with 1 if an image failed.
     """
+    form = format_of(form, output)
     settings = Settings(model_options, **given)
-    point = _point(operating_point, model_options)
     sources = list(expand(paths, recursive=recursive))
-    _spare_images(output, sources)
-    with ended_by_signals(), opened(output) as file:
-        drawings = None if annotate is None else Drawings(annotate, sources)
-        work = jobs_of(sources, drawings)
-        progress = _progress(len(sources), shown=output in (None, "-"))
-        predictions = results(work, settings, processes=jobs, count=len(sources))
-        writer = WRITERS[form](file, point, abstain=settings.abstain)
+    _check_output(output, sources, resume)
+    _warn_of_views(model_options)
+    labels = _labels(model_options) if form == "csv" else ()
+    with ended_by_signals(), opened(output, form, resume=resume, labels=labels) as target:
+        _check_done(target, sources, output)
+        drawings = (
+            None if annotate is None else Drawings(annotate, (source.path for source in sources))
+        )
+        work = jobs_of(sources, drawings, skip=len(target.done))
+        count = len(sources) - len(target.done)
+        progress = _progress(count, shown=output in (None, "-"))
+        predictions = results(work, settings, processes=jobs, count=count)
+        writer = writer_of(
+            form, target.file, abstain=settings.abstain, labels=labels, header=not target.done
+        )
         with closing(predictions):
-            failed = _write(predictions, writer, progress, flush=file.flush)
+            failed = _write(predictions, writer, progress, flush=target.file.flush)
+    failed += sum(was_error for _, was_error in target.done)
     if failed:
+        _summarise(failed, len(sources))
         ctx.exit(1)
 
 
-def _point(sensitivity: float | None, model_options: ModelOptions) -> OperatingPoint | None:
-    if sensitivity is None:
-        return None
-    from lesionedge.description import name_of, read_card
-    from lesionedge.operating import find
+def _drawings(folder: str | None, sources: list[Source]) -> Drawings | None:
+    return None if folder is None else Drawings(folder, [source.path for source in sources])
 
-    if model_options.views > 1:
+
+def _labels(model_options: ModelOptions) -> tuple[str, ...]:
+    """Return the labels of the model, which name columns."""
+    from lesionedge.classifier import Classifier
+
+    return Classifier.of(model_options).labels
+
+
+def _warn_of_views(model_options: ModelOptions) -> None:
+    if model_options.views > 1 and model_options.operating_point is not None:
         click.echo(
-            "lesionedge: operating points were chosen on single views: of the mean over "
-            f"{model_options.views} views, sensitivity and specificity differ a little",
+            "lesionedge: operating points were chosen on single views. For the mean over "
+            f"{model_options.views} views, sensitivity and specificity differ a little.",
             err=True,
         )
-    model = name_of(model_options)
-    return find(sensitivity, points=read_card(model).operating_points, model=model)
 
 
-def _spare_images(output: str | None, sources: list[Source]) -> None:
-    """Refuse to write results over a picture, as ``-o *.jpg`` would."""
+def _check_done(target: Target, sources: list[Source], output: str | None) -> None:
+    """Refuse to continue the results of other images than those named."""
+    for number, (path, _) in enumerate(target.done):
+        expected = sources[number].path if number < len(sources) else "nothing more"
+        if path != expected:
+            raise click.UsageError(
+                f"{output}.part holds the results of other images: {path} in place of {expected}. "
+                "Name the same images in the same order, or remove it"
+            )
+
+
+def _summarise(failed: int, count: int) -> None:
+    """Count failures where single errors may have scrolled by."""
+    if count > 1:
+        click.echo(f"lesionedge: {failed} of {count} images failed", err=True)
+
+
+def _check_output(output: str | None, sources: list[Source], resume: bool) -> None:
+    """Refuse an output that cannot be meant: a folder, or one of the images."""
     if output is None or output == "-":
+        if resume:
+            raise click.UsageError("--resume goes with -o FILE")
         return
-    if os.path.isdir(output):
+    if os.path.isdir(output) or output.endswith(os.sep):
         raise click.UsageError(f"-o {output}: is a folder; expected a file")
+    folder = os.path.dirname(output) or "."
+    if not os.path.isdir(folder):
+        raise click.UsageError(f"-o {output}: there is no folder {folder}")
     if not os.path.isfile(output):
         return
     if is_image_name(output) or any(_same_file(output, source.path) for source in sources):
-        raise click.UsageError(f"-o {output}: is a picture, and would be overwritten")
+        raise click.UsageError(f"-o {output}: is an image and would be overwritten")
 
 
 def _same_file(a: str, b: str) -> bool:
@@ -126,7 +165,7 @@ def _same_file(a: str, b: str) -> bool:
 
 
 def _progress(count: int, *, shown: bool) -> Any:
-    """Give the progress of a long list, unless the answers themselves pass by on the terminal."""
+    """Return the progress of a long list; None where the results themselves pass by."""
     if count <= FEW or (shown and sys.stdout.isatty()):
         return None
     from lesionedge.cli.progress import Progress
@@ -147,7 +186,7 @@ def _tell_unknown(prediction: Prediction, progress: Any) -> bool:
 def _write(
     predictions: Iterator[Result], writer: Any, progress: Any, *, flush: Callable[[], None]
 ) -> int:
-    """Write answers as they come; give the number of pictures that failed."""
+    """Write results as they come; return the number of images that failed."""
     failed, told = 0, False
     for result in predictions:
         if result.prediction is not None:

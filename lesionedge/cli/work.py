@@ -110,10 +110,14 @@ class Settings:
 
 
 class Drawings:
-    """Names for drawings in a folder: never two alike, never one of the pictures themselves."""
+    """Names for drawings in a folder: never two alike, never one of the images themselves."""
 
-    def __init__(self, folder: str, sources: Iterable[Source]) -> None:
+    def __init__(self, folder: str, images: Iterable[str]) -> None:
         """Make the folder.
+
+        Args:
+            folder: Where drawings go.
+            images: Paths of the images, which no drawing may overwrite.
 
         Raises:
             OutputError: It cannot be made.
@@ -123,14 +127,14 @@ class Drawings:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
         self._folder = folder
-        self._images = {_identity(source.path) for source in sources} - {None}
+        self._images = {_identity(image) for image in images} - {None}
         self._taken: set[str] = set()
         self._next: dict[str, int] = {}
 
     def name(self, path: str) -> str:
-        """Name a drawing after its picture."""
+        """Name a drawing after its image."""
         stem, suffix = os.path.splitext("stdin.png" if path == "-" else os.path.basename(path))
-        if suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        if suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
             suffix = ".png"
         first = (stem + suffix).lower()
         number = self._next.get(first, 1)
@@ -153,10 +157,22 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def jobs_of(sources: Iterable[Source], drawings: Drawings | None) -> Iterator[Job]:
-    """Give each source's job, reading standard input and pipes when it is their turn."""
-    for source in sources:
+def jobs_of(
+    sources: Iterable[Source], drawings: Drawings | None, *, skip: int = 0
+) -> Iterator[Job]:
+    """Return each source's job, reading standard input and pipes when it is their turn.
+
+    Args:
+        sources: The images.
+        drawings: Names for drawings; None for no drawings.
+        skip: So many are done already; they keep the names of their drawings.
+    """
+    for number, source in enumerate(sources):
         job = Job(source.path, error=source.error)
+        if number < skip:
+            if drawings is not None and job.error is None:
+                drawings.name(job.path)
+            continue
         if job.error is None and (source.path == "-" or _is_pipe(source.path)):
             job = _read(job)
         if drawings is not None and job.error is None:

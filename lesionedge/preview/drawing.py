@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from PIL import ImageDraw
 
 from lesionedge import image as images
-from lesionedge.notice import CANNOT_TELL
 from lesionedge.render import ALERT, NOTE, PANEL, TEXT, font
+from lesionedge.wording import CANNOT_TELL, percent, risk
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH_PX, LEAST_WIDTH_PX = 960, 640
 LINE_PX = 30
-LINES = 4
+LINES = 5
 """Room for so many lines is kept, so that the picture stays in its place when a warning comes."""
 
 LEAST_S = 1 / 15
@@ -72,12 +72,11 @@ def lines_of(observation: Observation) -> list[str]:
     if observation.withheld:
         return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.remarks)]
     second = prediction.top[1:2]
-    likely = ", ".join(f"{c.label} {c.probability:.0%}" for c in second)
-    risk = prediction.malignant_probability
-    head = f"{prediction.label} {prediction.probability:.0%}  {prediction.name}"
+    likely = ", ".join(f"{c.label} {percent(c.probability)}" for c in second)
+    head = f"{prediction.label} {percent(prediction.probability)}  {prediction.name}"
     return [
         head + (f"   (then {likely})" if likely else ""),
-        f"malignant {'unknown' if risk is None else f'{risk:.0%}'}   "
+        risk(prediction),
         f"{observation.age_ms:.0f} ms after capture",
         *(f"warning: {text}" for text in prediction.remarks),
     ]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,43 +26,60 @@ from lesionedge.web.heat import heat_map
 from lesionedge.web.metrics import Metrics
 from lesionedge.web.pool import Pool
 from lesionedge.web.refusal import Refusal, error_body
-from lesionedge.web.uploads import Uploads, image_of, refuse_size, refuse_type
+from lesionedge.web.uploads import (
+    Upload,
+    Uploads,
+    check,
+    images_of,
+    only,
+    refuse_size,
+    refuse_type,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
     from lesionedge.web.live import LiveView
 
+T = TypeVar("T")
 STATIC = str(files("lesionedge.web") / "static")
 DESCRIPTION = (
-    "Calibrated probabilities for pictures of skin lesions, computed on this device. Pictures are "
-    "held in memory only while they are answered.\n\n**" + predictions.NOTE + "**"
+    "Calibrated probabilities for images of skin lesions, computed on this device. Images are "
+    "kept in memory, and only while the server works on them.\n\n**" + predictions.NOTE + "**"
 )
 _REASONS = {
-    400: "Not a picture that can be read", 401: "The token is missing or wrong",
+    400: "Not an image that can be read", 401: "The token is missing or wrong",
     403: "Asked by a page of another site", 408: "Did not arrive in time",
     413: "Larger than 20 MB or 200 megapixels", 415: "Of another content type",
-    421: "Called by a name that is not this server's", 422: "No picture in it, or an unfit one",
+    421: "Called by a name that is not this server's", 422: "No image in it, or an unfit one",
     500: "A fault of the server", 503: "Busy, or not available; Retry-After says when to try again",
+}  # fmt: skip
+_ENCODED = {
+    "type": "string", "minLength": 1,
+    "description": "A data URL, or base64 alone, of the image file.",
+    "examples": ["data:image/jpeg;base64,…"],
 }  # fmt: skip
 _BODY = {
     "required": True,
     "content": {
         "application/json": {
             "schema": {
-                "type": "object", "required": ["image"],
+                "type": "object",
                 "properties": {
-                    "image": {
-                        "type": "string", "minLength": 1,
-                        "description": "A data URL, or base64 alone, of the picture file.",
-                        "examples": ["data:image/jpeg;base64,…"],
-                    }
+                    "image": _ENCODED,
+                    "images": {
+                        "type": "array", "items": _ENCODED, "minItems": 1,
+                        "maxItems": limits.MAX_IMAGES,
+                    },
                 },
+                "oneOf": [{"required": ["image"]}, {"required": ["images"]}],
             }
         },
         "multipart/form-data": {
             "schema": {
                 "type": "object", "required": ["image"],
-                "properties": {"image": {"type": "string", "format": "binary"}},
+                "properties": {
+                    "image": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                },
             }
         },
         "image/*": {"schema": {"type": "string", "format": "binary"}},
@@ -91,11 +108,16 @@ class Service:
         )
         self._huge = threading.Lock()
 
-    async def run(self, request: Request, job: Callable[[Classifier, bytes], Any]) -> Any:
-        """Receive a picture and have it answered.
+    async def run(self, request: Request, job: Callable[[Classifier, bytes, float], T]) -> T:
+        """Receive a request's images and have a core work on them.
+
+        Args:
+            request: The request.
+            job: Called in a thread with a classifier that is its own meanwhile, the request's
+                body, and the seconds it waited.
 
         Raises:
-            Refusal: It cannot be.
+            Refusal: The request cannot be served.
         """
         kind = request.headers.get("content-type", "")
         refuse_type(kind)
@@ -103,18 +125,66 @@ class Service:
         self.pool.refuse_if_full()
         with self.uploads.holding() as holding:
             body = await holding.read(request)
+            return await self.pool.run(lambda classifier, wait_s: job(classifier, body, wait_s))
 
-            def work(classifier: Classifier, wait_s: float) -> Any:
-                content = image_of(body, kind)
-                with self._turn(content):
-                    return job(classifier, content), wait_s
+    async def predict(self, request: Request, *, top_k: int | None) -> dict[str, Any]:
+        """Return the response to images: one result, or ``results`` where several were sent.
 
-            return await self.pool.run(work)
+        Raises:
+            Refusal: The request, or its only image, cannot be served.
+        """
+        kind = request.headers.get("content-type", "")
 
-    def _turn(self, content: bytes) -> AbstractContextManager[object]:
-        """Let huge pictures be decoded one at a time, and too large ones not at all."""
+        def job(classifier: Classifier, body: bytes, wait_s: float) -> dict[str, Any]:
+            uploads, several = images_of(body, kind)
+            if not several:
+                return self._result(classifier, uploads[0], top_k, wait_s)
+            return {"results": [self._entry(classifier, one, top_k, wait_s) for one in uploads]}
+
+        return await self.run(request, job)
+
+    async def explain(self, request: Request) -> bytes:
+        """Return the heat map of a request's one image, as a PNG.
+
+        Raises:
+            Refusal: The request cannot be served.
+        """
+        kind = request.headers.get("content-type", "")
+
+        def job(classifier: Classifier, body: bytes, _wait_s: float) -> bytes:
+            upload = only(images_of(body, kind)[0])
+            with self._turn(upload):
+                return heat_map(classifier, upload.content)
+
+        return await self.run(request, job)
+
+    def _entry(
+        self, classifier: Classifier, upload: Upload, top_k: int | None, wait_s: float
+    ) -> dict[str, Any]:
+        """Return one of several results: the others go on where this image fails."""
         try:
-            width, height = images.size_of(content)
+            return self._result(classifier, upload, top_k, wait_s)
+        except Refusal as refusal:
+            reason = refusal.reason
+        except ImageError as error:
+            reason = str(error)
+        return {"path": upload.name or "image", "error": reason}
+
+    def _result(
+        self, classifier: Classifier, upload: Upload, top_k: int | None, wait_s: float
+    ) -> dict[str, Any]:
+        with self._turn(upload):
+            prediction = classifier.classify(upload.content, top_k=top_k)
+        found = predictions.prediction_of(classifier, prediction, path=upload.name)
+        found["timings_ms"] = {"wait": wait_s * 1000, **found["timings_ms"]}
+        self.metrics.predicted(found["timings_ms"])
+        return found
+
+    def _turn(self, upload: Upload) -> AbstractContextManager[object]:
+        """Let huge images be decoded one at a time, and too large ones not at all."""
+        check(upload)
+        try:
+            width, height = images.size_of(upload.content)
         except MissingDecoderError as error:
             raise Refusal(415, str(error)) from None
         except ImageError as error:
@@ -166,39 +236,47 @@ def create_app(service: Service, *, access: Access | None = None) -> Guard:
 
 
 def _add_predictions(app: FastAPI, service: Service) -> None:
-    @app.post(
-        "/predict", response_model=predictions.PredictionBody, tags=["pictures"],
-        responses=_problems(400, 408, 413, 415, 422, 500, 503),
-        openapi_extra={"requestBody": _BODY},
-    )  # fmt: skip
-    async def predict(request: Request) -> Response:
-        """Answer one picture: JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF, up to 20 MB and 200 MP."""
-        prediction, wait_s = await service.run(
-            request, lambda classifier, content: classifier.classify(content)
-        )
-        found = predictions.prediction_of(service.classifier, prediction)
-        found["timings_ms"] = {"wait": wait_s * 1000, **found["timings_ms"]}
-        service.metrics.predicted(found["timings_ms"])
-        return _json(predictions.dumps(found))
+    faults = _problems(400, 408, 413, 415, 422, 500, 503)
+    body = {"requestBody": _BODY}
 
-    @app.post(
-        "/explain", tags=["pictures"], response_class=Response,
-        responses={
-            **_problems(400, 408, 413, 415, 422, 500, 503),
-            200: {"description": "A PNG", "content": {"image/png": {}}},
-        },
-        openapi_extra={"requestBody": _BODY},
-    )  # fmt: skip
+    async def predict(
+        request: Request,
+        top_k: int | None = Query(None, ge=1, description="List only so many classes."),
+    ) -> Response:
+        """Classify one image, or up to 16 in a form or in JSON's `images`.
+
+        JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, HEIC or DICOM, up to 20 MB in all and 200 MP each.
+        One image: its prediction, or an error. Several: `results`, in their order, where an image
+        that failed has `path` and `error`.
+        """
+        return _json(predictions.dumps(await service.predict(request, top_k=top_k)))
+
     async def explain(request: Request) -> Response:
-        """Draw a heat map: which parts of the picture the answer rests on."""
-        drawn, _ = await service.run(request, heat_map)
+        """Draw a heat map: which parts of the image the prediction rests on."""
+        drawn = await service.explain(request)
         return Response(drawn, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+    png: dict[int | str, dict[str, Any]] = {
+        200: {"description": "A PNG", "content": {"image/png": {}}}
+    }
+    # The paths without a version are those of the first release; they stay.
+    for prefix, documented in (("/v1", True), ("", False)):
+        app.add_api_route(
+            f"{prefix}/predict", predict, methods=["POST"], tags=["images"], responses=faults,
+            response_model=predictions.PredictionBody | predictions.ResultsBody,
+            openapi_extra=body, include_in_schema=documented,
+        )  # fmt: skip
+        app.add_api_route(
+            f"{prefix}/explain", explain, methods=["POST"], tags=["images"],
+            response_class=Response, responses={**faults, **png}, openapi_extra=body,
+            include_in_schema=documented,
+        )  # fmt: skip
 
 
 def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/model", response_model=predictions.ModelFacts, tags=["facts"])
     async def model() -> Response:
-        """Say what the model is, was trained on, can do and cannot."""
+        """Say what the model is, what it was trained on, and what it cannot do."""
         return _json(predictions.dumps(service.facts))
 
     @app.get(
@@ -208,7 +286,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         },
     )  # fmt: skip
     async def health() -> Response:
-        """Say whether a picture would be answered now."""
+        """Say whether an image would be classified now."""
         pool = service.pool
         found = {
             "ready": not pool.full, "model": service.facts["model"],
@@ -221,13 +299,13 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         responses={200: {"description": "Prometheus text", "content": {"text/plain": {}}}},
     )  # fmt: skip
     async def metrics() -> Response:
-        """Give counts, latencies and the queue for Prometheus."""
+        """Return counts, latencies and the queue for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 def _add_live(app: FastAPI, service: Service) -> None:
     @app.get(
-        "/live", response_model=predictions.LivePredictionBody, tags=["pictures"],
+        "/live", response_model=predictions.LivePredictionBody, tags=["images"],
         responses={
             204: {"description": "Nothing new within ten seconds"}, **_problems(404, 422, 503)
         },
@@ -235,7 +313,7 @@ def _add_live(app: FastAPI, service: Service) -> None:
     async def live(
         after: int = Query(0, ge=0, description="`number` of the last one seen."),
     ) -> Response:
-        """Give the newest frame of the device's own camera with its answer; waits for a new one."""
+        """Wait for a new frame of the device's camera; return it with its prediction."""
         if service.live is None:
             raise Refusal(404, "the server was started without --camera")
         content = await service.live.next(after)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 MAX_UPLOAD_BYTES = 20_000_000
-"""The largest picture file."""
+"""The largest image file."""
 
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 100_000
-"""The largest request: such a picture in base64 and what is around it."""
+"""The largest request: such an image in base64 and what is around it."""
+
+MAX_IMAGES = 16
+"""The most images in one request; together they are within ``MAX_BODY_BYTES``."""
 
 MAX_HELD_BYTES = 5 * MAX_BODY_BYTES
 """All bodies that are being received, or wait, together."""
 
 MAX_WAITING = 64
-"""Pictures that are being answered or wait for it; further ones are refused (503)."""
+"""Requests that run or wait for a core; further ones are refused (503)."""
 
 HUGE_PIXELS = 40_000_000
-"""Pictures with more pixels are decoded one at a time: 200 MP take 600 MB."""
+"""Images with more pixels are decoded one at a time: 200 MP take 600 MB."""
 
 MAX_CONNECTIONS = 400
 
@@ -24,12 +27,12 @@ SLOWEST_BYTES_PER_S = 50_000
 """A request must be there after 10 s, and a further second for each 50 kB of it that came."""
 
 STUCK_S = 20.0
-"""A client that takes nothing of its answer for so long is cut off."""
+"""The server closes a connection when the client reads nothing of its response for so long."""
 
 KEEP_ALIVE_S = 5
 DRAIN_S = 30
-"""How long requests under way are waited for when the server is told to end."""
+"""How long the server waits for running requests when it is stopped."""
 
 MAX_HEAD_BYTES = 16_384
 MAX_JSON_PARTS = 1000
-"""JSON with more commas and brackets than this holds other things than a picture."""
+"""JSON with more commas and brackets than this holds other things than images."""

@@ -14,7 +14,10 @@ from prometheus_client import (
 )
 
 BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-PATHS = frozenset({"/", "/predict", "/explain", "/live", "/model", "/health", "/metrics"})
+PATHS = frozenset({
+    "/", "/predict", "/explain", "/v1/predict", "/v1/explain", "/live", "/model", "/health",
+    "/metrics",
+})  # fmt: skip
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 

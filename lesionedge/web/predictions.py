@@ -1,4 +1,4 @@
-"""What the API answers: the shapes that its documentation shows, and how they are filled."""
+"""What the API returns: the shapes that its documentation shows, and how they are filled."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from lesionedge.wording import RESEARCH_USE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lesionedge.classifier import Classifier
     from lesionedge.prediction import Prediction
 
-NOTE = "For research use only: not a diagnosis."
+NOTE = RESEARCH_USE
 
 
 class Likelihood(BaseModel):
@@ -48,6 +50,9 @@ class OperatingPoint(BaseModel):
 class PredictionBody(BaseModel):
     """A model's prediction for one image."""
 
+    path: str | None = Field(
+        default=None, description="What the client calls the image; absent without a name."
+    )
     predictions: list[Likelihood] = Field(description="All classes, the most likely first.")
     label: str = Field(description="Code of the most likely class, as the command line has it.")
     name: str = Field(description="Its name.")
@@ -56,7 +61,7 @@ class PredictionBody(BaseModel):
         description="Sum over the malignant classes, 0-1; null where it is not known which are."
     )
     reliable: bool | None = Field(
-        default=None, description="Whether the picture is of a kind that the model may speak about."
+        default=None, description="Whether the image is of a kind that the model may speak about."
     )
     top: list[Class] = Field(description="All classes, the most likely first.")
     warnings: list[str] = Field(description="What the reader should know of the image.")
@@ -70,13 +75,26 @@ class PredictionBody(BaseModel):
     )
 
 
-class LivePredictionBody(PredictionBody):
-    """What the device's own camera sees, and the answer to it."""
+class FailureBody(BaseModel):
+    """Why one of several images has no prediction."""
 
-    number: int = Field(description="Counts the answers; give it as `after` to get the next.")
+    path: str = Field(description="What the client calls the image.")
+    error: str = Field(description="What was found, what was expected, what to do.")
+
+
+class ResultsBody(BaseModel):
+    """The results of several images, in their order."""
+
+    results: list[PredictionBody | FailureBody]
+
+
+class LivePredictionBody(PredictionBody):
+    """What the device's own camera sees, and its prediction."""
+
+    number: int = Field(description="Counts the predictions; send it as `after` to get the next.")
     picture: str = Field(description="The frame, the classified part framed: a data URL (JPEG).")
     timestamp: str = Field(description="When it was captured, UTC, ISO 8601.")
-    age_ms: float = Field(description="From capture to answer.")
+    age_ms: float = Field(description="From capture to prediction.")
 
 
 class ModelFacts(BaseModel):
@@ -89,27 +107,35 @@ class ModelFacts(BaseModel):
     version: str = Field(description="Of lesionedge.")
     runtime: str = Field(description="The library that runs the model.")
     camera: str | None = Field(description="The device's own camera, where one is shown.")
-    explain: bool = Field(description="Whether POST /explain gives a heat map.")
+    explain: bool = Field(description="Whether POST /v1/explain returns a heat map.")
     note: str
 
 
 class Health(BaseModel):
-    """Whether the server answers pictures now."""
+    """Whether the server classifies images now."""
 
     ready: bool
     model: str
-    queue: int = Field(description="Pictures that wait or are being answered.")
+    queue: int = Field(description="Requests that wait or run.")
     queue_limit: int
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Why there is no result."""
 
     error: str = Field(description="What was found, what was expected, what to do.")
 
 
-def prediction_of(classifier: Classifier, prediction: Prediction) -> dict[str, Any]:
-    """Give an answer as ``PredictionBody`` has it."""
+def prediction_of(
+    classifier: Classifier, prediction: Prediction, *, path: str | None = None
+) -> dict[str, Any]:
+    """Return a prediction as ``PredictionBody`` has it.
+
+    Args:
+        classifier: What made it.
+        prediction: The prediction.
+        path: What the client calls the image; None leaves the key out.
+    """
     malignant = {d.label: d.malignant for d in classifier.diagnoses}
     return {
         "predictions": [
@@ -119,13 +145,13 @@ def prediction_of(classifier: Classifier, prediction: Prediction) -> dict[str, A
             }
             for c in prediction.top
         ],
-        **prediction.to_dict(),
+        **prediction.to_dict(path),
         "model": _shown(prediction.model),
     }  # fmt: skip
 
 
 def model_facts(classifier: Classifier, *, camera: str | None) -> dict[str, Any]:
-    """Give what the model is as ``ModelFacts`` has it."""
+    """Return what the model is as ``ModelFacts`` has it."""
     from lesionedge import __version__
 
     backend = classifier.interpreter.backend

@@ -1,4 +1,4 @@
-"""From a request to the bytes of its picture, in memory only and within limits."""
+"""From a request to the bytes of its images, in memory only and within limits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 KINDS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF or DICOM"
-FIELDS = ("image", "file", "picture")
-"""Names of the multipart field that holds the picture; else the only file is taken."""
+FIELDS = ("image", "images", "images[]", "file", "picture")
+"""Names of the multipart fields that hold images; without one of them all files are taken."""
 
 # Their first bytes. Pillow has decoders of fifty more formats that nobody photographs in.
 _MAGIC = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP", re.DOTALL)
@@ -51,7 +52,7 @@ class Uploads:
             Refusal: All bodies together are too large (503).
         """
         if self._held_bytes + size_bytes > limits.MAX_HELD_BYTES:
-            raise busy("too many large pictures are being sent at once; try again", 2)
+            raise busy("too many large images are being sent at once; try again", 2)
         self._held_bytes += size_bytes
 
 
@@ -92,7 +93,7 @@ def refuse_size(content_length: str | None) -> None:
 
 
 def too_large(size_bytes: int | None) -> Refusal:
-    """Say that a picture file is too large."""
+    """Say that an image file is too large."""
     found = "more" if size_bytes is None else f"{size_bytes / 1e6:.0f} MB"
     return Refusal(
         413, f"the upload is {found}; expected at most {limits.MAX_UPLOAD_BYTES // 1_000_000} MB"
@@ -100,7 +101,7 @@ def too_large(size_bytes: int | None) -> Refusal:
 
 
 def refuse_type(content_type: str) -> None:
-    """Refuse a body of a type that cannot hold a picture.
+    """Refuse a body of a type that cannot hold an image.
 
     Raises:
         Refusal: It is of another type (415).
@@ -114,70 +115,120 @@ def refuse_type(content_type: str) -> None:
         )
 
 
-def image_of(body: bytes, content_type: str) -> bytes:
-    """Give the picture file in a body.
+@dataclass(frozen=True)
+class Upload:
+    """One image file of a request."""
+
+    content: bytes
+    """The file."""
+    name: str | None = None
+    """What the client calls it; None where it has no name."""
+
+
+def images_of(body: bytes, content_type: str) -> tuple[list[Upload], bool]:
+    """Return the image files in a body.
 
     Args:
         body: The whole body.
         content_type: Its type; one that ``refuse_type`` lets pass.
 
+    Returns:
+        The files in their order, and whether the client expects a list of results: it sent
+        several, or JSON with ``images``.
+
     Raises:
-        Refusal: There is none (422), it is too large (413) or is none that is read here (400).
+        Refusal: There is none (422), or there are too many (413).
     """
     kind = _kind(content_type)
     if kind == "application/json":
-        content = _from_json(body)
+        found, several = _from_json(body)
     elif kind == "multipart/form-data":
-        content = _from_form(body, content_type)
+        found = _from_form(body, content_type)
+        several = len(found) > 1
     else:
-        content = body
+        found, several = [Upload(body)], False
+    if len(found) > limits.MAX_IMAGES:
+        raise Refusal(413, f"{len(found)} images; expected at most {limits.MAX_IMAGES} a request")
+    return found, several
+
+
+def only(uploads: list[Upload]) -> Upload:
+    """Return the one image of a request that takes no more.
+
+    Raises:
+        Refusal: There are several (422).
+    """
+    if len(uploads) != 1:
+        raise Refusal(422, f"{len(uploads)} images; expected one")
+    return uploads[0]
+
+
+def check(upload: Upload) -> None:
+    """Refuse a file that cannot be an image that is read here.
+
+    Raises:
+        Refusal: It is too large (413), empty or of another format (400).
+    """
+    content = upload.content
     if len(content) > limits.MAX_UPLOAD_BYTES:
         raise too_large(len(content))
     if not content:
-        raise Refusal(400, "the picture is empty (0 bytes)")
+        raise Refusal(400, "the image is empty (0 bytes)")
     if not _MAGIC.match(content) and formats.recognise(content) not in _RECOGNISED:
-        raise Refusal(400, f"not a picture that can be read; expected {KINDS}")
-    return content
+        raise Refusal(400, f"not an image that can be read; expected {KINDS}")
 
 
 def _kind(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _from_json(body: bytes) -> bytes:
-    expected = 'expected {"image": "data:image/jpeg;base64,…"}'
+def _from_json(body: bytes) -> tuple[list[Upload], bool]:
+    expected = 'expected {"image": "data:image/jpeg;base64,…"}, or "images" with a list of such'
     if sum(body.count(part) for part in _JSON_PARTS) > limits.MAX_JSON_PARTS:
-        raise Refusal(422, f"the JSON holds more than a picture; {expected}")
+        raise Refusal(422, f"the JSON holds more than images; {expected}")
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
         raise Refusal(400, f"the body is not JSON; {expected}") from None
-    text = found.get("image") if isinstance(found, dict) else None
+    given = found if isinstance(found, dict) else {}
+    several = "images" in given
+    texts = given["images"] if several else [given.get("image")]
+    if not isinstance(texts, list) or not texts:
+        raise Refusal(422, f"no image in the JSON; {expected}")
+    if not several:
+        return [Upload(_decoded(texts[0], expected))], False
+    return [
+        Upload(_decoded(text, expected), f"images[{number}]") for number, text in enumerate(texts)
+    ], True
+
+
+def _decoded(text: object, expected: str) -> bytes:
+    """Return the file that a data URL, or base64 alone, holds."""
     if not isinstance(text, str) or not text:
-        raise Refusal(422, f"no picture in the JSON; {expected}")
+        raise Refusal(422, f"no image in the JSON; {expected}")
     prefix = _DATA_URL.match(text[:200])
     encoded = text[prefix.end() if prefix else 0 :]
     try:
         return base64.b64decode(encoded.replace("\n", "").replace("\r", ""), validate=True)
     except ValueError:
-        raise Refusal(422, f"the picture is not base64; {expected}") from None
+        raise Refusal(422, f"the image is not base64; {expected}") from None
 
 
-def _from_form(body: bytes, content_type: str) -> bytes:
+def _from_form(body: bytes, content_type: str) -> list[Upload]:
+    """Return the files in the fields for images; where those are empty, all files."""
     files = _files(body, content_type)
-    for field in FIELDS:
-        if len(files.get(field, ())) == 1:
-            return files[field][0]
-    contents = [content for group in files.values() for content in group]
-    if len(contents) != 1:
-        raise Refusal(
-            422, f"{len(contents)} files in the form; expected one, in a field named image"
-        )
-    return contents[0]
+    wanted = [upload for field, upload in files if field in FIELDS]
+    found = wanted or [upload for _, upload in files]
+    if not found:
+        raise Refusal(422, "0 files in the form; expected one or more, in fields named image")
+    return found
 
 
-def _files(body: bytes, content_type: str) -> dict[str, list[bytes]]:
-    """Give a form's files by field; all stays in memory, as Starlette's own parser would not."""
+def _files(body: bytes, content_type: str) -> list[tuple[str, Upload]]:
+    """Return a form's files, each with its field.
+
+    All of it stays in memory. Starlette's own parser would write large files to the disk.
+    """
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
@@ -207,14 +258,14 @@ class _Parts:
     """Collects what the parser of forms reports."""
 
     def __init__(self) -> None:
-        self.files: dict[str, list[bytes]] = {}
+        self.files: list[tuple[str, Upload]] = []
         self.ended = False
         self._field = self._value = b""
         self._disposition = b""
         self._content: list[bytes] = []
 
     def callbacks(self) -> Any:
-        """Give what the parser calls."""
+        """Return what the parser calls."""
         return {
             "on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._end,
             "on_header_field": self._name, "on_header_value": self._text,
@@ -241,9 +292,10 @@ class _Parts:
     def _end(self) -> None:
         header = _parameters(self._disposition.decode("utf-8", "replace"))
         name = header.get_param("name")
-        # A part without a file name is a text field, unless it is named as the picture's.
-        if isinstance(name, str) and (header.get_param("filename") or name in FIELDS):
-            self.files.setdefault(name, []).append(b"".join(self._content))
+        # A part without a file name is a text field, unless it is named as an image's.
+        file_name = header.get_param("filename")
+        if isinstance(name, str) and (file_name or name in FIELDS):
+            self.files.append((name, Upload(b"".join(self._content), str(file_name or name))))
 
     def _finish(self) -> None:
         self.ended = True

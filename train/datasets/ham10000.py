@@ -1,20 +1,19 @@
-"""HAM10000 as published: ``HAM10000_metadata`` and the pictures in one folder or in two parts."""
+"""HAM10000 as the Dataverse and Kaggle publish it: a table, and images in two folders or one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from pathlib import Path
 
 from lesionedge.diagnosis import HAM10000
+from train.datasets import images
 from train.datasets.table import (
     DERMOSCOPIC,
     DERMOSCOPY,
-    PICTURE_SUFFIXES,
     Dataset,
     DatasetError,
     drop,
     finished,
-    pictures_in,
     read_csv,
 )  # fmt: skip
 
@@ -28,6 +27,10 @@ LIMITS = (
 )
 
 
+_METADATA = re.compile(r"ham10000_metadata(\.(csv|tab|tsv|txt))?", re.IGNORECASE)
+_IMAGES = re.compile(r"(images|ham10000_images.*)", re.IGNORECASE)
+
+
 def fits(root: Path) -> bool:
     """Tell whether a folder is laid out so."""
     return _metadata_file(root) is not None
@@ -37,25 +40,22 @@ def load(root: Path) -> Dataset:
     """Read HAM10000 in any of its published layouts.
 
     Args:
-        root: Folder with ``HAM10000_metadata`` (``.csv`` or without) and the pictures, in
-            one folder (``images`` or the root) or in ``HAM10000_images_part_1`` and ``_2``.
+        root: Folder with ``HAM10000_metadata`` (``.tab``, ``.csv`` or without suffix) and the
+            images, in ``HAM10000_images_part_1`` and ``_2``, in ``images``, or anywhere below.
 
     Raises:
-        DatasetError: The metadata or the pictures are missing, or columns are.
+        DatasetError: The metadata or the images are missing, or columns are.
     """
-    csv = _metadata_file(root)
-    if csv is None:
+    file = _metadata_file(root)
+    if file is None:
         raise DatasetError(f"{root}: no HAM10000_metadata.csv; expected the folder as published")
-    rows, malformed = read_csv(csv, ("lesion_id", "image_id", "dx"))
-    files = {path.stem: path for path in _pictures(root)}
-    if not files:
-        raise DatasetError(f"{root}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
+    rows, malformed = read_csv(file, ("lesion_id", "image_id", "dx"))
+    rows["path"] = images.find(rows["image_id"], _image_folders(root))
     labels = tuple(diagnosis.label for diagnosis in HAM10000)
-    rows["path"] = rows["image_id"].map(files)
     rows = rows.rename(columns={"dx": "label", "lesion_id": "lesion"})
     faults = {
         "lesion or diagnosis is missing": rows["lesion"].isna() | rows["label"].isna(),
-        "no picture": rows["path"].isna(),
+        "no image": rows["path"].isna(),
         "unknown diagnosis": ~rows["label"].isin(labels) & rows["label"].notna(),
         "listed twice": rows["image_id"].duplicated(),
     }
@@ -63,7 +63,7 @@ def load(root: Path) -> Dataset:
     if malformed:
         skipped["malformed line"] = malformed
     if rows.empty:
-        raise DatasetError(f"{csv}: no usable row is left ({skipped})")
+        raise DatasetError(f"{file}: no usable row is left ({skipped})")
     return Dataset(
         "HAM10000", finished(rows), labels, skipped, attribution=ATTRIBUTION,
         licence="CC BY-NC 4.0", limits=LIMITS, modality=DERMOSCOPY,
@@ -71,13 +71,17 @@ def load(root: Path) -> Dataset:
 
 
 def _metadata_file(root: Path) -> Path | None:
-    for name in ("HAM10000_metadata.csv", "HAM10000_metadata"):
-        if (root / name).is_file():
-            return root / name
-    return None
+    if not root.is_dir():
+        return None
+    found = [p for p in sorted(root.iterdir()) if _METADATA.fullmatch(p.name) and p.is_file()]
+    found.sort(key=lambda path: path.suffix.lower() != ".csv")  # where there are both, they agree
+    return found[0] if found else None
 
 
-def _pictures(root: Path) -> Iterable[Path]:
-    parts = sorted(root.glob("HAM10000_images_part_*"))
-    for folder in [f for f in (root / "images", *parts) if f.is_dir()] or [root]:
-        yield from pictures_in(folder)
+def _image_folders(root: Path) -> list[Path]:
+    """Find the folders of images; of Kaggle's, which are there in both cases, one of each."""
+    found: dict[str, Path] = {}
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and _IMAGES.fullmatch(folder.name):
+            found.setdefault(folder.name.lower(), folder)
+    return list(found.values()) or [root]

@@ -1,10 +1,19 @@
-"""A csv with a row a picture: ``path,label`` and, where known, lesion, patient and split."""
+"""A csv with a row an image: ``path,label`` and, where known, lesion, patient and split."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from train.datasets.table import Dataset, DatasetError, drop, finished, given_name, header, read_csv
+from train.datasets.table import (
+    Dataset,
+    DatasetError,
+    drop,
+    finished,
+    given_name,
+    header,
+    read_csv,
+    tables,
+)  # fmt: skip
 
 
 def fits(root: Path) -> bool:
@@ -13,7 +22,7 @@ def fits(root: Path) -> bool:
 
 
 def load(root: Path) -> Dataset:
-    """Read a csv of pictures.
+    """Read a csv of images.
 
     Args:
         root: The csv, or the folder that has one: columns ``path`` (relative to the csv) and
@@ -32,7 +41,7 @@ def load(root: Path) -> Dataset:
     rows["given"] = None if given is None else given.map(given_name)
     faults = {
         "path or label is missing": rows["path"].isna() | rows["label"].isna(),
-        "no picture": ~rows["file"].map(lambda p: isinstance(p, Path) and p.is_file()).astype(bool),
+        "no image": ~rows["file"].map(lambda p: isinstance(p, Path) and p.is_file()).astype(bool),
         "listed twice": rows["path"].duplicated(),
     }
     if given is not None:
@@ -43,15 +52,15 @@ def load(root: Path) -> Dataset:
         skipped["malformed line"] = malformed
     labels = tuple(sorted(rows["label"].unique()))
     if len(labels) < 2:
-        raise DatasetError(f"{csv}: usable pictures of {len(labels)} classes ({skipped})")
+        raise DatasetError(f"{csv}: usable images of {len(labels)} classes ({skipped})")
     return Dataset(csv.stem, finished(rows), labels, skipped)
 
 
 def _csv(root: Path) -> Path | None:
     """Find the csv; the folder's only one that has the columns."""
-    files = [root] if root.is_file() else sorted(root.glob("*.csv"))
+    files = [root] if root.is_file() else list(tables(root))
     found = [csv for csv in files if {"path", "label"} <= set(header(csv))]
     if len(found) > 1:
         names = ", ".join(csv.name for csv in found)
-        raise DatasetError(f"{root}: several tables of pictures ({names}); give one as --data")
+        raise DatasetError(f"{root}: several tables of images ({names}); give one as --data")
     return found[0] if found else None

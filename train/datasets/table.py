@@ -1,20 +1,22 @@
-"""What every loader gives: one table of pictures, and what was left out of it."""
+"""What every loader returns: one table of images, and what was left out of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from csv import DictReader
-from csv import Error as CsvError
+import csv
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from lesionedge import formats
 from lesionedge.errors import LesionEdgeError
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+TABLE_SUFFIXES = (".csv", ".tab", ".tsv")
 MISSING = ("", "na", "n/a", "nan", "null", "none")
-"""What a csv's cell holds, in lower case, when it holds nothing."""
+"""What a table's cell holds, in lower case, when it holds nothing."""
+DELIMITERS = ",\t;"
+"""What parts a table's cells: csv, the Dataverse's tab, and Excel where commas are decimal."""
 
 EXTRAS = ("sex", "age", "localization", "dx_type")
 COLUMNS = ("path", "label", "lesion", "patient", "given", *EXTRAS)
@@ -28,7 +30,7 @@ GIVEN_NAMES = {
 
 
 DERMOSCOPIC = "Trained on dermoscopic pictures; it does not know photographs without a dermatoscope"
-"""What a model cannot know that was trained on a collection of such pictures only."""
+"""What a model cannot know that was trained on a collection of such images only."""
 DERMOSCOPY = "dermoscopy"
 """The modality of such a collection, as a card names it."""
 
@@ -39,7 +41,7 @@ class DatasetError(LesionEdgeError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures with their labels, and what was left out."""
+    """Images with their labels, and what was left out."""
 
     name: str
     """What the dataset is called."""
@@ -52,17 +54,17 @@ class Dataset:
     skipped: dict[str, int]
     """Reason -> how many rows were left out for it."""
     attribution: str = ""
-    """Whose pictures they are, where the layout tells."""
+    """Whose images they are, where the layout tells."""
     licence: str = ""
     """Under which terms, where the layout tells."""
     limits: tuple[str, ...] = field(default=())
     """What a model trained on it cannot know."""
     modality: str = ""
-    """How its pictures were taken, such as ``DERMOSCOPY``, where the layout tells."""
+    """How its images were taken, such as ``DERMOSCOPY``, where the data tell."""
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give a loader's rows exactly the columns ``COLUMNS``, numbered from 0."""
+    """Return a loader's rows with exactly the columns ``COLUMNS``, numbered from 0."""
     return rows.reindex(columns=list(COLUMNS)).reset_index(drop=True)
 
 
@@ -88,71 +90,81 @@ def drop(
     return rows[~bad].copy(), skipped
 
 
-def pictures_in(folder: Path) -> Iterable[Path]:
-    """Give the pictures that lie in a folder itself, by name."""
-    return (p for p in sorted(folder.iterdir()) if is_picture(p))
-
-
-def pictures_below(folder: Path) -> dict[str, Path]:
-    """Give the pictures anywhere below a folder by their names without suffix.
-
-    Raises:
-        DatasetError: There are none.
-    """
-    found = {path.stem: path for path in sorted(folder.rglob("*")) if is_picture(path)}
-    if not found:
-        raise DatasetError(f"{folder}: holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
-    return found
-
-
-def is_picture(path: Path) -> bool:
-    """Tell by its suffix whether a file is a picture."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
-
-
 def given_name(name: object) -> str | None:
-    """Give the split that a published folder's or column's word means; None for no split."""
+    """Return the split that a published folder's or column's word means; None for no split."""
     return GIVEN_NAMES.get(str(name).strip().lower())
 
 
-def read_csv(csv: Path, needed: Iterable[str]) -> tuple[pd.DataFrame, int]:
-    """Read a csv's cells as text, and count the lines that have too many of them.
+def add(skipped: dict[str, int], more: dict[str, int]) -> None:
+    """Count what was left out of another part, too."""
+    for reason, count in more.items():
+        skipped[reason] = skipped.get(reason, 0) + count
+
+
+def tables(root: Path, *, depth: int = 0) -> Iterator[Path]:
+    """Return the tables in a folder, and in the folders below it down to a depth, by name."""
+    if not root.is_dir():
+        return
+    for level in range(depth + 1):
+        for path in sorted(root.glob("*/" * level + "*")):
+            hidden = formats.is_hidden(str(path.relative_to(root)))
+            if path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and not hidden:
+                yield path
+
+
+def read_csv(
+    file: Path, needed: Iterable[str], *, columns: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, int]:
+    """Read a table's cells as text, and count the lines that have too many of them.
 
     Args:
-        csv: The file.
+        file: The table; its cells may be parted by any of ``DELIMITERS``.
         needed: Columns that must be there.
+        columns: The columns of a table whose first line does not name them.
 
     Raises:
         DatasetError: It cannot be read or lacks a column.
     """
     try:
-        with csv.open(newline="", encoding="utf-8-sig") as file:
-            reader = DictReader(file, restkey="", skipinitialspace=True)
-            lines = list(reader)
-    except (OSError, UnicodeDecodeError, CsvError) as error:
-        raise DatasetError(f"{csv}: cannot be read ({error}); expected a csv") from error
-    good = [line for line in lines if "" not in line]
-    columns = [str(name).strip() for name in reader.fieldnames or ()]
-    rows = pd.DataFrame([list(line.values()) for line in good], columns=columns, dtype=object)
-    rows = rows.apply(lambda column: column.map(_cell))
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            lines = list(_lines(text))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); expected a csv") from error
+    names = list(columns) if columns else [name.strip() for name in (lines or [[]])[0]]
+    body = lines if columns else lines[1:]
+    good = [line for line in body if not any(cell.strip() for cell in line[len(names) :])]
+    cells = [[_cell(cell) for cell in line[: len(names)]] for line in good]
+    filled = [line + [None] * (len(names) - len(line)) for line in cells]
+    rows = pd.DataFrame(filled, columns=names, dtype=object)
+    rows = rows.loc[:, ~rows.columns.duplicated()]
     missing = set(needed) - set(rows.columns)
     if missing:
         found = ", ".join(map(str, rows.columns))
         raise DatasetError(
-            f"{csv}: columns {', '.join(sorted(missing))} are missing; found {found}"
+            f"{file}: columns {', '.join(sorted(missing))} are missing; found {found}"
         )
-    return rows, len(lines) - len(good)
+    return rows, len(body) - len(good)
 
 
-def _cell(text: str | None) -> str | None:
-    text = (text or "").strip()
+def _lines(text: Iterable[str]) -> Iterator[list[str]]:
+    """Split a table into cells; its first line shows what parts them. Empty lines are left out."""
+    lines = iter(text)
+    first = next(lines, "")
+    delimiter = max(DELIMITERS, key=first.count)
+    for source in ([first], lines):
+        reader = csv.reader(source, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+        yield from (line for line in reader if line)
+
+
+def _cell(text: str) -> str | None:
+    text = text.strip()
     return None if text.lower() in MISSING else text
 
 
-def header(csv: Path) -> list[str]:
-    """Give a csv's column names; none where it cannot be read."""
+def header(file: Path) -> list[str]:
+    """Return the cells of a table's first line; none where it cannot be read."""
     try:
-        with csv.open(encoding="utf-8-sig") as file:
-            return [cell.strip().strip('"') for cell in file.readline().split(",")]
-    except (OSError, UnicodeDecodeError):
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            return [cell.strip() for cell in next(_lines([text.readline()]), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
         return []

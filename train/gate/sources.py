@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge.errors import LesionEdgeError
+from train.datasets import images
 
 LABELS = ("dermoscopic", "clinical", "other")
 SPLIT_FILE = Path(__file__).parent.parent / "release" / "mobilenetv2-teacher" / "split.csv"
@@ -44,8 +45,8 @@ def table(data: Path) -> pd.DataFrame:
 
 def _ham10000(data: Path) -> pd.DataFrame:
     split = pd.read_csv(SPLIT_FILE, dtype=str)
-    files = {path.stem: str(path) for path in _pictures(data / "ham10000")}
-    split["path"] = split["path"].map(lambda path: files.get(Path(path).stem))
+    names = split["path"].map(lambda path: Path(path).stem)
+    split["path"] = images.find(names, [data / "ham10000"]).map(str, na_action="ignore")
     rows = split.dropna(subset="path")
     if rows.empty:
         raise SourceError(f"{data / 'ham10000'}: holds none of HAM10000's pictures")
@@ -64,8 +65,8 @@ def _isic(data: Path) -> pd.DataFrame:
 
 def _clinical(data: Path) -> pd.DataFrame:
     rows = pd.read_csv(data / "clinical_photos" / "labels.csv", dtype=str)
-    files = {path.stem: str(path) for path in _pictures(data / "clinical_photos")}
-    rows["path"] = rows["image_id"].map(files)
+    found = images.find(rows["image_id"], [data / "clinical_photos"])
+    rows["path"] = found.map(str, na_action="ignore")
     rows = rows.dropna(subset="path")
     split = [_drawn_split(patient) for patient in rows["patient_id"]]
     return rows.assign(label="clinical", group=rows["patient_id"], split=split, source="clinical")

@@ -98,8 +98,13 @@ def _decode(source: Path, names: Sequence[str], size: tuple[int, int], cache: Pa
         archive = zipfile.ZipFile(source) if source.is_file() else None
     except zipfile.BadZipFile as error:
         raise RecipeError(f"{source}: neither a folder nor a zip archive ({error})") from error
+    wanted = set(names)
     found = archive.namelist() if archive else [str(p) for p in source.rglob("*") if p.is_file()]
-    by_name = {Path(name).stem: name for name in found}
+    by_name: dict[str, str] = {}
+    for name in found:
+        first = by_name.setdefault(Path(name).stem, name)
+        if first != name and Path(name).stem in wanted:
+            raise RecipeError(f"{source}: two files are called {Path(name).stem}: {first}, {name}")
     missing = [name for name in names if name not in by_name]
     if missing:
         raise RecipeError(f"{source}: lacks {len(missing)} pictures, the first {missing[0]}")

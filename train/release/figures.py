@@ -1,6 +1,9 @@
-"""Write the measured figures into MODEL_CARD.md, README.md and accuracy.md, between marks.
+"""Write the embedded models' figures into MODEL_CARD.md, README.md and accuracy.md, between marks.
 
-python train/release/figures.py     # from train/release/*/metrics.json
+python train/release/figures.py
+
+Figures and thresholds come from the cards inside the .tflite files, where ``python -m convert
+figures`` and ``operating-points`` put them; the tables by class and by group from metrics.json.
 """
 
 from __future__ import annotations
@@ -8,9 +11,12 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from lesionedge.card import Card
+from lesionedge.metadata import read
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -37,45 +43,59 @@ HEADLINES = ("balanced_accuracy", "melanoma_auroc", "malignant_auroc")
 
 def main() -> None:
     """Rewrite the files."""
-    figures, folds = {}, {}
+    cards, measured, folds = {}, {}, {}
     for title, (run, file) in MODELS.items():
-        record = json.loads((HERE / run / "metrics.json").read_text())
-        figures[title] = record["models"][file]
+        cards[title] = card_of(file)
+        measured[title] = json.loads((HERE / run / "metrics.json").read_text())["models"][file]
         several = json.loads((HERE / SEVERAL.get(run, run) / "metrics.json").read_text())
         folds[title] = several["folds"][file]
-    card = ROOT / "lesionedge" / "models" / "MODEL_CARD.md"
-    first = figures["`mobilenetv2` (int8)"]
+    figures = {title: figures_of(card) for title, card in cards.items()}
+    first = next(iter(MODELS))
     rewrite(
-        card,
+        ROOT / "lesionedge" / "models" / "MODEL_CARD.md",
         [
             *overview(figures, METRICS),
             *spread(folds),
-            *by_class(figures),
-            *points(first),
-            *subgroups(first),
+            *by_class(measured),
+            *points(cards[first], measured[first]),
+            *subgroups(measured[first]),
         ],
     )
     page = ROOT / "docs" / "research" / "accuracy.md"
-    rewrite(page, [*overview(figures, METRICS), pictures(figures), *spread(folds)])
+    rewrite(page, [*overview(figures, METRICS), images(figures), *spread(folds)])
     rewrite(ROOT / "README.md", [*overview(figures, HEADLINES), sizes()])
 
 
-def overview(figures: dict[str, Any], names: Any) -> Iterator[str]:
-    """Give a row a metric, a column a model."""
+def card_of(file: str) -> Card:
+    """Return an embedded file's card."""
+    card = read(ROOT / "lesionedge" / "models" / file).card
+    if card is None or card.file is None:
+        raise SystemExit(f"{file}: has no card")
+    return card
+
+
+def figures_of(card: Card) -> Mapping[str, Any]:
+    """Return the figures of a file's twin, which its card has."""
+    found: Mapping[str, Any] = card.metrics["test"][card.file.format]  # type: ignore[union-attr]
+    return found
+
+
+def overview(figures: Mapping[str, Any], names: Any) -> Iterator[str]:
+    """Yield a row a metric, a column a model."""
     yield f"| | {' | '.join(figures)} |"
     yield "|---|" + "---|" * len(figures)
     for name in names:
         yield f"| {METRICS[name]} | {' | '.join(span(m[name]) for m in figures.values())} |"
 
 
-def pictures(figures: dict[str, Any]) -> str:
-    """Give the row of how many pictures, of how many lesions."""
+def images(figures: Mapping[str, Any]) -> str:
+    """Return the row of how many images, of how many lesions."""
     counts = [f"{m['pictures']:,} of {m['lesions']:,} lesions" for m in figures.values()]
-    return f"| pictures | {' | '.join(counts)} |"
+    return f"| images | {' | '.join(counts)} |"
 
 
 def spread(folds: dict[str, Any]) -> Iterator[str]:
-    """Give what each fold has, where there are several: another training differs as much."""
+    """Yield what each fold has, where there are several: another training differs as much."""
     yield ""
     for title, found in folds.items():
         for name in HEADLINES:
@@ -90,37 +110,44 @@ def spread(folds: dict[str, Any]) -> Iterator[str]:
 
 
 def sizes() -> str:
-    """Give the row of the files' sizes."""
+    """Yield the row of the files' sizes."""
     paths = [ROOT / "lesionedge" / "models" / file for _, file in MODELS.values()]
     return f"| file | {' | '.join(f'{path.stat().st_size / 1e6:.2f} MB' for path in paths)} |"
 
 
 def by_class(figures: dict[str, Any]) -> Iterator[str]:
-    """Give a table a model, with a row a class."""
+    """Yield a table a model, with a row a class."""
     for title, model in figures.items():
         yield from ("", f"### {title}", "")
-        yield "| class | pictures | recall | precision | F1 | AUROC |"
+        yield "| class | images | recall | precision | F1 | AUROC |"
         yield "|---|---|---|---|---|---|"
         for label, row in model["per_class"].items():
             cells = [span(row[name]) for name in ("recall", "precision", "f1", "auroc")]
             yield f"| {label} | {row['pictures']} | {' | '.join(cells)} |"
 
 
-def points(model: dict[str, Any]) -> Iterator[str]:
-    """Give a row an operating point: what was wanted, and what the twins show of it."""
+def points(card: Card, twin: dict[str, Any]) -> Iterator[str]:
+    """Yield a row an operating point: its threshold in the file, and what the twin shows of it."""
     yield from ("", "### Operating points of `mobilenetv2` (int8): malignant or not", "")
-    yield "| wanted sensitivity | threshold (mean) | sensitivity | specificity | called malignant |"
+    yield (
+        "| for a sensitivity of | threshold in the file | twin: sensitivity | specificity | "
+        "above it |"
+    )
     yield "|---|---|---|---|---|"
-    for point in model["operating_points"]:
+    for own, point in zip(card.operating_points, twin["operating_points"]):
+        if own.sensitivity != point["sensitivity"]:
+            raise SystemExit(f"the card has {own.sensitivity}, the twin {point['sensitivity']}")
         found = point["test"]
         cells = [span(found[name]) for name in ("sensitivity", "specificity", "found")]
-        yield f"| {point['sensitivity']:.2f} | {point['threshold']:.4f} | {' | '.join(cells)} |"
+        yield f"| {own.sensitivity:.2f} | {own.threshold:.4f} | {' | '.join(cells)} |"
+    yield ""
+    yield "Each threshold was chosen on the calibration images, the twin's by its own predictions."
 
 
 def subgroups(model: dict[str, Any]) -> Iterator[str]:
-    """Give a row a subgroup; sensitivity and specificity are at the first operating point."""
+    """Yield a row a subgroup; sensitivity and specificity are at the first operating point."""
     yield from ("", "### Subgroups, `mobilenetv2` (int8)", "")
-    yield "| | pictures (malignant) | balanced accuracy | malignant AUROC | sens. | spec. |"
+    yield "| | images (malignant) | balanced accuracy | malignant AUROC | sens. | spec. |"
     yield "|---|---|---|---|---|---|"
     names = ("balanced_accuracy", "malignant_auroc", "sensitivity", "specificity")
     for kind, groups in model["subgroups"].items():
@@ -133,7 +160,7 @@ def subgroups(model: dict[str, Any]) -> Iterator[str]:
 
 
 def span(figure: dict[str, float | None]) -> str:
-    """Give a value with its interval; a dash where these pictures leave it undefined."""
+    """Yield a value with its interval; a dash where these pictures leave it undefined."""
     if figure["value"] is None:
         return "-"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

@@ -2,7 +2,9 @@
 
 const SIDE_BY_SIDE = 2;
 const MOST_TRIES = 6;
+// The words of lesionedge/wording.py.
 const NOTE = "For research use only: not a diagnosis.";
+const CANNOT_TELL = "Can't tell: not a dermoscopic image";
 const byId = (id) => document.getElementById(id);
 
 let model = null;
@@ -16,7 +18,7 @@ let counter = 0;
 let token = takeToken();
 
 function takeToken() {
-  // After "#", which browsers send to nobody: a link may carry the token.
+  // Browsers send nothing after "#" to the server, so a link may carry the token there.
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (given) {
     history.replaceState(null, "", location.pathname);
@@ -29,9 +31,9 @@ async function ask(path, options = {}) {
   for (;;) {
     const used = token;
     const headers = used ? { Authorization: `Bearer ${used}` } : {};
-    const answer = await fetch(path, { ...options, headers, cache: "no-store" });
-    if (answer.status !== 401) return answer;
-    if (used === token) await askForToken(used ? "That token is not the right one." : "");
+    const response = await fetch(path, { ...options, headers, cache: "no-store" });
+    if (response.status !== 401) return response;
+    if (used === token) await askForToken(used ? "That token is wrong." : "");
   }
 }
 
@@ -54,11 +56,11 @@ function askForToken(fault) {
 
 byId("access").addEventListener("cancel", (event) => event.preventDefault());
 
-async function reasonOf(answer) {
+async function reasonOf(response) {
   try {
-    return (await answer.json()).error;
+    return (await response.json()).error;
   } catch {
-    return `the server answered ${answer.status}`;
+    return `the server returned status ${response.status}`;
   }
 }
 
@@ -67,38 +69,38 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds 
 async function post(path, file) {
   for (let attempt = 1; ; attempt += 1) {
     const form = new FormData();
-    form.append("image", file, "picture");
-    const answer = await ask(path, { method: "POST", body: form });
-    if (answer.ok) return answer;
-    const busy = answer.status === 503 || answer.status === 429;
-    if (!busy || attempt === MOST_TRIES) throw new Error(await reasonOf(answer));
-    await pause(Number(answer.headers.get("Retry-After")) || attempt);
+    form.append("image", file, file.name || "image");
+    const response = await ask(path, { method: "POST", body: form });
+    if (response.ok) return response;
+    const busy = response.status === 503 || response.status === 429;
+    if (!busy || attempt === MOST_TRIES) throw new Error(await reasonOf(response));
+    await pause(Number(response.headers.get("Retry-After")) || attempt);
   }
 }
 
-// --- pictures and their answers ----------------------------------------------------------------
+// --- images and their predictions --------------------------------------------------------------
 
 function add(files) {
   const taken = [...files];
   if (!taken.length) return;
   for (const file of taken) {
-    const entry = { number: (counter += 1), file, name: file.name || `picture ${counter}` };
+    const entry = { number: (counter += 1), file, name: file.name || `image ${counter}` };
     entry.url = URL.createObjectURL(file);
     entry.node = cardOf(entry);
     entries.unshift(entry);
-    byId("answers").prepend(entry.node);
+    byId("results").prepend(entry.node);
     queue.push(entry);
   }
-  say(taken.length === 1 ? `${taken[0].name || "Picture"} is being answered.` : `${taken.length} pictures are being answered.`);
+  say(taken.length === 1 ? `Classifying ${taken[0].name || "the image"} …` : `Classifying ${taken.length} images …`);
   showTools();
   work();
 }
 
 function cardOf(entry) {
-  const node = byId("answer").content.firstElementChild.cloneNode(true);
+  const node = byId("result").content.firstElementChild.cloneNode(true);
   node.querySelector("h3").textContent = entry.name;
   const preview = node.querySelector(".preview");
-  preview.alt = `The picture ${entry.name}`;
+  preview.alt = `The image ${entry.name}`;
   preview.src = entry.url;
   preview.addEventListener("error", () => {
     preview.hidden = true;
@@ -113,53 +115,57 @@ function cardOf(entry) {
 function work() {
   while (running < SIDE_BY_SIDE && queue.length) {
     running += 1;
-    answer(queue.shift()).finally(() => {
+    classify(queue.shift()).finally(() => {
       running -= 1;
       work();
     });
   }
 }
 
-async function answer(entry) {
+async function classify(entry) {
   const begin = performance.now();
   try {
-    entry.answer = await (await post("predict", entry.file)).json();
+    entry.found = await (await post("v1/predict", entry.file)).json();
     entry.tookMs = performance.now() - begin;
   } catch (error) {
     entry.error = error instanceof TypeError ? "the server cannot be reached" : error.message;
   }
-  await ready; // a picture may be answered before it is known whether there are heat maps
+  await ready; // a prediction may come before it is known whether there are heat maps
   if (!entries.includes(entry)) return;
   const facts = entry.node.querySelector(".facts");
-  facts.replaceChildren(...(entry.error ? [paragraph("fault", `No answer: ${entry.error}`)] : factsOf(entry.answer, entry.tookMs)));
-  if (entry.answer && model?.explain) facts.append(heatButton(entry));
+  facts.replaceChildren(...(entry.error ? [paragraph("fault", `Failed: ${entry.error}`)] : factsOf(entry.found, entry.tookMs)));
+  if (entry.found && model?.explain) facts.append(heatButton(entry));
   if (queue.length === 0 && running <= 1) say(summary(entry));
 }
 
 function summary(entry) {
   if (entries.length > 1) {
     const failed = entries.filter((one) => one.error).length;
-    return `${entries.length} pictures answered${failed ? `, ${failed} of them could not be` : ""}.`;
+    const done = entries.length - failed;
+    return `${done} of ${entries.length} images classified${failed ? `, ${failed} failed` : ""}.`;
   }
-  return entry.error ? `${entry.name}: no answer: ${entry.error}` : `${entry.name}: ${headline(entry.answer)}.`;
+  return `${entry.name}: ${entry.error ? `failed: ${entry.error}` : `${headline(entry.found)}.`}`;
 }
 
 function headline(found) {
-  if (found.reliable === false) return "Can't tell: not a dermoscopic picture";
+  if (found.reliable === false) return CANNOT_TELL;
   return `${found.name} (${found.label}), ${percent(found.probability)}`;
+}
+
+function riskOf({ malignant_probability: malignant, operating_point: point }) {
+  const risk = `Malignant ${malignant === null ? "unknown" : percent(malignant)}`;
+  if (!point) return risk;
+  const side = point.above ? "above" : "below";
+  const wanted = `${Math.round(point.sensitivity * 100)} % sensitivity`;
+  return `${risk}, ${side} the threshold for ${wanted} (${percent(point.threshold)})`;
 }
 
 function factsOf(found, tookMs) {
   const parts = [paragraph("headline", headline(found))];
-  const risk = found.malignant_probability;
-  if (risk === null) {
-    parts.push(paragraph("malignant", "Malignant in all: unknown"));
-  } else if (found.predictions.some((one) => one.malignant) && found.reliable !== false) {
-    parts.push(paragraph("malignant", `Malignant in all: ${percent(risk)}`));
-  }
+  if (found.reliable !== false) parts.push(paragraph("malignant", riskOf(found)));
   parts.push(...found.warnings.map((text) => paragraph("warning", `Warning: ${text}`)));
   const bars = barsOf(found.predictions);
-  parts.push(found.reliable === false ? folded("Probabilities all the same", bars) : bars);
+  parts.push(found.reliable === false ? folded("Show the probabilities", bars) : bars);
   parts.push(paragraph("small", timing(found, tookMs)));
   return parts;
 }
@@ -168,7 +174,8 @@ function timing(found, tookMs) {
   const own = Object.entries(found.timings_ms).filter(([stage]) => stage !== "wait");
   const sum = own.reduce((total, [, took]) => total + took, 0);
   const parts = own.map(([stage, took]) => `${stage} ${took.toFixed(1)}`).join(", ");
-  return `Answered in ${sum.toFixed(1)} ms (${parts})${tookMs ? `, ${tookMs.toFixed(0)} ms with the way there and back` : ""}.`;
+  const whole = tookMs ? `; ${tookMs.toFixed(0)} ms with the network` : "";
+  return `Took ${sum.toFixed(1)} ms (${parts})${whole}.`;
 }
 
 function barsOf(predictions) {
@@ -206,12 +213,12 @@ function heatButton(entry) {
   button.setAttribute("aria-pressed", "false");
   button.addEventListener("click", async () => {
     const on = button.getAttribute("aria-pressed") !== "true";
-    const picture = entry.node.querySelector(".heat");
-    if (on && !picture.src) {
+    const image = entry.node.querySelector(".heat");
+    if (on && !image.src) {
       button.disabled = true;
       say("The heat map is being computed.");
       try {
-        picture.src = URL.createObjectURL(await (await post("explain", entry.file)).blob());
+        image.src = URL.createObjectURL(await (await post("v1/explain", entry.file)).blob());
         say("The heat map is shown.");
       } catch (error) {
         say(`No heat map: ${error.message}`);
@@ -221,7 +228,7 @@ function heatButton(entry) {
       }
     }
     button.setAttribute("aria-pressed", String(on));
-    picture.hidden = !on;
+    image.hidden = !on;
     entry.node.querySelector(".preview").hidden = on;
   });
   return button;
@@ -247,7 +254,7 @@ function showTools() {
 
 byId("remove-all").addEventListener("click", () => {
   while (entries.length) forget(entries[0]);
-  say("All pictures are removed.");
+  say("All images are removed.");
 });
 
 // --- small parts -------------------------------------------------------------------------------
@@ -279,7 +286,8 @@ function folded(title, content) {
 }
 
 function percent(share) {
-  if (share > 0 && share < 0.001) return "<0.1 %";
+  if (share < 0.0005) return "<0.1 %";
+  if (share < 1 && share > 0.9995) return ">99.9 %";
   return `${(share * 100).toFixed(1)} %`;
 }
 
@@ -351,7 +359,7 @@ byId("camera-close").addEventListener("click", () => {
   byId("camera-open").focus();
 });
 
-// Browsers give cameras to pages of this machine or of https only; a phone's camera app always works.
+// A browser lets a page use the camera on this machine or over HTTPS. A phone's camera app always works.
 const mayUseCamera = Boolean(navigator.mediaDevices?.getUserMedia);
 byId("camera-open").hidden = !mayUseCamera;
 byId("photo").hidden = mayUseCamera || !matchMedia("(pointer: coarse)").matches;
@@ -373,16 +381,23 @@ const quoted = (value) => {
 
 // As `lesionedge predict --format csv` and `--format json` write them.
 byId("save-csv").addEventListener("click", () => {
-  const lines = [["path", "label", "name", "probability", "malignant_probability", "error"]];
-  for (const { name, answer: a, error } of [...entries].reverse()) {
-    if (a || error) lines.push([name, a?.label, a?.name, a?.probability, a?.malignant_probability, error]);
+  const codes = (model?.labels ?? []).map((one) => one.label);
+  const first = ["path", "label", "name", "probability", "malignant_probability", "reliable", "warnings"];
+  const lines = [[...first, ...codes.map((code) => `p_${code}`), "error"]];
+  for (const { name, found, error } of [...entries].reverse()) {
+    if (!found && !error) continue;
+    const by = Object.fromEntries((found?.top ?? []).map((one) => [one.label, one.probability]));
+    lines.push([
+      name, found?.label, found?.name, found?.probability, found?.malignant_probability,
+      found?.reliable, found?.warnings.join("; "), ...codes.map((code) => by[code]), error,
+    ]);
   }
   save(lines.map((line) => `${line.map(quoted).join(",")}\n`).join(""), "text/csv", "lesionedge.csv");
 });
 
 byId("save-json").addEventListener("click", () => {
-  const done = [...entries].reverse().filter((one) => one.answer || one.error);
-  const results = done.map(({ name, answer: a, error }) => (error ? { path: name, error } : { path: name, ...a }));
+  const done = [...entries].reverse().filter((one) => one.found || one.error);
+  const results = done.map(({ name, found, error }) => (error ? { path: name, error } : { ...found, path: name }));
   save(JSON.stringify({ note: NOTE, results }, null, 1), "application/json", "lesionedge.json");
 });
 
@@ -425,7 +440,7 @@ const KINDS = new Map([[true, "malignant"], [false, "benign"], [null, "unknown"]
 
 function labelsOf(labels) {
   const table = element("table");
-  table.append(element("caption", "hidden", "What it can answer"));
+  table.append(element("caption", "hidden", "What it knows"));
   table.append(row("th", [["", "Diagnosis"], ["", "Code"], ["", "Kind"]]));
   for (const one of labels) {
     table.append(row("td", [["", one.name], ["", one.label], ["", KINDS.get(one.malignant)]]));
@@ -441,7 +456,7 @@ const HEADLINES = {
 function metricsOf(card) {
   const parts = [];
   for (const [split, kinds] of Object.entries(card.metrics ?? {})) {
-    const figures = kinds.int8 ?? kinds.float;
+    const figures = kinds.int8 ?? kinds.float16 ?? kinds.float;
     if (!figures) continue;
     const table = element("table");
     table.append(element("caption", "hidden", `Measured on the ${split} split`));
@@ -450,7 +465,7 @@ function metricsOf(card) {
       const one = figures[key];
       if (one) table.append(row("td", [["", title], ["", one.value.toFixed(3)], ["", `${one.low.toFixed(3)} to ${one.high.toFixed(3)}`]]));
     }
-    parts.push(element("h3", "", `Measured on ${figures.pictures} pictures never trained on (${split})`), table);
+    parts.push(element("h3", "", `Measured on ${figures.pictures} images never trained on (${split})`), table);
   }
   return parts;
 }
@@ -474,14 +489,14 @@ async function watch() {
     }
     let fault = "";
     try {
-      const answer = await ask(`live?after=${seen}`);
-      if (answer.status === 200) {
-        const found = await answer.json();
+      const response = await ask(`live?after=${seen}`);
+      if (response.status === 200) {
+        const found = await response.json();
         seen = found.number;
         if (!paused) showLive(found);
         told = tellLive(found, told);
-      } else if (answer.status !== 204) {
-        fault = await reasonOf(answer);
+      } else if (response.status !== 204) {
+        fault = await reasonOf(response);
       }
     } catch {
       fault = "the server cannot be reached";
@@ -493,14 +508,14 @@ async function watch() {
 }
 
 function showLive(found) {
-  byId("live-picture").src = found.picture;
-  byId("live-picture").hidden = false;
+  byId("live-image").src = found.picture;
+  byId("live-image").hidden = false;
   const parts = factsOf(found);
   parts.at(-1).textContent += ` ${found.age_ms.toFixed(0)} ms after the frame was captured.`;
-  byId("live-answer").replaceChildren(...parts);
+  byId("live-result").replaceChildren(...parts);
 }
 
-// Not every frame is read aloud: only another answer, and not more often than every five seconds.
+// Read aloud only what is new, at most every five seconds.
 function tellLive(found, told) {
   const label = headline(found).replace(/, [^,]*$/, "");
   if (label === told.label || performance.now() - told.at < 5000) return told;
@@ -510,9 +525,9 @@ function tellLive(found, told) {
 
 async function begin() {
   try {
-    const answer = await ask("model");
-    if (!answer.ok) throw new Error(await reasonOf(answer));
-    model = await answer.json();
+    const response = await ask("model");
+    if (!response.ok) throw new Error(await reasonOf(response));
+    model = await response.json();
   } catch (error) {
     say(`The server cannot be used: ${error.message}`);
     return;

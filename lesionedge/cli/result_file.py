@@ -1,0 +1,228 @@
+"""Where results go: standard output, a device, or a file that appears once it is whole.
+
+A file's results are collected in ``FILE.part`` beside it. When a run is interrupted, that file
+stays, and ``--resume`` goes on after its last whole line.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TextIO
+
+import click
+
+from lesionedge.cli import printable
+from lesionedge.cli.output import FORMATS, OutputError, csv_header
+
+SUFFIXES = {".csv": "csv", ".jsonl": "json", ".json": "json"}
+"""Ending of ``-o FILE`` -> format; a ``.json`` file holds one array."""
+
+_ENCODING = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where results are written, and what is there already."""
+
+    file: IO[str]
+    """Open for writing, behind what is there already."""
+    done: tuple[tuple[str, bool], ...] = ()
+    """(path, whether it failed) of each image that an interrupted run left, in order."""
+
+
+def format_of(form: str | None, output: str | None) -> str:
+    """Return the format: as asked for, else by the file's ending, else text.
+
+    Raises:
+        click.UsageError: The ending and ``--format`` contradict each other.
+    """
+    ending = os.path.splitext(output or "")[1].lower()
+    implied = SUFFIXES.get(ending)
+    if form is not None and implied is not None and form != implied:
+        raise click.UsageError(
+            f"-o {output}: a {ending} file holds {implied}, and --format says {form}"
+        )
+    return form or implied or FORMATS[0]
+
+
+@contextmanager
+def opened(
+    path: str | None, form: str, *, resume: bool = False, labels: tuple[str, ...] = (),
+) -> Iterator[Target]:  # fmt: skip
+    """Open where results go.
+
+    Args:
+        path: A regular file appears whole, when all is written; until then ``FILE.part`` holds
+            what is done. A device or a pipe is written directly. None or ``-`` is standard output.
+        form: Format of the results.
+        resume: Go on with what ``FILE.part`` holds.
+        labels: The model's, whose columns a table must have to be continued.
+
+    Raises:
+        OutputError: It cannot be written, or cannot be continued.
+    """
+    try:
+        if path is None or path == "-":
+            with _standard_output() as file:
+                yield Target(file)
+        elif _is_regular(path):
+            with _collected(path, form, resume, labels) as target:
+                yield target
+        else:
+            with open(path, "w", **_ENCODING) as file:  # type: ignore[call-overload]
+                yield Target(file)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard output" if path in (None, "-") else path
+        raise OutputError(f"{name}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def _standard_output() -> Iterator[IO[str]]:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed")
+    _let_odd_names_through(sys.stdout)
+    yield sys.stdout
+    sys.stdout.flush()
+
+
+@contextmanager
+def _collected(path: str, form: str, resume: bool, labels: tuple[str, ...]) -> Iterator[Target]:
+    """Collect results in ``FILE.part``, and put that in the file's place at the end."""
+    from lesionedge import atomic
+
+    path = os.path.realpath(path)
+    part = path + ".part"
+    if os.path.exists(part) and not resume:
+        raise OutputError(
+            f"{part}: an interrupted run left it; --resume goes on with it, or remove it"
+        )
+    if resume and not os.path.exists(part):
+        raise OutputError(f"{part}: no such file: there is nothing to resume")
+    done: tuple[tuple[str, bool], ...] = ()
+    if resume:
+        done, length = _read_part(part, form, labels)
+        os.truncate(part, length)
+    whole = False
+    try:
+        with open(part, "a", **_ENCODING) as file:  # type: ignore[call-overload]
+            yield Target(file, done)
+        if path.lower().endswith(".json"):
+            _into_array(part)
+        atomic.move_into_place(part, path)
+        whole = True
+    finally:
+        if not whole:
+            _leave(part)
+
+
+def _leave(part: str) -> None:
+    """Keep what is done, and say so; an empty file is removed."""
+    if not os.path.exists(part):
+        return
+    if os.path.getsize(part) == 0:
+        os.unlink(part)
+        return
+    click.echo(
+        f"\nlesionedge: what is done is in {printable(part)}; "
+        "the same command with --resume goes on",
+        err=True,
+    )
+
+
+def _read_part(
+    part: str, form: str, labels: tuple[str, ...]
+) -> tuple[tuple[tuple[str, bool], ...], int]:
+    """Return what an interrupted run left: its images, and the length of its whole lines."""
+    read = {"json": _json_lines, "csv": _csv_rows}.get(form)
+    if read is None:
+        raise click.UsageError("--resume goes with --format json or csv; text cannot be read again")
+    done: list[tuple[str, bool]] = []
+    length = 0
+    with open(part, **_ENCODING) as file:  # type: ignore[call-overload]
+        try:
+            for entry, consumed in read(file, labels):
+                length += consumed
+                if entry is not None:
+                    done.append(entry)
+        except (ValueError, KeyError, TypeError, LookupError) as error:
+            raise OutputError(
+                f"{part}: cannot be continued ({error}); give the options of the run that left "
+                "it, or remove it"
+            ) from error
+    return tuple(done), length
+
+
+Entry = tuple["tuple[str, bool] | None", int]
+
+
+def _json_lines(file: IO[str], _labels: tuple[str, ...]) -> Iterator[Entry]:
+    import json
+
+    for line in file:
+        if not line.endswith("\n"):
+            return  # the write that the interruption cut off
+        found = json.loads(line)
+        yield (found["path"], "error" in found), _bytes(line)
+
+
+def _csv_rows(file: IO[str], labels: tuple[str, ...]) -> Iterator[Entry]:
+    import csv
+
+    consumed: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in file:
+            consumed.append(line)
+            yield line
+
+    first = True
+    for row in csv.reader(lines()):
+        if not consumed[-1].endswith("\n"):
+            return  # the write that the interruption cut off
+        length = sum(map(_bytes, consumed))
+        consumed.clear()
+        if first and row != csv_header(labels):
+            raise ValueError("its columns are another model's")
+        yield (None if first else (row[0], bool(row[-1]))), length
+        first = False
+
+
+def _bytes(line: str) -> int:
+    return len(line.encode("utf-8", "surrogateescape"))
+
+
+def _into_array(part: str) -> None:
+    """Make one JSON array of JSON lines."""
+    from lesionedge import atomic
+
+    with open(part, "rb") as lines, atomic.whole_file(part) as array:
+        array.write(b"[")
+        for number, line in enumerate(lines):
+            array.write((b",\n" if number else b"\n") + line.rstrip(b"\n"))
+        array.write(b"\n]\n")
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return True  # it will be
+
+
+def _let_odd_names_through(stream: TextIO) -> None:
+    """Names that are not UTF-8 come out as the bytes that they are."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="surrogateescape" if _is_utf8(stream) else "backslashreplace")
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"

@@ -1,0 +1,218 @@
+"""From a path, bytes or a file to an open PIL image; nothing is decoded here."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
+
+from PIL import Image, UnidentifiedImageError
+
+from lesionedge import formats
+from lesionedge.errors import ImageError, MissingDecoderError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ImageSource = Union[
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryIO, Image.Image,
+    "NDArray[np.uint8]",
+]  # fmt: skip
+"""A path, the bytes of a file, an open binary file, a PIL image or an (H, W, 3) uint8 RGB array."""
+
+DECODE_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, LookupError, TypeError,
+    ArithmeticError, AttributeError, RuntimeError, AssertionError, NameError, Warning,
+    Image.DecompressionBombError,
+)  # fmt: skip
+"""What decoders raise on broken files; Warning where the user made errors of warnings."""
+
+_DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow has other programs run them
+# Of textures, games, telescopes and old programs: nobody has held Pillow's pixels to another's.
+_UNCHECKED = (
+    "BLP", "FITS", "FLI", "FTEX", "GBR", "IMT", "IPTC", "MCIDAS", "PCD", "PIXAR", "SPIDER",
+    "XVTHUMB",
+)  # fmt: skip
+_limit_lock = threading.RLock()
+
+
+def open_image(source: Any, name: str) -> Image.Image:
+    """Open an image with what reads its format.
+
+    Args:
+        source: What ``rewindable`` returns.
+        name: The source's, for messages.
+
+    Raises:
+        ImageError: It is no image, or of a kind that is not read.
+    """
+    content, kind = source, None
+    try:
+        kind = formats.recognise(_head(content))
+        image = _opened(content, kind, name)
+    except MissingDecoderError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: {_unidentified(kind, content)}") from error
+    except PermissionError as error:
+        raise ImageError(f"{name}: no permission to read it") from error
+    except DECODE_ERRORS as error:
+        raise ImageError(f"{name}: cannot be read as a picture ({reason(error)})") from error
+    if image.format in _DRAWINGS:
+        with image:
+            raise ImageError(f"{name}: is a drawing ({image.format}); expected a photograph")
+    if image.format in _UNCHECKED:
+        with image:
+            raise ImageError(f"{name}: {image.format} files are not read: save it as PNG")
+    if _is_camera_raw(image):
+        with image:
+            raise ImageError(f"{name}: {_unidentified('camera raw', None)}")
+    return image
+
+
+def reopened(content: Any) -> Image.Image:
+    """Open an image once more that Pillow reads; its errors are Pillow's."""
+    with no_limit():
+        return Image.open(content)
+
+
+def _opened(content: Any, kind: str | None, name: str) -> Image.Image:
+    """Open a file with what reads its format."""
+    if kind == "HEIC":
+        from lesionedge import heic
+
+        return heic.opened(content, name)
+    if kind == "DICOM":
+        from lesionedge import dicom
+
+        return dicom.opened(content, name)
+    return reopened(content)
+
+
+def _head(content: Any) -> bytes:
+    """Return a file's first bytes."""
+    if not hasattr(content, "read"):
+        with open(content, "rb") as file:
+            return file.read(formats.HEAD_BYTES)
+    start = content.tell()
+    head: bytes = content.read(formats.HEAD_BYTES)
+    content.seek(start)
+    return head
+
+
+def _unidentified(kind: str | None, content: Any) -> str:
+    if kind is None:
+        from lesionedge import tiff
+
+        if (unread := tiff.unread(content)) is not None:
+            return unread
+        return "not a picture that can be read (JPEG, PNG, …)"
+    advice = formats.advice(kind)
+    return f"is a file of another kind ({kind})" + (
+        f": {advice}" if advice else "; expected an image"
+    )
+
+
+def _is_camera_raw(image: Image.Image) -> bool:
+    """Tell whether a TIFF is a camera's raw file, of which Pillow would read the thumbnail."""
+    tags = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return False
+    # DNGVersion; or a first page that is a reduced copy of another (NewSubfileType, SubIFDs).
+    return 50706 in tags or (330 in tags and tags.get(254, 0) == 1)
+
+
+def rewindable(source: Any, name: str) -> Any:
+    """Return what can be opened more than once: a path or a file that goes back and forth.
+
+    Args:
+        source: Path, bytes or binary file.
+        name: The source's, for messages.
+
+    Raises:
+        ImageError: It is none, is empty, or is not there.
+    """
+    try:
+        return _rewindable(source, name)
+    except PermissionError as error:
+        raise ImageError(f"{name}: no permission to read it") from error
+    except DECODE_ERRORS as error:
+        raise ImageError(f"{name}: cannot be read as a picture ({reason(error)})") from error
+
+
+def _rewindable(source: Any, name: str) -> Any:
+    import io
+
+    if isinstance(source, (str, os.PathLike)):
+        if not _is_pipe(source, name):
+            return source
+        with open(source, "rb") as pipe:
+            source = pipe.read()
+    elif hasattr(source, "read"):
+        if source.seekable():
+            return source
+        source = source.read()
+    if not isinstance(source, (bytes, bytearray, memoryview)):
+        kind = type(source).__name__
+        raise ImageError(f"{kind} is not a picture: give a path, bytes, file, PIL image or array")
+    _refuse_empty(len(source), name)
+    return io.BytesIO(source)
+
+
+@contextmanager
+def no_limit() -> Iterator[None]:
+    """Lift Pillow's own limit, which warns at 89 MP and refuses at 179 MP; ours stands in for it.
+
+    The limit is the process's: it is lifted for moments only, by one thread at a time, and put
+    back unless somebody else has set it meanwhile.
+    """
+    with _limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            if Image.MAX_IMAGE_PIXELS is None:
+                Image.MAX_IMAGE_PIXELS = limit
+
+
+def _is_pipe(path: str | os.PathLike[str], name: str) -> bool:
+    """Check that a path can hold a picture, and tell whether it is a named pipe."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: cannot be opened ({reason(error)})") from error
+    import stat
+
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{name}: is a folder; expected a picture file")
+    if stat.S_ISREG(status.st_mode):
+        _refuse_empty(status.st_size, name)
+    return stat.S_ISFIFO(status.st_mode)
+
+
+def _refuse_empty(size_bytes: int, name: str) -> None:
+    if size_bytes == 0:
+        raise ImageError(f"{name}: is empty (0 bytes)")
+
+
+def source_name(source: object) -> str:
+    """Name a picture's source for messages: its path, or what kind of thing it is."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fsdecode(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"picture of {len(source)} bytes"
+    name = getattr(source, "name", None) or getattr(source, "filename", None)
+    return name if isinstance(name, str) else "picture"
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's text on one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,157 @@
+"""What Pillow reads wrong of JPEG 2000, by its headers: made right, or refused."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from PIL import Image, ImagePalette
+
+from lesionedge import isobmff
+from lesionedge.errors import ImageError
+from lesionedge.notice import Notice
+from lesionedge.pixels import Finish
+
+_CODESTREAM = b"\xff\x4f\xff\x51"
+# sRGB, grey, sYCC, CMYK, bilevel (two ways) and ROMM RGB, which colour.py brings to sRGB.
+_KNOWN_SPACES = (0, 12, 15, 16, 17, 18, 21)
+
+
+@dataclass(frozen=True)
+class Component:
+    """One channel as it is coded."""
+
+    bits: int
+    signed: bool
+    across: int
+    """Every how many pixels it has a sample, across."""
+    down: int
+
+
+def prepare(image: Any) -> tuple[Image.Image, Finish | None]:
+    """Return a JPEG 2000 to be loaded, and what comes after it.
+
+    Args:
+        image: As Pillow opened it, not loaded.
+
+    Raises:
+        ImageError: Its pixels would be read wrong.
+    """
+    file = image.fp
+    position = file.tell()
+    try:
+        end = isobmff.size(file)
+        parts = _header(file, end)
+        channels = _components(file, end)
+    finally:
+        file.seek(position)
+    _refuse(channels, parts)
+    if b"pclr" in parts:
+        if image.mode not in ("P", "PA"):
+            raise ImageError("JPEG 2000 with a palette of grey is not read")
+        image.palette = _palette(parts[b"pclr"])
+        return image, None
+    return image, _spread(channels)
+
+
+def _header(file: BinaryIO, end: int) -> dict[bytes, bytes]:
+    """Return the contents of the file header's boxes, of each name the first."""
+    file.seek(0)
+    for name, begin, stop in isobmff.boxes(file, end):
+        if name == b"jp2h":
+            file.seek(begin)
+            found: dict[bytes, bytes] = {}
+            for part, at, until in isobmff.boxes(file, stop):
+                found.setdefault(part, isobmff.content(file, at, until))
+            return found
+    return {}
+
+
+def _components(file: BinaryIO, end: int) -> list[Component]:
+    """Read the channels from the codestream (ISO/IEC 15444-1, A.5.1)."""
+    file.seek(0)
+    head = file.read(4)
+    if head != _CODESTREAM:
+        file.seek(0)
+        begins = [begin for name, begin, _ in isobmff.boxes(file, end) if name == b"jp2c"]
+        file.seek(begins[0] if begins else end)
+        head = file.read(4)
+    size = file.read(38)
+    count = struct.unpack_from(">H", size, 36)[0] if len(size) == 38 else 0
+    content = file.read(3 * count)
+    if head != _CODESTREAM or not count or len(content) < 3 * count:
+        raise ImageError("damaged: JPEG 2000 without a header of its pixels")
+    return [
+        Component((a & 0x7F) + 1, bool(a & 0x80), across, down)
+        for a, across, down in struct.iter_unpack(">3B", content)
+    ]
+
+
+def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
+    most = max(channel.bits for channel in channels)
+    # Pillow rounds to 8 bits without a limit: white turns to black.
+    if (len(channels) > 1 and most > 8) or most > 16:
+        raise ImageError(
+            f"JPEG 2000 of {len(channels)} channels of {most} bits is not read: "
+            "save it with 8 bits a channel"
+        )
+    if any(channel.across != 1 or channel.down != 1 for channel in channels):
+        raise ImageError("JPEG 2000 with colours of a lower resolution is not read")
+    if len(channels) == 4 and not parts:
+        raise ImageError("JPEG 2000 of four channels that does not say which: save it as JP2")
+    colour = parts.get(b"colr", b"")
+    if colour[:1] == b"\1" and int.from_bytes(colour[3:7], "big") not in _KNOWN_SPACES:
+        raise ImageError(
+            f"JPEG 2000 of colour space {int.from_bytes(colour[3:7], 'big')} is not read"
+        )
+    if not _is_in_order(parts.get(b"cdef", b"")) or not _is_straight(parts.get(b"cmap", b"")):
+        raise ImageError("JPEG 2000 with channels in another order is not read")
+
+
+def _is_in_order(definitions: bytes) -> bool:
+    """Tell whether channels are colours in order, and then at most one of opacity."""
+    found = [struct.unpack_from(">3H", definitions, at) for at in range(2, len(definitions) - 5, 6)]
+    colours = [(number, kind, of) for number, kind, of in sorted(found) if kind == 0]
+    others = [(number, kind) for number, kind, _ in sorted(found) if kind != 0]
+    return (
+        all((number, of) == (at, at + 1) for at, (number, _, of) in enumerate(colours))
+        and len(others) <= 1
+        and all(kind == 1 and number == len(colours) for number, kind in others)
+    )
+
+
+def _is_straight(mapping: bytes) -> bool:
+    """Tell whether a palette's columns are the colours in order."""
+    found = [struct.unpack_from(">HBB", mapping, at) for at in range(0, len(mapping) - 3, 4)]
+    return all(entry == (0, 1, number) for number, entry in enumerate(found))
+
+
+def _palette(content: bytes) -> ImagePalette.ImagePalette:
+    """Read a palette (I.5.3.4); Pillow leaves out colours that come twice."""
+    count, columns = struct.unpack_from(">HB", content)
+    if columns != 3 or count > 256 or content[3:6] != b"\7\7\7":
+        raise ImageError("JPEG 2000 with a palette other than of RGB with 8 bits is not read")
+    return ImagePalette.ImagePalette("RGB", bytearray(content[6 : 6 + 3 * count]))
+
+
+def _spread(channels: list[Component]) -> Finish | None:
+    """Return what spreads fewer than 8 bits, which Pillow leaves in the upper ones, over all."""
+    if all(channel.bits >= 8 for channel in channels):
+        return None
+    tables = [_table(min(channel.bits, 8)) for channel in channels]
+
+    def finish(image: Image.Image) -> tuple[Image.Image, tuple[Notice, ...]]:
+        bands = len(image.getbands())
+        # Grey may have become RGB, or grey with opacity RGBA.
+        own = [*[tables[0]] * (bands - len(tables)), *tables]
+        result = image.point([value for table in own for value in table])
+        result.info = image.info
+        return result, ()
+
+    return finish
+
+
+def _table(bits: int) -> list[int]:
+    top = 2**bits - 1
+    return [round((value >> (8 - bits)) * 255 / top) for value in range(256)]

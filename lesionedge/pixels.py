@@ -1,0 +1,188 @@
+"""Any of Pillow's modes -> RGB of 8 bits, transparency laid over white, colours as sRGB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lesionedge.errors import ImageError
+from lesionedge.notice import Notice
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lesionedge.colour import Colours
+    from lesionedge.icc import Conversion
+
+_WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
+TRANSPARENT = Notice(
+    "transparent", "all of it is transparent, which was ignored: the colours were taken as they are"
+)
+_CMYK = Notice("colour", "CMYK without a usable profile: its colours are a guess")
+
+
+Finish = Callable[[Image.Image], "tuple[Image.Image, tuple[Notice, ...]]"]
+"""From a picture as Pillow loaded it to one with the right pixels, and what to say of them."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a picture's pixels are."""
+
+    image: Image.Image
+    """RGB; or of the mode that ``conversion`` takes."""
+    conversion: Conversion | None = None
+    """What is left to be done for sRGB; None: nothing."""
+    warnings: tuple[Notice, ...] = ()
+    """What the reader of a prediction should know."""
+
+
+def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
+    """Return a loaded picture's pixels without transparency, 8 bits a channel.
+
+    Args:
+        image: Any mode.
+        colours: What its file says of them; None: sRGB.
+
+    Raises:
+        ImageError: Its numbers have no known range.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return _opaque(image, colours)
+    if image.mode.startswith("I"):
+        return _grey_of_16_bits(image, colours)
+    if image.mode == "F":
+        raise ImageError("pixels are floating-point numbers; convert it to 8 or 16 bits a channel")
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        return _without_alpha(image, colours)
+    return _opaque(image, colours)
+
+
+def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
+    """Take a picture of RGB, grey, CMYK or what becomes one of these."""
+    if image.mode not in ("RGB", "L", "CMYK"):
+        image = image.convert("RGB")
+    conversion: Conversion | None = None
+    warnings: tuple[Notice, ...] = ()
+    if colours is not None and colours.statements:
+        conversion, warnings = colours.conversion(image.mode)
+    if conversion is None and image.mode == "CMYK" and not warnings:
+        warnings = (_CMYK,)
+    mode = "RGB" if conversion is None else conversion.mode
+    image = image if image.mode == mode else image.convert(mode)
+    if conversion is None and warnings and "icc_profile" in image.info:
+        image = image.copy()  # whoever saves it would save the profile too
+        del image.info["icc_profile"]
+    return Pixels(image, conversion, warnings)
+
+
+def _without_alpha(image: Image.Image, colours: Colours | None) -> Pixels:
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    alpha = rgba.getchannel("A")
+    least, most = alpha.getextrema()
+    if most == 0:
+        bare = _colour_channels(image) if image.mode in ("RGBa", "La") else rgba.convert("RGB")
+        pixels = _opaque(bare, colours)
+        return Pixels(pixels.image, pixels.conversion, (*pixels.warnings, TRANSPARENT))
+    pixels = _opaque(rgba.convert("RGB"), colours)
+    if least == 255:
+        return pixels
+    return Pixels(over_white(converted(pixels), alpha), warnings=pixels.warnings)
+
+
+def _colour_channels(image: Image.Image) -> Image.Image:
+    bands = image.split()[:-1]
+    return Image.merge("RGB", bands if len(bands) == 3 else bands * 3)
+
+
+def converted(pixels: Pixels) -> Image.Image:
+    """Return pixels as sRGB."""
+    return pixels.image if pixels.conversion is None else pixels.conversion.apply(pixels.image)
+
+
+def over_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
+    """Lay an RGB picture over white, by its alpha."""
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    white.paste(image, mask=alpha)
+    return white
+
+
+def _grey_of_16_bits(image: Image.Image, colours: Colours | None) -> Pixels:
+    import numpy as np
+
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(
+            f"pixels from {values.min()} to {values.max()}; expected 0 to 65535: scale them"
+        )
+    values, warnings = full_range(values, 16)
+    pixels = _converted_grey(values, colours)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        alpha = Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8))
+        pixels = Pixels(over_white(converted(pixels), alpha), warnings=pixels.warnings)
+    return Pixels(pixels.image, pixels.conversion, (*pixels.warnings, *warnings))
+
+
+def _converted_grey(values: NDArray[np.uint16], colours: Colours | None) -> Pixels:
+    import numpy as np
+
+    if colours is not None and colours.statements:
+        conversion, warnings = colours.conversion("I;16")
+        if conversion is not None and conversion.mode == "I;16":
+            return Pixels(conversion.apply(Image.fromarray(values)), warnings=warnings)
+        if conversion is not None:
+            return deep_rgb(np.repeat(values[..., None], 3, axis=2), colours)
+        return Pixels(Image.fromarray(rounded(values)).convert("RGB"), warnings=warnings)
+    return Pixels(Image.fromarray(rounded(values)).convert("RGB"))
+
+
+def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
+    """Return (H, W, 3) pixels of 16 bits, 0-65535, as sRGB where that takes all of them.
+
+    Args:
+        values: RGB.
+        colours: What their file says of them.
+    """
+    conversion, warnings = colours.conversion("RGB")
+    matrix = colours.deep() if conversion is not None else None
+    if matrix is not None:
+        return Pixels(Image.fromarray(matrix.deep(values)), warnings=warnings)
+    return Pixels(Image.fromarray(rounded(values)), conversion, warnings)
+
+
+def rounded(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return 16 bits as 8; 65535 / 255 = 257: white stays white."""
+    import numpy as np
+
+    result: NDArray[np.uint8] = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return result
+
+
+def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tuple[Notice, ...]]:
+    """Return whole numbers that reach as far as their bits allow, 0-65535.
+
+    Cameras and scanners put 10 or 12 bits into 16. Where all of a picture fits into fewer bits
+    it would be nearly black otherwise, so it is taken to have only these, with a warning.
+
+    Args:
+        values: Of any shape, not negative.
+        bits: How many each has by its file.
+    """
+    import numpy as np
+
+    top, used = int(values.max(initial=0)), bits
+    warnings: tuple[Notice, ...] = ()
+    if bits in (16, 32) and 0 < top < 2 ** (bits - 2):
+        # 14 bits in 16 may as well be a dark picture: that is said, and nothing changed.
+        used = next(n for n in (8, 10, 12, 16, 24, 32) if n >= top.bit_length())
+        guess = f"taken for {used} bits" if used < bits else "left as they are, dark"
+        warnings = (Notice("bit-depth", f"its {bits}-bit pixels only reach {top}: {guess}"),)
+    if used == 16:
+        return values.astype(np.uint16), warnings
+    scaled = values.astype(np.float32) * np.float32(65535 / (2**used - 1))
+    return np.round(scaled).astype(np.uint16), warnings

@@ -1,0 +1,56 @@
+"""What people read about a prediction: the same words in every view.
+
+Text, annotated images, heat maps, camera, preview, page and report take their words from here.
+JSON, CSV and Parquet hold the numbers themselves (``Prediction.to_dict``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lesionedge.prediction import Prediction, ThresholdSide
+
+RESEARCH_USE = "For research use only: not a diagnosis."
+"""The last line of every view."""
+
+CANNOT_TELL = "Can't tell: not a dermoscopic image"
+"""What stands in place of the diagnosis of an image that the gate refuses."""
+
+_LEAST = 0.0005  # what rounds to 0.1 %
+
+
+def percent(probability: float) -> str:
+    """Return a probability, 0-1, in percent: never ``0.0 %``, and ``100.0 %`` only for 1."""
+    if probability < _LEAST:
+        return "<0.1 %"
+    if 1 - _LEAST < probability < 1:
+        return ">99.9 %"
+    return f"{probability:.1%}".replace("%", " %")
+
+
+def malignancy(prediction: Prediction) -> str:
+    """Return the malignant probability in words."""
+    probability = prediction.malignant_probability
+    return f"malignant {'unknown' if probability is None else percent(probability)}"
+
+
+def threshold_side(side: ThresholdSide) -> str:
+    """Return on which side of an operating point's threshold a prediction is."""
+    where = "above" if side.above else "below"
+    return (
+        f"{where} the threshold for {side.point.sensitivity:.0%} sensitivity "
+        f"({percent(side.point.threshold)})"
+    ).replace("% sens", " % sens")
+
+
+def risk(prediction: Prediction) -> str:
+    """Return the malignant probability, and its side of the operating point where there is one."""
+    side = prediction.operating_point
+    found = malignancy(prediction)
+    return found if side is None else f"{found}, {threshold_side(side)}"
+
+
+def is_refused(prediction: Prediction, *, abstain: bool = True) -> bool:
+    """Return whether people read ``CANNOT_TELL`` in place of the diagnosis."""
+    return abstain and prediction.reliable is False
