@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MALIGNANT_UNKNOWN = "malignant-unknown"
+"""Code of the notice that it is not known which of a model's classes are malignant."""
+
 
 class Notice(str):
     """A remark on an image: its text, as any string, with a code that does not change.

@@ -21,7 +21,10 @@ from lesionedge.errors import LesionEdgeError
 ROWS_A_FILE = 100_000
 """A file is written when it has so many rows, or when it is time to save."""
 
-_SETTINGS = {"model": "model", "labels": "--labels", "normalize": "--normalize", "views": "--views"}
+_SETTINGS = {
+    "model": "model", "labels": "--labels", "malignant": "--malignant", "normalize": "--normalize",
+    "views": "--views",
+}  # fmt: skip
 
 
 class Output:
@@ -137,7 +140,9 @@ class Output:
         metadata = self._parquet("read_schema", part).metadata or {}
         try:
             before = json.loads(metadata[rows.ABOUT])
-            before.setdefault("views", 1)  # in folders from before one could ask for more
+            # In folders from before one could say it.
+            before.setdefault("views", 1)
+            before.setdefault("malignant", list(self._model.malignant or ()))
         except (KeyError, ValueError, AttributeError):
             raise LesionEdgeError(f"{path}: was not written by lesionedge batch") from None
         now = rows.about(self._model)

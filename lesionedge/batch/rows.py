@@ -43,8 +43,9 @@ def about(model: Model) -> dict[str, Any]:
     given = model.options.normalize
     normalize = None if given is None else list(given)
     return {
-        "model": model.sha256, "labels": list(model.labels), "normalize": normalize,
-        "views": model.options.views, "lesionedge": __version__,
+        "model": model.sha256, "labels": list(model.labels),
+        "malignant": None if model.malignant is None else list(model.malignant),
+        "normalize": normalize, "views": model.options.views, "lesionedge": __version__,
     }  # fmt: skip
 
 

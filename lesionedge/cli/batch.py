@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import options, printable, warn
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.errors import LesionEdgeError
 from lesionedge.wording import RESEARCH_USE
@@ -83,6 +83,8 @@ def command(
     from lesionedge.batch.output import Output
 
     travelling = Model.of(model_options)
+    if travelling.unknown_notice is not None:
+        warn(travelling.unknown_notice)
     with ended_by_signals(), Output(out, travelling, save_every_s=save_every_s) as output:
         if retry_failed:
             output.forget_failures()

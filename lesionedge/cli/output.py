@@ -36,7 +36,7 @@ class TextWriter:
             lines.append(f"  {CANNOT_TELL}")
         else:
             lines += self._diagnosis(prediction)
-        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
+        lines += [f"  warning: {printable(warning)}" for warning in prediction.remarks]
         self._file.write("\n".join(lines) + "\n\n")
         self._any = True
 
