@@ -30,7 +30,7 @@ def mapped(path: str | os.PathLike[str]) -> Iterator[tuple[mmap.mmap, BinaryIO]]
     """Map a model file into memory.
 
     Raises:
-        ModelError: It cannot be.
+        ModelError: It cannot be, or is no model.
     """
     name = os.fsdecode(path)
     try:
@@ -41,11 +41,26 @@ def mapped(path: str | os.PathLike[str]) -> Iterator[tuple[mmap.mmap, BinaryIO]]
             if os.fstat(file.fileno()).st_size < 8:
                 raise ModelError(f"{name}: is too short to be a .tflite model")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if content[4:8] != b"TFL3":
+                    raise ModelError(
+                        f"{name}: not a .tflite model (its identifier is {content[4:8]!r}, "
+                        "not b'TFL3')"
+                    )
                 yield content, file
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{name}: cannot be read ({getattr(error, 'strerror', 0) or error})"
         ) from None
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Check that a file can be read and begins as a model does.
+
+    Raises:
+        ModelError: It does not.
+    """
+    with mapped(path):
+        pass
 
 
 def cut(content: Bytes, start: int, size: int) -> bytes:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lesionedge import graph
+from lesionedge import flatbuffer, graph
 from lesionedge.errors import MissingDependencyError, ModelError
 from lesionedge.machine import default_threads
 
@@ -177,9 +177,9 @@ class Interpreter:
             raise ValueError(f"threads is {threads}; expected 1 or more")
         self.threads = threads or default_threads()
         self._verbose = verbose
-        if not os.path.isfile(self.path):
-            kind = "is a folder" if os.path.isdir(self.path) else "no such file"
-            raise ModelError(f"{self.path}: {kind}; expected a .tflite model")
+        if not os.path.exists(self.path):
+            raise ModelError(f"{self.path}: no such file; expected a .tflite model")
+        flatbuffer.check(self.path)
         self.backend = find_backend()
         if self.backend.name == "tflite-runtime":
             graph.verify(self.path)

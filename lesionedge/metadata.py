@@ -76,10 +76,6 @@ def read(path: str | os.PathLike[str]) -> ModelMetadata:
 
 
 def _read(content: mmap.mmap, file: BinaryIO, name: str) -> ModelMetadata:
-    if content[4:8] != b"TFL3":
-        raise ModelError(
-            f"{name}: not a .tflite model (its identifier is {content[4:8]!r}, not b'TFL3')"
-        )
     try:
         standard = _metadata_buffer(content)
         table = Table.root(standard) if standard is not None else None
