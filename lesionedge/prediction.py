@@ -137,6 +137,22 @@ class Prediction:
         }
 
 
+def by_class(top: Sequence[Candidate], labels: Sequence[str]) -> list[float | None]:
+    """Return probabilities in the order of a model's labels.
+
+    Args:
+        top: The classes that are listed, the most likely first.
+        labels: The model's; of labels that are alike, the first one gets the highest probability.
+
+    Returns:
+        One a label; None for classes that ``top`` does not list.
+    """
+    found: dict[str, list[float]] = {}
+    for candidate in top:
+        found.setdefault(candidate.label, []).append(candidate.probability)
+    return [found[label].pop(0) if found.get(label) else None for label in labels]
+
+
 def rank(probabilities: Sequence[float], *, decision: float | None = None) -> list[int]:
     """Return the class numbers, the most likely first; equal ones in the model's order.
 

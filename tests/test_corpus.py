@@ -1,4 +1,4 @@
-"""One corpus of files as the world writes them, through every front end: the same, right results."""
+"""Files as the world writes them, through every front end: the same, right results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lesionedge import image as images
 
 sys.path.insert(0, str(Path(__file__).parent / "corpus"))
 
-import make_corpus  # noqa: E402
+import make_corpus
 
 GREY = "white-is-zero-16.tif"
 
@@ -97,7 +97,7 @@ def test_predict(corpus, own, cli_run, int8, source):
 def test_batch(corpus, own, cli_run, int8, tmp_path, source):
     parquet = pytest.importorskip("pyarrow.parquet", reason="pip install 'lesionedge[batch]'")
     folder, expected = corpus
-    done = cli_run("batch", folder / source, "-m", int8, "--out", tmp_path / "out", "--workers", 1)
+    done = cli_run("batch", folder / source, "-m", int8, "-o", tmp_path / "out", "--jobs", 1)
     assert done.exit_code == 1, done.output
     rows = parquet.read_table(tmp_path / "out").to_pylist()
     check({name_of(row["path"]): row for row in rows}, expected, own)
