@@ -1,4 +1,4 @@
-"""How fast a model answers on this machine, one picture at a time.
+"""How fast a model answers on this machine, one image at a time.
 
 MLPerf's single-stream scenario (Reddi et al. 2020, arXiv:1911.02549, section 4): the next query
 begins when the last one has ended, for at least 1,024 queries and 60 seconds; its figure of merit
@@ -60,7 +60,7 @@ class Measurement:
     threads: int
     """How many threads ran the network."""
     queries: int
-    """How many pictures were answered."""
+    """How many images were answered."""
     duration_s: float
     """How long that took."""
     comparable: bool
@@ -128,7 +128,7 @@ def measure(
     queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
     progress: Callable[[float], None] | None = None,
 ) -> Measurement:  # fmt: skip
-    """Answer pictures one after the other in this process and time it.
+    """Answer images one after the other in this process and time it.
 
     Args:
         images: Paths or contents of images, classified in turns.
@@ -139,11 +139,11 @@ def measure(
         progress: Called about once a second with the share that is done, 0-1.
 
     Raises:
-        LesionEdgeError: The model or a picture cannot be used.
-        ValueError: There are no pictures.
+        LesionEdgeError: The model or an image cannot be used.
+        ValueError: There are no images.
     """
     if not images:
-        raise ValueError("no pictures to classify; expected at least one")
+        raise ValueError("no images to classify; expected at least one")
     begin = time.perf_counter()
     classifier = Classifier(model, threads=threads, check=False)  # the model alone
     loaded = time.perf_counter()
@@ -211,8 +211,8 @@ def measure_apart(
     """Do as ``measure`` does, in a fresh process.
 
     Raises:
-        LesionEdgeError: The model or a picture cannot be used.
-        ValueError: There are no pictures.
+        LesionEdgeError: The model or an image cannot be used.
+        ValueError: There are no images.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(
@@ -235,7 +235,7 @@ def best(measurements: Sequence[Measurement]) -> Measurement:
 
 
 def advice(measurements: Sequence[Measurement]) -> list[str]:
-    """Say which model and how many threads to use here."""
+    """Return which model and how many threads to use here."""
     lines = []
     models = list(dict.fromkeys(m.model for m in measurements))
     choice = {model: best([m for m in measurements if m.model == model]) for model in models}

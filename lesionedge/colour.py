@@ -1,4 +1,4 @@
-"""What a picture's numbers mean, by what its file says, and what brings them to sRGB."""
+"""What an image's numbers mean, by what its file says, and what brings them to sRGB."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Colours:
     """In the order of precedence. None: sRGB."""
 
     def conversion(self, mode: str) -> tuple[Conversion | None, tuple[Notice, ...]]:
-        """Return what brings a picture to sRGB, and what its reader should know.
+        """Return what brings an image to sRGB, and what its reader should know.
 
         Args:
-            mode: The picture's: RGB, L, I;16 or CMYK. What is returned for L may be for RGB.
+            mode: The image's: RGB, L, I;16 or CMYK. What is returned for L may be for RGB.
 
         Returns:
-            None: the picture is sRGB, or has to be taken for it.
+            None: the image is sRGB, or has to be taken for it.
         """
         problems = []
         for statement in self.statements:
@@ -78,7 +78,7 @@ def _resolved(statement: Statement, mode: str) -> Conversion | None:
             raise ColourError("it is CMYK, and its file speaks of RGB")
         return _of_space(statement)
     if mode in ("L", "I;16") and icc.mode_of(statement) == "RGB":
-        mode = "RGB"  # a grey picture saved with the profile of the coloured one
+        mode = "RGB"  # a grey image saved with the profile of the coloured one
     return icc.conversion(statement, mode)
 
 
@@ -97,7 +97,7 @@ def _remarks(statement: Statement) -> tuple[Notice, ...]:
 
 
 def declared(image: Image.Image) -> Colours:
-    """Read what a picture's file says of its colours.
+    """Read what an image's file says of its colours.
 
     Args:
         image: From ``Image.open``, best before it is loaded: some formats keep what matters
@@ -125,7 +125,7 @@ def _statements(image: Image.Image) -> Iterator[Statement]:
 
 @contextmanager
 def _file(image: Any) -> Iterator[BinaryIO | None]:
-    """Lend a picture's file from its beginning, and put it back where it was."""
+    """Lend an image's file from its beginning, and put it back where it was."""
     file = getattr(image, "fp", None)
     if file is None or getattr(file, "closed", False):
         yield None
@@ -175,7 +175,7 @@ def _chunk(file: BinaryIO, wanted: bytes) -> bytes | None:
 
 
 def _png_chunks(info: dict[Any, Any]) -> Iterator[Statement]:
-    """Read what Pillow keeps of sRGB, gAMA and cHRM, also in copies of the picture."""
+    """Read what Pillow keeps of sRGB, gAMA and cHRM, also in copies of the image."""
     if "srgb" in info:
         yield rgb_space.SRGB
         return
@@ -199,7 +199,7 @@ def _png_chunks(info: dict[Any, Any]) -> Iterator[Statement]:
 
 
 def _is_srgbs(space: RGBSpace) -> bool:
-    """Tell whether a space's primaries are sRGB's, give or take rounding."""
+    """Return whether a space's primaries are sRGB's, give or take rounding."""
     own = (*space.red, *space.green, *space.blue, *space.white)
     srgb = rgb_space.SRGB
     wanted = (*srgb.red, *srgb.green, *srgb.blue, *srgb.white)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIXELS = 50_000_000
-"""Of larger pictures the upper eight bits have to do: the full samples take ten bytes a pixel."""
+"""Of larger images the upper eight bits have to do: the full samples take ten bytes a pixel."""
 
 _FORMATS = ("PNG", "TIFF")
 _PLANAR = 284
 
 
 def raw_mode(image: Any) -> str | None:
-    """Return how an unloaded picture's samples lie in its file, where they have 16 bits.
+    """Return how an unloaded image's samples lie in its file, where they have 16 bits.
 
     Returns:
         Pillow's raw mode, such as ``RGB;16B``. None for everything else, and for grey, which
@@ -39,11 +39,11 @@ def raw_mode(image: Any) -> str | None:
 
 
 def set_raw_mode(image: Any, raw: str) -> None:
-    """Have Pillow unpack a picture's samples in another way.
+    """Have Pillow unpack an image's samples in another way.
 
     Args:
         image: Not loaded.
-        raw: One of Pillow's raw modes, of as many bits as the picture's own.
+        raw: One of Pillow's raw modes, of as many bits as the image's own.
     """
     image.tile = [_with_arguments(tile, raw) for tile in image.tile]
 
@@ -56,7 +56,7 @@ def _with_arguments(tile: Any, raw: str) -> Any:
 def flattened(
     image: Image.Image, raw: str, colours: Colours, reopen: Callable[[], Image.Image], bits: int
 ) -> Pixels:
-    """Return a picture of 16 bits a channel as one of eight.
+    """Return an image of 16 bits a channel as one of eight.
 
     Args:
         image: Loaded; its upper eight bits.
@@ -78,7 +78,7 @@ def flattened(
         if is_dark or bits < 16:
             raise ImageError(
                 "its 16-bit samples use a part of their range, which is not read of large or "
-                "planar pictures: scale it to all of it"
+                "planar images: scale it to all of it"
             )
         return pixels.flattened(image, colours)
     return _flattened(
@@ -87,7 +87,7 @@ def flattened(
 
 
 def _bends(colours: Colours) -> bool:
-    """Tell whether there is arithmetic for all sixteen bits, and something for it to do."""
+    """Return whether there is arithmetic for all sixteen bits, and something for it to do."""
     return colours.conversion("RGB")[0] is not None and colours.deep() is not None
 
 

@@ -174,7 +174,7 @@ def _check_count(
 
 
 def _diagnosis(label: str, entry: Label | None) -> Diagnosis:
-    """Say what a label means: what the card says, else what is known of it."""
+    """Return what a label means: what the card says, else what is known of it."""
     known = describe(label)
     if entry is None:
         return known

@@ -30,7 +30,7 @@ _KINDS = {
     "1.2.840.10008.5.1.4.1.1.77.1.4", "1.2.840.10008.5.1.4.1.1.77.1.7",
 }  # fmt: skip
 _EXPECTED = "VL Photographic, Dermoscopic Photography or Secondary Capture"
-# Of secondary captures: other devices' pictures are often kept as such.
+# Of secondary captures: other devices' images are often kept as such.
 _MODALITIES = ("", "XC", "DMS", "OT", "GM", "DG", "ES", "SM", "PX")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -205,7 +205,7 @@ def _decoded(dataset: Any) -> Image.Image:
 
 
 def _is_stream(dataset: Any) -> bool:
-    """Tell whether Pillow decodes the frame by what its stream says of itself."""
+    """Return whether Pillow decodes the frame by what its stream says of itself."""
     syntax = _syntax(dataset)
     if syntax not in _JPEG and syntax not in _JPEG_2000:
         return False
@@ -264,7 +264,7 @@ def _relabelled(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _is_unmarked_rgb(image: Image.Image) -> bool:
-    """Tell whether a colour JPEG has neither marker nor subsampling, which only YCbCr has."""
+    """Return whether a colour JPEG has neither marker nor subsampling, which only YCbCr has."""
     layers: Any = getattr(image, "layer", ())
     plain = len(layers) == 3 and all(layer[1:3] == layers[0][1:3] for layer in layers)
     named = [chr(layer[0]) if isinstance(layer[0], int) else layer[0] for layer in layers]
@@ -273,7 +273,7 @@ def _is_unmarked_rgb(image: Image.Image) -> bool:
 
 
 def _is_transformed(frame: bytes) -> bool:
-    """Tell whether a JPEG 2000 stream's decoder itself turns its components into RGB."""
+    """Return whether a JPEG 2000 stream's decoder itself turns its components into RGB."""
     start = frame.find(b"\xff\x52")  # COD: length, style, progression, layers, transform
     return start < 0 or frame[start + 8 : start + 9] == b"\x01"
 

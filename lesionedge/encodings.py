@@ -26,7 +26,7 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}
 def load(
     image: Any, reopen: Callable[[], Image.Image], colours: Colours
 ) -> tuple[Pixels, Image.Image]:
-    """Load a picture of one of ``FORMATS`` and return its pixels.
+    """Load an image of one of ``FORMATS`` and return its pixels.
 
     Args:
         image: As Pillow opened it, not loaded.
@@ -34,7 +34,7 @@ def load(
         colours: What its file says of them.
 
     Returns:
-        Its pixels; and the picture that they are of, loaded, which may be another than ``image``.
+        Its pixels; and the image that they are of, loaded, which may be another than ``image``.
 
     Raises:
         ImageError: They would be wrong.
@@ -53,7 +53,7 @@ def load(
 
 
 def refuse(image: Any) -> None:
-    """Refuse an open picture that Pillow would read wrong, of formats that need nothing else.
+    """Refuse an open image that Pillow would read wrong, of formats that need nothing else.
 
     Raises:
         ImageError: It is one.
@@ -97,7 +97,7 @@ def _with_clear_grey(step: int) -> Finish:
 
 
 def _has_no_alpha(image: Any) -> bool:
-    """Tell whether a TGA's fourth channel is no opacity; of 16 bits the last one never is."""
+    """Return whether a TGA's fourth channel is no opacity; of 16 bits the last one never is."""
     if image.mode != "RGBA":
         return False
     position = image.fp.tell()

@@ -1,12 +1,12 @@
 """What an answer rests on: occlusion sensitivity, by the same .tflite and without gradients.
 
-A part of the picture is covered by what surrounds it (the picture itself, blurred), and the
+A part of the image is covered by what surrounds it (the image itself, blurred), and the
 probability of the label is asked for again: what it loses is how much it rests on that part
 (Zeiler and Fergus 2014, arXiv:1311.2901, section 2.1). Windows that overlap are covered in two
-rounds, first large ones over all of the picture; then, with the one that mattered most still
+rounds, first large ones over all of the image; then, with the one that mattered most still
 covered, smaller ones where the first round found most. An answer has often two grounds, of which
 either is enough: only the second round finds both. ``PASSES`` runs of the network in all: what is
-explained is the answer to the picture as it is, whatever the classifier's ``views``.
+explained is the answer to the image as it is, whatever the classifier's ``views``.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in cells."""
 
 _BLUR = 1 / 8  # of the side: no structure of a lesion is left, its surroundings' colour is
-_TOGETHER = 16  # pictures that are held in memory at a time
+_TOGETHER = 16  # images that are held in memory at a time
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How much an answer rests on each part of a picture."""
+    """How much an answer rests on each part of an image."""
 
     heat: NDArray[np.float32]
     """(H, W) float32, the size of the model's input: by how much the label's probability falls
@@ -65,7 +65,7 @@ class Explanation:
     prediction: Prediction
     """The whole answer."""
     preprocessing: Preprocessing
-    """The model's; says which part of the picture ``heat`` covers."""
+    """The model's; says which part of the image ``heat`` covers."""
     passes: int
     """How often the network was run."""
 
@@ -77,10 +77,10 @@ class Explanation:
             abstain: Draw no diagnosis of an image that the gate refuses.
 
         Returns:
-            A new RGB picture without any metadata; small ones are enlarged to be legible.
+            A new RGB image without any metadata; small ones are enlarged to be legible.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The image cannot be read.
         """
         from lesionedge.render import heat_map
 
@@ -95,7 +95,7 @@ def explain(
     image: ImageSource, *, model: Classifier | str | os.PathLike[str] | None = None,
     label: str | None = None,
 ) -> Explanation:  # fmt: skip
-    """Measure how much an answer rests on each part of a picture.
+    """Measure how much an answer rests on each part of an image.
 
     Args:
         image: Path, bytes, file, PIL image or (H, W, 3) uint8 RGB array; a file is read once.
@@ -103,7 +103,7 @@ def explain(
         label: The class to explain; None for the likeliest.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
         ModelError: The model cannot be loaded.
         ValueError: The model knows no such label.
     """
@@ -126,7 +126,7 @@ def explain(
 
 
 class _Drops:
-    """Covers boxes of a picture and tells by how much a class's probability falls."""
+    """Covers boxes of an image and tells by how much a class's probability falls."""
 
     def __init__(
         self, classifier: Classifier, pixels: NDArray[np.uint8], number: int, whole: float
@@ -139,7 +139,7 @@ class _Drops:
         self.passes = 1  # the one that gave the answer
 
     def __call__(self, boxes: list[Box], *, besides: Box | None = None) -> list[float]:
-        """Give the fall for each box; one more may be covered besides."""
+        """Return the fall for each box; one more may be covered besides."""
         base = self._pixels if besides is None else self._covered(self._pixels, besides)
         falls: list[float] = []
         for start in range(0, len(boxes), _TOGETHER):
@@ -162,7 +162,7 @@ class _Drops:
 
 
 def surroundings(image: Image.Image) -> Image.Image:
-    """Give what parts are covered by: the picture, blurred until no structure is left."""
+    """Return what parts are covered by: the image, blurred until no structure is left."""
     return image.filter(ImageFilter.GaussianBlur(_BLUR * min(image.size)))
 
 
@@ -192,7 +192,7 @@ def _windows(side: int) -> list[Box]:
 
 
 def _averaged(windows: list[Box], falls: list[float]) -> NDArray[np.float64]:
-    """Give each cell the mean of the windows that cover it; not a number where none does."""
+    """Return for each cell the mean of the windows that cover it; not a number where none does."""
     import numpy as np
 
     total, count = np.zeros((CELLS, CELLS)), np.zeros((CELLS, CELLS))

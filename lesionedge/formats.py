@@ -93,7 +93,7 @@ _STARTS = (
 
 
 def is_image_name(path: str) -> bool:
-    """Tell whether a name ends as an image's does that can be read here."""
+    """Return whether a name ends as an image's does that can be read here."""
     suffix = suffix_of(path)
     if suffix in PILLOW_SUFFIXES:
         return True
@@ -123,7 +123,7 @@ def suffix_of(path: str) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Tell whether a relative path leads through something hidden, or what systems leave about.
+    """Return whether a relative path leads through something hidden, or what systems leave about.
 
     Hidden are names that begin with a dot (``._photo.jpg``), ``__MACOSX``, ``Thumbs.db``,
     ``@eaDir`` and the like; both kinds of slashes separate.
@@ -152,12 +152,12 @@ def recognise(head: bytes) -> str | None:
 
 
 def looks_like_an_image(head: bytes) -> bool:
-    """Tell whether a file without a suffix is an image that people keep so: DICOM, JPEG or PNG."""
+    """Return whether a file without a suffix is a DICOM, JPEG or PNG image."""
     return head[128:132] == b"DICM" or head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
 
 
 def has_extra(kind: str) -> bool:
-    """Tell whether the module that reads a format of ``EXTRAS`` is installed."""
+    """Return whether the module that reads a format of ``EXTRAS`` is installed."""
     import sys
     from importlib.util import find_spec
 
@@ -168,7 +168,7 @@ def has_extra(kind: str) -> bool:
 
 
 def advice(kind: str) -> str:
-    """Say what to do with a file of a kind that cannot be read; empty where nobody knows."""
+    """Return what to do with a file of a kind that cannot be read; empty where nobody knows."""
     if kind in EXTRAS:
         return f"pip install 'lesionedge[{EXTRAS[kind][1]}]'"
     return _ADVICE.get(kind, "")

@@ -24,14 +24,14 @@ key was pressed."""
 
 QUALITY = 92
 WAITING = 4
-"""So many pictures may wait for the disk; a live camera's further ones are not saved."""
+"""So many images may wait for the disk; a live camera's further ones are not saved."""
 
 _TELL_AGAIN_S = 60.0
 _LEAVE_S, _INTERRUPTED_S = 30.0, 0.2
 
 
 class _Job(NamedTuple):
-    """A picture to be written."""
+    """An image to be written."""
 
     frame: Frame
     facts: bytes
@@ -50,10 +50,10 @@ class FrameRecorder:
         """Make the folder.
 
         Args:
-            folder: Where pictures go.
+            folder: Where images go.
             when: One of ``WHEN``.
             malignant: The malignant labels.
-            report: Told when pictures cannot be written, and when they can again; not each time.
+            report: Told when images cannot be written, and when they can again; not each time.
 
         Raises:
             CameraError: The folder cannot be made.
@@ -72,11 +72,11 @@ class FrameRecorder:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="lesionedge-keeper", daemon=True)
         self.saved = 0
-        """Pictures written."""
+        """Images written."""
         self.failed = 0
-        """Pictures that could not be written."""
+        """Images that could not be written."""
         self.skipped = 0
-        """Pictures for which the disk was too slow."""
+        """Images for which the disk was too slow."""
 
     def __enter__(self) -> FrameRecorder:
         """Begin to write."""
@@ -105,10 +105,10 @@ class FrameRecorder:
             observation: What was seen.
             facts: The answer, as JSON has it.
             asked: A key was pressed.
-            wait: Where too many pictures wait for the disk already, wait too; False: go on.
+            wait: Where too many images wait for the disk already, wait too; False: go on.
 
         Returns:
-            The path that the picture is going to have, if it is being saved.
+            The path that the image is going to have, if it is being saved.
         """
         label = observation.prediction.label
         changed, self._label = label != self._label, label
@@ -142,7 +142,7 @@ class FrameRecorder:
         self.saved += 1
         if self._failing:
             self._failing = False
-            self._report(f"{self._folder}: pictures are saved again")
+            self._report(f"{self._folder}: images are saved again")
 
     def _fail(self, error: Exception) -> None:
         self.failed += 1
@@ -150,17 +150,17 @@ class FrameRecorder:
             self._failing = True
             self._next_told_s = time.monotonic() + _TELL_AGAIN_S
             reason = getattr(error, "strerror", None) or error
-            self._report(f"{self._folder}: a picture cannot be saved ({reason}); going on without")
+            self._report(f"{self._folder}: an image cannot be saved ({reason}); going on without")
 
     def _skip(self) -> None:
         self.skipped += 1
         if not self._slow:
             self._slow = True
-            self._report(f"{self._folder}: the disk is too slow; some pictures are not saved")
+            self._report(f"{self._folder}: the disk is too slow; some images are not saved")
 
 
 def _write(job: _Job) -> None:
-    # Made first: a picture that cannot be made leaves no answer without one.
+    # Made first: an image that cannot be made leaves no answer without one.
     jpeg = job.frame.jpeg
     image = job.frame.image if jpeg is None else None
     with whole_file(job.path) as file:

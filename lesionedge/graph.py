@@ -100,7 +100,7 @@ class _Graph:
         return Ending(kind or "other", self._name(maker) if maker else "none")
 
     def _kind(self, tensor: int, depth: int) -> Kind | None:
-        """Say what a tensor comes from; None: it is a constant."""
+        """Return what a tensor comes from; None: it is a constant."""
         if tensor not in self._kinds:
             self._kinds[tensor] = "other"  # stands where a damaged graph comes back to itself
             self._kinds[tensor] = self._traced(tensor, depth)

@@ -1,4 +1,4 @@
-"""Any picture -> (H, W, 3) uint8 RGB -> the model's input: the one preprocessing.
+"""Any image -> (H, W, 3) uint8 RGB -> the model's input: the one preprocessing.
 
 Training, evaluation, conversion and every front end call this module, so that the pixels
 which a model is measured on are, byte for byte, the pixels that it sees on the device.
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from lesionedge.icc import Conversion
 
 MAX_PIXELS = 200_000_000
-"""Pictures with more pixels than this are refused before they are decoded."""
+"""Images with more pixels than this are refused before they are decoded."""
 
 MIN_SIDE_PX = 16
-"""Pictures with a side shorter than this hold no lesion that could be judged."""
+"""Images with a side shorter than this hold no lesion that could be judged."""
 
 DECODE_MARGIN = 1.4
 """A JPEG is decoded at a reduced scale that keeps at least this many times the model's size."""
 
 REDUCING_GAP = 2.0
-"""Very large pictures are first box-reduced to this many times the model's size (Pillow)."""
+"""Very large images are first box-reduced to this many times the model's size (Pillow)."""
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -79,7 +79,7 @@ _PILLOWS_LIMIT = 89_000_000  # its own, a little less; a user may set it to None
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a decoded picture becomes the model's input; the card's ``input`` section."""
+    """How a decoded image becomes the model's input; the card's ``input`` section."""
 
     width_px: int
     """Width of the model's input."""
@@ -93,7 +93,7 @@ class Preprocessing:
     """Pillow's (anti-aliasing) filter: nearest, box, bilinear, bicubic or lanczos."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no picture could be prepared by."""
+        """Refuse settings that no image could be prepared by."""
         if self.width_px < 1 or self.height_px < 1:
             raise ModelError(
                 f"model input of {self.width_px}x{self.height_px} px; expected 1 or more"
@@ -124,20 +124,20 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded picture."""
+    """A decoded image."""
 
     upright: Image.Image
     """Turned upright, possibly at a reduced scale; its colours as its file has them."""
     size: tuple[int, int]
-    """(width, height) in px of the upright picture at full scale."""
+    """(width, height) in px of the upright image at full scale."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know of this picture."""
+    """What the reader of a prediction should know of this image."""
     conversion: Conversion | None = None
     """What makes sRGB of ``upright``; None: it is sRGB."""
 
     @cached_property
     def image(self) -> Image.Image:
-        """The picture upright, mode RGB, sRGB; possibly at a reduced scale."""
+        """The image upright, mode RGB, sRGB; possibly at a reduced scale."""
         return self.upright if self.conversion is None else self.conversion.apply(self.upright)
 
     def fit(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -161,7 +161,7 @@ class DecodedImage:
 
 
 def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read a picture and prepare it for a model.
+    """Read an image and prepare it for a model.
 
     Args:
         source: As ``decode`` takes it.
@@ -171,7 +171,7 @@ def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np
         (height_px, width_px, 3) uint8 RGB, 0-255.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The image cannot be read.
     """
     return decode(source, preprocessing).fit(preprocessing)
 
@@ -179,7 +179,7 @@ def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np
 def fit(
     image: Image.Image, preprocessing: Preprocessing, *, full_size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Crop and resize an upright sRGB picture to the model's input.
+    """Crop and resize an upright sRGB image to the model's input.
 
     Args:
         image: Mode RGB, any size.
@@ -210,10 +210,10 @@ def _resized(
 
 
 def crop_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
-    """Give the part of a picture that the model sees.
+    """Return the part of an image that the model sees.
 
     Args:
-        size: (width, height) of the picture in px.
+        size: (width, height) of the image in px.
         preprocessing: Shape and crop, from the model's card.
 
     Returns:
@@ -232,7 +232,7 @@ def crop_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, 
 
 
 def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> DecodedImage:
-    """Read a picture, turn it upright and bring its colours to sRGB.
+    """Read an image, turn it upright and bring its colours to sRGB.
 
     A PIL image that ``Image.open`` returned is read as its file would be: EXIF's orientation
     and the colour profile are applied. Any other (copied, converted, cropped, turned, made of an
@@ -247,7 +247,7 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> D
             than ``DECODE_MARGIN`` times what these settings need.
 
     Raises:
-        ImageError: Missing, unreadable, truncated, not a picture, too small or too large.
+        ImageError: Missing, unreadable, truncated, not an image, too small or too large.
     """
     if isinstance(source, Image.Image):
         return _from_pil(source)
@@ -260,7 +260,7 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> D
 
 
 def size_of(source: ImageSource) -> tuple[int, int]:
-    """Read how large a picture file says it is; nothing is decoded, no limit is checked.
+    """Read how large an image file says it is; nothing is decoded, no limit is checked.
 
     Args:
         source: Path, bytes or binary file.
@@ -269,7 +269,7 @@ def size_of(source: ImageSource) -> tuple[int, int]:
         (width, height) in px, as stored.
 
     Raises:
-        ImageError: Missing, unreadable or not a picture.
+        ImageError: Missing, unreadable or not an image.
     """
     name = source_name(source)
     with open_image(rewindable(source, name), name) as image:
@@ -281,8 +281,8 @@ def _from_pil(image: Image.Image) -> DecodedImage:
     file: Any = getattr(image, "fp", None)
     is_unread = isinstance(image, ImageFile.ImageFile) and bool(image.tile) and image.tell() == 0
     if not is_unread or file is None:
-        return _decoded(image, path or "picture", None)
-    return _decoded(image, path or "picture", None, lambda: reopened(path or file))
+        return _decoded(image, path or "image", None)
+    return _decoded(image, path or "image", None, lambda: reopened(path or file))
 
 
 def _from_array(array: Any) -> DecodedImage:
@@ -299,7 +299,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{name}: {width}x{height} px is {width * height / 1e6:.0f} MP; "
-            f"pictures over {MAX_PIXELS // 1_000_000} MP are refused: scale it down"
+            f"images over {MAX_PIXELS // 1_000_000} MP are refused: scale it down"
         )
     if min(size) < MIN_SIDE_PX:
         raise ImageError(
@@ -311,7 +311,7 @@ def _decoded(
     image: Image.Image, name: str, preprocessing: Preprocessing | None,
     reopen: Callable[[], Image.Image] | None = None,
 ) -> DecodedImage:  # fmt: skip
-    """Decode an open picture; without ``reopen`` as Pillow does."""
+    """Decode an open image; without ``reopen`` as Pillow does."""
     size = image.size
     _check_size(size, name)
     try:
@@ -336,7 +336,7 @@ def _decoded(
 def _loaded(
     image: Any, reopen: Callable[[], Image.Image] | None
 ) -> tuple[Pixels, Image.Transpose | None]:
-    """Load a picture; return its pixels, and how they have to be turned."""
+    """Load an image; return its pixels, and how they have to be turned."""
     huge = image.width * image.height > _PILLOWS_LIMIT
     if image.format == "PSD" or (image.format in _SHRINKING and not image.quantization):
         from lesionedge import encodings
@@ -355,12 +355,12 @@ def _loaded(
             found = pixels.flattened(image, colours)
     if not isinstance(image, ImageFile.ImageFile):
         return found, None
-    # Now and not before: decoders of TIFF turn the picture themselves and forget the tag.
+    # Now and not before: decoders of TIFF turn the image themselves and forget the tag.
     return found, _UPRIGHT.get(_orientation(image))
 
 
 def _colours(image: Image.Image) -> Colours | None:
-    """Read what a picture's file says of its colours; None: it says nothing."""
+    """Read what an image's file says of its colours; None: it says nothing."""
     info = image.info
     if image.format not in _TELLING and not any(tag in info for tag in _COLOUR_TAGS):
         return None
@@ -386,7 +386,7 @@ def _swaps(turn: Image.Transpose | None) -> bool:
 def _least_size(
     size: tuple[int, int], preprocessing: Preprocessing, *, turned: bool
 ) -> tuple[int, int]:
-    """Give the smallest (width, height) in px, as stored, that a JPEG may be decoded at."""
+    """Return the smallest (width, height) in px, as stored, that a JPEG may be decoded at."""
     upright = size[::-1] if turned else size
     left, top, right, bottom = crop_box(upright, preprocessing)
     needed = max(preprocessing.width_px / (right - left), preprocessing.height_px / (bottom - top))
@@ -399,9 +399,9 @@ def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
         return tuple(getattr(image, "notices", ()))
     if image.format == "HEIF" and getattr(image, "is_animated", False):
         return (Notice("pages", "file of several images: only its main one was classified"),)
-    # The further pictures in a phone's photograph (MPO) are depth maps and previews.
+    # The further images in a phone's photograph (MPO) are depth maps and previews.
     if image.format == "MPO" or not getattr(image, "is_animated", False) or image.tell() != 0:
         return ()
     if image.format == "TIFF":
-        return (Notice("pages", "picture of several pages: only its first was classified"),)
-    return (Notice("animated", "animated picture: only its first frame was classified"),)
+        return (Notice("pages", "image of several pages: only its first was classified"),)
+    return (Notice("animated", "animated image: only its first frame was classified"),)

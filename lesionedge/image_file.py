@@ -62,7 +62,7 @@ def open_image(source: Any, name: str) -> Image.Image:
     except PermissionError as error:
         raise ImageError(f"{name}: no permission to read it") from error
     except DECODE_ERRORS as error:
-        raise ImageError(f"{name}: cannot be read as a picture ({reason(error)})") from error
+        raise ImageError(f"{name}: cannot be read as an image ({reason(error)})") from error
     if image.format in _DRAWINGS:
         with image:
             raise ImageError(f"{name}: is a drawing ({image.format}); expected a photograph")
@@ -111,7 +111,7 @@ def _unidentified(kind: str | None, content: Any) -> str:
 
         if (unread := tiff.unread(content)) is not None:
             return unread
-        return "not a picture that can be read (JPEG, PNG, …)"
+        return "not an image that can be read (JPEG, PNG, …)"
     advice = formats.advice(kind)
     return f"is a file of another kind ({kind})" + (
         f": {advice}" if advice else "; expected an image"
@@ -119,7 +119,7 @@ def _unidentified(kind: str | None, content: Any) -> str:
 
 
 def _is_camera_raw(image: Image.Image) -> bool:
-    """Tell whether a TIFF is a camera's raw file, of which Pillow would read the thumbnail."""
+    """Return whether a TIFF is a camera's raw file, of which Pillow would read the thumbnail."""
     tags = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or tags is None:
         return False
@@ -142,7 +142,7 @@ def rewindable(source: Any, name: str) -> Any:
     except PermissionError as error:
         raise ImageError(f"{name}: no permission to read it") from error
     except DECODE_ERRORS as error:
-        raise ImageError(f"{name}: cannot be read as a picture ({reason(error)})") from error
+        raise ImageError(f"{name}: cannot be read as an image ({reason(error)})") from error
 
 
 def _rewindable(source: Any, name: str) -> Any:
@@ -159,7 +159,7 @@ def _rewindable(source: Any, name: str) -> Any:
         source = source.read()
     if not isinstance(source, (bytes, bytearray, memoryview)):
         kind = type(source).__name__
-        raise ImageError(f"{kind} is not a picture: give a path, bytes, file, PIL image or array")
+        raise ImageError(f"{kind} is not an image: give a path, bytes, file, PIL image or array")
     _refuse_empty(len(source), name)
     return io.BytesIO(source)
 
@@ -181,7 +181,7 @@ def no_limit() -> Iterator[None]:
 
 
 def _is_pipe(path: str | os.PathLike[str], name: str) -> bool:
-    """Check that a path can hold a picture, and tell whether it is a named pipe."""
+    """Check that a path can hold an image, and tell whether it is a named pipe."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -191,7 +191,7 @@ def _is_pipe(path: str | os.PathLike[str], name: str) -> bool:
     import stat
 
     if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{name}: is a folder; expected a picture file")
+        raise ImageError(f"{name}: is a folder; expected an image file")
     if stat.S_ISREG(status.st_mode):
         _refuse_empty(status.st_size, name)
     return stat.S_ISFIFO(status.st_mode)
@@ -203,13 +203,13 @@ def _refuse_empty(size_bytes: int, name: str) -> None:
 
 
 def source_name(source: object) -> str:
-    """Name a picture's source for messages: its path, or what kind of thing it is."""
+    """Name an image's source for messages: its path, or what kind of thing it is."""
     if isinstance(source, (str, os.PathLike)):
         return os.fsdecode(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"picture of {len(source)} bytes"
+        return f"image of {len(source)} bytes"
     name = getattr(source, "name", None) or getattr(source, "filename", None)
-    return name if isinstance(name, str) else "picture"
+    return name if isinstance(name, str) else "image"
 
 
 def reason(error: BaseException) -> str:

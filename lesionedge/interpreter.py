@@ -113,7 +113,7 @@ def _tflite_runtime() -> Backend:
 
 
 def _fault(of_tflite_runtime: bool, error: BaseException) -> str:
-    """Say why a library cannot be used."""
+    """Return why a library cannot be used."""
     if of_tflite_runtime and not isinstance(error, ModuleNotFoundError):
         import numpy as np
 
@@ -259,7 +259,7 @@ class Interpreter:
         return any(operator["op_name"] == "DELEGATE" for operator in operators())
 
     def run(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Classify one prepared picture.
+        """Classify one prepared image.
 
         Args:
             values: (H, W, 3) of the input's dtype.
@@ -382,7 +382,7 @@ def _pass_on(held: Any) -> None:
 
 
 def _is_native(line: bytes) -> bool:
-    # No regular expression: to compile one takes longer than the model needs for a picture.
+    # No regular expression: to compile one takes longer than the model needs for an image.
     if line.startswith((b"INFO: ", b"WARNING: ", b"VERBOSE: ")):
         words = line.lower()
         return any(word in words for word in _NATIVE_WORDS)

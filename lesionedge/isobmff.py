@@ -11,7 +11,7 @@ _MOST_BYTES = 16_000_000
 
 
 def boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Give the boxes from a file's position on: (name, where its content begins, where it ends).
+    """Yield the boxes from a file's position on: (name, where its content begins, where it ends).
 
     Args:
         file: It may be read and moved while boxes are given.
@@ -42,7 +42,7 @@ def content(file: BinaryIO, begin: int, stop: int) -> bytes:
 
 
 def find(file: BinaryIO, path: tuple[bytes, ...], end: int) -> Iterator[bytes]:
-    """Give the contents of all boxes of a path of names, from a file's position on."""
+    """Yield the contents of all boxes of a path of names, from a file's position on."""
     for name, begin, stop in boxes(file, end):
         if name != path[0]:
             continue

@@ -215,7 +215,7 @@ def _precisions(layout: _Layout) -> dict[int, list[int]]:
 
 
 def _has_grey(image: Image.Image) -> bool:
-    """Tell whether pixels have exactly the grey of blocks without data."""
+    """Return whether pixels have exactly the grey of blocks without data."""
     import numpy as np
 
     pixels = np.asarray(image)
@@ -259,7 +259,7 @@ def _parse(data: bytes) -> _Layout:
 
 
 def _is_frame(mark: int) -> bool:
-    """Tell whether a marker begins a frame; three of these numbers mean tables."""
+    """Return whether a marker begins a frame; three of these numbers mean tables."""
     return 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC)
 
 

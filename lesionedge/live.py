@@ -43,7 +43,7 @@ class Observation:
     window: tuple[float, float, float, float]
     """The part of the frame that was classified: left, top, right, bottom, 0-1 of its sides."""
     abstain: bool = True
-    """Whether people are shown no diagnosis of a picture that is not dermoscopic."""
+    """Whether people are shown no diagnosis of an image that is not dermoscopic."""
 
     @property
     def withheld(self) -> bool:
@@ -138,7 +138,7 @@ class FrameClassifier:
         )  # fmt: skip
 
     def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
-        """Give how much the frame differs from one that the camera gave just before it."""
+        """Return how much the frame differs from one that the camera gave just before it."""
         if frame.before is None or frame.captured_s - frame.before[1] > _SUCCESSIVE_S:
             return 0.0
         if self._last is not None and frame.captured_s - self._last[0] <= _JUST_BEFORE_S:
@@ -168,7 +168,7 @@ def watch(
             changes, the average begins anew.
         crop: Side of the centre square that is classified, as a share of the frame's shorter
             side, above 0, up to 1.
-        abstain: Whether those who show the observations withhold a diagnosis of a picture that is
+        abstain: Whether those who show the observations withhold a diagnosis of an image that is
             not dermoscopic.
         meanwhile: Called often, at least ten times a second, while a frame is waited for.
 

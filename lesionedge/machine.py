@@ -105,7 +105,7 @@ def condition(root: str = "/") -> Condition:
 
 
 def others_share(before: Condition, after: Condition) -> float | None:
-    """Give how many hardware threads other programs kept busy between two moments, on average."""
+    """Return how many hardware threads other programs kept busy between two moments, on average."""
     span = after.time_s - before.time_s
     if before.busy_s is None or after.busy_s is None or span <= 0:
         return None
@@ -119,7 +119,7 @@ def throttled(flags: int | None) -> tuple[str, ...]:
 
 
 def memory_bytes(field: str, root: str = "/") -> int | None:
-    """Give a figure of this process's memory.
+    """Return a figure of this process's memory.
 
     Args:
         field: ``VmHWM``, the peak of what is in memory, or ``VmRSS``, what is now (proc(5)).
@@ -129,12 +129,12 @@ def memory_bytes(field: str, root: str = "/") -> int | None:
 
 
 def free_memory_bytes(root: str = "/") -> int | None:
-    """Give how much memory programs may still take."""
+    """Return how much memory programs may still take."""
     return _kilobytes(f"{root}proc/meminfo", "MemAvailable")
 
 
 def temperature_c(root: str = "/") -> float | None:
-    """Give the processor's temperature, degrees Celsius."""
+    """Return the processor's temperature, degrees Celsius."""
     zones = f"{root}sys/class/thermal"
     found = []
     for zone in _listed(zones):
@@ -146,7 +146,7 @@ def temperature_c(root: str = "/") -> float | None:
 
 
 def throttle_flags(root: str = "/") -> int | None:
-    """Give the Raspberry Pi firmware's throttling bits; None on other machines."""
+    """Return the Raspberry Pi firmware's throttling bits; None on other machines."""
     text = read(f"{root}sys/devices/platform/soc/soc:firmware/get_throttled")
     if not text and root == "/":
         text = _vcgencmd("get_throttled").partition("=")[2]
@@ -166,7 +166,7 @@ def is_raspberry_pi(root: str = "/") -> bool:
 
 
 def read(path: str) -> str:
-    """Give a small file's text without the white space around it; empty where there is none."""
+    """Return a small file's text without the white space around it; empty where there is none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().strip()

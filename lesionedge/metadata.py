@@ -154,7 +154,7 @@ def _score_threshold(tensor: Table) -> float | None:
 
 
 def _labels(tensor: Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
-    """Give locale -> labels; the file's type says what it is, never its name."""
+    """Return locale -> labels; the file's type says what it is, never its name."""
     found: dict[str, tuple[str, ...]] = {}
     for file in tensor.tables(6):
         if file.scalar(2, "<B", 0) in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS):

@@ -71,7 +71,7 @@ class Outputs:
             )
 
     def notices(self, probability: float) -> tuple[Notice, ...]:
-        """Say what the reader should know of a prediction with this probability."""
+        """Return what the reader should know of a prediction with this probability."""
         if self.threshold is None or probability >= self.threshold:
             return ()
         text = f"the model's author wants no prediction below a probability of {self.threshold:.4g}"

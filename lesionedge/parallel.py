@@ -123,7 +123,7 @@ def _submit(
 
 
 def _obituary(workers: Iterable[BaseProcess], name: str) -> str:
-    """Say which signal ended a worker (the pool itself ends the others by SIGTERM)."""
+    """Return which signal ended a worker (the pool itself ends the others by SIGTERM)."""
     signals = {-(worker.exitcode or 0) for worker in workers}
     killers = sorted(number for number in signals if number > 0)
     others = [number for number in killers if number != signal.SIGTERM] or killers

@@ -26,12 +26,12 @@ _CMYK = Notice("colour", "CMYK without a usable profile: its colours are a guess
 
 
 Finish = Callable[[Image.Image], "tuple[Image.Image, tuple[Notice, ...]]"]
-"""From a picture as Pillow loaded it to one with the right pixels, and what to say of them."""
+"""From an image as Pillow loaded it to one with the right pixels, and what to say of them."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a picture's pixels are."""
+    """What an image's pixels are."""
 
     image: Image.Image
     """RGB; or of the mode that ``conversion`` takes."""
@@ -42,7 +42,7 @@ class Pixels:
 
 
 def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
-    """Return a loaded picture's pixels without transparency, 8 bits a channel.
+    """Return a loaded image's pixels without transparency, 8 bits a channel.
 
     Args:
         image: Any mode.
@@ -63,7 +63,7 @@ def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
 
 
 def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
-    """Take a picture of RGB, grey, CMYK or what becomes one of these."""
+    """Take an image of RGB, grey, CMYK or what becomes one of these."""
     if image.mode == "LAB":
         return Pixels(image.convert("RGB"))  # its numbers need no profile
     if image.mode not in ("RGB", "L", "CMYK"):
@@ -107,7 +107,7 @@ def converted(pixels: Pixels) -> Image.Image:
 
 
 def over_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Lay an RGB picture over white, by its alpha."""
+    """Lay an RGB image over white, by its alpha."""
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(image, mask=alpha)
     return white
@@ -168,7 +168,7 @@ def rounded(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
 def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tuple[Notice, ...]]:
     """Return whole numbers that reach as far as their bits allow, 0-65535.
 
-    Cameras and scanners put 10 or 12 bits into 16. Where all of a picture fits into fewer bits
+    Cameras and scanners put 10 or 12 bits into 16. Where all of an image fits into fewer bits
     it would be nearly black otherwise, so it is taken to have only these, with a warning.
 
     Args:
@@ -180,7 +180,7 @@ def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tup
     top, used = int(values.max(initial=0)), bits
     warnings: tuple[Notice, ...] = ()
     if bits in (16, 32) and 0 < top < 2 ** (bits - 2):
-        # 14 bits in 16 may as well be a dark picture: that is said, and nothing changed.
+        # 14 bits in 16 may as well be a dark image: that is said, and nothing changed.
         used = next(n for n in (8, 10, 12, 16, 24, 32) if n >= top.bit_length())
         guess = f"taken for {used} bits" if used < bits else "left as they are, dark"
         warnings = (Notice("bit-depth", f"its {bits}-bit pixels only reach {top}: {guess}"),)

@@ -1,4 +1,4 @@
-"""Is a picture good enough? Light, sharpness, glare, the lesion's size and place, hair.
+"""Is an image good enough? Light, sharpness, glare, the lesion's size and place, hair.
 
 All is measured on a thumbnail of the part that the model sees, ``SIDE_PX`` square. Formulas,
 sources and how the limits were chosen are in docs/research/reliability.md;
@@ -24,10 +24,10 @@ SIDE_PX = 112
 """Side of the thumbnail: half of the usual input's, which is quick to come by."""
 
 DARK, BRIGHT = 60.0, 225.0
-"""Mean brightness below or above which a picture is too dark or too bright."""
+"""Mean brightness below or above which an image is too dark or too bright."""
 
 LEAST_SHARPNESS = 15.0
-"""Variance of the Laplacian below which a picture is blurred."""
+"""Variance of the Laplacian below which an image is blurred."""
 
 MOST_GLARE = 0.01
 """Share of pixels that shine from which there is glare."""
@@ -52,14 +52,14 @@ DARK_NOTICE = Notice("dark", "too dark: more light")
 BRIGHT_NOTICE = Notice("bright", "too bright: less light, or a shorter exposure")
 BLURRED_NOTICE = Notice("blurred", "blurred: focus, or hold still")
 GLARE_NOTICE = Notice("glare", "glare: turn the light away, or polarise it")
-SMALL_NOTICE = Notice("small", "the lesion is small in the picture: go nearer")
+SMALL_NOTICE = Notice("small", "the lesion is small in the image: go nearer")
 CUT_NOTICE = Notice("cut-off", "the lesion is cut off by the border: centre it, or go further away")
 HAIR_NOTICE = Notice("hair", "hair covers the lesion: part or remove it")
 
 
 @dataclass(frozen=True)
 class Light:
-    """Light and sharpness of a picture."""
+    """Light and sharpness of an image."""
 
     brightness: float
     """Mean luma, 0-255."""
@@ -69,7 +69,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Lesion:
-    """What is dark in a picture's middle."""
+    """What is dark in an image's middle."""
 
     contrast: float
     """By how much it is darker than the rest, in luma."""
@@ -80,7 +80,7 @@ class Lesion:
 
 
 def luma(image: Image.Image) -> NDArray[np.uint8]:
-    """Give an RGB picture's brightness (ITU-R BT.601), (H, W) uint8."""
+    """Return an RGB image's brightness (ITU-R BT.601), (H, W) uint8."""
     import numpy as np
 
     return np.asarray(image.convert("L"))
@@ -90,7 +90,7 @@ def light(seen: NDArray[np.uint8]) -> Light:
     """Measure light and sharpness.
 
     Args:
-        seen: From ``luma``, of a picture about ``SIDE_PX`` square.
+        seen: From ``luma``, of an image about ``SIDE_PX`` square.
     """
     import numpy as np
 
@@ -103,7 +103,7 @@ def light(seen: NDArray[np.uint8]) -> Light:
 
 
 def light_notices(found: Light) -> tuple[Notice, ...]:
-    """Say what is wrong with light and sharpness."""
+    """Return what is wrong with light and sharpness."""
     if found.brightness < DARK:  # in the dark there is nothing to be sharp
         return (DARK_NOTICE,)
     bright = (BRIGHT_NOTICE,) if found.brightness > BRIGHT else ()
@@ -111,7 +111,7 @@ def light_notices(found: Light) -> tuple[Notice, ...]:
 
 
 def glare(pixels: NDArray[np.uint8], brightness: float) -> float:
-    """Give the share of pixels that shine: near white in all channels and far above the mean.
+    """Return the share of pixels that shine: near white in all channels and far above the mean.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -144,7 +144,7 @@ def lesion(seen: NDArray[np.uint8]) -> Lesion:
 
 @functools.lru_cache(maxsize=4)
 def _masks(side: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Give the inscribed disc, and the middles of its four borders: no corners, often dark."""
+    """Return the inscribed disc, and the middles of its four borders: no corners, often dark."""
     import numpy as np
 
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
@@ -154,7 +154,7 @@ def _masks(side: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def otsu(histogram: NDArray[np.int64]) -> tuple[int, float]:
-    """Give the threshold that divides values best in two, and how far apart their means are.
+    """Return the threshold that divides values best in two, and how far apart their means are.
 
     It maximises the variance between the two (Otsu 1979, doi:10.1109/TSMC.1979.4310076).
 
@@ -178,7 +178,7 @@ def otsu(histogram: NDArray[np.int64]) -> tuple[int, float]:
 
 
 def hair(seen: NDArray[np.uint8]) -> float:
-    """Give the share of pixels in thin dark lines.
+    """Return the share of pixels in thin dark lines.
 
     A morphological closing along a line fills what is darker than both its sides (as in DullRazor;
     Lee et al. 1997, doi:10.1016/S0010-4825(97)00020-6); here along rows and columns.
@@ -214,7 +214,7 @@ def _reach(values: NDArray[np.uint8], choose: np.ufunc) -> NDArray[np.uint8]:
 
 
 def notices(pixels: NDArray[np.uint8], *, of_lesion: bool = True) -> tuple[Notice, ...]:
-    """Say what is wrong with a picture.
+    """Return what is wrong with an image.
 
     Args:
         pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, the part that the model sees.

@@ -1,6 +1,6 @@
-"""Is this picture one that the model may speak about? The gate, a second tiny model.
+"""Is this image one that the model may speak about? The gate, a second tiny model.
 
-It tells dermoscopic pictures of lesions from clinical photographs of skin and from everything
+It tells dermoscopic images of lesions from clinical photographs of skin and from everything
 else. ``python -m train.gate`` trained it; its card holds the threshold.
 """
 
@@ -31,21 +31,19 @@ SIDE_PX = quality.SIDE_PX
 
 CLINICAL = Notice(
     "not-dermoscopic",
-    "not a dermoscopic picture: looks like a photograph of skin without a dermatoscope",
+    "not a dermoscopic image: looks like a photograph of skin without a dermatoscope",
 )
-OTHER = Notice(
-    "not-a-lesion", "not a dermoscopic picture: shows something else, or nothing clearly"
-)
+OTHER = Notice("not-a-lesion", "not a dermoscopic image: shows something else, or nothing clearly")
 MODALITY = "dermoscopy"
 _LABELS = ("dermoscopic", "clinical", "other")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a picture."""
+    """What the gate says of an image."""
 
     dermoscopic: float
-    """How likely it is a dermoscopic picture of a lesion, 0-1."""
+    """How likely it is a dermoscopic image of a lesion, 0-1."""
     clinical: float
     """How likely it is a photograph of skin without a dermatoscope, 0-1."""
     other: float
@@ -62,10 +60,10 @@ class Verdict:
 
 
 def is_for_dermoscopy(card: Card) -> bool:
-    """Tell whether a model says that it is for dermoscopic pictures.
+    """Return whether a model says that it is for dermoscopic images.
 
     Its card's ``modality`` is ``dermoscopy`` or, where it has none, its ``intended_use`` speaks of
-    dermoscopic pictures, as ``train`` writes it. Of a model that does not say, nothing is guessed.
+    dermoscopic images, as ``train`` writes it. Of a model that does not say, nothing is guessed.
 
     Args:
         card: The model's; empty where it has none.
@@ -122,7 +120,7 @@ class Gate:
             raise ModelError(f"{path}: not a gate of {SIDE_PX} px; found {card.codes}")
 
     def judge(self, pixels: NDArray[np.uint8]) -> Verdict:
-        """Judge a picture.
+        """Judge an image.
 
         Args:
             pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, from ``thumbnail``.
@@ -140,7 +138,7 @@ class InputCheck:
         self._loading = threading.Lock()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[bool, tuple[Notice, ...]]:
-        """Check a picture.
+        """Check an image.
 
         Args:
             pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, from ``thumbnail``.
@@ -157,7 +155,7 @@ class InputCheck:
         )  # fmt: skip
 
     def gate(self) -> Gate:
-        """Give the loaded gate."""
+        """Return the loaded gate."""
         with self._loading:
             if self._gate is None:
                 self._gate = Gate(**self._options)  # type: ignore[arg-type]

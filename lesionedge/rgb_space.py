@@ -22,7 +22,7 @@ Chromaticity = tuple[float, float]
 
 D65: Chromaticity = (0.3127, 0.3290)
 REFERENCE_WHITE_NITS = 203.0
-"""What becomes white of a picture with high dynamic range (ITU-R BT.2408)."""
+"""What becomes white of an image with high dynamic range (ITU-R BT.2408)."""
 
 # From D65 to D50 (Bradford): what ICC profiles of sRGB hold.
 _SRGB_COLORANTS = (
@@ -120,7 +120,7 @@ _SMPTE240 = Power(1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0912)
 
 @dataclass(frozen=True)
 class RGBSpace:
-    """What a picture's numbers mean."""
+    """What an image's numbers mean."""
 
     red: Chromaticity = (0.64, 0.33)
     green: Chromaticity = (0.30, 0.60)
@@ -204,7 +204,7 @@ class MatrixConversion:
         self._curves, self._full_range, self._luminance = tuple(curves), full_range, luminance
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Return an RGB picture of 8 bits as sRGB."""
+        """Return an RGB image of 8 bits as sRGB."""
         import numpy as np
 
         return Image.fromarray(self._converted(np.asarray(image), self._tables_8))

@@ -164,7 +164,7 @@ def _class(line: str) -> tuple[str, _Class]:
 
 
 def _of_path(path: Sequence[str]) -> Meaning | None:
-    """Say what a place in the archive's tree means: the last term, as far as the first allows."""
+    """Return what a place in the archive's tree means: its last term, limited by the first."""
     root, leaf = _of_words(words(path[0])), _of_words(words(path[-1]))
     if root is None or root.code not in (*_ROOTS, *_OPEN):
         return None
@@ -217,7 +217,7 @@ def _part(phrase: Sequence[str]) -> _Term | None:
 
 
 def _says_nothing(phrase: Sequence[str], at: int) -> bool:
-    """Tell whether a word leaves a lesion what the other words say it is."""
+    """Return whether a word leaves a lesion what the other words say it is."""
     word = phrase[at]
     if word[0].isdigit():  # "melanoma 0" may be the class of what is none
         return not _MEASURES.isdisjoint(phrase)
@@ -228,7 +228,7 @@ def _says_nothing(phrase: Sequence[str], at: int) -> bool:
 
 
 def _together(terms: Sequence[_Term], *, more: bool) -> Meaning | None:
-    """Say what several terms in one label have in common; None where they disagree.
+    """Return what several terms in one label have in common; None where they disagree.
 
     Args:
         terms: Those terms.

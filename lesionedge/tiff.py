@@ -61,7 +61,7 @@ def _refuse(tags: Any) -> None:
     photometric, count = tags.get(_PHOTOMETRIC), tags.get(_SAMPLES, 1)
     extra = tags.get(_EXTRA_SAMPLES, ())
     if tags.get(_SUBFILE, 0) & 1 and tags.next:
-        raise ImageError("its first picture is only a preview; export it as JPEG or TIFF")
+        raise ImageError("its first image is only a preview; export it as JPEG or TIFF")
     if any(kind != 1 for kind in _tuple(tags.get(_SAMPLE_FORMAT, 1))):
         raise ImageError(_unread(tags))
     if photometric is None and tags.get(_COMPRESSION) not in _FAX:
@@ -88,7 +88,7 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _needs_libtiff(image: Any) -> bool:
-    """Tell whether Pillow's own decoder of uncompressed pixels would get it wrong."""
+    """Return whether Pillow's own decoder of uncompressed pixels would get it wrong."""
     tags = image.tag_v2
     rare = tags.get(_PLANAR) == 2 or tags.get(_FILL_ORDER) == 2 or tags.get(_PHOTOMETRIC) == 6
     return bool(rare and image.tile and image.tile[0][0] == "raw")
@@ -162,7 +162,7 @@ def _finish(tags: Any) -> Finish | None:
 
 
 def unread(content: Any) -> str | None:
-    """Say what kind of TIFF it is that Pillow does not open; None: it is no TIFF.
+    """Return what kind of TIFF it is that Pillow does not open; None: it is no TIFF.
 
     Args:
         content: Path or binary file.

@@ -1,4 +1,4 @@
-"""The views of one picture that an answer may be averaged over."""
+"""The views of one image that an answer may be averaged over."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MOST_OBLONG = 4
 
 
 def views(pixels: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
-    """Give the first ``count`` views of a prepared picture, as numpy views of its memory.
+    """Yield the first ``count`` views of a prepared image, as numpy views of its memory.
 
     They are the symmetries of the square (the dihedral group of order 8; Cohen and Welling 2016,
     arXiv:1602.07576): dermoscopy has no up and no left, so that each shows the lesion as well as
-    another. First the picture as it is, then turned by half, mirrored left-right, mirrored
-    top-bottom, and the same four of the transposed picture: mirrorings along the diagonals and
+    another. First the image as it is, then turned by half, mirrored left-right, mirrored
+    top-bottom, and the same four of the transposed image: mirrorings along the diagonals and
     quarter turns. The first 1, 2, 4 and 8 of them are whole groups: the mean over these does not
-    change when the picture is turned or mirrored by one of them. The half turn comes second
+    change when the image is turned or mirrored by one of them. The half turn comes second
     since, beside the first, it gains most melanoma AUROC. docs/research/accuracy.md has the
     measurements, also of crops: these gained no more, so that there are none here.
 

@@ -54,7 +54,7 @@ def bad(tmp_path, draw):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("missing", "no such file"), ("empty", "empty"), ("text", "not a picture"),
+        ("missing", "no such file"), ("empty", "empty"), ("text", "not an image"),
         ("cut-jpeg", "cut short"), ("cut-png", "cut short"), ("dot", "too small"),
         ("bomb", "200 MP"),
     ],

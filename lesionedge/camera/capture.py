@@ -41,7 +41,7 @@ class Camera:
     """A camera, a stream or a file, read by a thread of its own.
 
     ``for frame in camera`` gives the newest frame each time, never one from a queue; frames that
-    nobody took in time are counted and forgotten. Files and pictures wait instead, so that none
+    nobody took in time are counted and forgotten. Files and images wait instead, so that none
     is missed. A camera that goes away is waited for and opened again.
     """
 
@@ -54,7 +54,7 @@ class Camera:
 
         Args:
             source: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
-                pictures: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
+                images: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
             size: (width, height) in px to ask for; what comes may differ.
             give_up_s: Seconds without a frame after which to end with a CameraError. None: at
                 once if there is no camera at the start, ``GIVE_UP_S`` later. A file that breaks
@@ -135,7 +135,7 @@ class Camera:
         return self._finished and self._slot is None and self._error is None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the newest frame, again and again, until a file ends or ``close``.
+        """Yield the newest frame, again and again, until a file ends or ``close``.
 
         Raises:
             CameraError: No frame came for ``give_up_s``.
@@ -261,7 +261,7 @@ class Camera:
             age = timedelta(seconds=now_s - captured_s)
             timestamp = datetime.now(timezone.utc) - age
             frame = Frame(self.seen, timestamp, captured_s, shot.content, self._before)
-            # Separate pictures have nothing to do with each other.
+            # Separate images have nothing to do with each other.
             moving = live or shot.position_s is not None
             self._before = (shot.content, captured_s) if moving else None
             if self._slot is not None:

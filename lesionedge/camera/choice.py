@@ -15,7 +15,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
 
     Args:
         address: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
-            pictures: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
+            images: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
         size: (width, height) in px that a camera is asked for.
 
     Raises:
@@ -43,7 +43,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
     if "://" not in address and not os.path.exists(address):
         raise CameraError(
             f"{address}: no such file; expected auto, picamera2, rpicam, /dev/videoN, a URL, "
-            "a video file, or a folder or pattern of pictures"
+            "a video file, or a folder or pattern of images"
         )
     from lesionedge.camera.stream import StreamSource
 
@@ -51,7 +51,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
 
 
 def choose() -> str:
-    """Give the address of the first camera found: picamera2's, rpicam's, then V4L2's.
+    """Return the address of the first camera found: picamera2's, rpicam's, then V4L2's.
 
     Raises:
         CameraError: There is none; the message says what was looked at, and how to install what

@@ -1,4 +1,4 @@
-"""One picture from a camera, decoded only when somebody looks at it."""
+"""One image from a camera, decoded only when somebody looks at it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Content = Union[bytes, "Callable[[images.Preprocessing | None], Image.Image]"]
-"""The bytes of a JPEG (or other picture file), or what makes an RGB picture, at a reduced scale
+"""The bytes of a JPEG (or other image file), or what makes an RGB image, at a reduced scale
 where that is enough for the preprocessing given."""
 
 
@@ -43,7 +43,7 @@ class Source(Protocol):
     """Frames that nobody takes are lost; False: the source waits."""
 
     def frames(self) -> Iterator[Shot | None]:
-        """Give frames as they come, and None now and then while none does.
+        """Yield frames as they come, and None now and then while none does.
 
         Raises:
             CameraError: The source is gone.
@@ -55,7 +55,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture from a camera."""
+    """One image from a camera."""
 
     number: int
     """Counts from 1 all that the camera gave, also what nobody looked at."""
@@ -70,7 +70,7 @@ class Frame:
 
     @property
     def jpeg(self) -> bytes | None:
-        """The JPEG file as it came, where it came as one and holds nothing but the picture."""
+        """The JPEG file as it came, where it came as one and holds nothing but the image."""
         content = self.content
         if not isinstance(content, bytes) or content[:2] != b"\xff\xd8" or _tells_more(content):
             return None
@@ -78,7 +78,7 @@ class Frame:
 
     @property
     def image(self) -> Image.Image:
-        """The picture, RGB, at full scale.
+        """The image, RGB, at full scale.
 
         Raises:
             ImageError: The frame is damaged.
@@ -101,9 +101,9 @@ class Frame:
 
 
 def _tells_more(jpeg: bytes) -> bool:
-    """Tell whether a JPEG holds more than its picture: place, time and device, or a comment.
+    """Return whether a JPEG holds more than its image: place, time and device, or a comment.
 
-    Of the segments before the coded picture, only those of JFIF, of its colours (ICC, Adobe) and
+    Of the segments before the coded image, only those of JFIF, of its colours (ICC, Adobe) and
     of a camera's stream (AVI1) do not (ITU-T T.81, B.1.1).
     """
     at = 2
@@ -133,14 +133,14 @@ def decode(
 
 
 def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | None) -> Image.Image:
-    """Make a picture of an (H, W, 3) uint8 RGB array; there is no scale to reduce."""
+    """Make an image of an (H, W, 3) uint8 RGB array; there is no scale to reduce."""
     from PIL import Image
 
     return Image.fromarray(array)
 
 
 def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None) -> int:
-    """Give the whole number by which a picture's sides may be divided before it is prepared.
+    """Return the whole number by which an image's sides may be divided before it is prepared.
 
     Args:
         size: (width, height) in px.
@@ -154,5 +154,5 @@ def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None)
 
 
 def shown(address: str) -> str:
-    """Give an address without the password in it."""
+    """Return an address without the password in it."""
     return re.sub(r"(?<=://)[^/@]*@", "…@", address)

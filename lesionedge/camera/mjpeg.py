@@ -10,7 +10,7 @@ LARGEST_BYTES = 32_000_000
 """A frame without an end is given up at this size."""
 
 _START = b"\xff\xd8\xff"
-# In the coded picture 0xFF is followed by 0 or a restart mark; anything else ends it.
+# In the coded image 0xFF is followed by 0 or a restart mark; anything else ends it.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SCAN, _END, _BEGIN = 0xDA, 0xD9, 0xD8
 _TABLES, _START_OF_SCAN = b"\xff\xc4", b"\xff\xda"
@@ -98,10 +98,10 @@ class Cutter:
 
 
 def with_tables(jpeg: bytes) -> bytes:
-    """Give a frame that every program can open.
+    """Return a frame that every program can open.
 
     Many cameras leave out the Huffman tables, as the MJPEG of AVI does: the usual ones are meant
-    (ITU-T T.81, annex K.3). Decoders of video know that, programs that open pictures may not.
+    (ITU-T T.81, annex K.3). Decoders of video know that, programs that open images may not.
     """
     scan = jpeg.find(_START_OF_SCAN)
     if scan < 0 or _TABLES in jpeg[:scan]:

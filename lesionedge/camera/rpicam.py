@@ -25,7 +25,7 @@ _KEPT_BYTES = 2000  # of what the program says of itself
 
 
 def program() -> str:
-    """Give the path of the program.
+    """Return the path of the program.
 
     Raises:
         MissingDependencyError: It is not installed.
@@ -37,7 +37,7 @@ def program() -> str:
 
 
 def find() -> str:
-    """Give the path of the program if it sees a camera.
+    """Return the path of the program if it sees a camera.
 
     Raises:
         CameraError: It sees none.
@@ -89,7 +89,7 @@ class RpicamSource:
         self.description = f"{self._name}: MJPEG {width}x{height}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Give frames as the program writes them."""
+        """Yield frames as the program writes them."""
         cutter = Cutter()
         last_s = time.monotonic()
         with selectors.DefaultSelector() as waiting:
@@ -138,7 +138,7 @@ class RpicamSource:
         return frames
 
     def _reason(self) -> str:
-        """Give the last line that the program wrote of itself, or how it ended."""
+        """Return the last line that the program wrote of itself, or how it ended."""
         stderr = self._stream("stderr")
         os.set_blocking(stderr.fileno(), False)
         said = self._said + (stderr.read() or b"")

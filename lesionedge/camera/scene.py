@@ -1,4 +1,4 @@
-"""What can be told of a camera's picture before it is classified: light, sharpness, motion.
+"""What can be told of a camera's image before it is classified: light, sharpness, motion.
 
 Measured on the brightness (ITU-R BT.601 luma, 0-255) of the part that is classified, at
 ``SIDE_PX`` square. Light and sharpness are ``lesionedge.quality``'s, motion is the camera's own
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIDE_PX = quality.SIDE_PX
 MOVING = 8.0
-"""Mean difference of brightness between two successive frames from which the picture moves."""
+"""Mean difference of brightness between two successive frames from which the image moves."""
 
 ANOTHER_SCENE = 12.0
 """The same between two answered frames, from which they show different things."""
@@ -33,7 +33,7 @@ MOVING_TEXT = Notice("moving", "moving: hold still")
 
 
 def luma(image: Image.Image) -> NDArray[np.float32]:
-    """Give a picture's brightness, (SIDE_PX, SIDE_PX) float32, 0-255."""
+    """Return an image's brightness, (SIDE_PX, SIDE_PX) float32, 0-255."""
     import numpy as np
 
     small = image.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
@@ -50,7 +50,7 @@ def measure(seen: NDArray[np.float32]) -> quality.Light:
 
 
 def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Give the mean difference of two pictures' brightness once the mean light is evened out.
+    """Return the mean difference of two images' brightness once the mean light is evened out.
 
     Args:
         a: From ``luma``.
@@ -60,7 +60,7 @@ def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def warnings(found: quality.Light, moved: float) -> tuple[Notice, ...]:
-    """Say what is wrong with a picture.
+    """Return what is wrong with an image.
 
     Args:
         found: Its measures.
@@ -70,7 +70,7 @@ def warnings(found: quality.Light, moved: float) -> tuple[Notice, ...]:
 
 
 def window(size: tuple[int, int], share: float) -> tuple[int, int, int, int]:
-    """Give the centre square of a frame.
+    """Return the centre square of a frame.
 
     Args:
         size: (width, height) in px.

@@ -1,4 +1,4 @@
-"""Pictures one after the other: a folder, a pattern, a single file."""
+"""Images one after the other: a folder, a pattern, a single file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"%0?\d*d")
 
 
 def fits(path: str) -> bool:
-    """Tell whether a path means a sequence of pictures."""
+    """Return whether a path means a sequence of images."""
     if os.path.isdir(path):
         return True
     if formats.is_image_name(path) or formats.unreadable_kind(path) is not None:
@@ -28,7 +28,7 @@ def fits(path: str) -> bool:
 
 
 class SequenceSource:
-    """Picture files in the order of their names, numbers counted as numbers."""
+    """Image files in the order of their names, numbers counted as numbers."""
 
     live = False
 

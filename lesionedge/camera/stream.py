@@ -68,7 +68,7 @@ class StreamSource:
         self.description = f"{self._name}: {codec.name} {codec.width}x{codec.height}{rate}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Give frames as they come; MJPEG undecoded."""
+        """Yield frames as they come; MJPEG undecoded."""
         damaged = 0
         try:
             for packet in self._container.demux(self._stream):
@@ -134,7 +134,7 @@ class StreamSource:
             self._catch_up(packet)
 
     def _sent_s(self, place_s: float | None) -> float:
-        """Give the moment, on the monotonic clock, when a frame just decoded was sent."""
+        """Return the moment, on the monotonic clock, when a frame just decoded was sent."""
         now_s = time.monotonic()
         if not self.live or place_s is None:
             return now_s

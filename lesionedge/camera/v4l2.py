@@ -88,7 +88,7 @@ class Device:
 
 
 def find() -> str:
-    """Give the path of the first device that can capture.
+    """Return the path of the first device that can capture.
 
     Raises:
         CameraError: There is none; the message says why each node was passed over.
@@ -107,7 +107,7 @@ def find() -> str:
 
 
 def nodes() -> list[str]:
-    """Give the paths of all V4L2 device nodes, in the order of their numbers."""
+    """Return the paths of all V4L2 device nodes, in the order of their numbers."""
     return sorted(glob.glob("/dev/video[0-9]*"), key=lambda path: int(re.sub(r"\D", "", path)))
 
 
@@ -161,7 +161,7 @@ class V4L2Source:
         self.description = f"{path} ({device.card}): {self._fourcc} {shape}{speed}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Give frames as the device fills its buffers."""
+        """Yield frames as the device fills its buffers."""
         waiter = select.poll()
         waiter.register(self._file, select.POLLIN | select.POLLPRI)
         last_s = time.monotonic()
@@ -388,7 +388,7 @@ def _opened(path: str) -> int:
 
 
 def _fault(path: str, error: OSError) -> CameraError:
-    """Say what a system error means for a camera."""
+    """Return what a system error means for a camera."""
     if error.errno == errno.ENOENT:
         others = [node for node in nodes() if node != path]
         return CameraError(

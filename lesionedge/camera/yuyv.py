@@ -18,7 +18,7 @@ class Layout:
     """How the bytes of a YUYV frame are laid out and meant."""
 
     width_px: int
-    """Width of the picture, even."""
+    """Width of the image, even."""
     height_px: int
     """Its height."""
     row_bytes: int
@@ -40,13 +40,13 @@ def to_rgb(data: bytes, layout: Layout, preprocessing: images.Preprocessing | No
     Args:
         data: At least ``layout.size_bytes`` bytes.
         layout: Of these bytes.
-        preprocessing: What the picture will be prepared for; None for full scale.
+        preprocessing: What the image will be prepared for; None for full scale.
     """
     import numpy as np
 
     width, height = layout.width_px, layout.height_px
     rows = np.frombuffer(data, np.uint8, layout.size_bytes)
-    # The last row may end where its picture ends, without the padding of the others.
+    # The last row may end where its image ends, without the padding of the others.
     shape, strides = (height, width // 2, 4), (layout.row_bytes, 4, 1)
     pairs = np.lib.stride_tricks.as_strided(rows, shape, strides, writeable=False)
     luma = Image.fromarray(np.ascontiguousarray(pairs[..., 0::2]).reshape(height, width))
@@ -59,7 +59,7 @@ def to_rgb(data: bytes, layout: Layout, preprocessing: images.Preprocessing | No
 
 
 def matrix(layout: Layout) -> tuple[float, ...]:
-    """Give the rows (Y', Cb, Cr, 1) -> R, G, B of ITU-R BT.601 or BT.709."""
+    """Return the rows (Y', Cb, Cr, 1) -> R, G, B of ITU-R BT.601 or BT.709."""
     red, blue = _SHARES[layout.matrix]
     green = 1 - red - blue
     y, c, black = (1.0, 1.0, 0.0) if layout.full_range else (255 / 219, 255 / 224, 16.0)

@@ -18,7 +18,7 @@ class Preview(Protocol):
         """Be called often in between; False: the user wants to end."""
 
     def pressed(self) -> bool:
-        """Tell whether a key was pressed since this was last asked."""
+        """Return whether a key was pressed since this was last asked."""
 
     def close(self) -> None:
         """End."""

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 WIDTH_PX, LEAST_WIDTH_PX = 960, 640
 LINE_PX = 30
 LINES = 5
-"""Room for so many lines is kept, so that the picture stays in its place when a warning comes."""
+"""Room for so many lines is kept, so that the image stays in its place when a warning comes."""
 
 LEAST_S = 1 / 15
-"""From one picture to the next: more cost time and help nobody to aim."""
+"""From one image to the next: more cost time and help nobody to aim."""
 
 
 def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
@@ -32,7 +32,7 @@ def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
         prediction: False leaves the prediction out, for what shows it in another way.
 
     Returns:
-        An RGB picture, 640 to 960 pixels wide.
+        An RGB image, 640 to 960 pixels wide.
 
     Raises:
         ImageError: The frame is damaged.

@@ -1,4 +1,4 @@
-"""The live picture in a browser: one page, an MJPEG stream, on this machine only by default."""
+"""The live image in a browser: one page, an MJPEG stream, on this machine only by default."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class WebPreview:
         self._server.server_close()
 
     def next(self, seen: int) -> tuple[int, Observation | None]:
-        """Give the newest observation, once it is another than the one seen last."""
+        """Return the newest observation, once it is another than the one seen last."""
         with self._changed:
             if self._number == seen and not self._closed:
                 self._changed.wait(_WAIT_S)
@@ -119,9 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
-        """Give the page or the stream."""
+        """Return the page or the stream."""
         if self.show.only_here and not _is_this_machine(self.headers.get("Host", "")):
-            # A page from elsewhere that has its own name lead here could read the pictures.
+            # A page from elsewhere that has its own name lead here could read the images.
             self.send_error(403, "the preview is for this machine only")
         elif self.path == "/":
             self._send(PAGE, "text/html; charset=utf-8")
@@ -171,5 +171,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_this_machine(host: str) -> bool:
-    """Tell whether a request's Host header means this machine."""
+    """Return whether a request's Host header means this machine."""
     return re.fullmatch(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", host, re.IGNORECASE) is not None

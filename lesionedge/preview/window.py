@@ -1,4 +1,4 @@
-"""The live picture in a window, by Tk, which Raspberry Pi OS has (package python3-tk)."""
+"""The live image in a window, by Tk, which Raspberry Pi OS has (package python3-tk)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lesionedge.live import Observation
 
-ELSE = "--preview web shows the picture in a browser"
+ELSE = "--preview web shows the image in a browser"
 
 
 class WindowPreview:
@@ -81,7 +81,7 @@ class WindowPreview:
         return self._open
 
     def pressed(self) -> bool:
-        """Tell whether a key was pressed in the window since this was last asked."""
+        """Return whether a key was pressed in the window since this was last asked."""
         asked, self._asked = self._asked, False
         return asked
 

@@ -96,7 +96,7 @@ def _named(path: str, recursive: bool, passed_over: PassedOver) -> Iterator[Sour
 def or_none(
     path: str, found: Iterator[Source], passed_over: PassedOver, hint: str = ""
 ) -> Iterator[Source]:
-    """Give what was found, or one source that says why there is nothing."""
+    """Yield what was found, or one source that says why there is nothing."""
     before, empty = len(passed_over), True
     for source in found:
         empty = False
@@ -107,7 +107,7 @@ def or_none(
 
 
 def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
-    """Give a folder's images in the order of their names, then those of its folders."""
+    """Yield a folder's images in the order of their names, then those of its folders."""
     folders = []
     try:
         with os.scandir(folder) as entries:
@@ -130,7 +130,7 @@ def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[S
 
 
 def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
-    """Give what matches: of folders their images, of files those of the pattern's suffix.
+    """Yield what matches: of folders their images, of files those of the pattern's suffix.
 
     A pattern without one (``scans/**``, ``IMG_*``) takes the files that a folder's listing would.
     """
@@ -158,7 +158,7 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
 
 
 def is_chosen(pattern: str) -> bool:
-    """Tell whether a pattern says of which suffix its files are (``*.jpg``, not ``IMG_*``)."""
+    """Return whether a pattern says of which suffix its files are (``*.jpg``, not ``IMG_*``)."""
     return any(map(str.isalnum, os.path.splitext(pattern)[1]))
 
 
@@ -192,7 +192,7 @@ def members(packed: Archive, path: str, pattern: str, passed_over: PassedOver) -
 
 
 def _address(address: str, passed_over: PassedOver) -> Iterator[Source]:
-    """Give the image at an address, those of an archive there, or those that a page links to."""
+    """Yield the image at an address, those of an archive there, or those that a page links to."""
     path = address.partition("#")[0].partition("?")[0]
     if names.is_archive(address):
         yield from _archive(address, "", passed_over)
@@ -217,7 +217,7 @@ def _address(address: str, passed_over: PassedOver) -> Iterator[Source]:
 def is_wanted(
     path: str, passed_over: PassedOver, head: Callable[[str], bytes] | None = None
 ) -> bool:
-    """Tell whether a listed file is an image that can be read; count it if it only looks so.
+    """Return whether a listed file is an image that can be read; count it if it only looks so.
 
     Args:
         path: Its path, member's name or address.

@@ -13,17 +13,17 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a text is an http or https address."""
+    """Return whether a text is an http or https address."""
     return text[:8].lower().startswith(("http://", "https://"))
 
 
 def is_member(text: str) -> bool:
-    """Tell whether a text names members of an archive (``zip://…``)."""
+    """Return whether a text names members of an archive (``zip://…``)."""
     return text.startswith(_SCHEME)
 
 
 def is_archive(path: str) -> bool:
-    """Tell whether a path or address ends as zip archives' do."""
+    """Return whether a path or address ends as zip archives' do."""
     if is_address(path):
         path = path.partition("#")[0].partition("?")[0]
     return path.lower().endswith(".zip")

@@ -10,7 +10,7 @@ _PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|[^*?[]+|\[")
 
 
 def is_pattern(name: str) -> bool:
-    """Tell whether a name holds ``*``, ``?`` or ``[``."""
+    """Return whether a name holds ``*``, ``?`` or ``[``."""
     return MAGIC.search(name) is not None
 
 

@@ -6,7 +6,7 @@ from lesionedge.sources import names
 
 
 def is_elsewhere(name: str) -> bool:
-    """Tell whether a name is none of a file of this machine: ``zip://…``, ``http://…``."""
+    """Return whether a name is none of a file of this machine: ``zip://…``, ``http://…``."""
     return names.is_member(name) or names.is_address(name)
 
 

@@ -86,7 +86,7 @@ def listing(address: str) -> list[str] | None:
 
 
 def is_pattern(address: str) -> bool:
-    """Tell whether an address stands for several; ``?`` begins a query there."""
+    """Return whether an address stands for several; ``?`` begins a query there."""
     return "*" in address.partition("?")[0]
 
 
@@ -269,7 +269,7 @@ def _too_large(address: str, most: int) -> ImageError:
 
 
 def _below(top: str) -> list[str] | None:
-    """Give the files that a page and those below it link to; None where there is no page."""
+    """Return the files that a page and those below it link to; None where there is no page."""
     first = _links(top)
     if first is None:
         return None
@@ -298,7 +298,7 @@ def _below(top: str) -> list[str] | None:
 
 
 def _links(address: str) -> tuple[str, list[str]] | None:
-    """Give a page's own address and those that it links to; None where it is no page."""
+    """Return a page's own address and those that it links to; None where it is no page."""
     with _answer(address) as reply:
         if not _is_page(reply):
             return None
