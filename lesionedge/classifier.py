@@ -238,11 +238,11 @@ class Classifier:
         import numpy as np
 
         count = self.views if views is None else self._possible(views)
-        # One after the other: LiteRT on a processor is no faster with several at once.
+        # One by one: on a CPU, LiteRT is no faster with several at once.
         return np.stack([self._average(self._normalise(pixels), count) for pixels in inputs])
 
     def model_input(self, image: ImageSource) -> NDArray[np.uint8]:
-        """Return the exact pixels that the network is fed.
+        """Return the exact pixels that the network gets.
 
         Args:
             image: As ``classify`` takes it.
@@ -312,7 +312,7 @@ class Classifier:
 
         if min(pixels.shape[:2]) >= reliability.SIDE_PX:
             return reliability.thumbnail(pixels)
-        # The model's input is too small to see by: the same part of the image again.
+        # The model's input is too small for the check: prepare the same part of the image again.
         side = reliability.SIDE_PX
         wanted = replace(self.preprocessing, width_px=side, height_px=side)
         return decoded.fit(wanted)
@@ -327,7 +327,7 @@ class Classifier:
         import numpy as np
 
         found = [self._run(view) for view in tta.views(values, views)]
-        # In float64, so that their order leaves no trace.
+        # In float64, so that the order of the views does not matter.
         mean: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
         return mean.astype(np.float32)
 
@@ -354,7 +354,7 @@ class Classifier:
         Args:
             probabilities: One a class, in the order of ``labels``.
             top_k: How many classes ``top`` lists; None for all.
-            warnings: What the reader should know.
+            warnings: Warnings for people.
             timings_ms: What it took.
             reliable: The gate's verdict.
             views: Over how many views of each image the probabilities are averaged.
@@ -372,7 +372,7 @@ class Classifier:
     def _predictions(
         self, images: Iterator[ImageSource], top_k: int | None, errors: str
     ) -> Iterator[Prediction | LesionEdgeError]:
-        if self.threads == 1:  # whoever asks for one thread gets one
+        if self.threads == 1:  # the user wants one thread only
             for image in images:
                 yield self._finished(functools.partial(self._prepare, image), top_k, errors)
             return

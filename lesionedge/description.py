@@ -1,4 +1,4 @@
-"""What a model file says of itself, made ready for use: labels, input, thresholds."""
+"""Reads labels, input and thresholds from a model file."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def read_card(model: str) -> Card:
 def describe_model(
     path: str, options: ModelOptions, *, input_info: TensorInfo, output_info: TensorInfo
 ) -> Description:
-    """Read what a model file says of itself; nothing is guessed.
+    """Read a model file's description; nothing is guessed.
 
     Args:
         path: The .tflite file.
@@ -185,7 +185,7 @@ def _diagnosis(label: str, entry: Label | None) -> Diagnosis:
 def _preprocessing(path: str, card: Card, input_info: TensorInfo) -> Preprocessing:
     _, height, width, _ = input_info.shape
     if card.input is None:
-        # What other programs do for a model that does not say: the whole image, squeezed.
+        # Without a card, do as other programs do: squeeze the whole image into the input.
         return Preprocessing(width, height, crop="stretch")
     preprocessing = Preprocessing.from_card(card.input)
     if (preprocessing.width_px, preprocessing.height_px) != (width, height):

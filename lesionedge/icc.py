@@ -39,10 +39,10 @@ class Conversion:
 
 
 def mode_of(profile: bytes) -> str:
-    """Return the mode of images that a profile speaks of: RGB, L or CMYK.
+    """Return the mode of the images that a profile is for: RGB, L or CMYK.
 
     Raises:
-        ColourError: It is no profile of images.
+        ColourError: The profile is not for images.
     """
     if len(profile) < 132 or profile[36:40] != b"acsp":
         raise ColourError("its ICC profile is damaged")
@@ -55,7 +55,7 @@ def mode_of(profile: bytes) -> str:
 
 
 def conversion(profile: bytes, mode: str) -> Conversion | None:
-    """Return what brings images with this profile to sRGB; None: they are sRGB.
+    """Return the conversion of images with this profile to sRGB; None: they are sRGB.
 
     Args:
         profile: As embedded in a file.
@@ -72,7 +72,7 @@ def conversion(profile: bytes, mode: str) -> Conversion | None:
 
 @lru_cache(maxsize=4)
 def deep(profile: bytes) -> MatrixConversion | None:
-    """Return the arithmetic of an RGB profile that is a matrix and curves; None for others."""
+    """Return the conversion of an RGB profile with a matrix and curves; None for others."""
     try:
         return _matrix(profile)
     except (ColourError, ValueError, IndexError, struct.error):
@@ -93,7 +93,7 @@ def _examined(profile: bytes, mode: str) -> Conversion | str | None:
 
 
 def assessed(apply: Callable[[Image.Image], Image.Image], mode: str) -> Conversion | None:
-    """Tell what a conversion does by a grid of colours; None: it changes nothing.
+    """Return a conversion, tested on a grid of colours; None: it changes nothing.
 
     Args:
         apply: From an image to its sRGB.
@@ -132,7 +132,7 @@ def _grid(mode: str) -> Image.Image:
 
 
 def _littlecms(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
-    """Return littlecms' transform; None where Pillow was built without it."""
+    """Return littlecms' transform; None if Pillow was built without it."""
     import io
 
     from PIL import ImageCms, features

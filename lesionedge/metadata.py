@@ -63,7 +63,7 @@ class ModelMetadata:
 
 
 def read(path: str | os.PathLike[str]) -> ModelMetadata:
-    """Read the metadata of a .tflite file; a file without any gives an empty answer.
+    """Read the metadata of a .tflite file; empty if the file has none.
 
     Args:
         path: The file.

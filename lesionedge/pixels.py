@@ -1,4 +1,4 @@
-"""Any of Pillow's modes -> RGB of 8 bits, transparency laid over white, colours as sRGB."""
+"""Converts any Pillow mode to sRGB of 8 bits a channel; transparency becomes white."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Pixels:
     image: Image.Image
     """RGB; or of the mode that ``conversion`` takes."""
     conversion: Conversion | None = None
-    """What is left to be done for sRGB; None: nothing."""
+    """The conversion to sRGB that is still to do; None: none."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know."""
+    """Warnings for people."""
 
 
 def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
@@ -77,7 +77,7 @@ def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
     mode = "RGB" if conversion is None else conversion.mode
     image = image if image.mode == mode else image.convert(mode)
     if conversion is None and warnings and "icc_profile" in image.info:
-        image = image.copy()  # whoever saves it would save the profile too
+        image = image.copy()  # otherwise saving it would save the unusable profile too
         del image.info["icc_profile"]
     return Pixels(image, conversion, warnings)
 

@@ -23,7 +23,7 @@ BY_CARD = "model card"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One class and how likely it is."""
+    """One class and its probability."""
 
     label: str
     """The short code, such as ``mel``."""
@@ -75,7 +75,7 @@ class Prediction:
     top: tuple[Candidate, ...]
     """The most likely classes, best first; where a threshold decides, the decided one first."""
     warnings: tuple[Notice, ...]
-    """What the reader should know of the image: texts, each with a ``code``."""
+    """Warnings about the image: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
     """Milliseconds of ``decode``, ``preprocess``, ``check`` (where there was one) and ``invoke``
     (with the wait for its turn)."""
@@ -205,7 +205,7 @@ def predict(
         point: The operating point that it is held against.
         source: Where that comes from.
         top_k: How many classes ``top`` lists; None for all.
-        warnings: What the reader should know.
+        warnings: Warnings for people.
         timings_ms: What it took.
         reliable: The gate's verdict.
         views: Over how many views of each image the probabilities are averaged.

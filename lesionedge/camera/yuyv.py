@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from lesionedge import image as images
+from lesionedge.camera import yuv
 from lesionedge.camera.frame import reduction
-
-# Shares of red and blue in luma, ITU-R BT.601 and BT.709.
-_SHARES = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
 
 
 @dataclass(frozen=True)
@@ -50,23 +48,8 @@ def to_rgb(data: bytes, layout: Layout, preprocessing: images.Preprocessing | No
     shape, strides = (height, width // 2, 4), (layout.row_bytes, 4, 1)
     pairs = np.lib.stride_tricks.as_strided(rows, shape, strides, writeable=False)
     luma = Image.fromarray(np.ascontiguousarray(pairs[..., 0::2]).reshape(height, width))
-    blue, red = (Image.fromarray(np.ascontiguousarray(pairs[..., c])) for c in (1, 3))
-    divisor = reduction((width, height), preprocessing)
-    if divisor > 1:
-        luma = luma.reduce(divisor)
-    planes = [luma, *(c.resize(luma.size, Image.Resampling.BOX) for c in (blue, red))]
-    return Image.merge("RGB", planes).convert("RGB", matrix(layout))
-
-
-def matrix(layout: Layout) -> tuple[float, ...]:
-    """Return the rows (Y', Cb, Cr, 1) -> R, G, B of ITU-R BT.601 or BT.709."""
-    red, blue = _SHARES[layout.matrix]
-    green = 1 - red - blue
-    y, c, black = (1.0, 1.0, 0.0) if layout.full_range else (255 / 219, 255 / 224, 16.0)
-    to_red, to_blue = 2 * (1 - red) * c, 2 * (1 - blue) * c
-    rows = (
-        (0.0, to_red),
-        (-to_blue * blue / green, -to_red * red / green),
-        (to_blue, 0.0),
+    chroma = [Image.fromarray(np.ascontiguousarray(pairs[..., c])) for c in (1, 3)]
+    rows_to_rgb = yuv.matrix(layout.matrix, full_range=layout.full_range)
+    return yuv.to_rgb(
+        luma, chroma, (0.5, 1.0), rows_to_rgb, reduction((width, height), preprocessing)
     )
-    return tuple(value for cb, cr in rows for value in (y, cb, cr, -y * black - 128 * (cb + cr)))

@@ -159,10 +159,12 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
 
 def is_chosen(pattern: str) -> bool:
     """Return whether a pattern says of which suffix its files are (``*.jpg``, not ``IMG_*``)."""
-    return any(map(str.isalnum, os.path.splitext(pattern)[1]))
+    suffix = os.path.splitext(pattern)[1]
+    return "*" not in suffix and any(map(str.isalnum, suffix))
 
 
 def _archive(path: str, pattern: str, passed_over: PassedOver) -> Iterator[Source]:
+    """Yield the images of a zip archive: all, of one folder, those of a pattern, or one."""
     from lesionedge.sources import archive
 
     try:

@@ -28,7 +28,7 @@ MAX_IMAGE_BYTES = 200_000_000
 """A larger image is refused."""
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
-"""A larger archive is refused where its server cannot send parts of it."""
+"""A larger archive is refused if its server cannot send parts of it."""
 
 MAX_PAGE_BYTES = 10_000_000
 MAX_PAGES = 10_000
@@ -36,10 +36,10 @@ MAX_PAGES = 10_000
 
 MAX_REDIRECTS = 5
 TIMEOUT_S = 20.0
-"""A server that sends nothing for so long is given up."""
+"""A server that sends nothing for this long counts as gone."""
 
 MAX_S = 300.0
-"""A file that has not come after so long is given up."""
+"""A file that takes longer than this is an error."""
 
 _CHUNK_BYTES = 1 << 18
 _FAULTS = (OSError, http.client.HTTPException, ValueError)
@@ -162,7 +162,7 @@ def _whole_size(reply: http.client.HTTPResponse) -> int | None:
 def _answer(
     address: str, headers: dict[str, str] | None = None
 ) -> Iterator[http.client.HTTPResponse]:
-    """Ask for an address; whatever goes wrong until the block's end is an ImageError."""
+    """Open an address; any error until the end of the block becomes an ImageError."""
     try:
         with _opener().open(_request(address, headers or {}), timeout=TIMEOUT_S) as reply:
             yield reply
@@ -176,7 +176,7 @@ def _answer(
 
 
 def _request(address: str, headers: dict[str, str]) -> urllib.request.Request:
-    """Make a request of an address as people type it: spaces, umlauts, a password."""
+    """Return a request for an address as people type it: with spaces, umlauts, a password."""
     parts = urlsplit(urldefrag(address).url)
     host = (parts.hostname or "").encode("idna").decode()
     if not host:
