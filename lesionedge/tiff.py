@@ -65,14 +65,14 @@ def _refuse(tags: Any) -> None:
     if any(kind != 1 for kind in _tuple(tags.get(_SAMPLE_FORMAT, 1))):
         raise ImageError(_unread(tags))
     if photometric is None and tags.get(_COMPRESSION) not in _FAX:
-        raise ImageError("TIFF that does not say what its numbers mean (no photometric tag)")
+        raise ImageError("TIFF without a photometric tag: its colours are unknown; save it as PNG")
     if photometric == 5 and (tags.get(_INK_SET, 1) != 1 or not _is_full(tags.get(_DOT_RANGE))):
-        raise ImageError("TIFF of other inks than cyan, magenta, yellow and black")
+        raise ImageError("TIFF of other inks than cyan, magenta, yellow and black: save it as RGB")
     if tags.get(_PLANAR) == 2 and count > 1:
         others = count - _own_samples(photometric)
         is_odd = photometric in (0, 1, 3) or others > 1 or (others == 1 and not extra)
         if is_odd or photometric in (6, 8):
-            raise ImageError("TIFF of separate planes, which is read only of RGB and CMYK")
+            raise ImageError("TIFF of separate planes; expected RGB or CMYK: save it as PNG")
 
 
 def _own_samples(photometric: int | None) -> int:
