@@ -1,6 +1,7 @@
 # make demo         install into .venv and classify the bundled example
 # make test         all tests; installs what they need into .venv (TensorFlow, too: 3.9 GB)
 # make test-device  the tests of the runtime alone, without TensorFlow (0.7 GB)
+# make test-docs    every command of README, quickstart and guides, as printed
 # make lint         style, types, import directions
 # make docs         the documentation as a site, in site/ (offline; a dead link fails)
 # make bench        speed against hand-written code, on this machine
@@ -16,7 +17,7 @@ EXAMPLE := examples/synthetic_lesion.jpg
 # What the tests of the runtime need besides it.
 DEVICE_EXTRAS := camera,web,heic,dicom,test
 
-.PHONY: help demo test test-device say-test tools lint docs bench wheel test-wheel test-tflite test-pi test-camera \
+.PHONY: help demo test test-device say-test tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
   test-cluster test-gpu release-models fuzz gate clean
 
 help:
@@ -94,6 +95,9 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
 	@echo "site/index.html"
 
+test-docs:
+	$(PYTHON) tests/run_docs.py
+
 bench: $(VENV)/.runtime
 	$(BIN)/python benchmarks/latency.py
 
@@ -101,13 +105,18 @@ bench: $(VENV)/.runtime
 BUILD := .venv-build
 $(BUILD)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(BUILD)
-	$(BUILD)/bin/pip --disable-pip-version-check --quiet install "build>=1" "wheel>=0.43"
+	$(BUILD)/bin/pip --disable-pip-version-check --quiet install "build>=1" "wheel>=0.43" "cyclonedx-bom>=7"
 	@touch $@
 
 wheel: $(BUILD)/.ready
 	rm -rf build dist
 	$(BUILD)/bin/python -m build --wheel --outdir dist .
 	sh .ci/wheel_32bit.sh $(BUILD)/bin/python dist
+
+# make release      all tests, then dist/: both wheels, the site, an SBOM of an installation, checksums
+release: lint test wheel docs
+	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist $(EXAMPLE)
+	sh .ci/release_files.sh $(PYTHON) $(BUILD)/bin dist site
 
 # make test-wheel   the wheel alone, in a fresh environment
 test-wheel: wheel
@@ -117,7 +126,7 @@ test-wheel: wheel
 test-tflite: $(VENV)/.runtime wheel
 	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*-any.whl $(EXAMPLE)
 
-# make test-pi      the wheel on emulated 64- and 32-bit Raspberry Pi systems
+# make test-pi      the commands of the Raspberry Pi guide, on Bookworm (64 and 32 bit, emulated) and Trixie
 test-pi: $(VENV)/.runtime wheel
 	sh tests/test_pi.sh dist $(EXAMPLE)
 
@@ -142,13 +151,13 @@ HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
 	PYTHON=$(BIN)/python GPU="$(GPU)" sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
 
-# make fuzz         ten minutes each of random pictures and model files (FUZZ_S=SECONDS for others)
+# make fuzz         ten minutes each of random images, archives and model files (FUZZ_S=SECONDS for others)
 FUZZ_S ?= 600
 FUZZ := .fuzz
 fuzz: $(VENV)/.dev
 	$(PIP) install -e ".[fuzz]" $(EDITABLE)
 	$(BIN)/python tests/fuzz/make_corpus.py $(FUZZ)
-	for part in image metadata; do mkdir -p $(FUZZ)/found-$$part && \
+	for part in image heic dicom archive metadata; do mkdir -p $(FUZZ)/found-$$part && \
 	  $(BIN)/python tests/fuzz/fuzz_$$part.py -max_total_time=$(FUZZ_S) -timeout=2 -rss_limit_mb=1024 \
 	  -max_len=40000 -artifact_prefix=$(FUZZ)/$$part- $(FUZZ)/found-$$part $(FUZZ)/$$part || exit 1; done
 

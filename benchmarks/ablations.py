@@ -206,7 +206,7 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
         yield f"| {row['name']} | {' | '.join(cells)} |"
     yield ""
     yield (
-        f"{figures['pictures']:,} {figures['part']} pictures of {figures['lesions']:,} lesions, "
+        f"{figures['pictures']:,} {figures['part']} images of {figures['lesions']:,} lesions, "
         f"{figures['date']}."
     )
 

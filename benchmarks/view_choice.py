@@ -111,7 +111,7 @@ CROPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def sets(given: dict[str, Answers]) -> Iterator[tuple[str, int, Answers]]:
     """Give each set of views: what it is, how many runs it takes, and its answers."""
     whole = given["whole"]
-    yield "the picture as it is", 1, whole
+    yield "the image as it is", 1, whole
     for share in CENTRES:
         yield f"the middle, {share:g} of the side, alone", 1, given[f"{share:g}"]
     yield "**as it is, turned by half**", 2, mean(turned(whole, 2))
@@ -192,7 +192,7 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
         cells = [f"{kind['value']:.3f}" + gain(kind["gain"]) for kind in kinds]
         yield f"| {row['name']} | {row['runs']} | {' | '.join(cells)} | {row['log_loss']:.2f} |"
     yield ""
-    asked_of = f"{figures['pictures']:,} validation pictures of {figures['lesions']:,} lesions"
+    asked_of = f"{figures['pictures']:,} validation images of {figures['lesions']:,} lesions"
     yield f"`{figures['model']}`: {asked_of}, {figures['date']}."
 
 

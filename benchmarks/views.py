@@ -49,7 +49,7 @@ ROUNDS = 100
 UNCOUNTED = 5
 COLUMNS = (
     "model", "views", "balanced accuracy", "turned any way (gain)", "melanoma AUROC",
-    "turned any way (gain)", "another answer when turned",
+    "turned any way (gain)", "another label when turned",
     "sensitivity, specificity at the card's 95 % point", "ms a picture",
 )  # fmt: skip
 
@@ -253,7 +253,7 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
             yield f"| {' | '.join([f'`{model}`', views, *cells(row), milliseconds(took)])} |"
     yield ""
     for model, one in found.get("models", {}).items():
-        asked_of = f"{one['pictures']:,} pictures of {one['lesions']:,} lesions"
+        asked_of = f"{one['pictures']:,} images of {one['lesions']:,} lesions"
         yield f"`{model}`: {asked_of}, {found['date']}."
     if timed:
         yield f"Milliseconds: {timed['machine']}, {timed['date']}."

@@ -27,7 +27,7 @@ def draw(measurements: Sequence[Measurement]) -> Image.Image:
         measurements: At least one.
 
     Returns:
-        An RGB picture, 960 pixels wide.
+        An RGB image, 960 pixels wide.
     """
     height = TOP_PX + ROW_PX * len(measurements) + BOTTOM_PX
     canvas = Image.new("RGB", (WIDTH_PX, height), PAPER)
@@ -43,7 +43,7 @@ def draw(measurements: Sequence[Measurement]) -> Image.Image:
 
 
 def _round_step(least: float) -> float:
-    """Give the least of 1, 2, 5 times a power of ten that is no smaller."""
+    """Return the least of 1, 2, 5 times a power of ten that is no smaller."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * 0.999)
 
@@ -65,9 +65,7 @@ def _axis(
         x = LEFT_PX + number * step * per_ms
         pen.line((x, TOP_PX - 8, x, bottom), GRID)
         pen.text((x, bottom + 8), f"{number * step:g}", INK, font(14), anchor="ma")
-    pen.text(
-        (LEFT_PX, bottom + 30), "milliseconds a picture (medians of the stages)", INK, font(14)
-    )
+    pen.text((LEFT_PX, bottom + 30), "milliseconds an image (medians of the stages)", INK, font(14))
 
 
 def _bar(pen: ImageDraw.ImageDraw, m: Measurement, y: int, per_ms: float) -> None:

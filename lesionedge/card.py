@@ -1,10 +1,10 @@
-"""The model card: what a model says of itself, the file ``lesionedge.json`` inside the .tflite.
+"""The model card: a model's description, stored as ``lesionedge.json`` inside the .tflite.
 
-``train`` writes it into the run folder, ``convert`` packs it into the file, the runtime reads it.
-Keys that are unknown here are kept and written again.
+``train`` writes it into the run folder, ``convert`` packs it into the model file, and the runtime
+reads it. Unknown keys are kept and written again.
 
-The sections are named tuples, which take a quarter of a dataclass's time to be defined: every start
-of the command line pays for it.
+The sections are named tuples: defining one takes a quarter of a dataclass's time, and every start
+of the command line defines them.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Measurement(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A model card; what it does not say is empty."""
+    """A model card; missing values are empty."""
 
     format: int = 1
     """Version of this format."""

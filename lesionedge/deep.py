@@ -1,4 +1,4 @@
-"""The full samples of files with 16 bits a channel, of which Pillow keeps the upper eight."""
+"""Reads all 16 bits a channel of files of which Pillow keeps only the upper eight."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIXELS = 50_000_000
-"""Of larger pictures the upper eight bits have to do: the full samples take ten bytes a pixel."""
+"""For larger images only the upper eight bits are used: all 16 take ten bytes a pixel."""
 
 _FORMATS = ("PNG", "TIFF")
 _PLANAR = 284
 
 
 def raw_mode(image: Any) -> str | None:
-    """Return how an unloaded picture's samples lie in its file, where they have 16 bits.
+    """Return how an unloaded image's samples lie in its file, where they have 16 bits.
 
     Returns:
         Pillow's raw mode, such as ``RGB;16B``. None for everything else, and for grey, which
@@ -39,11 +39,11 @@ def raw_mode(image: Any) -> str | None:
 
 
 def set_raw_mode(image: Any, raw: str) -> None:
-    """Have Pillow unpack a picture's samples in another way.
+    """Make Pillow unpack an image's samples in another way.
 
     Args:
         image: Not loaded.
-        raw: One of Pillow's raw modes, of as many bits as the picture's own.
+        raw: One of Pillow's raw modes, of as many bits as the image's own.
     """
     image.tile = [_with_arguments(tile, raw) for tile in image.tile]
 
@@ -56,17 +56,17 @@ def _with_arguments(tile: Any, raw: str) -> Any:
 def flattened(
     image: Image.Image, raw: str, colours: Colours, reopen: Callable[[], Image.Image], bits: int
 ) -> Pixels:
-    """Return a picture of 16 bits a channel as one of eight.
+    """Convert an image of 16 bits a channel to eight.
 
     Args:
         image: Loaded; its upper eight bits.
         raw: What ``raw_mode`` said of it before.
         colours: What its file says of them.
-        reopen: Opens it once more.
+        reopen: Opens the image again.
         bits: How many of the 16 are used, by its file.
 
     Raises:
-        ImageError: Its samples would have to be known in full, and cannot be read so.
+        ImageError: All 16 bits are needed and cannot be read.
     """
     brightest = max(most for _, most in image.getextrema()[:3])  # type: ignore[misc]
     is_dark, has_clear = brightest < 16, "transparency" in image.info
@@ -78,7 +78,7 @@ def flattened(
         if is_dark or bits < 16:
             raise ImageError(
                 "its 16-bit samples use a part of their range, which is not read of large or "
-                "planar pictures: scale it to all of it"
+                "planar images: scale it to all of it"
             )
         return pixels.flattened(image, colours)
     return _flattened(
@@ -87,7 +87,7 @@ def flattened(
 
 
 def _bends(colours: Colours) -> bool:
-    """Tell whether there is arithmetic for all sixteen bits, and something for it to do."""
+    """Return whether the colours need a conversion that works on all sixteen bits."""
     return colours.conversion("RGB")[0] is not None and colours.deep() is not None
 
 
@@ -112,7 +112,7 @@ def _samples(image: Image.Image, raw: str, reopen: Callable[[], Image.Image]) ->
     if raw.startswith("LA"):
         parts = np.asarray(_again(reopen, "RGBA"))  # both bytes of both
         return _joined(parts[..., 0::2], parts[..., 1::2])
-    # The same samples as if of the other byte order: what Pillow keeps is then the lower bytes.
+    # Read the samples in the other byte order: Pillow then keeps the lower bytes.
     kind, order = raw.replace("RGBa", "RGBA").split(";16")
     orders = ("L", "B") if _is_little(order) else ("B", "L")
     upper, lower = (np.asarray(_again(reopen, f"{kind};16{o}")) for o in orders)

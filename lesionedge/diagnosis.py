@@ -202,7 +202,7 @@ def _only(found: Sequence[str]) -> str | None:
 
 
 def _tidy(label: str) -> str:
-    """Make a label that is understood fit for reading."""
+    """Return a readable name for a known label."""
     from lesionedge import terms
 
     text = " ".join(terms.without_number(label.strip()).replace("_", " ").split())

@@ -1,4 +1,4 @@
-"""What Pillow reads wrong of rare encodings: made right, or refused."""
+"""Corrects or rejects rare encodings that Pillow reads wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lesionedge.notice import Notice
 from lesionedge.pixels import Finish, Pixels, flattened
 
 FORMATS = ("JPEG2000", "PNG", "TGA", "TIFF")
-"""Pillow's names of the formats of which something is read wrong that can be read right."""
+"""Pillow's names of the formats that can be corrected here."""
 
 _PSD_CHANNELS = {1: 1, 2: 1, 3: 3, 4: 4, 9: 3}  # grey, palette, RGB, CMYK, Lab
 
@@ -26,15 +26,15 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}
 def load(
     image: Any, reopen: Callable[[], Image.Image], colours: Colours
 ) -> tuple[Pixels, Image.Image]:
-    """Load a picture of one of ``FORMATS`` and return its pixels.
+    """Load an image of one of ``FORMATS`` and return its pixels.
 
     Args:
         image: As Pillow opened it, not loaded.
-        reopen: Opens it once more.
+        reopen: Opens the image again.
         colours: What its file says of them.
 
     Returns:
-        Its pixels; and the picture that they are of, loaded, which may be another than ``image``.
+        Its pixels; and the image that they are of, loaded, which may be another than ``image``.
 
     Raises:
         ImageError: They would be wrong.
@@ -53,7 +53,7 @@ def load(
 
 
 def refuse(image: Any) -> None:
-    """Refuse an open picture that Pillow would read wrong, of formats that need nothing else.
+    """Reject an open image that Pillow would read wrong and that cannot be corrected.
 
     Raises:
         ImageError: It is one.
@@ -86,7 +86,7 @@ def _prepared(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Imag
 
 
 def _with_clear_grey(step: int) -> Finish:
-    """Spread the transparent grey over 8 bits as Pillow does the pixels."""
+    """Scale the transparent grey to 8 bits, as Pillow scales the pixels."""
 
     def finish(image: Image.Image) -> tuple[Image.Image, tuple[Notice, ...]]:
         result = image.copy()
@@ -97,7 +97,7 @@ def _with_clear_grey(step: int) -> Finish:
 
 
 def _has_no_alpha(image: Any) -> bool:
-    """Tell whether a TGA's fourth channel is no opacity; of 16 bits the last one never is."""
+    """Return whether a TGA's fourth channel is no opacity; of 16 bits the last one never is."""
     if image.mode != "RGBA":
         return False
     position = image.fp.tell()

@@ -1,7 +1,9 @@
 """What can go wrong, as one tree.
 
+::
+
     LesionEdgeError
-    ├── ImageError                 a picture cannot be read or is unfit to be classified
+    ├── ImageError                 an image cannot be read or is unfit to be classified
     ├── ModelError                 a model file is broken, incomplete or of a kind we do not run
     ├── CameraError                a camera is absent, busy, gone or unusable
     └── MissingDependencyError     an optional library is absent (also an ImportError)
@@ -14,11 +16,11 @@ from __future__ import annotations
 
 
 class LesionEdgeError(Exception):
-    """Any error that this package raises on purpose."""
+    """Every error that this package raises on purpose."""
 
 
 class ImageError(LesionEdgeError):
-    """A picture cannot be read or is unfit to be classified."""
+    """An image cannot be read or is unfit to be classified."""
 
 
 class ModelError(LesionEdgeError):

@@ -1,4 +1,4 @@
-"""Which files are images: by their names, and by their first bytes. Nothing is decoded here."""
+"""Recognises image files by their names and first bytes. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PILLOW_SUFFIXES = frozenset((
     ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp",
     ".xbm", ".xpm",
 ))  # fmt: skip
-"""Suffixes of what Pillow decodes and other decoders agree with; no drawings, no videos."""
+"""Suffixes of formats that Pillow decodes correctly; no drawings, no videos."""
 
 HEIC_SUFFIXES = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
@@ -20,7 +20,7 @@ EXTRAS = {"HEIC": ("pillow_heif", "heic"), "DICOM": ("pydicom", "dicom")}
 """Format -> the module that reads it, and the extra that installs the module."""
 
 HEAD_BYTES = 144
-"""So many first bytes tell what a file is."""
+"""How many first bytes are needed to recognise a format."""
 
 _UNREADABLE = {
     "camera raw": (
@@ -51,7 +51,7 @@ _ADVICE = {
     "JPEG XL": "convert it to JPEG or PNG",
 }
 
-# What systems and programs leave beside people's files. In lower case.
+# Files that systems and programs leave beside people's files, in lower case.
 _LITTER = frozenset(
     (
         "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "dicomdir", "__macosx",
@@ -93,7 +93,7 @@ _STARTS = (
 
 
 def is_image_name(path: str) -> bool:
-    """Tell whether a name ends as an image's does that can be read here."""
+    """Return whether a name has the suffix of an image format that is read here."""
     suffix = suffix_of(path)
     if suffix in PILLOW_SUFFIXES:
         return True
@@ -123,7 +123,7 @@ def suffix_of(path: str) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Tell whether a relative path leads through something hidden, or what systems leave about.
+    """Return whether a relative path has a hidden part or one that systems leave behind.
 
     Hidden are names that begin with a dot (``._photo.jpg``), ``__MACOSX``, ``Thumbs.db``,
     ``@eaDir`` and the like; both kinds of slashes separate.
@@ -152,12 +152,12 @@ def recognise(head: bytes) -> str | None:
 
 
 def looks_like_an_image(head: bytes) -> bool:
-    """Tell whether a file without a suffix is an image that people keep so: DICOM, JPEG or PNG."""
+    """Return whether a file without a suffix is a DICOM, JPEG or PNG image."""
     return head[128:132] == b"DICM" or head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
 
 
 def has_extra(kind: str) -> bool:
-    """Tell whether the module that reads a format of ``EXTRAS`` is installed."""
+    """Return whether the module that reads a format of ``EXTRAS`` is installed."""
     import sys
     from importlib.util import find_spec
 
@@ -168,7 +168,7 @@ def has_extra(kind: str) -> bool:
 
 
 def advice(kind: str) -> str:
-    """Say what to do with a file of a kind that cannot be read; empty where nobody knows."""
+    """Return what to do with a file of a kind that cannot be read; empty where nobody knows."""
     if kind in EXTRAS:
         return f"pip install 'lesionedge[{EXTRAS[kind][1]}]'"
     return _ADVICE.get(kind, "")

@@ -28,21 +28,21 @@ _GRID_STEPS = 17
 
 @dataclass(frozen=True)
 class Conversion:
-    """Brings pictures of one mode to sRGB."""
+    """Brings images of one mode to sRGB."""
 
     mode: str
     """The mode of what it takes: RGB, L, I;16 or CMYK."""
     apply: Callable[[Image.Image], Image.Image]
-    """Returns an RGB picture, sRGB. Threads may share it."""
+    """Returns an RGB image, sRGB. Threads may share it."""
     is_smooth: bool
     """Whether it is close enough to sRGB's curve to come after resizing, unseen."""
 
 
 def mode_of(profile: bytes) -> str:
-    """Return the mode of pictures that a profile speaks of: RGB, L or CMYK.
+    """Return the mode of the images that a profile is for: RGB, L or CMYK.
 
     Raises:
-        ColourError: It is no profile of pictures.
+        ColourError: The profile is not for images.
     """
     if len(profile) < 132 or profile[36:40] != b"acsp":
         raise ColourError("its ICC profile is damaged")
@@ -55,14 +55,14 @@ def mode_of(profile: bytes) -> str:
 
 
 def conversion(profile: bytes, mode: str) -> Conversion | None:
-    """Return what brings pictures with this profile to sRGB; None: they are sRGB.
+    """Return the conversion of images with this profile to sRGB; None: they are sRGB.
 
     Args:
         profile: As embedded in a file.
-        mode: The picture's: RGB, L, I;16 or CMYK. Grey with a profile of RGB has to be RGB.
+        mode: The image's: RGB, L, I;16 or CMYK. Grey with a profile of RGB has to be RGB.
 
     Raises:
-        ColourError: The profile is unusable, or for other pictures.
+        ColourError: The profile is unusable, or for other images.
     """
     found = _examined(profile, mode)
     if isinstance(found, str):
@@ -72,7 +72,7 @@ def conversion(profile: bytes, mode: str) -> Conversion | None:
 
 @lru_cache(maxsize=4)
 def deep(profile: bytes) -> MatrixConversion | None:
-    """Return the arithmetic of an RGB profile that is a matrix and curves; None for others."""
+    """Return the conversion of an RGB profile with a matrix and curves; None for others."""
     try:
         return _matrix(profile)
     except (ColourError, ValueError, IndexError, struct.error):
@@ -85,7 +85,7 @@ def _examined(profile: bytes, mode: str) -> Conversion | str | None:
     try:
         wanted = mode_of(profile)
         if wanted != ("L" if mode == "I;16" else mode):
-            return f"its ICC profile is one of {wanted} pictures, and it is {mode}"
+            return f"its ICC profile is one of {wanted} images, and it is {mode}"
         apply = _littlecms(profile, mode) or _without_littlecms(profile)
         return assessed(apply, mode)
     except ColourError as error:
@@ -93,10 +93,10 @@ def _examined(profile: bytes, mode: str) -> Conversion | str | None:
 
 
 def assessed(apply: Callable[[Image.Image], Image.Image], mode: str) -> Conversion | None:
-    """Tell what a conversion does by a grid of colours; None: it changes nothing.
+    """Return a conversion, tested on a grid of colours; None: it changes nothing.
 
     Args:
-        apply: From a picture to its sRGB.
+        apply: From an image to its sRGB.
         mode: The mode of what it takes.
 
     Raises:
@@ -132,7 +132,7 @@ def _grid(mode: str) -> Image.Image:
 
 
 def _littlecms(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
-    """Return littlecms' transform; None where Pillow was built without it."""
+    """Return littlecms' transform; None if Pillow was built without it."""
     import io
 
     from PIL import ImageCms, features

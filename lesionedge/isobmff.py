@@ -11,11 +11,11 @@ _MOST_BYTES = 16_000_000
 
 
 def boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Give the boxes from a file's position on: (name, where its content begins, where it ends).
+    """Yield the boxes from a file's position on: (name, where its content begins, where it ends).
 
     Args:
-        file: It may be read and moved while boxes are given.
-        end: Where the last one ends, in bytes from the file's beginning.
+        file: You may read from it and move it between two boxes.
+        end: Where the last box ends, in bytes from the file's beginning.
     """
     at = file.tell()
     for _ in range(_MOST_BOXES):
@@ -36,13 +36,13 @@ def boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def content(file: BinaryIO, begin: int, stop: int) -> bytes:
-    """Return what is in a box, at most 16 MB of it."""
+    """Return a box's content, at most 16 MB."""
     file.seek(begin)
     return file.read(min(stop - begin, _MOST_BYTES))
 
 
 def find(file: BinaryIO, path: tuple[bytes, ...], end: int) -> Iterator[bytes]:
-    """Give the contents of all boxes of a path of names, from a file's position on."""
+    """Yield the contents of all boxes of a path of names, from a file's position on."""
     for name, begin, stop in boxes(file, end):
         if name != path[0]:
             continue

@@ -110,7 +110,7 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
 
 
 def _is_in_order(definitions: bytes) -> bool:
-    """Tell whether channels are colours in order, and then at most one of opacity."""
+    """Return whether channels are colours in order, and then at most one of opacity."""
     found = [struct.unpack_from(">3H", definitions, at) for at in range(2, len(definitions) - 5, 6)]
     colours = [(number, kind, of) for number, kind, of in sorted(found) if kind == 0]
     others = [(number, kind) for number, kind, _ in sorted(found) if kind != 0]
@@ -122,7 +122,7 @@ def _is_in_order(definitions: bytes) -> bool:
 
 
 def _is_straight(mapping: bytes) -> bool:
-    """Tell whether a palette's columns are the colours in order."""
+    """Return whether a palette's columns are the colours in order."""
     found = [struct.unpack_from(">HBB", mapping, at) for at in range(0, len(mapping) - 3, 4)]
     return all(entry == (0, 1, number) for number, entry in enumerate(found))
 

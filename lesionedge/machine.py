@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_THREADS = 4
-"""More threads than this make a network this small slower, not faster."""
+"""More threads than this make such a small network slower."""
 
 FEATURES = {
     "asimddp": "dotprod", "i8mm": "i8mm", "asimdhp": "fp16", "sve": "sve", "neon": "neon",
@@ -32,7 +32,7 @@ THROTTLE_FLAGS = {
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor, which does not change."""
+    """The processor; it does not change."""
 
     name: str
     """Board and processor, as the system names them."""
@@ -41,7 +41,7 @@ class Processor:
     hardware_threads: int
     """How many there are in all."""
     features: tuple[str, ...]
-    """Those of ``FEATURES`` that it has."""
+    """Which of ``FEATURES`` it has."""
     governor: str | None
     """How Linux chooses the clock: ``performance``, ``ondemand``, ..."""
     max_clock_mhz: float | None
@@ -50,7 +50,7 @@ class Processor:
 
 @dataclass(frozen=True)
 class Condition:
-    """How the machine is at a moment."""
+    """The machine's condition at one moment."""
 
     time_s: float
     """``time.monotonic()``."""
@@ -88,7 +88,7 @@ def processor(root: str = "/") -> Processor:
 
 
 def condition(root: str = "/") -> Condition:
-    """Look at the machine's clock, temperature and load now.
+    """Return the machine's clock, temperature and load now.
 
     Args:
         root: Where ``proc`` and ``sys`` are mounted.
@@ -105,7 +105,7 @@ def condition(root: str = "/") -> Condition:
 
 
 def others_share(before: Condition, after: Condition) -> float | None:
-    """Give how many hardware threads other programs kept busy between two moments, on average."""
+    """Return how many hardware threads other programs kept busy between two moments, on average."""
     span = after.time_s - before.time_s
     if before.busy_s is None or after.busy_s is None or span <= 0:
         return None
@@ -114,12 +114,12 @@ def others_share(before: Condition, after: Condition) -> float | None:
 
 
 def throttled(flags: int | None) -> tuple[str, ...]:
-    """Spell the Raspberry Pi firmware's bits out."""
+    """Return the Raspberry Pi firmware's bits as texts."""
     return tuple(text for bit, text in THROTTLE_FLAGS.items() if (flags or 0) >> bit & 1)
 
 
 def memory_bytes(field: str, root: str = "/") -> int | None:
-    """Give a figure of this process's memory.
+    """Return a figure of this process's memory.
 
     Args:
         field: ``VmHWM``, the peak of what is in memory, or ``VmRSS``, what is now (proc(5)).
@@ -129,12 +129,12 @@ def memory_bytes(field: str, root: str = "/") -> int | None:
 
 
 def free_memory_bytes(root: str = "/") -> int | None:
-    """Give how much memory programs may still take."""
+    """Return how much memory programs may still take."""
     return _kilobytes(f"{root}proc/meminfo", "MemAvailable")
 
 
 def temperature_c(root: str = "/") -> float | None:
-    """Give the processor's temperature, degrees Celsius."""
+    """Return the processor's temperature, degrees Celsius."""
     zones = f"{root}sys/class/thermal"
     found = []
     for zone in _listed(zones):
@@ -146,7 +146,7 @@ def temperature_c(root: str = "/") -> float | None:
 
 
 def throttle_flags(root: str = "/") -> int | None:
-    """Give the Raspberry Pi firmware's throttling bits; None on other machines."""
+    """Return the Raspberry Pi firmware's throttling bits; None on other machines."""
     text = read(f"{root}sys/devices/platform/soc/soc:firmware/get_throttled")
     if not text and root == "/":
         text = _vcgencmd("get_throttled").partition("=")[2]
@@ -166,7 +166,7 @@ def is_raspberry_pi(root: str = "/") -> bool:
 
 
 def read(path: str) -> str:
-    """Give a small file's text without the white space around it; empty where there is none."""
+    """Return a small file's text without surrounding white space; empty if there is no file."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().strip()
@@ -214,7 +214,7 @@ def physical_cores(cpus: set[int], root: str = "/") -> int:
 
 
 def cpu_quota(root: str = "/") -> float | None:
-    """Return how many CPUs' worth of time the container may use; None where there is no limit.
+    """Return how many CPUs the container may use; None if there is no limit.
 
     A limit on any of the control groups around this process holds for it (kernel.org,
     admin-guide/cgroup-v2, "cpu.max"; scheduler/sched-bwc for version 1).

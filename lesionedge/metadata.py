@@ -1,4 +1,4 @@
-"""Reads what a .tflite file says of itself: standard Model Metadata and our card.
+"""Reads a .tflite file's description: standard Model Metadata and our card.
 
 The file is a flatbuffer (tensorflow/lite/schema/schema.fbs) whose ``TFLITE_METADATA`` buffer is
 another (tflite_support/metadata/metadata_schema.fbs); the files it names, such as the labels,
@@ -24,7 +24,7 @@ CARD_FILE = "lesionedge.json"
 """Name of the model card inside the appended zip."""
 
 MAX_FILE_BYTES = 4_000_000
-"""Files inside the zip larger than this are not labels or cards and are refused."""
+"""Larger files inside the zip are rejected: they are neither labels nor cards."""
 
 _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
 # Kinds of process units: what is done to a tensor before or after the network.
@@ -33,7 +33,7 @@ _NORMALIZATION, _SCORE_CALIBRATION, _SCORE_THRESHOLDING = 1, 2, 3
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model file says of itself."""
+    """A model file's description of itself."""
 
     labels: tuple[str, ...] | None = None
     """Lines of the labels file, of the default locale; None where the file has none."""
@@ -55,15 +55,15 @@ class ModelMetadata:
     version: str | None = None
     """The model's version."""
     author: str | None = None
-    """Who made it."""
+    """The model's author."""
     license: str | None = None
-    """Under which terms."""
+    """The model's licence."""
     card: Card | None = None
     """The model card, ``lesionedge.json``; None where the file has none."""
 
 
 def read(path: str | os.PathLike[str]) -> ModelMetadata:
-    """Read the metadata of a .tflite file; a file without any gives an empty answer.
+    """Read the metadata of a .tflite file; empty if the file has none.
 
     Args:
         path: The file.
@@ -76,10 +76,6 @@ def read(path: str | os.PathLike[str]) -> ModelMetadata:
 
 
 def _read(content: mmap.mmap, file: BinaryIO, name: str) -> ModelMetadata:
-    if content[4:8] != b"TFL3":
-        raise ModelError(
-            f"{name}: not a .tflite model (its identifier is {content[4:8]!r}, not b'TFL3')"
-        )
     try:
         standard = _metadata_buffer(content)
         table = Table.root(standard) if standard is not None else None
@@ -158,7 +154,7 @@ def _score_threshold(tensor: Table) -> float | None:
 
 
 def _labels(tensor: Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
-    """Give locale -> labels; the file's type says what it is, never its name."""
+    """Return locale -> labels; the file's type says what it is, never its name."""
     found: dict[str, tuple[str, ...]] = {}
     for file in tensor.tables(6):
         if file.scalar(2, "<B", 0) in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS):
@@ -172,7 +168,7 @@ def _card(archive: _Archive, name: str) -> Card | None:
 
 
 class _Archive:
-    """The zip archive behind a model, where there is one."""
+    """The zip archive appended to a model, if there is one."""
 
     def __init__(self, content: mmap.mmap, file: BinaryIO) -> None:
         self._file = file

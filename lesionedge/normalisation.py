@@ -47,7 +47,7 @@ class Normalisation:
     def of(
         cls, info: TensorInfo, mean: Sequence[float], std: Sequence[float], *, model: str
     ) -> Normalisation:
-        """Prepare it.
+        """Prepare the normalisation.
 
         Args:
             info: The input tensor.
@@ -62,14 +62,14 @@ class Normalisation:
 
         means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         table = stored_levels(info, means, stds, model=model)
-        # A scale that holds the normalisation, as our own files have: only rounding is between
-        # them, and the camera's bytes go in untouched.
+        # The input's scale may contain the normalisation, as in our own files. The values then
+        # differ by rounding only, and the pixels go in unchanged.
         levels = np.arange(256)[:, None]
         same = info.dtype == "uint8" and np.abs(table.astype(int) - levels).max() <= 1
         return cls(info, means, stds, None if same or _is_float(info) else table)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return what the network is fed.
+        """Return the network's input.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.

@@ -1,7 +1,7 @@
-"""What a model's outputs are: probabilities of classes that exclude each other, or no such thing.
+"""Checks that a model's outputs are probabilities of classes that exclude each other.
 
-All that is said of an image, such as ``malignant_probability``, a sum over classes, needs them to
-be. What they are is read from the graph's end: logits may lie between 0 and 1, too.
+Results such as ``malignant_probability``, a sum over classes, are wrong otherwise. The check looks
+at the end of the graph, because logits may lie between 0 and 1 too.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Outputs:
             )
 
     def notices(self, probability: float) -> tuple[Notice, ...]:
-        """Say what the reader should know of a prediction with this probability."""
+        """Return the warnings for a prediction with this probability."""
         if self.threshold is None or probability >= self.threshold:
             return ()
         text = f"the model's author wants no prediction below a probability of {self.threshold:.4g}"

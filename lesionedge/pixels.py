@@ -1,4 +1,4 @@
-"""Any of Pillow's modes -> RGB of 8 bits, transparency laid over white, colours as sRGB."""
+"""Converts any Pillow mode to sRGB of 8 bits a channel; transparency becomes white."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _CMYK = Notice("colour", "CMYK without a usable profile: its colours are a guess
 
 
 Finish = Callable[[Image.Image], "tuple[Image.Image, tuple[Notice, ...]]"]
-"""From a picture as Pillow loaded it to one with the right pixels, and what to say of them."""
+"""From an image as Pillow loaded it to one with the right pixels, and what to say of them."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a picture's pixels are."""
+    """What an image's pixels are."""
 
     image: Image.Image
     """RGB; or of the mode that ``conversion`` takes."""
     conversion: Conversion | None = None
-    """What is left to be done for sRGB; None: nothing."""
+    """The conversion to sRGB that is still to do; None: none."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know."""
+    """Warnings for people."""
 
 
 def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
-    """Return a loaded picture's pixels without transparency, 8 bits a channel.
+    """Return a loaded image's pixels without transparency, 8 bits a channel.
 
     Args:
         image: Any mode.
@@ -63,7 +63,7 @@ def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
 
 
 def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
-    """Take a picture of RGB, grey, CMYK or what becomes one of these."""
+    """Take an image of RGB, grey, CMYK or what becomes one of these."""
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     conversion: Conversion | None = None
@@ -75,7 +75,7 @@ def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
     mode = "RGB" if conversion is None else conversion.mode
     image = image if image.mode == mode else image.convert(mode)
     if conversion is None and warnings and "icc_profile" in image.info:
-        image = image.copy()  # whoever saves it would save the profile too
+        image = image.copy()  # otherwise saving it would save the unusable profile too
         del image.info["icc_profile"]
     return Pixels(image, conversion, warnings)
 
@@ -105,7 +105,7 @@ def converted(pixels: Pixels) -> Image.Image:
 
 
 def over_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Lay an RGB picture over white, by its alpha."""
+    """Lay an RGB image over white, by its alpha."""
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(image, mask=alpha)
     return white
@@ -166,7 +166,7 @@ def rounded(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
 def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tuple[Notice, ...]]:
     """Return whole numbers that reach as far as their bits allow, 0-65535.
 
-    Cameras and scanners put 10 or 12 bits into 16. Where all of a picture fits into fewer bits
+    Cameras and scanners put 10 or 12 bits into 16. Where all of an image fits into fewer bits
     it would be nearly black otherwise, so it is taken to have only these, with a warning.
 
     Args:
@@ -178,7 +178,7 @@ def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tup
     top, used = int(values.max(initial=0)), bits
     warnings: tuple[Notice, ...] = ()
     if bits in (16, 32) and 0 < top < 2 ** (bits - 2):
-        # 14 bits in 16 may as well be a dark picture: that is said, and nothing changed.
+        # 14 bits in 16 may as well be a dark image: that is said, and nothing changed.
         used = next(n for n in (8, 10, 12, 16, 24, 32) if n >= top.bit_length())
         guess = f"taken for {used} bits" if used < bits else "left as they are, dark"
         warnings = (Notice("bit-depth", f"its {bits}-bit pixels only reach {top}: {guess}"),)

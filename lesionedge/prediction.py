@@ -1,4 +1,4 @@
-"""What a model says about an image: ``Prediction``, and THE result format of every command.
+"""A model's result for an image: ``Prediction``, and the result format of every command.
 
 Command line, server, camera and batch write ``Prediction.to_dict`` and add what is their own.
 """
@@ -23,7 +23,7 @@ BY_CARD = "model card"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One class and how likely it is."""
+    """One class and its probability."""
 
     label: str
     """The short code, such as ``mel``."""
@@ -39,7 +39,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ThresholdSide:
-    """On which side of an operating point's threshold the malignant probability is."""
+    """Which side of an operating point's threshold the malignant probability is on."""
 
     point: OperatingPoint
     """The operating point."""
@@ -61,7 +61,7 @@ class ThresholdSide:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one image."""
+    """A model's result for one image."""
 
     label: str
     """Code of the most likely class; of two, the one that the card's threshold decides for."""
@@ -75,7 +75,7 @@ class Prediction:
     top: tuple[Candidate, ...]
     """The most likely classes, best first; where a threshold decides, the decided one first."""
     warnings: tuple[Notice, ...]
-    """What the reader should know of the image: texts, each with a ``code``."""
+    """Warnings about the image: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
     """Milliseconds of ``decode``, ``preprocess``, ``check`` (where there was one) and ``invoke``
     (with the wait for its turn)."""
@@ -85,7 +85,7 @@ class Prediction:
     """Whether the image is one that the model may speak about, by the gate alone; None where
     nothing was checked: ``check=False``, or a model that is not for dermoscopic images."""
     views: int = 1
-    """Over how many views of the image the probabilities are averaged."""
+    """How many views of the image the probabilities are averaged over."""
     operating_point: ThresholdSide | None = None
     """On which side of the default operating point it is; None where the model has none, or where
     the malignant probability is unknown."""
@@ -189,7 +189,7 @@ def predict(
         point: The operating point that it is held against.
         source: Where that comes from.
         top_k: How many classes ``top`` lists; None for all.
-        warnings: What the reader should know.
+        warnings: Warnings for people.
         timings_ms: What it took.
         reliable: The gate's verdict.
         views: Over how many views of each image the probabilities are averaged.

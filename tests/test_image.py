@@ -298,7 +298,7 @@ def test_arrays_need_not_be_contiguous_or_writable():
 
 
 def test_other_things_are_refused():
-    with pytest.raises(ImageError, match="int is not a picture"):
+    with pytest.raises(ImageError, match="int is not an image"):
         images.decode(3)
 
 

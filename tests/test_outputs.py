@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lesionedge import Classifier, ModelError, metadata
+from lesionedge.interpreter import quantise
 from lesionedge.outputs import BELOW_THRESHOLD, Outputs
 
 THINGS = [f"thing {n}" for n in range(7)]
@@ -32,6 +33,30 @@ def test_probabilities_of_every_make_are_shown(models, picture, name, classes):
     assert found == pytest.approx(wanted, abs=1e-6)
     assert sum(found) == pytest.approx(1, abs=1e-5)
     assert max(found) > 1.2 / classes  # no constant
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bare-float", {"labels": THINGS, "normalize": NORMALIZE}),  # Keras
+        ("bare", {"labels": THINGS, "normalize": NORMALIZE}),  # Teachable Machine, quantized
+        ("int8-to-one", {"labels": THINGS, "normalize": (0, 255)}),  # Edge Impulse
+        ("foreign", {}),  # MediaPipe Model Maker, quantized
+        ("foreign-mobilenet", {}),
+        ("score-threshold", {}),  # the same, with float inputs
+    ],
+)
+def test_models_as_other_programs_export_them_are_read(models, picture, name, options):
+    classifier = Classifier(models / f"{name}.tflite", **options)
+    prediction = classifier.classify(picture)
+    assert [d.label for d in classifier.diagnoses] == THINGS
+    assert sum(c.probability for c in prediction.top) == pytest.approx(1, abs=0.02)
+    info = classifier.interpreter.input
+    real = (classifier.model_input(picture) - np.float64(127.5)) / 127.5
+    if name == "int8-to-one":
+        real = (real + 1) / 2
+    wanted = classifier.interpreter.run(quantise(real, info))
+    assert np.abs(classifier.probabilities(picture) - wanted).max() < 0.02
 
 
 @pytest.mark.parametrize(

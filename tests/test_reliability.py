@@ -163,7 +163,7 @@ def page(tmp_path):
 def test_predict_warns_and_still_answers(cli_run, page):
     done = cli_run("predict", page)
     assert done.exit_code == 0
-    assert "warning: not a dermoscopic picture" in done.output
+    assert "warning: not a dermoscopic image" in done.output
     assert CANNOT_TELL in done.output
     assert "malignant" not in done.output
     shown = cli_run("predict", page, "--no-abstain").output
@@ -179,7 +179,7 @@ def test_abstain_changes_only_what_people_read(cli_run, page):
     assert facts["reliable"] is False
     assert facts["label"]
     assert len(facts["top"]) == 7
-    assert facts["warnings"][0].startswith("not a dermoscopic picture")
+    assert facts["warnings"][0].startswith("not a dermoscopic image")
     assert facts["warning_codes"][0] in ("not-dermoscopic", "not-a-lesion")
     csv = cli_run("predict", page, "--abstain", "--format", "csv").output
     assert facts["label"] in csv

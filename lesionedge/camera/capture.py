@@ -1,4 +1,4 @@
-"""Camera: a thread that captures, and always the newest frame for who asks."""
+"""Camera: a thread captures frames, and the caller always gets the newest one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from lesionedge.camera.choice import open_source
-from lesionedge.camera.frame import Content, Frame, Shot, shown
+from lesionedge.camera.frame import Content, Frame, Shot, Source, shown
 from lesionedge.errors import CameraError, LesionEdgeError
 
 DEFAULT_SIZE = (1280, 720)
 GIVE_UP_S = 60.0
-"""How long a camera that went away while running is waited for, unless said otherwise."""
+"""Default time to wait for a camera that disconnected while running."""
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 10.0
-"""Between attempts to open it again the wait doubles from the first to the last of these."""
+"""The wait between attempts to reopen the camera doubles from the first of these to the last."""
 
-_LEAVE_S = 0.6  # for the capturing thread to end; one that hangs in a driver is left behind
+_LEAVE_S = 0.6  # how long to wait for the thread to end; it may hang in a driver
 _TICK_S = 0.25
 _log = logging.getLogger("lesionedge.camera")
 
@@ -31,18 +31,18 @@ class _Outage:
 
     since_s: float
     """When the last frame came."""
-    reason: str = ""
-    """What was last reported."""
-    retry_s: float = FIRST_RETRY_S
+    retry_s: float
     """How long to wait before the next attempt."""
+    reason: str = ""
+    """The last message that was reported."""
 
 
 class Camera:
     """A camera, a stream or a file, read by a thread of its own.
 
-    ``for frame in camera`` gives the newest frame each time, never one from a queue; frames that
-    nobody took in time are counted and forgotten. Files and pictures wait instead, so that none
-    is missed. A camera that goes away is waited for and opened again.
+    ``for frame in camera`` yields the newest frame each time; there is no queue. Frames that nobody
+    took in time are counted and dropped. Files and images wait instead, so that none is missed. If
+    a camera disconnects, it is opened again as soon as it is back.
     """
 
     def __init__(
@@ -54,13 +54,14 @@ class Camera:
 
         Args:
             source: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
-                pictures: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
-            size: (width, height) in px to ask for; what comes may differ.
-            give_up_s: Seconds without a frame after which to end with a CameraError. None: at
-                once if there is no camera at the start, ``GIVE_UP_S`` later. A file that breaks
-                off is not waited for.
-            realtime: Play a video file at its own speed, as a camera would have given it.
-            report: Told, from the thread that captures, when the camera goes and comes back.
+                images: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
+            size: (width, height) in px to request; the actual size may differ.
+            give_up_s: Raise a CameraError after this many seconds without a frame. None: at once if
+                there is no camera at the start, after ``GIVE_UP_S`` later on. There is no wait
+                for a file that breaks off.
+            realtime: Play a video file at its own speed, like a camera.
+            report: Called with a message when the camera disconnects and when it is back, from the
+                capturing thread.
         """
         self.source = source
         self.size = size
@@ -77,22 +78,24 @@ class Camera:
         self._outage: _Outage | None = None
         self._last_s = 0.0
         self._origin_s: float | None = None
+        self._connected_s = 0.0
+        self._wanted = self._has_come = False
         self._finished = False
         self.is_open = False
-        """Whether it has been opened; where ``give_up_s`` is given, that may come later."""
+        """Whether the camera was opened; with ``give_up_s`` that may happen later."""
         self.description = shown(source)
-        """What delivers, and how; known once it is open."""
+        """The source, and its format, size and rate; known once it is open."""
         self.seen = 0
-        """Frames that came."""
+        """Frames that arrived."""
         self.dropped = 0
         """Frames that a newer one replaced before anybody took them."""
         self.damaged = 0
         """Frames that could not be decoded."""
         self.outages = 0
-        """How often the camera went away."""
+        """How often the camera disconnected."""
 
     def __enter__(self) -> Camera:
-        """Open the camera and begin to capture.
+        """Open the camera and start to capture.
 
         Raises:
             CameraError: It is absent, busy or unusable, and ``give_up_s`` says not to wait.
@@ -111,11 +114,11 @@ class Camera:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop and let go of the device."""
+        """Stop and release the device."""
         self.close()
 
     def close(self) -> None:
-        """Stop and let go of the device; iterations end."""
+        """Stop and release the device; iterations end."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
@@ -124,18 +127,23 @@ class Camera:
 
     @property
     def live(self) -> bool:
-        """Whether frames that nobody takes in time are lost, as a camera's; known once open."""
+        """Whether frames that nobody takes in time are dropped; known once it is open."""
         return self._live or self._realtime
 
     @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._stop.is_set()
+
+    @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """Whether no more frames will arrive."""
         if self._stop.is_set():
             return True
         return self._finished and self._slot is None and self._error is None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the newest frame, again and again, until a file ends or ``close``.
+        """Yield the newest frame, again and again, until a file ends or ``close``.
 
         Raises:
             CameraError: No frame came for ``give_up_s``.
@@ -146,13 +154,13 @@ class Camera:
                 yield frame
 
     def wait(self, timeout_s: float) -> Frame | None:
-        """Take the newest frame that was not taken yet.
+        """Return the newest frame that nobody took yet.
 
         Args:
-            timeout_s: How long to wait for one.
+            timeout_s: How long to wait for a frame.
 
         Returns:
-            The frame; None if none came, or none will (``ended``).
+            The frame; None if none arrived, or none will (``ended``).
 
         Raises:
             CameraError: No frame came for ``give_up_s``.
@@ -161,6 +169,8 @@ class Camera:
             raise CameraError(f"{shown(self.source)}: not open; use it in a with statement")
         with self._changed:
             if self._slot is None and self._error is None and not self.ended:
+                self._wanted = True
+                self._changed.notify_all()
                 self._changed.wait(timeout_s)
             frame, self._slot = self._slot, None
             self._changed.notify_all()
@@ -171,17 +181,17 @@ class Camera:
             return frame
 
     def rest(self, seconds: float) -> None:
-        """Let time pass; ``close`` ends it early."""
+        """Wait; ``close`` ends the wait early."""
         if seconds > 0:
             self._stop.wait(seconds)
 
     def count_damaged(self) -> None:
-        """Count a frame that turned out damaged when it was decoded."""
+        """Count a frame that could not be decoded."""
         with self._changed:
             self.damaged += 1
 
     def _await_opening(self) -> None:
-        """Wait until the camera is open or absent; a wait, unlike a library, can be interrupted.
+        """Wait until the camera is open or absent. Ctrl-C works here, unlike inside a library.
 
         Raises:
             CameraError: It cannot be opened.
@@ -198,6 +208,7 @@ class Camera:
             while not self._stop.is_set():
                 try:
                     self._capture()
+                    self._refuse_nothing()
                     return
                 except CameraError as error:
                     # A file that breaks off would break off there again.
@@ -206,7 +217,7 @@ class Camera:
                         raise
                     self._wait_for_return(error)
         except BaseException as error:
-            # Whatever it is: the thread that waits for frames would else wait for ever.
+            # Store any error: otherwise the thread that waits for frames would wait for ever.
             self._error = error
             if not isinstance(error, LesionEdgeError):
                 raise
@@ -218,15 +229,14 @@ class Camera:
     def _capture(self) -> None:
         """Publish frames until the source ends or ``close``."""
         source = open_source(self.source, self.size)
+        self._connected_s = time.monotonic()
         with self._changed:
             self.description, self._live = source.description, source.live
             self.is_open = True
             self._changed.notify_all()
         self._origin_s = None
         try:
-            for shot in source.frames():
-                if self._stop.is_set():
-                    return
+            for shot in self._wanted_of(source):
                 if shot is None:
                     continue
                 if self._realtime and shot.position_s is not None:
@@ -236,8 +246,38 @@ class Camera:
         finally:
             source.close()
 
+    def _wanted_of(self, source: Source) -> Iterator[Shot | None]:
+        """Take frames of a source until ``close``, where it says so when somebody waits for one."""
+        frames = source.frames()
+        while not self._stop.is_set():
+            if source.on_demand:
+                self._await_demand()
+            try:
+                shot = next(frames)
+            except StopIteration:
+                return
+            if not self._stop.is_set():
+                yield shot
+
+    def _await_demand(self) -> None:
+        with self._changed:
+            while not self._wanted and not self._stop.is_set():
+                self._changed.wait(_TICK_S)
+            self._wanted = False
+        self._last_s = time.monotonic()  # until now, nobody missed a frame
+
+    def _refuse_nothing(self) -> None:
+        """Complain of a file that has ended without a frame.
+
+        Raises:
+            CameraError: It held none, or none that was whole.
+        """
+        if not self._has_come and not self._stop.is_set():
+            found = f"none of its {self.seen} frames is whole" if self.seen else "holds no frame"
+            raise CameraError(f"{self.description}: {found}")
+
     def _paced(self, shot: Shot, position_s: float) -> Shot:
-        """Hold a frame of a file back until its time has come."""
+        """Wait until a file's frame is due."""
         now_s = time.monotonic()
         if self._origin_s is None:
             self._origin_s = now_s - position_s
@@ -246,7 +286,7 @@ class Camera:
         return shot._replace(captured_s=due_s)
 
     def _publish(self, shot: Shot, *, live: bool) -> None:
-        """Put a frame where the next who asks finds it."""
+        """Store a frame for the next caller of ``wait``."""
         self._last_s = time.monotonic()
         self._came_back()
         with self._changed:
@@ -260,13 +300,16 @@ class Camera:
             captured_s = shot.captured_s if live else now_s
             age = timedelta(seconds=now_s - captured_s)
             timestamp = datetime.now(timezone.utc) - age
-            frame = Frame(self.seen, timestamp, captured_s, shot.content, self._before)
-            # Separate pictures have nothing to do with each other.
+            frame = Frame(
+                self.seen, timestamp, captured_s, shot.content, self._before, shot.warnings
+            )
+            # Separate images show no motion.
             moving = live or shot.position_s is not None
             self._before = (shot.content, captured_s) if moving else None
             if self._slot is not None:
                 self.dropped += 1
             self._slot = frame
+            self._wanted, self._has_come = False, True
             self._changed.notify_all()
 
     def _wait_for_return(self, error: CameraError) -> None:
@@ -277,7 +320,9 @@ class Camera:
         """
         outage = self._outage
         if outage is None:
-            outage = self._outage = _Outage(self._last_s)
+            # What was connected for a while is asked again at once.
+            connected_s = time.monotonic() - self._connected_s
+            outage = self._outage = _Outage(self._last_s, max(0.0, FIRST_RETRY_S - connected_s))
             with self._changed:
                 self.outages += 1
                 self._changed.notify_all()
@@ -290,7 +335,7 @@ class Camera:
         if left_s <= 0:
             raise CameraError(f"{error}; gave up after {limit_s:g} s without a frame") from error
         self._stop.wait(min(outage.retry_s, left_s))
-        outage.retry_s = min(2 * outage.retry_s, LAST_RETRY_S)
+        outage.retry_s = min(max(2 * outage.retry_s, FIRST_RETRY_S), LAST_RETRY_S)
 
     def _came_back(self) -> None:
         if self._outage is not None:

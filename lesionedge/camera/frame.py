@@ -1,14 +1,15 @@
-"""One picture from a camera, decoded only when somebody looks at it."""
+"""One image from a camera, decoded only when needed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Union
 
 from lesionedge import image as images
+from lesionedge.notice import Notice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Content = Union[bytes, "Callable[[images.Preprocessing | None], Image.Image]"]
-"""The bytes of a JPEG (or other picture file), or what makes an RGB picture, at a reduced scale
+"""The bytes of a JPEG (or other image file), or what makes an RGB image, at a reduced scale
 where that is enough for the preprocessing given."""
 
 
@@ -24,53 +25,59 @@ _PLAIN = (b"JFIF\0", b"JFXX\0", b"AVI1", b"Adobe", b"ICC_PROFILE\0")
 
 
 class Shot(NamedTuple):
-    """What a source gives for each frame."""
+    """What a source yields for each frame."""
 
     content: Content | None
-    """None: the frame was damaged on its way."""
+    """None: the frame arrived damaged."""
     captured_s: float
     """``time.monotonic()`` when it was captured."""
     position_s: float | None = None
     """Its place in a file that plays at a speed of its own."""
+    warnings: tuple[Notice, ...] = ()
+    """What the reader of a prediction should know of it."""
 
 
 class Source(Protocol):
     """An open camera, stream or file."""
 
     description: str
-    """What it is and how it delivers."""
+    """What the source is, and its format, size and rate."""
     live: bool
     """Frames that nobody takes are lost; False: the source waits."""
+    on_demand: bool
+    """The next frame is to be taken only when somebody waits for it; may change on the way."""
 
     def frames(self) -> Iterator[Shot | None]:
-        """Give frames as they come, and None now and then while none does.
+        """Yield each frame when it arrives, and None from time to time while none arrives.
 
         Raises:
             CameraError: The source is gone.
         """
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture from a camera."""
+    """One image from a camera."""
 
     number: int
-    """Counts from 1 all that the camera gave, also what nobody looked at."""
+    """Counts from 1 every frame of the camera, also those that nobody took."""
     timestamp: datetime
     """When it was captured, UTC."""
     captured_s: float
-    """The same on ``time.monotonic()``, which no change of the clock moves."""
+    """The same in ``time.monotonic()``, which no change of the clock affects."""
     content: Content
-    """As it came."""
+    """The content as it arrived."""
     before: tuple[Content, float] | None = None
-    """Content and ``captured_s`` of the frame before it, to see motion by."""
+    """Content and ``captured_s`` of the frame before it, to detect motion."""
+    warnings: tuple[Notice, ...] = ()
+    """What the reader of a prediction should know, whatever is in the frame."""
 
     @property
     def jpeg(self) -> bytes | None:
-        """The JPEG file as it came, where it came as one and holds nothing but the picture."""
+        """The JPEG file as it arrived; None if it is no JPEG or holds more than the image."""
         content = self.content
         if not isinstance(content, bytes) or content[:2] != b"\xff\xd8" or _tells_more(content):
             return None
@@ -78,32 +85,33 @@ class Frame:
 
     @property
     def image(self) -> Image.Image:
-        """The picture, RGB, at full scale.
+        """The image, RGB, at full scale.
 
         Raises:
             ImageError: The frame is damaged.
         """
         decoded = self.decoded().image
-        decoded.info = {}  # a comment, which Pillow would write out again
+        decoded.info = {}  # Pillow would write a comment in it into the next file
         return decoded
 
     def decoded(self, preprocessing: images.Preprocessing | None = None) -> images.DecodedImage:
         """Decode the frame.
 
         Args:
-            preprocessing: Where given, the scale may be reduced to no less than
-                ``image.DECODE_MARGIN`` times what these settings need.
+            preprocessing: If given, the scale may be reduced, but to
+                ``image.DECODE_MARGIN`` times the size that these settings need or more.
 
         Raises:
             ImageError: The frame is damaged.
         """
-        return decode(self.content, preprocessing)
+        found = decode(self.content, preprocessing)
+        return replace(found, warnings=(*self.warnings, *found.warnings))
 
 
 def _tells_more(jpeg: bytes) -> bool:
-    """Tell whether a JPEG holds more than its picture: place, time and device, or a comment.
+    """Return whether a JPEG holds more than its image: place, time and device, or a comment.
 
-    Of the segments before the coded picture, only those of JFIF, of its colours (ICC, Adobe) and
+    Of the segments before the coded image, only those of JFIF, of its colours (ICC, Adobe) and
     of a camera's stream (AVI1) do not (ITU-T T.81, B.1.1).
     """
     at = 2
@@ -118,10 +126,10 @@ def _tells_more(jpeg: bytes) -> bool:
 def decode(
     content: Content, preprocessing: images.Preprocessing | None = None
 ) -> images.DecodedImage:
-    """Decode what a source gave.
+    """Decode a source's content.
 
     Args:
-        content: As it came.
+        content: The content as it arrived.
         preprocessing: As in ``Frame.decoded``.
 
     Raises:
@@ -133,18 +141,18 @@ def decode(
 
 
 def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | None) -> Image.Image:
-    """Make a picture of an (H, W, 3) uint8 RGB array; there is no scale to reduce."""
+    """Make an image of an (H, W, 3) uint8 RGB array; there is no scale to reduce."""
     from PIL import Image
 
     return Image.fromarray(array)
 
 
 def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None) -> int:
-    """Give the whole number by which a picture's sides may be divided before it is prepared.
+    """Return the whole number that an image's sides may be divided by before preprocessing.
 
     Args:
         size: (width, height) in px.
-        preprocessing: What it is prepared for; None for 1.
+        preprocessing: The model's preprocessing; None returns 1.
     """
     if preprocessing is None:
         return 1
@@ -154,5 +162,5 @@ def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None)
 
 
 def shown(address: str) -> str:
-    """Give an address without the password in it."""
+    """Return an address without the password in it."""
     return re.sub(r"(?<=://)[^/@]*@", "…@", address)

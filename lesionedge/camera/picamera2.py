@@ -16,7 +16,7 @@ INSTALL = "sudo apt install python3-picamera2, and python3 -m venv --system-site
 
 
 def find() -> int:
-    """Give the place of the first CSI camera in picamera2's list."""
+    """Return the index of the first CSI camera in picamera2's list."""
     for place, camera in enumerate(load("picamera2", INSTALL).Picamera2.global_camera_info()):
         if "/usb" not in camera["Id"]:  # V4L2 serves those better
             return place
@@ -26,7 +26,7 @@ def find() -> int:
 class Picamera2Source:
     """The first CSI camera, running at (width, height) px."""
 
-    live = True
+    live, on_demand = True, False
 
     def __init__(self, size: tuple[int, int]) -> None:
         try:
@@ -44,7 +44,7 @@ class Picamera2Source:
         self.description = f"picamera2: RGB {width}x{height}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Give the next frame whenever one is asked for."""
+        """Yield the next frame whenever one is asked for."""
         while True:
             try:
                 with self._camera.captured_request(wait=STALL_S) as request:

@@ -1,8 +1,8 @@
-"""What can be told of a camera's picture before it is classified: light, sharpness, motion.
+"""Checks a camera's image before it is classified: light, sharpness, motion.
 
 Measured on the brightness (ITU-R BT.601 luma, 0-255) of the part that is classified, at
 ``SIDE_PX`` square. Light and sharpness are ``lesionedge.quality``'s, motion is the camera's own
-(``benchmarks/quality_limits.py``). They warn; they never hold an answer back.
+(``benchmarks/quality_limits.py``). They warn and never withhold a prediction.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 SIDE_PX = quality.SIDE_PX
 MOVING = 8.0
-"""Mean difference of brightness between two successive frames from which the picture moves."""
+"""The image moves if two successive frames differ in brightness by this much on average."""
 
 ANOTHER_SCENE = 12.0
-"""The same between two answered frames, from which they show different things."""
+"""Two classified frames show different scenes if they differ by this much on average."""
 
 DARK_TEXT, BRIGHT_TEXT, BLURRED_TEXT = (
     quality.DARK_NOTICE, quality.BRIGHT_NOTICE, quality.BLURRED_NOTICE,
@@ -33,7 +33,7 @@ MOVING_TEXT = Notice("moving", "moving: hold still")
 
 
 def luma(image: Image.Image) -> NDArray[np.float32]:
-    """Give a picture's brightness, (SIDE_PX, SIDE_PX) float32, 0-255."""
+    """Return an image's brightness, (SIDE_PX, SIDE_PX) float32, 0-255."""
     import numpy as np
 
     small = image.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
@@ -50,7 +50,7 @@ def measure(seen: NDArray[np.float32]) -> quality.Light:
 
 
 def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Give the mean difference of two pictures' brightness once the mean light is evened out.
+    """Return the mean difference of two images' brightness, after subtracting each mean.
 
     Args:
         a: From ``luma``.
@@ -60,21 +60,21 @@ def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def warnings(found: quality.Light, moved: float) -> tuple[Notice, ...]:
-    """Say what is wrong with a picture.
+    """Return what is wrong with an image.
 
     Args:
-        found: Its measures.
-        moved: ``difference`` from the frame before it; 0 where there was none.
+        found: The image's light and sharpness.
+        moved: ``difference`` from the frame before it; 0 if there is none.
     """
     return (*quality.light_notices(found), *((MOVING_TEXT,) if moved > MOVING else ()))
 
 
 def window(size: tuple[int, int], share: float) -> tuple[int, int, int, int]:
-    """Give the centre square of a frame.
+    """Return the centre square of a frame.
 
     Args:
         size: (width, height) in px.
-        share: Its side as a share of the shorter side, above 0, up to 1.
+        share: The square's side as a share of the shorter side, above 0, up to 1.
 
     Returns:
         Left, top, right, bottom in px.

@@ -1,42 +1,84 @@
-"""Video files and network streams (MJPEG over HTTP, RTSP, …), through PyAV."""
+"""Video files and network streams (RTSP, MPEG-TS, HLS, …), through PyAV."""
 
 from __future__ import annotations
 
 import functools
+import http.client
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lesionedge import image as images
-from lesionedge.camera.frame import Shot, reduction, shown
+from lesionedge.camera import video
+from lesionedge.camera.damage import Damage
+from lesionedge.camera.frame import Content, Shot, shown
 from lesionedge.camera.library import load
 from lesionedge.errors import CameraError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL.Image import Transpose
 
 OPEN_S = 10.0
-"""A server that does not answer for this long is given up for now."""
+"""A server that does not respond for this long counts as gone for now."""
 STALL_S = 10.0
-"""A stream that sends nothing for this long is taken for gone."""
+"""A stream that sends nothing for this long counts as gone."""
 MOST_DAMAGED = 100
-"""So many frames that cannot be decoded, one after the other, are no video."""
+"""After this many damaged frames in a row, give up."""
 LATE_S, ON_TIME_S = 0.5, 0.1
-"""A live stream decoded so much later than it was sent skips to key frames, until it is on time."""
+"""If a live stream lags by the first value, decode key frames only, until it lags by the second."""
 
 _FILE_BUFFER_BYTES = 1 << 18
-_NO_LATENESS_S = 30.0  # more than this is no delay: the sender's clock has been set
-_DRIFT = 1e-3  # more than any two clocks differ in pace
+_NO_LATENESS_S = 30.0  # a larger delay means that the sender's clock was set
+_DRIFT = 1e-3  # above the difference in pace of any two clocks
+_READ_ERRORS = (OSError, ValueError, http.client.HTTPException)
+# What was read to find out what comes is kept: it may hold the only key frame for long.
+_PROBING = {"analyzeduration": "500000", "fpsprobesize": "0"}
+
+
+class Body(Protocol):
+    """A source of bytes; it is seekable if it has ``seek`` and ``tell``."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes; empty at the end."""
+
+    def close(self) -> None:
+        """Release the source."""
+
+
+class _Drained:
+    """A body that ends at an error; the error is raised later, after the frames before it."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.error: Exception | None = None
+        seekable: Any = body
+        if hasattr(seekable, "seek"):
+            self.seek, self.tell = seekable.seek, seekable.tell
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; empty at the end or after an error."""
+        try:
+            return b"" if self.error else self._body.read(size)
+        except _READ_ERRORS as error:
+            self.error = error
+            return b""
+
+    def close(self) -> None:
+        """Release the body."""
+        self._body.close()
 
 
 class StreamSource:
     """An open file or stream."""
 
-    def __init__(self, address: str) -> None:
+    on_demand = False
+
+    def __init__(self, address: str, *, body: Body | None = None, ends: bool = False) -> None:
         """Open a file or connect to a server.
 
         Args:
             address: Path or URL.
+            body: Where its bytes come from; None: FFmpeg fetches them itself.
+            ends: Whether it is a recording of known length; False: only if FFmpeg says so.
 
         Raises:
             CameraError: It is absent, unreadable or has no video.
@@ -45,39 +87,35 @@ class StreamSource:
         self._av = load("av")
         self._name = shown(address)
         self._remote = "://" in address
-        self._file: BinaryIO | None = None
+        self._body = None if body is None else _Drained(body)
+        self._errors = (*_READ_ERRORS, self._av.error.FFmpegError)
         try:
-            self._container = self._connect(address) if self._remote else self._read(address)
-        except (OSError, ValueError, self._av.error.FFmpegError) as error:
+            self._container = self._opened(address)
+        except self._errors as error:
             raise CameraError(f"{self._name}: cannot be opened ({self._reason(error)})") from error
         if not self._container.streams.video:
             self.close()
             raise CameraError(f"{self._name}: has no video")
         self._stream = self._container.streams.video[0]
-        # Threads that decode several frames at once hold frames back.
+        # Threads that decode several frames at once would delay the frames.
         self._stream.thread_type = "SLICE" if self._remote else "AUTO"
-        # Over RTSP, a recording too is sent at its own pace, whoever reads it or not.
-        paced = address.startswith("rtsp") or self._container.duration is None
-        self.live = self._remote and paced
-        codec = self._stream.codec_context
-        self._codec = codec.name
+        # RTSP sends even a recording at its own pace, without waiting for the reader.
+        ends = ends or self._container.duration is not None
+        self.live = self._remote and (address.startswith("rtsp") or not ends)
+        self._codec = self._stream.codec_context.name
         self._lateness = _Lateness()
-        rate = (
-            f", {float(self._stream.average_rate):g} frames/s" if self._stream.average_rate else ""
-        )
-        self.description = f"{self._name}: {codec.name} {codec.width}x{codec.height}{rate}"
+        self._damage, self._failed = Damage(), 0
+        self.description = self._described()
+        self._turn = self._turn_of_stream() if self._codec == "mjpeg" else None
 
     def frames(self) -> Iterator[Shot | None]:
-        """Give frames as they come; MJPEG undecoded."""
-        damaged = 0
+        """Yield frames when they arrive; MJPEG undecoded."""
         try:
             for packet in self._container.demux(self._stream):
-                for shot in self._shots(packet):
-                    damaged = damaged + 1 if shot.content is None else 0
-                    if damaged > MOST_DAMAGED:
-                        raise CameraError(f"{self._name}: {damaged} damaged frames, one by one")
-                    yield shot
-        except (OSError, self._av.error.FFmpegError) as error:
+                yield from self._shots(packet)
+            if self._body is not None and self._body.error is not None:
+                raise self._body.error
+        except self._errors as error:
             raise CameraError(f"{self._name}: broke off ({self._reason(error)})") from error
         if self.live:
             raise CameraError(f"{self._name}: the server ended it")
@@ -85,73 +123,107 @@ class StreamSource:
     def close(self) -> None:
         """Disconnect."""
         self._container.close()
-        if self._file is not None:
-            self._file.close()
+        if self._body is not None:
+            self._body.close()
 
-    def _connect(self, address: str) -> Any:
-        options = {"fflags": "nobuffer", "analyzeduration": "2000000", "fpsprobesize": "0"}
-        if address.startswith("rtsp"):
-            # UDP loses packets, and every one lost damages frames until the next key frame.
-            options["rtsp_transport"] = "tcp"
-        return self._av.open(
-            address, options=options, timeout=(OPEN_S, STALL_S), metadata_errors="ignore"
-        )
-
-    def _read(self, path: str) -> Any:
-        # Opened here, so that no name is taken for one of FFmpeg's protocols.
-        file = open(path, "rb")  # noqa: SIM115 - as long as the container
+    def _opened(self, address: str) -> Any:
+        """Open the source of the bytes. A path is opened here, so that none can name a protocol."""
+        settings: dict[str, Any] = {"metadata_errors": "ignore"}
+        if not self._remote:
+            self._body = _Drained(open(address, "rb"))  # noqa: SIM115 - as long as the container
+            settings["buffer_size"] = _FILE_BUFFER_BYTES
+        else:
+            settings |= {"options": _options(address), "timeout": (OPEN_S, STALL_S)}
         try:
-            found = self._av.open(file, buffer_size=_FILE_BUFFER_BYTES, metadata_errors="ignore")
+            return self._av.open(address if self._body is None else self._body, **settings)
         except BaseException:
-            file.close()
+            if self._body is not None:
+                self._body.close()
             raise
-        self._file = file
-        return found
+
+    def _described(self) -> str:
+        context, rate = self._stream.codec_context, self._stream.average_rate
+        size = f" {context.width}x{context.height}" if context.width else ""
+        speed = f", {float(rate):g} frames/s" if rate else ""
+        return f"{self._name}: {context.name}{size}{speed}"
 
     def _reason(self, error: Exception) -> str:
-        if isinstance(error, self._av.error.ExitError):
+        if isinstance(error, (self._av.error.ExitError, TimeoutError)):
             return f"nothing came for {STALL_S:g} s"
+        if self._body is not None and self._body.error is not None:
+            error = self._body.error
         if isinstance(error, self._av.error.InvalidDataError):
             return "no video that FFmpeg can read"
+        if isinstance(error, self._av.error.EOFError):
+            return "it ends before its first frame"
         return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
     def _shots(self, packet: Any) -> Iterator[Shot]:
         if self._codec == "mjpeg":
             if packet.size:
                 place = packet.pts * packet.time_base if packet.pts is not None else None
-                yield Shot(bytes(packet), time.monotonic(), _seconds(place))
+                yield Shot(self._jpeg(bytes(packet)), time.monotonic(), _seconds(place))
             return
+        self._damage.take(packet)
         try:
             decoded = packet.decode()
         except self._av.error.FFmpegError:
+            self._damage.failed()
+            self._failed += 1
+            if self._failed > MOST_DAMAGED:
+                raise CameraError(
+                    f"{self._name}: {self._failed} damaged frames, one by one"
+                ) from None
             yield Shot(None, time.monotonic())
             return
+        self._failed = 0
         for frame in decoded:
-            content = None if frame.is_corrupt else functools.partial(_to_rgb, frame)
             place_s = _seconds(frame.time)
-            yield Shot(content, self._sent_s(place_s), place_s)
+            yield Shot(self._content(frame), self._sent_s(place_s), place_s)
         if self.live:
             self._catch_up(packet)
 
+    def _jpeg(self, data: bytes) -> Content:
+        """Return a JPEG unchanged, or a function that decodes and turns it."""
+        if self._turn is None:
+            return data
+        return functools.partial(video.turned_jpeg, data, self._turn)
+
+    def _content(self, frame: Any) -> Content | None:
+        if self._damage.holds(frame):
+            return None
+        tags = video.Tags.of(frame, self._stream.codec_context)
+        return functools.partial(video.to_rgb, frame, tags, video.turn_of(frame))
+
+    def _turn_of_stream(self) -> Transpose | None:
+        """Return what makes JPEGs upright that are not decoded here: by one that is."""
+        context = self._stream.codec_context
+        blank = video.blank_jpeg((context.width or 16, context.height or 16))
+        try:
+            frames = context.decode(self._av.Packet(blank))
+        except self._av.error.FFmpegError:
+            return None
+        return video.turn_of(frames[0]) if frames else None
+
     def _sent_s(self, place_s: float | None) -> float:
-        """Give the moment, on the monotonic clock, when a frame just decoded was sent."""
+        """Return the monotonic time when a frame was sent that was decoded just now."""
         now_s = time.monotonic()
         if not self.live or place_s is None:
             return now_s
         return now_s - self._lateness.take(place_s, now_s)
 
     def _catch_up(self, packet: Any) -> None:
-        """Where decoding is slower than the stream, skip: the newest frame, never a queue."""
+        """Skip frames if decoding is slower than the stream, so that no queue builds up."""
         context = self._stream.codec_context
         if self._lateness.now_s > LATE_S:
             context.skip_frame = "NONKEY"
         elif self._lateness.now_s < ON_TIME_S and packet.is_keyframe:
-            # In between, frames would be decoded from others that were skipped.
+            # Only from a key frame on: other frames need some that were skipped.
             context.skip_frame = "DEFAULT"
 
 
 class _Lateness:
-    """How much later than they were sent frames come: later than the one that came earliest."""
+    """How late frames arrive, compared with the one that arrived with the least delay."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -160,10 +232,10 @@ class _Lateness:
         self._before_s = 0.0
 
     def take(self, place_s: float, now_s: float) -> float:
-        """Take a frame's place in the stream and the time when it came; give its lateness."""
+        """Return a frame's lateness from its place in the stream and its time of arrival."""
         offset_s = now_s - place_s
         if self._least_s is not None:
-            # Clocks differ in pace: without this, days of that would look like lateness.
+            # Clocks differ in pace; without this, that would look like lateness after days.
             self._least_s += _DRIFT * (now_s - self._before_s)
         if self._least_s is None or not 0 <= offset_s - self._least_s < _NO_LATENESS_S:
             self._least_s = offset_s
@@ -172,14 +244,18 @@ class _Lateness:
         return self.now_s
 
 
-def _to_rgb(frame: Any, preprocessing: images.Preprocessing | None) -> Image.Image:
-    from PIL import Image
-
-    divisor = reduction((frame.width, frame.height), preprocessing)
-    if divisor > 1:
-        size = -(-frame.width // divisor), -(-frame.height // divisor)
-        frame = frame.reformat(*size, format="rgb24", interpolation="AREA")
-    return Image.fromarray(frame.to_ndarray(format="rgb24"))
+def _options(address: str) -> dict[str, str]:
+    """Return FFmpeg's options for an address."""
+    options = dict(_PROBING)
+    if address.startswith("rtsp"):
+        # UDP loses packets, and each lost packet damages frames until the next key frame.
+        options["rtsp_transport"] = "tcp"
+    if address.startswith("http"):
+        # Continue a recording where the connection broke.
+        options |= {"reconnect": "1", "reconnect_delay_max": "5"}
+    if address.startswith("https"):
+        options["tls_verify"] = "0"  # cameras sign their own certificates
+    return options
 
 
 def _seconds(place: Any) -> float | None:

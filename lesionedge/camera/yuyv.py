@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from lesionedge import image as images
+from lesionedge.camera import yuv
 from lesionedge.camera.frame import reduction
-
-# Shares of red and blue in luma, ITU-R BT.601 and BT.709.
-_SHARES = {"601": (0.299, 0.114), "709": (0.2126, 0.0722)}
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Layout:
     """How the bytes of a YUYV frame are laid out and meant."""
 
     width_px: int
-    """Width of the picture, even."""
+    """Width of the image, even."""
     height_px: int
     """Its height."""
     row_bytes: int
@@ -40,33 +38,18 @@ def to_rgb(data: bytes, layout: Layout, preprocessing: images.Preprocessing | No
     Args:
         data: At least ``layout.size_bytes`` bytes.
         layout: Of these bytes.
-        preprocessing: What the picture will be prepared for; None for full scale.
+        preprocessing: What the image will be prepared for; None for full scale.
     """
     import numpy as np
 
     width, height = layout.width_px, layout.height_px
     rows = np.frombuffer(data, np.uint8, layout.size_bytes)
-    # The last row may end where its picture ends, without the padding of the others.
+    # The last row may end where its image ends, without the padding of the others.
     shape, strides = (height, width // 2, 4), (layout.row_bytes, 4, 1)
     pairs = np.lib.stride_tricks.as_strided(rows, shape, strides, writeable=False)
     luma = Image.fromarray(np.ascontiguousarray(pairs[..., 0::2]).reshape(height, width))
-    blue, red = (Image.fromarray(np.ascontiguousarray(pairs[..., c])) for c in (1, 3))
-    divisor = reduction((width, height), preprocessing)
-    if divisor > 1:
-        luma = luma.reduce(divisor)
-    planes = [luma, *(c.resize(luma.size, Image.Resampling.BOX) for c in (blue, red))]
-    return Image.merge("RGB", planes).convert("RGB", matrix(layout))
-
-
-def matrix(layout: Layout) -> tuple[float, ...]:
-    """Give the rows (Y', Cb, Cr, 1) -> R, G, B of ITU-R BT.601 or BT.709."""
-    red, blue = _SHARES[layout.matrix]
-    green = 1 - red - blue
-    y, c, black = (1.0, 1.0, 0.0) if layout.full_range else (255 / 219, 255 / 224, 16.0)
-    to_red, to_blue = 2 * (1 - red) * c, 2 * (1 - blue) * c
-    rows = (
-        (0.0, to_red),
-        (-to_blue * blue / green, -to_red * red / green),
-        (to_blue, 0.0),
+    chroma = [Image.fromarray(np.ascontiguousarray(pairs[..., c])) for c in (1, 3)]
+    rows_to_rgb = yuv.matrix(layout.matrix, full_range=layout.full_range)
+    return yuv.to_rgb(
+        luma, chroma, (0.5, 1.0), rows_to_rgb, reduction((width, height), preprocessing)
     )
-    return tuple(value for cb, cr in rows for value in (y, cb, cr, -y * black - 128 * (cb + cr)))

@@ -13,6 +13,7 @@ import click
 from lesionedge.cli import options
 from lesionedge.cli.live_output import Json, Tally, Text, as_dict, summary, tell
 from lesionedge.cli.terminal import keys, stopped_by_signals
+from lesionedge.errors import CameraError
 from lesionedge.frame_recorder import WHEN
 
 if TYPE_CHECKING:
@@ -161,17 +162,29 @@ def _camera(given: dict[str, Any]) -> Iterator[Camera]:
 def _limited(
     seen: Iterator[Observation], camera: Camera, frames: int | None, duration: float | None
 ) -> Iterator[Observation]:
-    """End after so many answers or seconds."""
+    """End after so many predictions or seconds.
+
+    Raises:
+        CameraError: No frame came in these seconds.
+    """
     import threading
 
+    expired = threading.Event()
+
+    def end() -> None:
+        expired.set()
+        camera.close()
+
     if duration is not None:
-        timer = threading.Timer(duration, camera.close)
+        timer = threading.Timer(duration, end)
         timer.daemon = True
         timer.start()
     for number, observation in enumerate(seen, start=1):
         yield observation
         if number == frames:
             return
+    if expired.is_set() and not camera.seen:
+        raise CameraError(f"{camera.description}: gave no frame in {duration:g} s")
 
 
 def _malignant(given: dict[str, Any], classifier: Classifier) -> frozenset[str]:

@@ -136,8 +136,8 @@ def results(found: dict[str, Any]) -> Iterator[str]:
 def runs(found: dict[str, Any]) -> Iterator[str]:
     """Give a row a recipe: how long it was trained on what, and how large and fast it is."""
     yield (
-        "| recipe | epochs, of the recipe's | training pictures, of the dataset's | test pictures "
-        "(groups) | int8 by | int8, float16 file | int8, float16 a picture |"
+        "| recipe | epochs, of the recipe's | training images, of the dataset's | test images "
+        "(groups) | int8 by | int8, float16 file | int8, float16 an image |"
     )
     yield "|---|---|---|---|---|---|---|"
     for name, one in found.items():

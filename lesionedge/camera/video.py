@@ -1,0 +1,247 @@
+"""Converts a decoded video frame from PyAV to upright RGB.
+
+The conversion is our own, plane by plane, and does not depend on how a version of PyAV sets up
+FFmpeg's scaler: most of them take all video for BT.601.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lesionedge import image as images
+from lesionedge.camera import yuv
+from lesionedge.camera.frame import reduction
+from lesionedge.notice import Notice
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SWAPPING = (
+    Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270,
+)  # fmt: skip
+"""Turns that swap width and height."""
+
+HD_WIDTH_PX, SD_HEIGHT_PX = 1280, 576
+"""Video without colour tags counts as BT.709 from this width on, or above this height."""
+
+UNKNOWN_MATRIX = Notice(
+    "video-colours", "the video codes its colours in a way that is not known here: they may be off"
+)
+
+# ITU-T H.273, table 4.
+_MATRICES = {1: "709", 4: "FCC", 5: "601", 6: "601", 7: "240M", 9: "2020", 10: "2020"}
+_UNSPECIFIED = (0, 3, 2)  # 0 stands for RGB, which a frame of another format cannot be
+_LIMITED, _FULL = 1, 2
+
+
+@dataclass(frozen=True)
+class Tags:
+    """A video's colour tags, as code points of ITU-T H.273."""
+
+    matrix: int
+    """MatrixCoefficients; 2 if the video does not specify them."""
+    primaries: int
+    """ColourPrimaries; the same."""
+    transfer: int
+    """TransferCharacteristics; the same."""
+    full_range: bool
+    """Luma from 0 to 255."""
+
+    @classmethod
+    def of(cls, frame: Any, context: Any) -> Tags:
+        """Read the colour tags of a frame, or else of its stream.
+
+        Args:
+            frame: PyAV's.
+            context: The codec context that decoded it.
+        """
+
+        def said(name: str, unspecified: tuple[int, ...]) -> int:
+            values = (int(getattr(owner, name, None) or 0) for owner in (frame, context))
+            return next((value for value in values if value not in unspecified), unspecified[-1])
+
+        color_range = said("color_range", (0,))
+        # FFmpeg's names for formats of full range; grey is, unless it says otherwise.
+        full_by_format = frame.format.name.startswith(("yuvj", "gray", "ya8", "ya16"))
+        return cls(
+            said("colorspace", _UNSPECIFIED),
+            said("color_primaries", _UNSPECIFIED),
+            said("color_trc", _UNSPECIFIED),
+            color_range == _FULL or (full_by_format and color_range != _LIMITED),
+        )
+
+
+def to_rgb(
+    frame: Any, tags: Tags, turn: Image.Transpose | None,
+    preprocessing: images.Preprocessing | None,
+) -> Image.Image:  # fmt: skip
+    """Convert a frame, at a reduced scale where that is enough.
+
+    Args:
+        frame: PyAV's.
+        tags: Its colours.
+        turn: What makes it upright.
+        preprocessing: What the image will be prepared for; None for full scale.
+    """
+    divisor = reduction((frame.width, frame.height), _before(turn, preprocessing))
+    made = _from_rgb(frame, divisor) if _is_rgb(frame) else _from_yuv(frame, tags, divisor)
+    return made if turn is None else made.transpose(turn)
+
+
+def turned_jpeg(
+    data: bytes, turn: Image.Transpose, preprocessing: images.Preprocessing | None
+) -> Image.Image:
+    """Decode a JPEG of a video that has to be turned.
+
+    Args:
+        data: The JPEG.
+        turn: What makes it upright.
+        preprocessing: What the image will be prepared for; None for full scale.
+
+    Raises:
+        ImageError: It is damaged.
+    """
+    return images.decode(data, _before(turn, preprocessing)).image.transpose(turn)
+
+
+def blank_jpeg(size: tuple[int, int]) -> bytes:
+    """Return a JPEG to ask a decoder by how a video's would be turned.
+
+    Args:
+        size: (width, height) in px of the video; of another, it would be taken for half a frame.
+    """
+    content = io.BytesIO()
+    Image.new("L", size).save(content, "JPEG")
+    return content.getvalue()
+
+
+def _before(
+    turn: Image.Transpose | None, preprocessing: images.Preprocessing | None
+) -> images.Preprocessing | None:
+    """Return the preprocessing to decode an image with that is turned afterwards."""
+    if preprocessing is None or turn not in SWAPPING:
+        return preprocessing
+    width, height = preprocessing.height_px, preprocessing.width_px
+    return replace(preprocessing, width_px=width, height_px=height)
+
+
+def _is_rgb(frame: Any) -> bool:
+    form = frame.format
+    return bool(form.is_rgb or form.has_palette or form.name.startswith(("xyz", "mono")))
+
+
+def _from_rgb(frame: Any, divisor: int) -> Image.Image:
+    made = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    return made.reduce(divisor) if divisor > 1 else made
+
+
+def _from_yuv(frame: Any, tags: Tags, divisor: int) -> Image.Image:
+    if not _has_planes(frame.format):
+        frame = frame.reformat(format=_planar(frame.format))
+    luma, *chroma = (
+        _plane(frame, number, full_range=tags.full_range)
+        for number in range(_plane_count(frame.format))
+    )
+    share = (frame.format.chroma_width(8) / 8, frame.format.chroma_height(8) / 8)
+    if not chroma:
+        chroma, share = [Image.new("L", luma.size, 128)] * 2, (1.0, 1.0)
+    rows = yuv.matrix(_matrix(tags, luma.size), full_range=tags.full_range)
+    return yuv.to_rgb(luma, chroma, share, rows, divisor)
+
+
+def _has_planes(form: Any) -> bool:
+    """Return whether each component has its own plane, in this machine's byte order."""
+    places = [component.plane for component in form.components]
+    return places == list(range(len(places))) and not (_is_wide(form) and form.is_big_endian)
+
+
+def _planar(form: Any) -> str:
+    """Return the planar format that holds the same samples."""
+    chroma = form.chroma_width(8), form.chroma_height(8)
+    name = {(4, 4): "yuv420p", (4, 8): "yuv422p", (2, 8): "yuv411p"}.get(chroma, "yuv444p")
+    return f"{name}16le" if _is_wide(form) and name != "yuv411p" else name
+
+
+def _is_wide(form: Any) -> bool:
+    return bool(form.components[0].bits > 8)
+
+
+def _plane_count(form: Any) -> int:
+    """Return 3, or 1 for grey; a further plane is transparency."""
+    return 3 if len(form.components) >= 3 else 1
+
+
+def _plane(frame: Any, number: int, *, full_range: bool) -> Image.Image:
+    """Return a plane as mode L."""
+    import numpy as np
+
+    form, plane = frame.format, frame.planes[number]
+    width, height = frame.width, frame.height
+    if number:
+        width, height = form.chroma_width(width), form.chroma_height(height)
+    if not _is_wide(form):
+        return Image.frombuffer("L", (width, height), plane, "raw", "L", plane.line_size, 1)
+    bits = form.components[number].bits
+    rows = np.frombuffer(plane, "<u2").reshape(-1, plane.line_size // 2)[:height, :width]
+    return Image.fromarray(_eight_bits(rows, bits, full_range=full_range))
+
+
+def _eight_bits(values: NDArray[np.uint16], bits: int, *, full_range: bool) -> NDArray[np.uint8]:
+    """Round to 8 bits: of 10, 940 is 235 in limited range, 1023 is 255 in full range."""
+    import numpy as np
+
+    wide = values.astype(np.uint32)
+    if full_range:
+        top = (1 << bits) - 1
+        rounded = (wide * 255 + top // 2) // top
+    else:
+        rounded = np.minimum((wide + (1 << (bits - 9))) >> (bits - 8), 255)
+    return np.asarray(rounded, np.uint8)
+
+
+def _matrix(tags: Tags, size: tuple[int, int]) -> str:
+    """Return the name of the matrix that a video uses, or most probably uses."""
+    found = _MATRICES.get(tags.matrix)
+    if found is not None:
+        return found
+    if tags.primaries in (9, 10):
+        return "2020"
+    is_hd = size[0] >= HD_WIDTH_PX or size[1] > SD_HEIGHT_PX
+    return "709" if is_hd else "601"
+
+
+def turn_of(frame: Any) -> Image.Transpose | None:
+    """Return the turn that makes a frame upright; None if it is upright.
+
+    A display matrix tells where a pixel at (x, y) is shown: at (a x + c y, b x + d y). Phones
+    write quarter turns and mirrorings; of any other the nearest of these is taken.
+    """
+    for part in getattr(frame, "side_data", ()):
+        if str(part.type).rsplit(".", maxsplit=1)[-1] == "DISPLAYMATRIX":
+            a, b, _, c, d = struct.unpack("=5i", bytes(part)[:20])
+            return _turn(a, b, c, d)
+    return None
+
+
+def _turn(a: int, b: int, c: int, d: int) -> Image.Transpose | None:
+    to = Image.Transpose
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return {
+            (False, False): None,
+            (True, False): to.FLIP_LEFT_RIGHT,
+            (False, True): to.FLIP_TOP_BOTTOM,
+            (True, True): to.ROTATE_180,
+        }[a < 0, d < 0]
+    return {
+        (False, False): to.TRANSPOSE,
+        (True, False): to.ROTATE_270,  # c: the columns become rows, from the right
+        (False, True): to.ROTATE_90,
+        (True, True): to.TRANSVERSE,
+    }[c < 0, b < 0]

@@ -1,0 +1,66 @@
+"""Converts luma and two colour differences, as in nearly all video, to RGB."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+SHARES = {
+    "601": (0.299, 0.114), "709": (0.2126, 0.0722), "2020": (0.2627, 0.0593),
+    "FCC": (0.30, 0.11), "240M": (0.212, 0.087),
+}  # fmt: skip
+"""Shares of red and blue in luma: ITU-R BT.601, 709 and 2020, FCC 73.682, SMPTE 240M."""
+
+
+def matrix(name: str, *, full_range: bool) -> tuple[float, ...]:
+    """Return the rows (Y', Cb, Cr, 1) -> R', G', B', for values of 8 bits.
+
+    Args:
+        name: One of ``SHARES``.
+        full_range: Luma from 0 to 255; False: from 16 to 235.
+    """
+    red, blue = SHARES[name]
+    green = 1 - red - blue
+    y, c, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    to_red, to_blue = 2 * (1 - red) * c, 2 * (1 - blue) * c
+    rows = (
+        (0.0, to_red),
+        (-to_blue * blue / green, -to_red * red / green),
+        (to_blue, 0.0),
+    )
+    return tuple(value for cb, cr in rows for value in (y, cb, cr, -y * black - 128 * (cb + cr)))
+
+
+def to_rgb(
+    luma: Image.Image, chroma: list[Image.Image], share: tuple[float, float],
+    rows: tuple[float, ...], divisor: int = 1,
+) -> Image.Image:  # fmt: skip
+    """Return an RGB image from three planes.
+
+    Args:
+        luma: Mode L.
+        chroma: Cb and Cr, mode L.
+        share: Samples of chroma for one of luma, across and down.
+        rows: From ``matrix``.
+        divisor: The sides of the result are divided by this, or a little less.
+    """
+    width, height = luma.size
+    if min(share) < 1:
+        divisor -= divisor % 2 if divisor > 1 else 0  # so that samples of both are whole
+    if divisor > 1:
+        luma = luma.reduce(divisor)
+    factors = divisor * share[0], divisor * share[1]
+    box = (0.0, 0.0, width * share[0], height * share[1])
+    planes = [luma, *(_scaled(plane, luma.size, factors, box) for plane in chroma)]
+    return Image.merge("RGB", planes).convert("RGB", rows)
+
+
+def _scaled(
+    plane: Image.Image, size: tuple[int, int], factors: tuple[float, float],
+    box: tuple[float, float, float, float],
+) -> Image.Image:  # fmt: skip
+    if plane.size == size:
+        return plane
+    across, down = factors
+    if across.is_integer() and down.is_integer():
+        return plane.reduce((int(across), int(down)))
+    return plane.resize(size, Image.Resampling.BOX, box=box)
