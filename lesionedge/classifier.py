@@ -50,7 +50,7 @@ class Classifier:
 
     One interpreter, reused. All methods may be called from several threads: decoding runs side
     by side, the network takes one image at a time (with ``threads`` threads of its own).
-    A prediction depends on the image alone, never on what was asked before. With ``views`` above 1
+    A prediction depends on the image alone, not on earlier ones. With ``views`` above 1
     it is the mean of the calibrated probabilities of that many views of the model's input, which
     take that many times as long; the card's thresholds were chosen on single views.
     Instances pickle as the model's name and options and load it again.
@@ -277,7 +277,7 @@ class Classifier:
         return nearest(self.card.operating_points, DEFAULT_SENSITIVITY)
 
     def _possible(self, views: int) -> int:
-        """Check that the model's input has so many views."""
+        """Check that the model's input allows this many views."""
         check_views(views)
         _, height, width, _ = self._interpreter.input.shape
         if views > tta.MOST_OBLONG and width != height:

@@ -25,7 +25,7 @@ _PLANAR = 284
 
 
 def raw_mode(image: Any) -> str | None:
-    """Return how an unloaded image's samples lie in its file, where they have 16 bits.
+    """Return how a file stores an unloaded image's samples, if they have 16 bits.
 
     Returns:
         Pillow's raw mode, such as ``RGB;16B``. None for everything else, and for grey, which
@@ -106,7 +106,7 @@ def _with(found: Pixels, warnings: tuple[Notice, ...]) -> Pixels:
 
 
 def _samples(image: Image.Image, raw: str, reopen: Callable[[], Image.Image]) -> NDArray[np.uint16]:
-    """Return (H, W, 2 to 4) samples: grey or RGB, and what is beside them."""
+    """Return (H, W, 2 to 4) samples: grey or RGB, and alpha or padding."""
     import numpy as np
 
     if raw.startswith("LA"):

@@ -171,7 +171,7 @@ def _notices(dataset: Any) -> list[Notice]:
         found.append(Notice("frames", "DICOM of several frames: only its first was classified"))
     if str(dataset.get("BurnedInAnnotation", "") or "").upper() == "YES":
         found.append(
-            Notice("burned-in", "text is burned into this image: what is drawn on it shows it too")
+            Notice("burned-in", "text is burned into this image; annotated images show it too")
         )
     return found
 
@@ -300,7 +300,7 @@ def _from_colours(dataset: Any) -> Image.Image:
 
 
 def _from_single(dataset: Any) -> Image.Image:
-    """Decode grey values or a palette's: each goes through a table of all that there can be."""
+    """Decode grey or palette values, by a table of all possible values."""
     import numpy as np
 
     bits, signed = _bits(dataset), bool(_integer(dataset, "PixelRepresentation", 0))
@@ -500,12 +500,12 @@ def _integer(dataset: Any, keyword: str, default: int | None = None) -> int:
     value = dataset.get(keyword)
     if value is None or value == "":
         if default is None:
-            raise ImageError(f"damaged: DICOM without {keyword}")
+            raise ImageError(f"damaged: it has no DICOM element {keyword}")
         return default
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise ImageError(f"damaged: DICOM of which {keyword} is no number") from None
+        raise ImageError(f"damaged: its DICOM element {keyword} is not a number") from None
 
 
 def _undecodable(dataset: Any) -> ImageError:

@@ -93,7 +93,7 @@ class _Budget:
 class Table:
     """A flatbuffer table (flatbuffers.dev, "Internals"): fields by number.
 
-    Every method raises ``BrokenError`` where what it reads does not lie within the file.
+    Every method raises ``BrokenError`` if it would read outside the file.
     """
 
     def __init__(self, content: Bytes, at: int, budget: _Budget) -> None:

@@ -164,7 +164,7 @@ class _Graph:
 
 
 # What the tables of a model (schema.fbs) refer to: field -> kind of table, list of such a kind,
-# or list of items of so many bytes.
+# or list of items of this many bytes.
 _LAYOUT: Mapping[str, Mapping[int, str | list[str] | int]] = {
     "Model": {1: ["OperatorCode"], 2: ["SubGraph"], 3: 1, 4: ["Buffer"], 5: 4, 6: ["Metadata"]},
     "OperatorCode": {1: 1},

@@ -36,7 +36,7 @@ class ModelMetadata:
     """A model file's description of itself."""
 
     labels: tuple[str, ...] | None = None
-    """Lines of the labels file, of the default locale; None where the file has none."""
+    """Lines of the labels file, of the default locale; None if the file has none."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Locale -> labels, for label files that have one."""
     mean: tuple[float, ...] | None = None
@@ -59,7 +59,7 @@ class ModelMetadata:
     license: str | None = None
     """The model's licence."""
     card: Card | None = None
-    """The model card, ``lesionedge.json``; None where the file has none."""
+    """The model card, ``lesionedge.json``; None if the file has none."""
 
 
 def read(path: str | os.PathLike[str]) -> ModelMetadata:

@@ -1,6 +1,6 @@
 """A model's result for an image: ``Prediction``, and the result format of every command.
 
-Command line, server, camera and batch write ``Prediction.to_dict`` and add what is their own.
+Command line, server, camera and batch write ``Prediction.to_dict`` and add their own keys.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Prediction:
     warnings: tuple[Notice, ...]
     """Warnings about the image: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
-    """Milliseconds of ``decode``, ``preprocess``, ``check`` (where there was one) and ``invoke``
+    """Milliseconds of ``decode``, ``preprocess``, ``check`` (if there was one) and ``invoke``
     (with the wait for its turn)."""
     model: str
     """Name or path of the model."""
@@ -87,7 +87,7 @@ class Prediction:
     views: int = 1
     """How many views of the image the probabilities are averaged over."""
     operating_point: ThresholdSide | None = None
-    """On which side of the default operating point it is; None where the model has none, or where
+    """On which side of the default operating point it is; None if the model has none, or if
     the malignant probability is unknown."""
 
     @property
@@ -135,6 +135,22 @@ class Prediction:
             "timings_ms": dict(self.timings_ms),
             **({} if self.views == 1 else {"views": self.views}),
         }
+
+
+def by_class(top: Sequence[Candidate], labels: Sequence[str]) -> list[float | None]:
+    """Return probabilities in the order of a model's labels.
+
+    Args:
+        top: The classes that are listed, the most likely first.
+        labels: The model's; of labels that are alike, the first one gets the highest probability.
+
+    Returns:
+        One a label; None for classes that ``top`` does not list.
+    """
+    found: dict[str, list[float]] = {}
+    for candidate in top:
+        found.setdefault(candidate.label, []).append(candidate.probability)
+    return [found[label].pop(0) if found.get(label) else None for label in labels]
 
 
 def rank(probabilities: Sequence[float], *, decision: float | None = None) -> list[int]:

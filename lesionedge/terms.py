@@ -219,9 +219,9 @@ def _part(phrase: Sequence[str]) -> _Term | None:
 def _says_nothing(phrase: Sequence[str], at: int) -> bool:
     """Return whether a word does not change what the other words mean."""
     word = phrase[at]
-    if word[0].isdigit():  # "melanoma 0" may be the class of what is none
+    if word[0].isdigit():  # "melanoma 0" may mean "no melanoma"
         return not _MEASURES.isdisjoint(phrase)
-    if word == "other":  # only where it is said what the others are: "other benign tumors"
+    if word == "other":  # only if the others are named: "other benign tumors"
         parts = [_part((later,)) for later in phrase[at + 1 :]]
         return any(part is not None and part.code in _ROOTS for part in parts)
     return word in _tables().neutral

@@ -515,7 +515,7 @@ def test_redirects(site, tree, jpeg, tmp_path):
             lambda handler, n=number: go(handler, f"/far{n + 1}.jpg")
         )  # fmt: skip
     for name, words in (
-        ("loop", "leads in a circle"), ("far0", "more than 5 times"), ("ftp", "is not followed"),
+        ("loop", "redirects in a loop"), ("far0", "more than 5 times"), ("ftp", "is not followed"),
         ("file", "is not followed"),
     ):  # fmt: skip
         with pytest.raises(lesionedge.ImageError, match=words):

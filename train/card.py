@@ -21,10 +21,10 @@ from lesionedge.card import (
     TrainingData,
 )
 from lesionedge.diagnosis import describe
+from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
 from train.calibration import decision_point, operating_points
 from train.data import Data
-from train.metrics import SECTIONS
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, Stage, check_classes

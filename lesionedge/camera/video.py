@@ -82,7 +82,7 @@ def to_rgb(
     frame: Any, tags: Tags, turn: Image.Transpose | None,
     preprocessing: images.Preprocessing | None,
 ) -> Image.Image:  # fmt: skip
-    """Convert a frame, at a reduced scale where that is enough.
+    """Convert a frame, at a reduced scale if that is enough.
 
     Args:
         frame: PyAV's.
@@ -115,7 +115,7 @@ def blank_jpeg(size: tuple[int, int]) -> bytes:
     """Return a JPEG to ask a decoder by how a video's would be turned.
 
     Args:
-        size: (width, height) in px of the video; of another, it would be taken for half a frame.
+        size: (width, height) in px of the video; with another size, it would count as half a frame.
     """
     content = io.BytesIO()
     Image.new("L", size).save(content, "JPEG")

@@ -41,7 +41,7 @@ class PassedOver:
         return sum(map(len, self._names.values()))
 
     def line(self) -> str:
-        """Say in one line how many files there were, of which kinds, and what to do."""
+        """Return in one line how many files of which kinds there were, and what to do."""
         count = len(self)
         which = "1 file is of a kind" if count == 1 else f"{count} files are of kinds"
         return f"{which} that is not read here: {self}".replace("kinds that is", "kinds that are")
@@ -158,7 +158,7 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
 
 
 def is_chosen(pattern: str) -> bool:
-    """Return whether a pattern says of which suffix its files are (``*.jpg``, not ``IMG_*``)."""
+    """Return whether a pattern fixes the suffix of its files (``*.jpg``, not ``IMG_*``)."""
     suffix = os.path.splitext(pattern)[1]
     return "*" not in suffix and any(map(str.isalnum, suffix))
 

@@ -45,7 +45,7 @@ def _translated(part: str, magic: str) -> str:
 
 
 def _set(inside: str) -> str:
-    """Translate what is between brackets: characters and ranges, all others after ``!``."""
+    """Translate a bracket's characters and ranges; ``!`` at the start negates them."""
     negated = inside[0] in "!^"
     found = _RANGE.findall(inside[1:] if negated else inside)
     ranges = [

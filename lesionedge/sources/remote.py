@@ -71,7 +71,7 @@ def listing(address: str) -> list[str] | None:
             query).
 
     Returns:
-        Addresses of files, sorted; hidden ones (``._a.jpg``) are passed over. None where there is
+        Addresses of files, sorted; hidden ones (``._a.jpg``) are passed over. None if there is
         a file and no page.
 
     Raises:
@@ -213,7 +213,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """Make the next request."""
         scheme = urlsplit(newurl).scheme.lower()
         if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
-            raise ImageError(f"{req.full_url}: leads to {newurl}, where it is not followed")
+            raise ImageError(f"{req.full_url}: redirects to {newurl}, which is not followed")
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         login = req.unredirected_hdrs.get("Authorization")
         if request is not None and login and _server(newurl) == _server(req.full_url):
@@ -351,9 +351,9 @@ def _status(error: urllib.error.HTTPError) -> str:
     if error.code in (404, 410):
         return f"no such file ({error.code} {error.reason})"
     if "is not allowed" in str(error.msg):  # as urllib says of file:// and the like
-        return "leads to where it is not followed"
+        return "redirects to an address that is not followed"
     if 300 <= error.code < 400:
-        return f"leads in a circle, or on more than {MAX_REDIRECTS} times ({error.code})"
+        return f"redirects in a loop, or more than {MAX_REDIRECTS} times ({error.code})"
     return f"the server returned {error.code} {error.reason}"
 
 
