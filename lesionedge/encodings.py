@@ -56,7 +56,7 @@ def refuse(image: Any) -> None:
     """Reject an open image that Pillow would read wrong and that cannot be corrected.
 
     Raises:
-        ImageError: It is one.
+        ImageError: It is such an image.
     """
     if image.format == "PSD":
         image.fp.seek(12)

@@ -1,14 +1,14 @@
 """Finds JPEG files with damaged pixels while they are decoded, at no extra cost.
 
-A JPEG holds no checksum, and Pillow passes libjpeg's warnings to nobody. But where bytes are lost,
-the Huffman decoder finds its way again after some blocks and then has too few of them: it runs out
-of data before the last one. Where bytes were overwritten it may as well have too many, and is done
-before the data is. Both show in how much the decoder asks for, so the file is handed to it in three
-portions: all but the last bytes of the scan; these and a little that no sound file needs; the end.
+A JPEG has no checksum, and Pillow drops libjpeg's warnings. But after lost bytes the Huffman
+decoder finds its way again after some blocks and then has too few: it runs out of data before the
+last block. After overwritten bytes it may also have too many, and ends before the data. Both show
+in how much the decoder reads. It therefore gets the file in three portions: all but the last bytes
+of the scan; these, and a little that no intact file needs; the end.
 
 A scan cut into intervals by restart marks, or a file of several scans (progressive), resumes at the
-next mark. There the marks themselves are counted, and where something looks wrong, the file is
-decoded again with filler before each mark: in an intact file it changes no pixel.
+next mark. For such files the marks are counted. If something looks wrong, the file is decoded again
+with filler before each mark: in an intact file the filler changes no pixel.
 (ITU-T T.81, annexes B, F and G.)
 """
 
@@ -33,7 +33,7 @@ TAIL_BYTES = 64
 _ONES = b"\xff\x00" * 9
 """Bits that are no Huffman code: more than a decoder reads ahead, less than a block needs."""
 _FILLER = bytes(n * n * n % 251 + 1 for n in range(300))
-"""Bits without a pattern: where there is room for blocks, they decode to some that are seen."""
+"""Bits without a pattern: if blocks are missing, these bits decode to visible ones."""
 _MARK = re.compile(rb"\xff[^\x00]")
 _END = b"\xff\xd9"
 _EOI, _SOS, _DRI, _FILL = 0xD9, 0xDA, 0xDD, 0xFF

@@ -90,7 +90,7 @@ def choose() -> str:
 
 
 def survey() -> Iterator[tuple[str, bool, str, str]]:
-    """Look for every kind of camera.
+    """Search for every kind of camera.
 
     Returns:
         For each kind: its name, whether there is a camera, what was found, and what to do if a

@@ -19,7 +19,7 @@ class Damage:
         self._places: set[Any] = set()
 
     def take(self, packet: Any) -> None:
-        """Take a packet, before it is decoded."""
+        """Note a packet before it is decoded."""
         if packet.is_corrupt:
             self._packets = _DOUBTFUL_PACKETS
         if self._packets:

@@ -71,7 +71,7 @@ def listing(address: str) -> list[str] | None:
             query).
 
     Returns:
-        Addresses of files, sorted; hidden ones (``._a.jpg``) are passed over. None where there is
+        Addresses of files, sorted; hidden ones (``._a.jpg``) are passed over. None if there is
         a file and no page.
 
     Raises:

@@ -1,6 +1,7 @@
 """How models do on dermoscopic pictures of another collection, which no network has learnt from.
 
-    python benchmarks/external.py FOLDER [MODEL ...] [--aspect 1.333] [--views N] [--json FILE]
+    python benchmarks/research/external.py FOLDER [MODEL ...] [--aspect 1.333]
+        [--views N] [--json FILE]
 
 FOLDER is a download of the ISIC archive in which malignant means melanoma, such as the training and
 validation pictures of ISIC 2017 (Codella et al. 2018, arXiv:1710.05006): hospitals, cameras and
@@ -30,8 +31,9 @@ from PIL import Image
 from views import gained, span
 
 import lesionedge
-from train import weighted
-from train.bootstrap import interval, resamples
+from lesionedge.diagnosis import malignant_of
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import interval, resamples
 from train.datasets import isic_archive
 
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
@@ -108,7 +110,7 @@ def operating_points(
     classifier: lesionedge.Classifier, answers: np.ndarray, melanoma: np.ndarray
 ) -> list[dict[str, float]]:
     """Give what becomes of the sensitivities that the card's thresholds were chosen for."""
-    malignant = np.array([diagnosis.malignant for diagnosis in classifier.diagnoses])
+    malignant = np.array(malignant_of(classifier.diagnoses, model=classifier.model))
     risk = answers[:, malignant].sum(1)
     return [
         {
