@@ -30,6 +30,9 @@ _EXIF_IFD, _INTEROP_IFD = 0x8769, 0xA005
 _COLOUR_SPACE, _INTEROP_INDEX = 0xA001, 1
 _WHITE_POINT, _PRIMARIES = 0x013E, 0x013F
 _UNCALIBRATED = 65535
+# ColorSpace is 1, sRGB, as an entry in either order of bytes: most cameras' files have it, and a
+# search for it is faster than reading all of EXIF.
+_SRGB_ENTRIES = bytes.fromhex("a0010003000000010001"), bytes.fromhex("01a00300010000000100")
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,9 @@ def _is_srgbs(space: RGBSpace) -> bool:
 
 def _exif(image: Image.Image) -> Iterator[Statement]:
     """Read EXIF's colour tags; DCF 2.0 defines how they name Adobe RGB."""
+    raw = image.info.get("exif")
+    if isinstance(raw, bytes) and any(entry in raw for entry in _SRGB_ENTRIES):
+        return
     exif = image.getexif()
     details = exif.get_ifd(_EXIF_IFD)
     colour_space, index = details.get(_COLOUR_SPACE), ""
