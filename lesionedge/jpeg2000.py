@@ -11,11 +11,12 @@ from PIL import Image, ImagePalette
 from lesionedge import isobmff
 from lesionedge.errors import ImageError
 from lesionedge.notice import Notice
-from lesionedge.pixels import Finish
+from lesionedge.pixels import PILLOW, Finish
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
-# CMYK, sRGB, grey, sYCC and ROMM RGB, which colour.py brings to sRGB.
-_KNOWN_SPACES = (12, 16, 17, 18, 21)
+# CMYK, sRGB, grey, sYCC and ROMM RGB (which colour.py brings to sRGB), and their channels, to
+# which one of opacity may be added where it is not CMYK.
+_SPACES = {12: (4,), 16: (3, 4), 17: (1, 2), 18: (3, 4), 21: (3, 4)}
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,12 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes], mode: str) -> 
     if len(channels) == 4 and not parts:
         raise ImageError("JPEG 2000 of four channels that does not say which: save it as JP2")
     colour = parts.get(b"colr", b"")
-    if colour[:1] == b"\1" and int.from_bytes(colour[3:7], "big") not in _KNOWN_SPACES:
-        raise ImageError(
-            f"JPEG 2000 of colour space {int.from_bytes(colour[3:7], 'big')} is not read"
-        )
+    space = int.from_bytes(colour[3:7], "big")
+    count = 3 if b"pclr" in parts else len(channels)
+    if colour[:1] == b"\1" and space == 18 and PILLOW < (10, 3):
+        raise ImageError("a JPEG 2000 of sYCC needs Pillow 10.3 or later")
+    if colour[:1] == b"\1" and count not in _SPACES.get(space, ()):
+        raise ImageError(f"JPEG 2000 of {count} channels in colour space {space} is not read")
     if not _is_in_order(parts.get(b"cdef", b"")) or not _is_straight(parts.get(b"cmap", b"")):
         raise ImageError("JPEG 2000 with channels in another order is not read: save it as PNG")
 

@@ -15,10 +15,10 @@ from lesionedge.notice import Notice
 from lesionedge.pixels import Finish
 
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 258, 259, 262
-_FILL_ORDER, _MAX_SAMPLE = 266, 281
+_FILL_ORDER, _ORIENTATION, _MAX_SAMPLE = 266, 274, 281
 _SAMPLES, _PLANAR, _COLOUR_MAP, _INK_SET = 277, 284, 320, 332
 _DOT_RANGE, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 336, 338, 339
-_FAX = (2, 3, 4)
+_FAX, _JPEG = (2, 3, 4), 7
 _PHOTOMETRICS = {
     0: "grey, white is zero", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr",
     8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab", 32803: "a sensor's colour filters",
@@ -66,6 +66,9 @@ def _refuse(tags: Any) -> None:
         raise ImageError(_unread(tags))
     if photometric is None and tags.get(_COMPRESSION) not in _FAX:
         raise ImageError("TIFF without a photometric tag: its colours are unknown; save it as PNG")
+    turned = tags.get(_ORIENTATION, 1) != 1 and tags.get(_COMPRESSION) != _JPEG
+    if photometric == 6 and turned and pixels.PILLOW < (11, 2):
+        raise ImageError("a YCbCr TIFF with an orientation needs Pillow 11.2 or later")
     if photometric == 5 and (tags.get(_INK_SET, 1) != 1 or not _is_full(tags.get(_DOT_RANGE))):
         raise ImageError("TIFF of other inks than cyan, magenta, yellow and black: save it as RGB")
     if tags.get(_PLANAR) == 2 and count > 1:

@@ -7,7 +7,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 _FORMS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d"}
 
@@ -274,6 +274,12 @@ def bmp_with_profile(rgb, profile):
     at = 124 + len(rows)
     space = b"DEBM" + b"\0" * 48 + struct.pack("<IIII", 4, at, len(profile), 0)
     return bmp(rows, width, height, 24, header=124, space=space, tail=profile)
+
+
+def has(feature):
+    """Tell whether this Pillow knows and has a feature."""
+    known = (*features.modules, *features.codecs, *features.features)
+    return feature in known and bool(features.check(feature))
 
 
 # --- What to write

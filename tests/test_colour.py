@@ -20,7 +20,7 @@ from lesionedge.image import Preprocessing
 COLOURS = files.smooth(96, 64)
 LEVELS = files.whole(COLOURS, 8)
 needs_littlecms = pytest.mark.skipif(
-    not features.check("littlecms2"), reason="this Pillow was built without littlecms"
+    not files.has("littlecms2"), reason="this Pillow was built without littlecms"
 )
 
 
@@ -55,7 +55,7 @@ CONTAINERS = {
     "BMP": lambda i, p: files.bmp_with_profile(np.asarray(i), p),
     "PSD": lambda i, p: files.psd([np.asarray(b) for b in i.split()], 8, 3, p),
 }
-if features.check("avif"):
+if files.has("avif"):
     CONTAINERS["AVIF"] = lambda i, p: files.encoded(
         i, "AVIF", quality=100, subsampling="4:4:4", icc_profile=p
     )
@@ -169,10 +169,10 @@ def test_cmyk_profiles(form):
     inks = np.concatenate([1 - COLOURS, black], axis=-1)
     levels = files.whole(inks, 8)
     profile = profiles.cmyk(reflected)
+    image = Image.frombytes("CMYK", (96, 64), levels.astype(np.uint8).tobytes())
     if form == "TIFF":
         content = files.tiff_of(levels, 8, 5, more={34675: (7, profile)})
     else:
-        image = Image.fromarray(levels.astype(np.uint8), "CMYK")
         content = files.encoded(image, "JPEG", quality=100, subsampling=0, icc_profile=profile)
     # Relative to the paper's white and the darkest ink, as photographs are converted.
     found = decoded(content)
@@ -180,7 +180,6 @@ def test_cmyk_profiles(form):
     transform = ImageCms.buildTransform(
         source, ImageCms.createProfile("sRGB"), "CMYK", "RGB", 1, 0x2000
     )
-    image = Image.fromarray(levels.astype(np.uint8), "CMYK")
     by_hand = np.asarray(ImageCms.applyTransform(image, transform)).astype(float)
     assert np.abs(found - by_hand).mean() < 1
     paper = images.decode(files.tiff_of(levels * 0, 8, 5, more={34675: (7, profile)})).image
@@ -225,7 +224,7 @@ def test_lab_tiffs():
 
 @pytest.mark.parametrize("name", profiles.SRGB_PROFILES)
 def test_srgb_in_every_wording_changes_nothing(name):
-    if name == "as a table of colours" and not features.check("littlecms2"):
+    if name == "as a table of colours" and not files.has("littlecms2"):
         pytest.skip("this Pillow was built without littlecms")
     profile = profiles.SRGB_PROFILES[name]
     image = files.as_image(COLOURS)
@@ -575,7 +574,7 @@ def test_romm_rgb_in_jpeg_2000():
     assert error(content, expected).max() < 1.5
 
 
-@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+@pytest.mark.skipif(not files.has("avif"), reason="this Pillow reads no AVIF")
 def test_code_points_of_avif():
     content = bytearray(
         files.encoded(files.as_image(COLOURS), "AVIF", quality=100, subsampling="4:4:4")

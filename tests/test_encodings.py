@@ -9,7 +9,7 @@ import struct
 import make_images as files
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image
 
 from lesionedge import ImageError
 from lesionedge import image as images
@@ -18,6 +18,7 @@ COLOURS = files.smooth()
 GREY = files.grey_of(COLOURS)
 HEIGHT, WIDTH = GREY.shape
 ORDERS = ("<", ">")
+PILLOW = tuple(int(n) for n in Image.__version__.split(".")[:2])
 
 
 def decoded(content):
@@ -96,7 +97,7 @@ def test_tiffs_with_a_fourth_channel(alpha, bits, extra, order, planar, compress
     shown = (levels[..., -1:] / (2**bits - 1)) if extra != 0 and alpha else 1
     expected = (COLOURS * shown + 1 - shown) * 255
     read = right_or_refused(content, expected, most=2)
-    assert read or planar == 2
+    assert read or planar == 2 or (PILLOW < (11, 3) and extra == 0 and bits == 16)
     if read and alpha == 0:
         assert codes(content) == ([] if extra == 0 else ["transparent"])
 
@@ -112,7 +113,8 @@ def test_grey_tiffs_with_a_second_channel(alpha, extra, order, planar):
     content = files.tiff_of(levels, 8, 1, order=order, planar=planar, more=more)
     shown = levels[..., -1] / 255 if extra != 0 and alpha else 1
     read = right_or_refused(content, grey(GREY * shown + 1 - shown), most=2)
-    assert read == (planar == 1 and extra is not None) or (planar == 2 and extra == 0)
+    known = extra == 2 or (extra is not None and PILLOW >= (13, 0))
+    assert read == (planar == 1 and known) or (planar == 2 and extra == 0)
 
 
 @pytest.mark.parametrize("planar", [1, 2])
@@ -121,7 +123,8 @@ def test_grey_tiffs_with_a_second_channel(alpha, extra, order, planar):
 def test_cmyk_tiffs(bits, order, planar):
     inks = with_alpha(1 - COLOURS, 0.0)
     content = files.tiff_of(files.whole(inks, bits), bits, 5, order=order, planar=planar)
-    assert right_or_refused(content, COLOURS * 255, most=1.5)
+    read = right_or_refused(content, COLOURS * 255, most=1.5)
+    assert read or (PILLOW < (11, 0) and bits == 16 and order == ">")
     spot = with_alpha(inks, 0.5)
     content = files.tiff_of(files.whole(spot, bits), bits, 5, order=order, more={338: (3, 0)})
     assert right_or_refused(content, COLOURS * 255, most=1.5) == (bits == 8)
@@ -241,7 +244,7 @@ def test_black_stays_black():
 def test_other_tiffs_are_refused_by_what_they_are():
     levels = files.whole(COLOURS, 8)
     cases = {
-        "no photometric": (files.tiff_of(levels[..., 0], 8, 1), 262, 60000),
+        "without a photometric": (files.tiff_of(levels[..., 0], 8, 1), 262, 60000),
         "white is zero": (files.tiff_of(files.whole(GREY, 12), 12, 0), None, None),
         "signed": (files.tiff_of(files.whole(GREY, 16), 16, 1, more={339: (3, 2)}), None, None),
         "LogLuv": (files.tiff_of(levels, 8, 32845), None, None),
@@ -301,6 +304,10 @@ def test_rare_tiffs_are_turned_once(kind, orientation):
         5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, -1),
         7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: np.rot90,
     }[orientation](expected)  # fmt: skip
+    if kind == "YCbCr" and orientation > 1 and PILLOW < (11, 2):
+        with pytest.raises(ImageError, match="Pillow 11.2"):
+            images.decode(content)
+        return
     found = images.decode(content)
     assert found.size == (turned.shape[1], turned.shape[0])
     assert np.abs(np.asarray(found.image) - turned).max() <= (3 if kind == "YCbCr" else 1.1)
@@ -476,7 +483,7 @@ def test_run_length_bmps():
 @pytest.fixture(params=["jp2", "j2k"])
 def jpeg2000(request):
     codec = pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
-    if not features.check("jpg_2000"):
+    if not files.has("jpg_2000"):
         pytest.skip("this Pillow reads no JPEG 2000")
 
     def write(levels, bits, **options):
@@ -500,7 +507,7 @@ def test_depths_of_jpeg_2000(jpeg2000, channels, bits):
         3: lambda a: a, 4: lambda a: a[..., :3],
     }[channels](expected)  # fmt: skip
     read = right_or_refused(jpeg2000(levels, bits), expected)
-    is_deep_grey = channels == 1 and (bits > 9 or jpeg2000.bare)
+    is_deep_grey = channels == 1 and (bits > 9 or (jpeg2000.bare and PILLOW > (10, 0)))
     assert read == ((bits <= 8 or is_deep_grey) and not (channels == 4 and jpeg2000.bare))
 
 
@@ -525,7 +532,7 @@ def described(space):
 
 
 needs_jpeg2000 = pytest.mark.skipif(
-    not features.check("jpg_2000"), reason="this Pillow reads no JPEG 2000"
+    not files.has("jpg_2000"), reason="this Pillow reads no JPEG 2000"
 )
 
 
@@ -537,7 +544,8 @@ def test_colour_spaces_of_jpeg_2000(space):
     same = Image.frombytes("RGB", stored.size, stored.tobytes())
     content = files.jp2(files.codestream(same), image.size, 3, colour=described(space))
     read = right_or_refused(content, COLOURS * 255, most=3.5) if space != 21 else None
-    assert read in ((True,) if space in (16, 18) else (False, None))
+    readable = space == 16 or (space == 18 and PILLOW >= (10, 3))
+    assert read in ((True,) if readable else (False, None))
 
 
 @needs_jpeg2000
@@ -556,9 +564,9 @@ def test_palettes_of_jpeg_2000():
         return files.jp2(stream, (WIDTH, HEIGHT), 1, colour=described(space), more=pclr + mapping)
 
     read = right_or_refused(content(straight), palette[indices].astype(float))
-    assert read or Image.__version__ < "11"  # older ones do not know palettes
+    assert read or PILLOW < (11, 0)  # which does not know palettes
     for other in (content(crossed), content(straight, 17)):
-        with pytest.raises(ImageError, match="another order|palette"):
+        with pytest.raises(ImageError, match="another order|palette|colour space"):
             images.decode(other)
     deep = files.box(b"pclr", struct.pack(">HB3B", 64, 3, 11, 11, 11) + entries * 2)
     with pytest.raises(ImageError, match="palette"):
@@ -694,7 +702,7 @@ def test_lossless_jpegs_of_ycbcr_are_refused():
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "BMP", "TGA", "ICO", "JPEG2000", "AVIF"])
 def test_transparency_of_everything_is_ignored(form, tmp_path, int8, cli_run):
     feature = {"JPEG2000": "jpg_2000", "AVIF": "avif", "WEBP": "webp"}.get(form)
-    if feature and not features.check(feature):
+    if feature and not files.has(feature):
         pytest.skip(f"this Pillow writes no {form}")
     image = files.as_image(files.smooth(64, 64))
     image.putalpha(0)
@@ -741,8 +749,10 @@ def test_whole_numbers_beyond_16_bits_are_refused(values):
         images.decode(Image.fromarray(numbers))
 
 
-def test_formats_that_no_other_decoder_has_checked_are_refused(tmp_path):
-    path = tmp_path / "a.spi"
-    files.as_image(COLOURS).convert("F").save(path, "SPIDER")
-    with pytest.raises(ImageError, match="SPIDER files are not read"):
-        images.decode(path)
+def test_formats_that_no_other_decoder_has_checked_are_refused():
+    cards = ["SIMPLE  =                    T", "BITPIX  =                    8",
+             "NAXIS   =                    2", "NAXIS1  =                   56",
+             "NAXIS2  =                   40", "END"]  # fmt: skip
+    content = "".join(card.ljust(80) for card in cards).ljust(2880).encode()
+    with pytest.raises(ImageError, match="FITS files are not read"):
+        images.decode(content + files.whole(GREY, 8).astype(np.uint8).tobytes().ljust(2880))
