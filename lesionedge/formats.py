@@ -104,7 +104,7 @@ def is_image_name(path: str) -> bool:
 def unreadable_kind(path: str) -> str | None:
     """Name the kind of an image that cannot be read here by its suffix, such as ``camera raw``.
 
-    None for what can be read, and for what is no image.
+    None if it can be read, or is not an image.
     """
     suffix = suffix_of(path)
     kind = _needs_extra(suffix)
@@ -114,7 +114,7 @@ def unreadable_kind(path: str) -> str | None:
 
 
 def suffix_of(path: str) -> str:
-    """Return a name's suffix in lower case, with its dot; empty where there is none.
+    """Return a name's suffix in lower case, with its dot; empty if there is none.
 
     The numbers at the end of a DICOM identifier (``1.2.840.1``) are none.
     """
@@ -168,7 +168,7 @@ def has_extra(kind: str) -> bool:
 
 
 def advice(kind: str) -> str:
-    """Return what to do with a file of a kind that cannot be read; empty where nobody knows."""
+    """Return advice for a file of a kind that cannot be read; empty if there is none."""
     if kind in EXTRAS:
         return f"pip install 'lesionedge[{EXTRAS[kind][1]}]'"
     return _ADVICE.get(kind, "")

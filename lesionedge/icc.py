@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     pass
 
 MAX_BYTES = 8_000_000
-"""Larger profiles are taken for damage; those of printing presses have two or three megabytes."""
+"""Larger profiles count as damaged; those of printing presses have two or three megabytes."""
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of devices and spaces; not links between them
@@ -31,7 +31,7 @@ class Conversion:
     """Brings images of one mode to sRGB."""
 
     mode: str
-    """The mode of what it takes: RGB, L, I;16 or CMYK."""
+    """The mode of its input: RGB, L, I;16 or CMYK."""
     apply: Callable[[Image.Image], Image.Image]
     """Returns an RGB image, sRGB. Threads may share it."""
     is_smooth: bool
@@ -81,7 +81,7 @@ def deep(profile: bytes) -> MatrixConversion | None:
 
 @lru_cache(maxsize=16)
 def _examined(profile: bytes, mode: str) -> Conversion | str | None:
-    """Look at a profile; what is wrong with it is remembered too."""
+    """Examine a profile; return an error as text, so that it is cached too."""
     try:
         wanted = mode_of(profile)
         if wanted != ("L" if mode == "I;16" else mode):
@@ -97,7 +97,7 @@ def assessed(apply: Callable[[Image.Image], Image.Image], mode: str) -> Conversi
 
     Args:
         apply: From an image to its sRGB.
-        mode: The mode of what it takes.
+        mode: The mode of its input.
 
     Raises:
         ColourError: It makes white no lighter than black.
@@ -139,7 +139,7 @@ def _littlecms(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image
 
     if not features.check("littlecms2"):
         return None
-    # What Photoshop does by default: colours stay what was measured, black becomes black.
+    # Photoshop's default: measured colours are kept, and black becomes black.
     intent, flags = 1, 0x2000  # relative colorimetric, black point compensation
     build: Any = ImageCms.buildTransform
     try:

@@ -69,7 +69,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SHRINKING = ("JPEG", "MPO")  # formats of which Image.draft knows the scale beforehand
+_SHRINKING = ("JPEG", "MPO")  # formats that Image.draft can decode at a reduced scale
 _RARE = ("JPEG2000", "PNG", "TGA", "TIFF")  # encodings.FORMATS
 # Formats that describe their colours where Pillow does not look; colour.py does.
 _TELLING = ("AVIF", "BMP", "DIB", "GIF", "JPEG2000", "PNG", "TIFF")

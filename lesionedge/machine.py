@@ -1,7 +1,7 @@
-"""What this machine is and how it is: cores, clock, temperature, memory, throttling.
+"""Describes this machine and its condition: cores, clock, temperature, memory, throttling.
 
-All of it is read from ``/proc`` and ``/sys`` (and, on a Raspberry Pi, from its firmware); what a
-system does not tell is None.
+Everything is read from ``/proc`` and ``/sys``, and on a Raspberry Pi from its firmware. A value
+that the system does not report is None.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FEATURES = {
     "asimd": "neon", "avx2": "avx2", "avx512f": "avx512", "avx_vnni": "vnni",
     "avx512_vnni": "vnni", "amx_int8": "amx",
 }  # fmt: skip
-"""Kernel's name of a processor feature that these networks run faster with -> its usual name."""
+"""Processor features that make the networks faster: the kernel's name -> the usual name."""
 
 THROTTLE_FLAGS = {
     0: "under-voltage now", 1: "clock capped now", 2: "throttled now",
@@ -39,7 +39,7 @@ class Processor:
     architecture: str
     """As Python names it: x86_64, aarch64, armv7l, ..."""
     hardware_threads: int
-    """How many there are in all."""
+    """Number of hardware threads."""
     features: tuple[str, ...]
     """Which of ``FEATURES`` it has."""
     governor: str | None
@@ -61,7 +61,7 @@ class Condition:
     throttle_flags: int | None
     """The Raspberry Pi firmware's bits; None elsewhere."""
     busy_s: float | None
-    """Seconds that all hardware threads have worked since the start, for anyone."""
+    """Seconds that all hardware threads have worked since the start, for all programs."""
     own_s: float
     """Seconds of that for this process and its ended children."""
 

@@ -38,7 +38,7 @@ class Task(Protocol[_Job_contra, _Result_co]):
         """
 
     def run(self, loaded: Any, job: _Job_contra) -> _Result_co:
-        """Do one job with what was loaded."""
+        """Do one job with the result of ``load``."""
 
     def name(self, job: _Job_contra) -> str:
         """Name a job for messages."""

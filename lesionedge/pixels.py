@@ -26,12 +26,12 @@ _CMYK = Notice("colour", "CMYK without a usable profile: its colours are a guess
 
 
 Finish = Callable[[Image.Image], "tuple[Image.Image, tuple[Notice, ...]]"]
-"""From an image as Pillow loaded it to one with the right pixels, and what to say of them."""
+"""Takes an image as Pillow loaded it; returns it with the right pixels, and the warnings."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What an image's pixels are."""
+    """An image's pixels."""
 
     image: Image.Image
     """RGB; or of the mode that ``conversion`` takes."""
@@ -63,7 +63,7 @@ def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
 
 
 def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
-    """Take an image of RGB, grey, CMYK or what becomes one of these."""
+    """Convert an opaque image: RGB, grey, CMYK, or a mode that becomes one of these."""
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     conversion: Conversion | None = None
@@ -105,7 +105,7 @@ def converted(pixels: Pixels) -> Image.Image:
 
 
 def over_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Lay an RGB image over white, by its alpha."""
+    """Return an RGB image on white, by its alpha."""
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(image, mask=alpha)
     return white
@@ -142,7 +142,7 @@ def _converted_grey(values: NDArray[np.uint16], colours: Colours | None) -> Pixe
 
 
 def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
-    """Return (H, W, 3) pixels of 16 bits, 0-65535, as sRGB where that takes all of them.
+    """Convert (H, W, 3) pixels of 16 bits, 0-65535, to sRGB.
 
     Args:
         values: RGB.

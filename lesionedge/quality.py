@@ -2,8 +2,8 @@
 
 Everything is measured on a ``SIDE_PX`` square thumbnail of the part that the model sees. For the
 formulas, their sources and how the limits were chosen, see docs/research/reliability.md.
-``benchmarks/quality_limits.py`` measures them on images that were degraded on purpose. A finding is
-a warning; it never withholds a prediction.
+``benchmarks/research/quality_limits.py`` measures them on images that were degraded on
+purpose. A finding is a warning; it never withholds a prediction.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def annotate(
     """Return an image with the model's part marked and the prediction below.
 
     Args:
-        source: The image, as ``Classifier.classify`` takes it.
+        source: The image, as in ``Classifier.classify``.
         prediction: What the model says.
         preprocessing: The model's, for the frame.
         abstain: Draw no diagnosis of an image that the gate refuses.

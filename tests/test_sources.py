@@ -474,8 +474,8 @@ def test_what_servers_answer_instead(site, jpeg):
     cases = {
         f"{site.url}/none.jpg": "no such file (404 Not Found)",
         answers(site, "/gone.jpg", 410, b""): "no such file (410 Gone)",
-        answers(site, "/shut.jpg", 403, b""): "the server answers 403 Forbidden",
-        answers(site, "/bad.jpg", 500, b""): "the server answers 500 Internal Server Error",
+        answers(site, "/shut.jpg", 403, b""): "the server returned 403 Forbidden",
+        answers(site, "/bad.jpg", 500, b""): "the server returned 500 Internal Server Error",
         answers(site, "/page.jpg", 200, b" <html>", "text/html"): "is a web page, not an image",
         answers(site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}): "came packed",
         "http://127.0.0.1:1/a.jpg": "cannot be read (Connection refused)",
@@ -515,7 +515,7 @@ def test_redirects(site, tree, jpeg, tmp_path):
             lambda handler, n=number: go(handler, f"/far{n + 1}.jpg")
         )  # fmt: skip
     for name, words in (
-        ("loop", "leads in a circle"), ("far0", "more than 5 times"), ("ftp", "is not followed"),
+        ("loop", "redirects in a loop"), ("far0", "more than 5 times"), ("ftp", "is not followed"),
         ("file", "is not followed"),
     ):  # fmt: skip
         with pytest.raises(lesionedge.ImageError, match=words):
@@ -602,7 +602,7 @@ def test_servers_that_are_silent_or_slow(site, jpeg, monkeypatch, where):
         ended.wait(10)
 
     site.behaviour["/silent.jpg"] = silent
-    with pytest.raises(lesionedge.ImageError, match="no answer in"):
+    with pytest.raises(lesionedge.ImageError, match="no response in"):
         content(f"{site.url}/silent.jpg")
     ended.set()
 

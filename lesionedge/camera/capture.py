@@ -247,7 +247,7 @@ class Camera:
             source.close()
 
     def _wanted_of(self, source: Source) -> Iterator[Shot | None]:
-        """Take frames of a source until ``close``, where it says so when somebody waits for one."""
+        """Yield a source's frames until ``close``; ask an on-demand source only when needed."""
         frames = source.frames()
         while not self._stop.is_set():
             if source.on_demand:

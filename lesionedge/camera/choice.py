@@ -56,7 +56,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
 
 
 def _local(address: str) -> str:
-    """Return the path that a ``file://`` address means; any other address as it is.
+    """Return the path of a ``file://`` address; any other address unchanged.
 
     Raises:
         CameraError: It names another machine.
@@ -90,7 +90,7 @@ def choose() -> str:
 
 
 def survey() -> Iterator[tuple[str, bool, str, str]]:
-    """Look for every kind of camera.
+    """Search for every kind of camera.
 
     Returns:
         For each kind: its name, whether there is a camera, what was found, and what to do if a

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Content = Union[bytes, "Callable[[images.Preprocessing | None], Image.Image]"]
 """The bytes of a JPEG (or other image file), or what makes an RGB image, at a reduced scale
-where that is enough for the preprocessing given."""
+if that is enough for the preprocessing."""
 
 
 _PLAIN = (b"JFIF\0", b"JFXX\0", b"AVI1", b"Adobe", b"ICC_PROFILE\0")

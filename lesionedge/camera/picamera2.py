@@ -54,6 +54,6 @@ class Picamera2Source:
             yield Shot(functools.partial(from_array, array), facts["SensorTimestamp"] / 1e9)
 
     def close(self) -> None:
-        """Let go of the camera; first of a frame that may never come."""
+        """Release the camera; first cancel the wait for a frame that may never arrive."""
         self._camera.cancel_all_and_flush()
         self._camera.close()

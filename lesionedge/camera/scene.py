@@ -2,7 +2,7 @@
 
 Measured on the brightness (ITU-R BT.601 luma, 0-255) of the part that is classified, at
 ``SIDE_PX`` square. Light and sharpness are ``lesionedge.quality``'s, motion is the camera's own
-(``benchmarks/quality_limits.py``). They warn and never withhold a prediction.
+(``benchmarks/research/quality_limits.py``). They warn and never withhold a prediction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Luma and two colour differences, as nearly all video has them -> RGB."""
+"""Converts luma and two colour differences, as in nearly all video, to RGB."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def to_rgb(
     luma: Image.Image, chroma: list[Image.Image], share: tuple[float, float],
     rows: tuple[float, ...], divisor: int = 1,
 ) -> Image.Image:  # fmt: skip
-    """Make RGB of three planes.
+    """Return an RGB image from three planes.
 
     Args:
         luma: Mode L.

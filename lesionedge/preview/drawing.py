@@ -21,7 +21,7 @@ LINES = 5
 """Space for this many lines, so that the image does not move when a warning appears."""
 
 LEAST_S = 1 / 15
-"""From one image to the next: more cost time and help nobody to aim."""
+"""Time between two images: more images cost time and do not help to aim."""
 
 
 def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
@@ -67,7 +67,7 @@ def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
 
 
 def lines_of(observation: Observation) -> list[str]:
-    """Put an answer into a few lines of text; no diagnosis where that is withheld."""
+    """Return a prediction as a few lines of text, without a diagnosis if that is withheld."""
     prediction = observation.prediction
     if observation.withheld:
         return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.warnings)]

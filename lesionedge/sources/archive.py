@@ -1,4 +1,4 @@
-"""Zip archives: their images are read where they are, and nothing is unpacked to the disk."""
+"""Reads images from zip archives without unpacking them to the disk."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lesionedge.errors import ImageError
 from lesionedge.sources import names, patterns
 
 MAX_MEMBER_BYTES = 200_000_000
-"""A larger image in an archive is refused."""
+"""A larger image in an archive is rejected."""
 
 MAX_TOTAL_BYTES = 1_000_000_000
 MAX_RATIO = 1100
-"""Deflate packs up to 1032 times: one that claims more (and ``MAX_TOTAL_BYTES``) is a bomb."""
+"""Deflate packs at most 1032 times. More than that (and ``MAX_TOTAL_BYTES``) is a zip bomb."""
 
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, KeyError,
@@ -37,8 +37,8 @@ class Archive:
         """Read its list of members.
 
         Args:
-            file: A path, or a file that goes back and forth; it is closed with the archive.
-            name: What messages call it.
+            file: A path or a seekable file; it is closed with the archive.
+            name: The archive's name, for messages.
 
         Raises:
             ImageError: It cannot be read, or is a bomb.
@@ -75,7 +75,7 @@ class Archive:
         return sorted(name for name in found if not formats.is_hidden(name[len(top) :]))
 
     def head(self, member: str) -> bytes:
-        """Return a member's first bytes; none where it cannot be read."""
+        """Return a member's first bytes; empty if it cannot be read."""
         info = self._members[member]
         if info.compress_type not in _METHODS:
             return b""
@@ -86,7 +86,7 @@ class Archive:
             return b""
 
     def read(self, member: str) -> bytes:
-        """Return what a member holds.
+        """Return a member's content.
 
         Raises:
             ImageError: It is absent, too large, encrypted or damaged.
@@ -106,7 +106,7 @@ class Archive:
             )
         try:
             with self._zip.open(info) as file:
-                return file.read()  # never more than the size that was checked
+                return file.read()  # zipfile reads no more than the size checked above
         except ImageError:
             raise
         except _BROKEN as error:

@@ -1,4 +1,4 @@
-"""What a person typed -> images, one by one; what looks like one but is not read is counted."""
+"""Lists the images that the user's arguments name, and counts files that are not read."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Source:
     """One image to classify, or a reason why there is none."""
 
     path: str
-    """As given, or found in a folder, an archive, a page or by a pattern; ``-``: standard input."""
+    """The path as typed, or found in a folder, archive, page or pattern; ``-``: standard input."""
     error: str | None = None
-    """Why this holds no image."""
+    """Why there is no image here; None: there is one."""
 
 
 class PassedOver:
-    """Counts image files of kinds that are not read here."""
+    """Counts image files in formats that are not read."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
@@ -41,7 +41,7 @@ class PassedOver:
         return sum(map(len, self._names.values()))
 
     def line(self) -> str:
-        """Say in one line how many files there were, of which kinds, and what to do."""
+        """Return in one line how many files of which kinds there were, and what to do."""
         count = len(self)
         which = "1 file is of a kind" if count == 1 else f"{count} files are of kinds"
         return f"{which} that is not read here: {self}".replace("kinds that is", "kinds that are")
@@ -68,8 +68,8 @@ def expand(
 
     Args:
         arguments: As typed.
-        recursive: Whether folders are searched to their depth; archives and pages always are.
-        passed_over: Counts what looks like an image and is not read.
+        recursive: Whether to search subfolders; archives and pages are always searched whole.
+        passed_over: Counts image files in formats that are not read.
     """
     passed_over = PassedOver() if passed_over is None else passed_over
     for argument in arguments:
@@ -96,7 +96,7 @@ def _named(path: str, recursive: bool, passed_over: PassedOver) -> Iterator[Sour
 def or_none(
     path: str, found: Iterator[Source], passed_over: PassedOver, hint: str = ""
 ) -> Iterator[Source]:
-    """Yield what was found, or one source that says why there is nothing."""
+    """Yield what was found, or one source with the reason why there is nothing."""
     before, empty = len(passed_over), True
     for source in found:
         empty = False
@@ -107,7 +107,7 @@ def or_none(
 
 
 def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
-    """Yield a folder's images in the order of their names, then those of its folders."""
+    """Yield a folder's images in the order of their names, then those of its subfolders."""
     folders = []
     try:
         with os.scandir(folder) as entries:
@@ -119,7 +119,7 @@ def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[S
         if formats.is_hidden(entry.name):
             continue
         if entry.is_dir():
-            # A link to a folder could lead in a circle.
+            # A link to a folder could lead to an endless loop.
             if not entry.is_symlink():
                 folders.append(entry.path)
         elif is_wanted(entry.path, passed_over, _head):
@@ -158,7 +158,7 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
 
 
 def is_chosen(pattern: str) -> bool:
-    """Tell whether a pattern says of which suffix its files are (``*.jpg``, not ``IMG_*``)."""
+    """Return whether a pattern fixes the suffix of its files (``*.jpg``, not ``IMG_*``)."""
     suffix = os.path.splitext(pattern)[1]
     return "*" not in suffix and any(map(str.isalnum, suffix))
 
@@ -176,13 +176,13 @@ def _archive(path: str, pattern: str, passed_over: PassedOver) -> Iterator[Sourc
 
 
 def members(packed: Archive, path: str, pattern: str, passed_over: PassedOver) -> Iterator[Source]:
-    """Give the images of an open archive.
+    """Yield the images of an open archive.
 
     Args:
         packed: The archive.
         path: What it is called.
         pattern: One of its files or folders, or a pattern; empty for all.
-        passed_over: Counts what looks like an image and is not read.
+        passed_over: Counts image files in formats that are not read.
     """
     found = packed.names(pattern)
     chosen = found == [pattern] or (patterns.is_pattern(pattern) and is_chosen(pattern))
@@ -219,12 +219,12 @@ def _address(address: str, passed_over: PassedOver) -> Iterator[Source]:
 def is_wanted(
     path: str, passed_over: PassedOver, head: Callable[[str], bytes] | None = None
 ) -> bool:
-    """Return whether a listed file is an image that can be read; count it if it only looks so.
+    """Return whether a listed file is an image that can be read; otherwise count it.
 
     Args:
         path: Its path, member's name or address.
         passed_over: The count.
-        head: Reads its first bytes, by which files without a suffix are judged.
+        head: Reads the first bytes, to recognise files without a suffix.
     """
     name = names.base_name(path)
     if formats.is_image_name(name):
@@ -243,7 +243,7 @@ def is_wanted(
 
 
 def _head(path: str) -> bytes:
-    """Return the first bytes of a regular file; none of a pipe or what cannot be read."""
+    """Return a regular file's first bytes; empty for a pipe or an unreadable file."""
     if not os.path.isfile(path):
         return b""
     try:

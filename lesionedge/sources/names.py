@@ -1,4 +1,4 @@
-"""How images are named that are no files of this machine: addresses, and members of archives."""
+"""Names of images that are not local files: addresses and members of archives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_member(text: str) -> bool:
 
 
 def is_archive(path: str) -> bool:
-    """Return whether a path or address ends as zip archives' do."""
+    """Return whether a path or address has the suffix of a zip archive."""
     if is_address(path):
         path = path.partition("#")[0].partition("?")[0]
     return path.lower().endswith(".zip")
@@ -56,13 +56,13 @@ def split(name: str) -> tuple[str, str]:
 
 
 def _is_link(before: str, shorter: str) -> bool:
-    """Tell whether what two ways to split have between them is a link of fsspec's chain."""
+    """Return whether what two ways to split have between them is a link of fsspec's chain."""
     link = before[len(shorter) + 2 :]
     return link in _CACHES or re.match(_URL, link) is not None
 
 
 def base_name(path: str) -> str:
-    """Return the name of an image's file, wherever it is, without folders."""
+    """Return an image's file name without folders, wherever the image is."""
     if is_member(path):
         path = split(path)[0]
     elif is_address(path):

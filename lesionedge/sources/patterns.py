@@ -15,17 +15,17 @@ def is_pattern(name: str) -> bool:
 
 
 def compiled(pattern: str, *, magic: str = "*?[") -> re.Pattern[str]:
-    """Return the expression that whole names match: only ``**`` goes across slashes.
+    """Return the regular expression for whole names; only ``**`` matches slashes.
 
     Args:
         pattern: Such as ``2019/**/*.jpg``.
-        magic: The characters that mean something; others stand for themselves.
+        magic: The characters with a special meaning; others stand for themselves.
     """
     return re.compile("".join(_translated(part, magic) for part in re.findall(_PART, pattern)))
 
 
 def folder_of(pattern: str) -> str:
-    """Return the part of a pattern up to the last slash before anything special."""
+    """Return the part of a pattern up to the last slash before a special character."""
     end = min((pattern.index(c) for c in "*?[" if c in pattern), default=len(pattern))
     return pattern[: pattern.rfind("/", 0, end) + 1]
 
@@ -45,7 +45,7 @@ def _translated(part: str, magic: str) -> str:
 
 
 def _set(inside: str) -> str:
-    """Translate what is between brackets: characters and ranges, all others after ``!``."""
+    """Translate a bracket's characters and ranges; ``!`` at the start negates them."""
     negated = inside[0] in "!^"
     found = re.findall(_RANGE, inside[1:] if negated else inside)
     ranges = [
