@@ -83,7 +83,7 @@ def test_a_folder(cli_run, tree, expected, int8):
 
 
 def test_what_is_named_is_a_failure(cli_run, tree, int8):
-    for name, words in (("x.cr2", "not a picture"), ("notes.txt", "not a picture")):
+    for name, words in (("x.cr2", "camera raw"), ("notes.txt", "not an image")):
         done = cli_run("predict", tree / name, "-m", int8, "--format", "json")
         assert done.exit_code == 1
         assert words in done.stderr
