@@ -22,7 +22,7 @@ MAX_BYTES = 8_000_000
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of devices and spaces; not links between them
 _SAME_LEVELS = 2  # a profile that moves no colour by more is sRGB, written down by somebody
-_SMOOTH_LEVELS = 24  # linear light moves greys by 75, gamma 1.8 by 18
+_SMOOTH_LEVELS = 12  # gamma 2.4 moves greys by less; gamma 1.8 by 18, linear light by 75
 _GRID_STEPS = 17
 
 

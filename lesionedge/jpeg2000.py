@@ -14,8 +14,8 @@ from lesionedge.notice import Notice
 from lesionedge.pixels import Finish
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
-# sRGB, grey, sYCC, CMYK, bilevel (two ways) and ROMM RGB, which colour.py brings to sRGB.
-_KNOWN_SPACES = (0, 12, 15, 16, 17, 18, 21)
+# CMYK, sRGB, grey, sYCC and ROMM RGB, which colour.py brings to sRGB.
+_KNOWN_SPACES = (12, 16, 17, 18, 21)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def prepare(image: Any) -> tuple[Image.Image, Finish | None]:
         channels = _components(file, end)
     finally:
         file.seek(position)
-    _refuse(channels, parts)
+    _refuse(channels, parts, image.mode)
     if b"pclr" in parts:
         if image.mode not in ("P", "PA"):
             raise ImageError("JPEG 2000 with a palette of grey is not read")
@@ -88,10 +88,10 @@ def _components(file: BinaryIO, end: int) -> list[Component]:
     ]
 
 
-def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
+def _refuse(channels: list[Component], parts: dict[bytes, bytes], mode: str) -> None:
     most = max(channel.bits for channel in channels)
     # Pillow rounds to 8 bits without a limit: white turns to black.
-    if (len(channels) > 1 and most > 8) or most > 16:
+    if (most > 8 and not mode.startswith("I")) or most > 16:
         raise ImageError(
             f"JPEG 2000 of {len(channels)} channels of {most} bits is not read: "
             "save it with 8 bits a channel"
@@ -132,7 +132,7 @@ def _palette(content: bytes) -> ImagePalette.ImagePalette:
     count, columns = struct.unpack_from(">HB", content)
     if columns != 3 or count > 256 or content[3:6] != b"\7\7\7":
         raise ImageError("JPEG 2000 with a palette other than of RGB with 8 bits is not read")
-    return ImagePalette.ImagePalette("RGB", bytearray(content[6 : 6 + 3 * count]))
+    return ImagePalette.raw("RGB", content[6 : 6 + 3 * count])
 
 
 def _spread(channels: list[Component]) -> Finish | None:

@@ -64,6 +64,8 @@ def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
 
 def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
     """Convert an opaque image: RGB, grey, CMYK, or a mode that becomes one of these."""
+    if image.mode == "LAB":
+        return Pixels(image.convert("RGB"))  # its numbers need no profile
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     conversion: Conversion | None = None

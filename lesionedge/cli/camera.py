@@ -104,12 +104,15 @@ def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) ->
         from lesionedge.live import watch
 
         classifier = Classifier.of(model_options)
+        malignant = _malignant(given, classifier)
+        if classifier.unknown_notice is not None:
+            tell(f"warning: {classifier.unknown_notice}")
         preview = _preview(given["preview"], given["preview_address"])
         if preview is not None:
             stack.callback(preview.close)
         pressed = _pressed(given, preview, stack)
         camera = stack.enter_context(_camera(given))
-        tally, recorder = Tally(), _recorder(given, classifier)
+        tally, recorder = Tally(), _recorder(given, malignant)
         stack.callback(lambda: tell(summary(camera, tally, recorder)))
         if recorder is not None:
             stack.enter_context(recorder)
@@ -184,12 +187,29 @@ def _limited(
         raise CameraError(f"{camera.description}: gave no frame in {duration:g} s")
 
 
-def _recorder(given: dict[str, Any], classifier: Classifier) -> FrameRecorder | None:
+def _malignant(given: dict[str, Any], classifier: Classifier) -> frozenset[str]:
+    """Return the malignant labels; refuse to wait for them where there may be none.
+
+    Raises:
+        ModelError: They are to be saved, and it is not known which they are, or there are none.
+    """
+    if given["save_when"] == "malignant":
+        from lesionedge.diagnosis import malignant_of
+        from lesionedge.errors import ModelError
+
+        if not any(malignant_of(classifier.diagnoses, model=classifier.model)):
+            raise ModelError(
+                f"{classifier.model}: none of its labels is malignant, so that --save-when "
+                "malignant would save nothing; leave it out, or give --malignant LABELS"
+            )
+    return frozenset(d.label for d in classifier.diagnoses if d.malignant)
+
+
+def _recorder(given: dict[str, Any], malignant: frozenset[str]) -> FrameRecorder | None:
     if given["save"] is None:
         return None
     from lesionedge.frame_recorder import FrameRecorder
 
-    malignant = frozenset(d.label for d in classifier.diagnoses if d.malignant)
     return FrameRecorder(given["save"], given["save_when"], malignant=malignant, report=tell)
 
 

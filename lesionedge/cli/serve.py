@@ -81,6 +81,8 @@ def command(model_options: ModelOptions, **given: Any) -> None:
         def ready() -> None:
             what = f"{service.facts['model']}, {len(classifiers)} at a time"
             _tell(f"serving {what}, at {address} (Ctrl-C ends)")
+            if classifiers[0].unknown_notice is not None:
+                _tell(f"warning: {classifiers[0].unknown_notice}")
 
         run(create_app(service, access=access), wire, ready=ready)
 
