@@ -42,17 +42,31 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return int(width), int(height)
 
 
-@click.command("camera")
+@click.command(
+    "camera",
+    epilog=options.examples(
+        "lesionedge camera",
+        "lesionedge camera --source 0 --crop 0.6 --smooth 5",
+        "lesionedge camera --source rtsp://camera.local/stream --format json",
+    ),
+)
 @click.option(
     "--source", default="auto", show_default=True, metavar="SOURCE",
-    help="auto, picamera2, rpicam, /dev/videoN, a URL, a video, or pictures.",
+    help="auto, picamera2, rpicam, /dev/videoN or its number N, a URL, a video file, or a folder "
+    "or pattern of images.",
 )  # fmt: skip
-@click.option("--size", type=Size(), default="1280x720", show_default=True, help="To ask for.")
+@click.option(
+    "--size",
+    type=Size(),
+    default="1280x720",
+    show_default=True,
+    help="Image size that the camera is asked for.",
+)
 @click.option(
     "--every", type=click.FloatRange(min=0), default=0.0, metavar="S",
-    help="At most one answer in S seconds: less heat, less power.",
+    help="Wait at least S seconds between predictions: less heat, less power.",
 )  # fmt: skip
-@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="End after N answers.")
+@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="End after N predictions.")
 @click.option(
     "--duration", type=click.FloatRange(min=0, min_open=True), metavar="S",
     help="End after S seconds.",
@@ -67,14 +81,18 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 )  # fmt: skip
 @click.option(
     "--crop", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-    metavar="F", help="Classify the centre square of this share of the height.",
+    metavar="F", help="Side of the classified square, as a share of the image's height.",
 )  # fmt: skip
 @click.option(
-    "--save", type=click.Path(file_okay=False), metavar="DIR", help="Save pictures and answers."
+    "--save",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Save images and predictions to DIR.",
 )
 @click.option(
     "--save-when", type=click.Choice(WHEN), default="changed", show_default=True,
-    help="Which: another label than before, all, malignant labels, or when a key is pressed.",
+    help="Save when the label changes, always, when the label is malignant, or when a key is "
+    "pressed.",
 )  # fmt: skip
 @click.option(
     "--preview", type=click.Choice(["none", "window", "web"]), default="none", show_default=True
@@ -85,18 +103,16 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="json: one object an answer.",
+    help="json: one object a prediction. Text prints a line when the prediction changes.",
 )  # fmt: skip
-@click.option(
-    "--abstain/--no-abstain", default=True,
-    help="Show no diagnosis of what is no dermoscopic picture (JSON always does) [default: so].",
-)  # fmt: skip
+@options.abstain
 @options.model_options(without=("views",))
 @click.pass_context
 def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) -> None:
-    """Classify what a camera sees, always its newest frame, until Ctrl-C.
+    """Classify what a camera sees, live, until Ctrl-C.
 
-    The centre square is what is classified. Ends with 0 when stopped, 1 when the camera is gone.
+    Takes the newest frame each time and classifies its centre square. Exits with 0 when it is
+    stopped, with 1 when the camera is gone.
     """
     _check(ctx, given)
     with stopped_by_signals(), ExitStack() as stack:
@@ -219,7 +235,7 @@ def _pressed(
     """Give a function that tells whether a key was pressed, in the terminal or the window."""
     if given["save_when"] != "key":
         return lambda: False
-    tell("a key saves a picture")
+    tell("press any key to save an image")
     in_terminal = stack.enter_context(keys())
 
     def pressed() -> bool:
