@@ -1,5 +1,6 @@
 # make demo         install into .venv and classify the bundled example
-# make test         all tests; installs what they need into .venv (TensorFlow, too: 3.9 GB)
+# make test         all tests but the slow ones; installs what they need into .venv (TensorFlow, too: 3.9 GB)
+# make test-slow    training in all its kinds, which takes minutes; .ci/run does both
 # make test-device  the tests of the runtime alone, without TensorFlow (0.7 GB)
 # make test-docs    every command of README, quickstart and guides, as printed
 # make lint         style, types, import directions
@@ -17,7 +18,7 @@ EXAMPLE := examples/synthetic_lesion.jpg
 # What the tests of the runtime need besides it.
 DEVICE_EXTRAS := camera,web,heic,dicom,test
 
-.PHONY: help demo test test-device say-test tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
+.PHONY: help demo test test-slow test-device say-test tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
   test-cluster test-gpu release-models fuzz gate clean
 
 help:
@@ -70,7 +71,10 @@ say-test:
 
 test: say-test $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
 	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist load -m slow
 
 .venv-device/.ready: pyproject.toml
 	@echo "Installing what the tests of the runtime need into .venv-device (0.7 GB) ..."
@@ -126,7 +130,7 @@ test-wheel: wheel
 test-tflite: $(VENV)/.runtime wheel
 	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*-any.whl $(EXAMPLE)
 
-# make test-pi      the wheel on emulated 64- and 32-bit Raspberry Pi systems
+# make test-pi      the commands of the Raspberry Pi guide, on Bookworm (64 and 32 bit, emulated) and Trixie
 test-pi: $(VENV)/.runtime wheel
 	sh tests/test_pi.sh dist $(EXAMPLE)
 
@@ -151,13 +155,13 @@ HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
 	PYTHON=$(BIN)/python GPU="$(GPU)" sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
 
-# make fuzz         ten minutes each of random pictures and model files (FUZZ_S=SECONDS for others)
+# make fuzz         ten minutes each of random images, archives and model files (FUZZ_S=SECONDS for others)
 FUZZ_S ?= 600
 FUZZ := .fuzz
 fuzz: $(VENV)/.dev
 	$(PIP) install -e ".[fuzz]" $(EDITABLE)
 	$(BIN)/python tests/fuzz/make_corpus.py $(FUZZ)
-	for part in image metadata; do mkdir -p $(FUZZ)/found-$$part && \
+	for part in image heic dicom archive metadata; do mkdir -p $(FUZZ)/found-$$part && \
 	  $(BIN)/python tests/fuzz/fuzz_$$part.py -max_total_time=$(FUZZ_S) -timeout=2 -rss_limit_mb=1024 \
 	  -max_len=40000 -artifact_prefix=$(FUZZ)/$$part- $(FUZZ)/found-$$part $(FUZZ)/$$part || exit 1; done
 

@@ -75,6 +75,6 @@ def fix(file: Path) -> bool:
         raise ModelError(f"{file}: {error}") from None
     if changed == content:
         return False
-    with whole_file(str(file)) as stream:
+    with whole_file(file) as stream:
         stream.write(changed)
     return True

@@ -46,10 +46,11 @@ def export(run: Path, file_format: str, output: Path) -> Card:
     model = with_probabilities(load(run, kind), card, kind)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     method = "none"
-    if file_format == "int8":
-        method = "post-training" if ready == "none" else ready
-        sample = _representative(run, card) if ready == "none" else None
-        content = _int8(converter, sample, card)
+    if file_format == "int8" and ready == "none":
+        method = "post-training"
+        content = _int8_by_sample(converter, _representative(run, card), card)
+    elif file_format == "int8":
+        method, content = ready, _int8(converter)
     else:
         content = _floating(converter, half=file_format == "float16")
     temperature = present(card.calibration, "calibration").temperature[kind]
@@ -129,35 +130,47 @@ def _by_class(logits: tf.Tensor, sharper: Sequence[float]) -> tf.Tensor:
     return logits * tf.reduce_sum(weighted, axis=-1, keepdims=True)
 
 
-def _int8(
-    converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]] | None,
-    card: Card,
-) -> bytes:  # fmt: skip
-    """Quantize to int8 with uint8 pixels in and float32 probabilities out.
+def _int8(converter: tf.lite.TFLiteConverter) -> bytes:
+    """Quantize what has its ranges in the graph to int8, with uint8 pixels in.
 
-    After quantization-aware training every range is in the graph, and what has none (the
-    scaling by the temperature and the softmax) stays float. Otherwise a sample of pictures gives
-    the ranges, and the softmax is kept float: in 8 bits a probability would have steps of 1/256.
+    What has none (the scaling by the temperature and the softmax) stays float.
     """
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.float32
-    if sample is None:
-        with warnings.catch_warnings():
-            # It looks for ranges beside the graph, too.
-            warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
-            return bytes(converter.convert())
-    pictures = list(sample)
-    converter.representative_dataset = lambda: iter(pictures)
+    _set_int8(converter)
+    return _converted(converter)
+
+
+def _int8_by_sample(
+    converter: tf.lite.TFLiteConverter, sample: Iterator[list[np.ndarray]], card: Card
+) -> bytes:
+    """Quantize a float model to int8, with uint8 pixels in; a sample of images gives the ranges.
+
+    The softmax is kept float: in 8 bits a probability would have steps of 1/256.
+    """
+    _set_int8(converter)
+    shown = list(sample)
+    converter.representative_dataset = lambda: iter(shown)
     # The converter's own last step, but for an operator that is left out; TensorFlow's quantization
     # debugger can leave one out too, and then has float inputs.
     converter._experimental_calibrate_only = True
     return bytes(
         mlir_quantize(
-            _with_input_range(converter.convert(), card), input_data_type=tf.uint8,
+            _with_input_range(_converted(converter), card), input_data_type=tf.uint8,
             output_data_type=tf.float32, denylisted_ops=["SOFTMAX"],
         )
     )  # fmt: skip
+
+
+def _set_int8(converter: tf.lite.TFLiteConverter) -> None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.float32
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
+    """Convert without the warning that no statistics of the input were given beside the ranges."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
+        return bytes(converter.convert())
 
 
 def _with_input_range(calibrated: bytes, card: Card) -> bytes:

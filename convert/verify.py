@@ -13,6 +13,8 @@ import lesionedge
 from convert.export import load, read_card, with_probabilities
 from lesionedge.card import Card, present
 from lesionedge.errors import ModelError
+from lesionedge.evaluation.intervals import interval, resamples
+from lesionedge.evaluation.weighted import balanced_accuracy
 
 ALLOWED_LOSS = {"int8": 0.01, "float16": 0.002, "float32": 0.002}
 """Balanced accuracy that a format may lose before verification fails."""
@@ -119,21 +121,16 @@ def _keras(run: Path, card: Card, kind: str, inputs: np.ndarray) -> np.ndarray:
     return np.concatenate([model((b - mean) / std, training=False).numpy() for b in batches])
 
 
-def _balanced(right: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> float:
-    weights = np.ones(len(truth)) if weights is None else weights
-    total = np.bincount(truth, weights)
-    present = total > 0
-    return float((np.bincount(truth, right * weights)[present] / total[present]).mean())
+def _balanced(right: np.ndarray, truth: np.ndarray) -> float:
+    return balanced_accuracy(right, truth, np.ones(len(truth)))
 
 
 def _change(
     ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray, groups: np.ndarray
 ) -> tuple[float, float, float]:
-    """Give the difference of balanced accuracy with its paired bootstrap interval by lesion."""
-    _, numbers = np.unique(groups, return_inverse=True)
-    count = int(numbers.max()) + 1
-    rng = np.random.default_rng(0)
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, numbers]
-    spread = [_balanced(ours, truth, w) - _balanced(theirs, truth, w) for w in draws.astype(float)]
-    low, high = np.percentile(spread, [2.5, 97.5])
-    return _balanced(ours, truth) - _balanced(theirs, truth), float(low), float(high)
+    """Return the difference of balanced accuracy with its paired bootstrap interval by lesion."""
+    found = interval(
+        lambda w: balanced_accuracy(ours, truth, w) - balanced_accuracy(theirs, truth, w),
+        resamples(groups, count=RESAMPLES),
+    )
+    return found["value"], found["low"], found["high"]

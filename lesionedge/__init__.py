@@ -1,8 +1,8 @@
 """Calibrated skin-lesion classification on small computers, for research.
 
     import lesionedge
-    answer = lesionedge.classify("photo.jpg")
-    print(answer.label, answer.probability)
+    prediction = lesionedge.classify("photo.jpg")
+    print(prediction.label, prediction.probability)
 
 Research use only: not a medical device, never advice.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # what typing has under this name; to import it takes longer than all else
+TYPE_CHECKING = False  # in place of typing's: importing typing would take most of the time
 
-# Loaded when first used: importing the package costs no numpy and no Pillow.
+# Loaded when first used, so that importing the package imports neither numpy nor Pillow.
 _HOMES = {
     "Camera": "camera.capture",
     "CameraError": "errors",

@@ -1,4 +1,4 @@
-"""Work in threads ahead of who takes the results, in order."""
+"""Does work in threads ahead of time and returns the results in order."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ R = TypeVar("R")
 def in_order(
     work: Callable[[T], R], items: Iterator[T], *, threads: int, ahead: int, name: str
 ) -> Generator[Callable[[], R], None, None]:
-    """Do the work of items in threads, some of it before it is asked for.
+    """Work on items in threads, some of them ahead of time.
 
     Args:
         work: Called with an item, in a thread.
-        items: Taken in the caller's thread, as they are needed.
-        threads: How many threads work.
-        ahead: How many items are taken before the first result is given.
-        name: Of the threads.
+        items: Taken in the caller's thread, when needed.
+        threads: Number of threads.
+        ahead: How many items are taken before the first result is returned.
+        name: Prefix of the threads' names.
 
     Returns:
-        An iterator of one function an item, in order, that waits for its result and returns it or
-        raises what the work raised. An error of ``items`` itself comes after the results of what
-        it gave before. The threads end with the iterator.
+        An iterator over one function per item, in order. The function waits for the item's result
+        and returns it, or raises the work's error. An error of ``items`` itself is raised after
+        the results of the items before it. The threads end with the iterator.
     """
     from concurrent.futures import ThreadPoolExecutor
 

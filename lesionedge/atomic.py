@@ -1,4 +1,4 @@
-"""Writes a file whole, or not at all: the one place that does."""
+"""Writes a file whole or not at all. All writing goes through this module."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Path = Union[str, "os.PathLike[str]"]
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name once all is written and on the disk.
+    """Open a file that gets its name only when all of it is written and on the disk.
 
-    Until then an older file of that name stays as it is; when the block ends by an error, or by a
-    signal that raises one, nothing is left. Links are followed, permissions kept.
+    Until then an older file of that name stays as it is. If the block raises, also because of a
+    signal, nothing is left. Links are followed and permissions are kept.
 
     Args:
-        path: Its name; what it holds now may be a regular file only.
+        path: The file's name. If it exists, it must be a regular file.
 
     Raises:
         OSError: It cannot be written.
@@ -32,22 +32,22 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path, *, part: Path | None = None, suffix: str = "") -> Iterator[str]:
-    """Name an unfinished file that takes the place of another when the block ends.
+    """Return the name of an unfinished file that replaces ``path`` when the block ends.
 
-    As ``whole_file``, for writers that want a name.
+    Like ``whole_file``, for writers that need a name.
 
     Args:
-        path: Its name in the end.
-        part: The unfinished file, in the same folder; None for a hidden one of a new name. A
-            process that is killed outright leaves it, so give a large file a name of its own.
-        suffix: Ending of the new name, for writers that go by it.
+        path: The final name.
+        part: The unfinished file, in the same folder; None for a hidden file with a new name. A
+            killed process leaves it behind, so choose a fixed name for a large file.
+        suffix: Suffix of the new name, for writers that choose the format by it.
 
     Raises:
         OSError: It cannot be written.
     """
     path = os.path.realpath(path)
     if part is None:
-        # Hidden, and short: the name beside it may be as long as names can be.
+        # Keep it short: ``path`` may already have the longest possible name.
         hidden = f".lesionedge-{os.urandom(6).hex()}{suffix}"
         part = os.path.join(os.path.dirname(path), hidden)
     part = os.fspath(part)
@@ -61,10 +61,10 @@ def replacing(path: Path, *, part: Path | None = None, suffix: str = "") -> Iter
 
 
 def move_into_place(part: str, path: str) -> None:
-    """Put a finished file in another's place once the disk holds it; permissions are kept.
+    """Flush a finished file to the disk and let it replace another; keep the permissions.
 
     Raises:
-        OSError: It cannot be done; both files are as they were.
+        OSError: It failed; both files are unchanged.
     """
     _flush(part)
     _keep_permissions(path, part)
@@ -91,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _flush(part: str) -> None:
-    """Have the disk hold what was written, before anything is replaced by it."""
+    """Flush the file to the disk before it replaces another."""
     handle = os.open(part, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -104,5 +104,5 @@ def _keep_permissions(path: str, part: str) -> None:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return
-    with suppress(PermissionError):  # FAT, as on many USB sticks, has none to keep
+    with suppress(PermissionError):  # FAT, as on many USB sticks, has no permissions
         os.chmod(part, stat.S_IMODE(mode))

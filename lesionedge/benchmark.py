@@ -1,9 +1,9 @@
-"""How fast a model answers on this machine, one image at a time.
+"""Measures how fast a model classifies on this machine, one image at a time.
 
-MLPerf's single-stream scenario (Reddi et al. 2020, arXiv:1911.02549, section 4): the next query
-begins when the last one has ended, for at least 1,024 queries and 60 seconds; its figure of merit
-is the 90th percentile. Every setting is measured in a process of its own, so that memory and the
-first inference are its own too.
+This is MLPerf's single-stream scenario (Reddi et al. 2020, arXiv:1911.02549, section 4): each query
+begins when the last one has ended, for at least 1,024 queries and 60 seconds. The result is the
+90th percentile. Every setting runs in a process of its own, so that it has its own memory and its
+own first prediction.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_QUERIES, MIN_SECONDS = 1024, 60.0
-"""MLPerf's least for a result that may be compared."""
+"""MLPerf's minimum for results that may be compared."""
 
 QUICK_QUERIES, QUICK_SECONDS = 64, 2.0
 STAGES = ("decode", "preprocess", "invoke", "whole")
 WARM_UP_QUERIES = 20
 CLOSE = 1.05
-"""Settings within this ratio of the fastest are as fast: the one with fewer threads is better."""
+"""Settings within this ratio of the fastest count as equal; the one with fewer threads wins."""
 
 BUSY_THREADS = 0.2
-"""Other programs that keep more hardware threads than this busy spoil a measurement."""
+"""Warn if other programs keep more hardware threads busy than this."""
 
 EncodedImage = Union[str, bytes]
 
@@ -60,31 +60,31 @@ class Measurement:
     threads: int
     """How many threads ran the network."""
     queries: int
-    """How many images were answered."""
+    """How many images were classified."""
     duration_s: float
     """How long that took."""
     comparable: bool
-    """Whether it ran as long as MLPerf asks for."""
+    """Whether it ran as long as MLPerf requires."""
     load_ms: float
-    """From nothing to a loaded model, the libraries' import included."""
+    """Time to load the model, including the import of the libraries."""
     first_ms: float
-    """The first answer, in which memory is laid out and caches are cold."""
+    """Time of the first prediction, which allocates memory and finds cold caches."""
     latency_ms: dict[str, Latency]
     """Stage -> its times: decode, preprocess, invoke, and the whole call."""
     images_per_s: float
-    """Answers a second."""
+    """Predictions per second."""
     peak_bytes: int | None
-    """The most memory that the process ever had (VmHWM); None where the system does not say."""
+    """The process's peak memory (VmHWM); None if the system does not report it."""
     steady_bytes: int | None
     """Its memory at the end (VmRSS)."""
     before: machine.Condition
-    """The machine when it began."""
+    """The machine's condition at the start."""
     after: machine.Condition
-    """And when it ended."""
+    """The machine's condition at the end."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the figures worth less."""
+        """Reasons to trust the figures less."""
         found = [f"the machine: {text}" for text in machine.throttled(self.after.throttle_flags)]
         busy = machine.others_share(self.before, self.after)
         if busy is not None and busy > BUSY_THREADS:
@@ -95,15 +95,15 @@ class Measurement:
 def example_image(
     width: int = 600, height: int = 450, *, grain: float = 4.0, grain_px: int = 1, seed: int = 0
 ) -> bytes:
-    """Draw a JPEG of a lesion: smooth, with grain, which is what makes a JPEG hard to decode.
+    """Return a JPEG of a synthetic lesion, with grain: grain makes a JPEG slow to decode.
 
     Args:
         width: In pixels.
         height: In pixels.
         grain: Standard deviation of the grain, in levels of 255.
-        grain_px: Its size: 1 for noise from pixel to pixel; more where the lens, or enlarging,
-            leaves no detail so small.
-        seed: Of the grain.
+        grain_px: Size of a grain in px: 1 for independent pixels; more for images without such
+            fine detail.
+        seed: Seed of the grain.
     """
     import numpy as np
     from PIL import Image
@@ -128,15 +128,15 @@ def measure(
     queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
     progress: Callable[[float], None] | None = None,
 ) -> Measurement:  # fmt: skip
-    """Answer images one after the other in this process and time it.
+    """Classify images one after the other in this process and measure the times.
 
     Args:
-        images: Paths or contents of images, classified in turns.
+        images: Paths or contents of images, used in turn.
         model: Name of an embedded model or path of a .tflite file.
         threads: Threads that run the network; None for the default.
-        queries: At least so many answers.
-        seconds: And at least for so long.
-        progress: Called about once a second with the share that is done, 0-1.
+        queries: Least number of predictions.
+        seconds: Least duration.
+        progress: Called about once a second with the share done so far, 0-1.
 
     Raises:
         LesionEdgeError: The model or an image cannot be used.
@@ -145,7 +145,7 @@ def measure(
     if not images:
         raise ValueError("no images to classify; expected at least one")
     begin = time.perf_counter()
-    classifier = Classifier(model, threads=threads, check=False)  # the model alone
+    classifier = Classifier(model, threads=threads, check=False)  # without the gate
     loaded = time.perf_counter()
     classifier.classify(images[0])
     first = time.perf_counter()
@@ -208,7 +208,7 @@ def measure_apart(
     images: Sequence[EncodedImage], *, model: str | None = None, threads: int | None = None,
     queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
 ) -> Measurement:  # fmt: skip
-    """Do as ``measure`` does, in a fresh process.
+    """Run ``measure`` in a new process.
 
     Raises:
         LesionEdgeError: The model or an image cannot be used.
@@ -228,14 +228,14 @@ def thread_counts() -> list[int]:
 
 
 def best(measurements: Sequence[Measurement]) -> Measurement:
-    """Choose the setting with the lowest 90th percentile, or fewer threads that are as fast."""
+    """Return the setting with the lowest 90th percentile, or an equal one with fewer threads."""
     fastest = min(m.latency_ms["whole"].p90 for m in measurements)
     good = [m for m in measurements if m.latency_ms["whole"].p90 <= fastest * CLOSE]
     return min(good, key=lambda m: (m.threads, m.latency_ms["whole"].p90))
 
 
 def advice(measurements: Sequence[Measurement]) -> list[str]:
-    """Return which model and how many threads to use here."""
+    """Return lines of advice: which model and how many threads to use here."""
     lines = []
     models = list(dict.fromkeys(m.model for m in measurements))
     choice = {model: best([m for m in measurements if m.model == model]) for model in models}

@@ -1,4 +1,4 @@
-"""Draws a benchmark: a bar a setting, made of its stages, with the 90th percentile of the whole."""
+"""Draws a benchmark: one bar per setting, with its stages and the total's 90th percentile."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw(measurements: Sequence[Measurement]) -> Image.Image:
 
 
 def _round_step(least: float) -> float:
-    """Return the least of 1, 2, 5 times a power of ten that is no smaller."""
+    """Return the next round number: 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * 0.999)
 

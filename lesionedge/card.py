@@ -1,10 +1,10 @@
-"""The model card: what a model says of itself, the file ``lesionedge.json`` inside the .tflite.
+"""The model card: a model's description, stored as ``lesionedge.json`` inside the .tflite.
 
-``train`` writes it into the run folder, ``convert`` packs it into the file, the runtime reads it.
-Keys that are unknown here are kept and written again.
+``train`` writes it into the run folder, ``convert`` packs it into the model file, and the runtime
+reads it. Unknown keys are kept and written again.
 
-The sections are named tuples, which take a quarter of a dataclass's time to be defined: every start
-of the command line pays for it.
+The sections are named tuples: defining one takes a quarter of a dataclass's time, and every start
+of the command line defines them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Label(NamedTuple):
     label: str
     """The short code, such as ``mel``."""
     name: str | None = None
-    """What people read; None: what is known of the code."""
+    """The name for people; None: the vocabulary's name for the code."""
     malignant: bool | None = None
-    """Whether it is malignant; None: what is known of the code."""
+    """Whether it is malignant; None: as the vocabulary says for the code."""
     extra: Extra = _NONE
 
 
@@ -63,7 +63,7 @@ class Output(NamedTuple):
 
 
 class Quantization(NamedTuple):
-    """How the training made the network ready for 8 bits."""
+    """How the training prepared the network for 8 bits."""
 
     training: str = "none"
     """``qat``, ``bias-corrected`` or ``none``."""
@@ -78,7 +78,7 @@ class TrainingData(NamedTuple):
     split: str = ""
     """How it was split."""
     seed: int | None = None
-    """What fixed the split."""
+    """The seed of the split."""
     pictures: Mapping[str, int] = _NONE
     """Split -> number of images."""
     trained_on: int | None = None
@@ -87,7 +87,7 @@ class TrainingData(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What turns logits into probabilities."""
+    """How logits become probabilities."""
 
     method: str = ""
     """``temperature``, ``temperature by class`` or ``none``."""
@@ -118,17 +118,17 @@ class OperatingPoint(NamedTuple):
     extra: Extra = _NONE
 
     def above(self, malignant_probability: float) -> bool:
-        """Tell which side of the threshold a probability falls on."""
+        """Return whether a probability reaches the threshold."""
         return malignant_probability >= self.threshold
 
 
 class NamedPoint(NamedTuple):
-    """A threshold of something else than the malignant probability, such as ``DECISION``."""
+    """A threshold of another probability, such as ``DECISION``."""
 
     name: str
     """What it decides."""
     threshold: float
-    """From this probability on."""
+    """It applies from this probability on."""
     extra: Extra = _NONE
 
 
@@ -136,7 +136,7 @@ class Gate(NamedTuple):
     """What makes a model a gate (``lesionedge.reliability``)."""
 
     threshold: float
-    """An image whose first class is less likely is refused."""
+    """The gate refuses an image if its first class is less probable than this."""
     refused_of_genuine: float | None = None
     """The share of genuine images that may be refused."""
     chosen_on: Mapping[str, float] = _NONE
@@ -167,7 +167,7 @@ class Figure(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What was measured of one model on one split."""
+    """The figures of one model on one split."""
 
     split: str
     """Name of the split."""
@@ -183,7 +183,7 @@ class Measurement(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A model card; what it does not say is empty."""
+    """A model card; missing values are empty."""
 
     format: int = 1
     """Version of this format."""
@@ -202,13 +202,13 @@ class Card:
     output: Output | None = None
     """How the network ends."""
     quantization: Quantization | None = None
-    """How it was made ready for 8 bits."""
+    """How it was prepared for 8 bits."""
     data: TrainingData | None = None
     """What it was trained on."""
     modality: str | None = None
     """``dermoscopy``, or another kind of image."""
     licence: str = ""
-    """Of the model."""
+    """The model's licence."""
     attribution: str = ""
     """Whose data and weights are in it."""
     intended_use: str = ""
@@ -216,7 +216,7 @@ class Card:
     limits: tuple[str, ...] = ()
     """What it cannot do."""
     calibration: Calibration | None = None
-    """What turns its logits into probabilities."""
+    """How its logits become probabilities."""
     gate: Gate | None = None
     """What makes it a gate."""
     operating_points: tuple[OperatingPoint, ...] = ()
@@ -290,7 +290,7 @@ class Card:
         return cls.from_dict(content, name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what its JSON holds; what is empty is left out."""
+        """Return the card as a JSON object, without empty values."""
         found: dict[str, Any] = _plain(self)
         if named := found.pop("named_points", None):
             found["operating_points"] = [*found.get("operating_points", ()), *named]
@@ -304,7 +304,7 @@ class Card:
 
 
 def present(section: T | None, name: str) -> T:
-    """Return a section that has to be there.
+    """Return a required section.
 
     Args:
         section: Such as ``card.input``.
@@ -319,7 +319,7 @@ def present(section: T | None, name: str) -> T:
 
 
 def _plain(value: Any) -> Any:
-    """Return a card or a section as JSON's object, without what is empty."""
+    """Return a card or a section as a JSON object, without empty values."""
     names = _names(value)
     if names:
         found = {name: _plain(getattr(value, name)) for name in names if name != "extra"}
@@ -349,7 +349,7 @@ def _measurements(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[Measurem
 
 
 def _figure(found: object) -> Figure | None:
-    """Read a figure; None where it is none, or was not defined."""
+    """Read a figure; None if it is not a figure, or not defined."""
     if not isinstance(found, Mapping):
         return None
     values = [found.get(key) for key in ("value", "low", "high")]
@@ -428,7 +428,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _section(kind: Any, **readers: Reader) -> Reader:
-    """Return what reads a section, of which ``readers`` read the keys that are known."""
+    """Return a reader of a section; ``readers`` read the known keys."""
 
     def read(value: Any) -> Any:
         rest = _object(value)
@@ -454,7 +454,7 @@ _NAMED_POINT = _section(NamedPoint, name=_text, threshold=_threshold)
 
 
 def _points(value: Any) -> tuple[tuple[OperatingPoint, ...], tuple[NamedPoint, ...]]:
-    """Tell thresholds of the malignant probability from those of something else."""
+    """Separate thresholds of the malignant probability from other thresholds."""
     entries = _many(_object)(value)
     return (
         tuple(_POINT(entry) for entry in entries if "name" not in entry),

@@ -49,7 +49,7 @@ class Classifier:
 
     One interpreter, reused. All methods may be called from several threads: decoding runs side
     by side, the network takes one image at a time (with ``threads`` threads of its own).
-    A prediction depends on the image alone, never on what was asked before. With ``views`` above 1
+    A prediction depends on the image alone, not on earlier ones. With ``views`` above 1
     it is the mean of the calibrated probabilities of that many views of the model's input, which
     take that many times as long; the card's thresholds were chosen on single views.
     Instances pickle as the model's name and options and load it again.
@@ -69,17 +69,17 @@ class Classifier:
                 With 1, ``classify_many`` decodes in the caller's thread, too: one core in all.
             labels: Labels file (one a line) or the labels, in output order, for a model that
                 has none inside; they take the place of those inside.
-            normalize: (mean, std): the network is fed (pixel - mean) / std, pixels 0-255; for a
-                model that does not say.
-            check: Tell whether each image is a dermoscopic one, and a good one, where the model
-                says that it is for those (``lesionedge.reliability``).
-            verbose: Let the native library's log lines through.
+            normalize: (mean, std): the network gets (pixel - mean) / std, pixels 0-255; for a model
+                file without this information.
+            check: Check whether each image is dermoscopic and of good quality, if the model is for
+                dermoscopic images (``lesionedge.reliability``).
+            verbose: Show the native library's log lines.
             views: Average over this many views of an image, 1 to 8: as it is, turned
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
-                image (``lesionedge.tta`` says why these); up to 4 where the model's input
-                is not square. What it gains and costs is in docs/research/accuracy.md.
-            operating_point: Sensitivity (0-1) of the card's operating point that predictions are
-                held against; None for 0.95 where the card has it.
+                image (see ``lesionedge.tta``); at most 4 if the model's input is not square. For
+                gains and costs see docs/research/accuracy.md.
+            operating_point: Sensitivity (0-1) that selects one of the card's operating points; None
+                for 0.95 if the card has it.
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
@@ -136,12 +136,12 @@ class Classifier:
 
     @property
     def operating_points(self) -> tuple[OperatingPoint, ...]:
-        """The card's thresholds of the malignant probability; empty where it has none."""
+        """The card's thresholds of the malignant probability; empty if it has none."""
         return self.card.operating_points
 
     @property
     def checks(self) -> bool:
-        """Whether predictions say if their image is a dermoscopic one."""
+        """Whether predictions say if their image is dermoscopic."""
         return self._check is not None
 
     @property
@@ -166,19 +166,19 @@ class Classifier:
         self, images: Iterable[ImageSource], *, top_k: int | None = None,
         errors: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Prediction | LesionEdgeError]:  # fmt: skip
-        """Classify many images, in their order, while the next ones are decoded ahead.
+        """Classify many images in order, and decode the next ones meanwhile.
 
-        (With ``threads=1`` nothing runs ahead: the one thread is the caller's.)
+        With ``threads=1`` nothing is decoded ahead: all work is done in the caller's thread.
 
         Args:
-            images: Images as ``classify`` takes them; read as they are needed.
+            images: Images as in ``classify``; taken when needed.
             top_k: As in ``classify``.
             errors: ``raise`` the first error, or ``yield`` it in the image's place.
 
         Returns:
-            An iterator of one Prediction (or LesionEdgeError) an image. It takes a few images
-            from ``images`` before it gives the first prediction, in the caller's thread; its own
-            threads end with it, also when it is closed early.
+            An iterator over one Prediction (or LesionEdgeError) per image. It takes a few images
+            from ``images`` before the first prediction, in the caller's thread. Its own threads
+            end with it, also if it is closed early.
         """
         _check_top_k(top_k)
         if errors not in ("raise", "yield"):
@@ -226,11 +226,11 @@ class Classifier:
         import numpy as np
 
         count = self.views if views is None else self._possible(views)
-        # One after the other: LiteRT on a processor is no faster with several at once.
+        # One by one: on a CPU, LiteRT is no faster with several at once.
         return np.stack([self._average(self._normalise(pixels), count) for pixels in inputs])
 
     def model_input(self, image: ImageSource) -> NDArray[np.uint8]:
-        """Return the exact pixels that the network is fed.
+        """Return the exact pixels that the network gets.
 
         Args:
             image: As ``classify`` takes it.
@@ -259,7 +259,7 @@ class Classifier:
         return nearest(self.card.operating_points, DEFAULT_SENSITIVITY)
 
     def _possible(self, views: int) -> int:
-        """Check that the model's input has so many views."""
+        """Check that the model's input allows this many views."""
         check_views(views)
         _, height, width, _ = self._interpreter.input.shape
         if views > tta.MOST_OBLONG and width != height:
@@ -294,7 +294,7 @@ class Classifier:
 
         if min(pixels.shape[:2]) >= reliability.SIDE_PX:
             return reliability.thumbnail(pixels)
-        # The model's input is too small to see by: the same part of the image again.
+        # The model's input is too small for the check: prepare the same part of the image again.
         side = reliability.SIDE_PX
         wanted = replace(self.preprocessing, width_px=side, height_px=side)
         return decoded.fit(wanted)
@@ -309,7 +309,7 @@ class Classifier:
         import numpy as np
 
         found = [self._run(view) for view in tta.views(values, views)]
-        # In float64, so that their order leaves no trace.
+        # In float64, so that the order of the views does not matter.
         mean: NDArray[np.float64] = np.mean(found, axis=0, dtype=np.float64)
         return mean.astype(np.float32)
 
@@ -336,7 +336,7 @@ class Classifier:
         Args:
             probabilities: One a class, in the order of ``labels``.
             top_k: How many classes ``top`` lists; None for all.
-            warnings: What the reader should know.
+            warnings: Warnings for people.
             timings_ms: What it took.
             reliable: The gate's verdict.
             views: Over how many views of each image the probabilities are averaged.
@@ -352,7 +352,7 @@ class Classifier:
     def _predictions(
         self, images: Iterator[ImageSource], top_k: int | None, errors: str
     ) -> Iterator[Prediction | LesionEdgeError]:
-        if self.threads == 1:  # whoever asks for one thread gets one
+        if self.threads == 1:  # the user wants one thread only
             for image in images:
                 yield self._finished(functools.partial(self._prepare, image), top_k, errors)
             return

@@ -1,4 +1,4 @@
-"""What an image's numbers mean, by what its file says, and what brings them to sRGB."""
+"""Reads from a file what its colours mean, and converts them to sRGB."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lesionedge.notice import Notice
 from lesionedge.rgb_space import ColourError, MatrixConversion, RGBSpace
 
 Statement = Union[bytes, RGBSpace, ColourError]
-"""An ICC profile, a space, or why what the file says cannot be used."""
+"""An ICC profile, a colour space, or the reason why neither can be used."""
 
 _READ_ERRORS = (
     OSError, ValueError, SyntaxError, LookupError, TypeError, ArithmeticError, AttributeError,
@@ -40,13 +40,13 @@ class Colours:
     """In the order of precedence. None: sRGB."""
 
     def conversion(self, mode: str) -> tuple[Conversion | None, tuple[Notice, ...]]:
-        """Return what brings an image to sRGB, and what its reader should know.
+        """Return the conversion to sRGB and the warnings.
 
         Args:
             mode: The image's: RGB, L, I;16 or CMYK. What is returned for L may be for RGB.
 
         Returns:
-            None: the image is sRGB, or has to be taken for it.
+            The conversion; None: the image is sRGB or treated as sRGB. And the warnings.
         """
         problems = []
         for statement in self.statements:
@@ -60,7 +60,7 @@ class Colours:
         )
 
     def deep(self) -> MatrixConversion | None:
-        """Return the arithmetic for RGB of 16 bits a channel; None where there is none."""
+        """Return the conversion for RGB of 16 bits a channel; None if there is none."""
         for statement in self.statements:
             try:
                 _resolved(statement, "RGB")
@@ -78,7 +78,7 @@ def _resolved(statement: Statement, mode: str) -> Conversion | None:
             raise ColourError("it is CMYK, and its file speaks of RGB")
         return _of_space(statement)
     if mode in ("L", "I;16") and icc.mode_of(statement) == "RGB":
-        mode = "RGB"  # a grey image saved with the profile of the coloured one
+        mode = "RGB"  # a grey image saved with the colour image's profile
     return icc.conversion(statement, mode)
 
 
@@ -97,11 +97,11 @@ def _remarks(statement: Statement) -> tuple[Notice, ...]:
 
 
 def declared(image: Image.Image) -> Colours:
-    """Read what an image's file says of its colours.
+    """Return what an image's file says about its colours.
 
     Args:
-        image: From ``Image.open``, best before it is loaded: some formats keep what matters
-            where Pillow does not look, and closes the file.
+        image: From ``Image.open``, if possible not yet loaded: Pillow closes the file when it
+            loads, and some formats store this where Pillow does not look.
     """
     try:
         return Colours(tuple(_statements(image)))
@@ -125,7 +125,7 @@ def _statements(image: Image.Image) -> Iterator[Statement]:
 
 @contextmanager
 def _file(image: Any) -> Iterator[BinaryIO | None]:
-    """Lend an image's file from its beginning, and put it back where it was."""
+    """Yield an image's file at its beginning; restore its position afterwards."""
     file = getattr(image, "fp", None)
     if file is None or getattr(file, "closed", False):
         yield None
@@ -188,7 +188,7 @@ def _png_chunks(info: dict[Any, Any]) -> Iterator[Statement]:
             (float(chromaticities[n]), float(chromaticities[n + 1])) for n in (0, 2, 4, 6)
         )
         space = RGBSpace(red, green, blue, white)
-    # Whoever writes sRGB without saying so writes this gamma, which stands for its curve.
+    # Programs that write sRGB without naming it write this gamma in place of its curve.
     if gamma is None or (abs(gamma - 0.45455) < 0.0001 and _is_srgbs(space)):
         yield space
     elif gamma <= 0:
@@ -199,7 +199,7 @@ def _png_chunks(info: dict[Any, Any]) -> Iterator[Statement]:
 
 
 def _is_srgbs(space: RGBSpace) -> bool:
-    """Return whether a space's primaries are sRGB's, give or take rounding."""
+    """Return whether a space has sRGB's primaries, up to rounding."""
     own = (*space.red, *space.green, *space.blue, *space.white)
     srgb = rgb_space.SRGB
     wanted = (*srgb.red, *srgb.green, *srgb.blue, *srgb.white)
@@ -207,7 +207,7 @@ def _is_srgbs(space: RGBSpace) -> bool:
 
 
 def _exif(image: Image.Image) -> Iterator[Statement]:
-    """Read EXIF's words on colour; Adobe RGB is named as DCF 2.0 has it."""
+    """Read EXIF's colour tags; DCF 2.0 defines how they name Adobe RGB."""
     exif = image.getexif()
     colour_space = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE)
     index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")).strip("\0 ")
@@ -226,7 +226,7 @@ def _exif(image: Image.Image) -> Iterator[Statement]:
 
 def _nclx(primaries: int, transfer: int) -> Statement:
     try:
-        # Not specified: what everybody shows it as.
+        # 2 means "not specified"; every program then assumes sRGB.
         return rgb_space.from_code_points(
             1 if primaries == 2 else primaries, 13 if transfer == 2 else transfer
         )
@@ -260,7 +260,7 @@ def _jpeg_2000(file: BinaryIO) -> Iterator[Statement]:
 
 
 def _bmp(file: BinaryIO) -> Iterator[Statement]:
-    """Read what the headers of versions 4 and 5 say."""
+    """Read the colours from headers of versions 4 and 5."""
     head = file.read(14 + 124)
     size = int.from_bytes(head[14:18], "little")
     kind = head[70:74]
@@ -289,7 +289,7 @@ def _calibrated(head: bytes) -> Iterator[Statement]:
 
 
 def _gif(file: BinaryIO) -> Iterator[Statement]:
-    """Read the profile that a GIF may hold in an extension of its own."""
+    """Read the ICC profile from a GIF's extension."""
     head = file.read(13)
     if head[10] & 0x80:
         file.seek(3 << ((head[10] & 7) + 1), 1)

@@ -1,4 +1,4 @@
-"""The full samples of files with 16 bits a channel, of which Pillow keeps the upper eight."""
+"""Reads all 16 bits a channel of files of which Pillow keeps only the upper eight."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIXELS = 50_000_000
-"""Of larger images the upper eight bits have to do: the full samples take ten bytes a pixel."""
+"""For larger images only the upper eight bits are used: all 16 take ten bytes a pixel."""
 
 _FORMATS = ("PNG", "TIFF")
 _PLANAR = 284
 
 
 def raw_mode(image: Any) -> str | None:
-    """Return how an unloaded image's samples lie in its file, where they have 16 bits.
+    """Return how a file stores an unloaded image's samples, if they have 16 bits.
 
     Returns:
         Pillow's raw mode, such as ``RGB;16B``. None for everything else, and for grey, which
@@ -39,7 +39,7 @@ def raw_mode(image: Any) -> str | None:
 
 
 def set_raw_mode(image: Any, raw: str) -> None:
-    """Have Pillow unpack an image's samples in another way.
+    """Make Pillow unpack an image's samples in another way.
 
     Args:
         image: Not loaded.
@@ -56,17 +56,17 @@ def _with_arguments(tile: Any, raw: str) -> Any:
 def flattened(
     image: Image.Image, raw: str, colours: Colours, reopen: Callable[[], Image.Image], bits: int
 ) -> Pixels:
-    """Return an image of 16 bits a channel as one of eight.
+    """Convert an image of 16 bits a channel to eight.
 
     Args:
         image: Loaded; its upper eight bits.
         raw: What ``raw_mode`` said of it before.
         colours: What its file says of them.
-        reopen: Opens it once more.
+        reopen: Opens the image again.
         bits: How many of the 16 are used, by its file.
 
     Raises:
-        ImageError: Its samples would have to be known in full, and cannot be read so.
+        ImageError: All 16 bits are needed and cannot be read.
     """
     brightest = max(most for _, most in image.getextrema()[:3])  # type: ignore[misc]
     is_dark, has_clear = brightest < 16, "transparency" in image.info
@@ -87,7 +87,7 @@ def flattened(
 
 
 def _bends(colours: Colours) -> bool:
-    """Return whether there is arithmetic for all sixteen bits, and something for it to do."""
+    """Return whether the colours need a conversion that works on all sixteen bits."""
     return colours.conversion("RGB")[0] is not None and colours.deep() is not None
 
 
@@ -106,13 +106,13 @@ def _with(found: Pixels, warnings: tuple[Notice, ...]) -> Pixels:
 
 
 def _samples(image: Image.Image, raw: str, reopen: Callable[[], Image.Image]) -> NDArray[np.uint16]:
-    """Return (H, W, 2 to 4) samples: grey or RGB, and what is beside them."""
+    """Return (H, W, 2 to 4) samples: grey or RGB, and alpha or padding."""
     import numpy as np
 
     if raw.startswith("LA"):
         parts = np.asarray(_again(reopen, "RGBA"))  # both bytes of both
         return _joined(parts[..., 0::2], parts[..., 1::2])
-    # The same samples as if of the other byte order: what Pillow keeps is then the lower bytes.
+    # Read the samples in the other byte order: Pillow then keeps the lower bytes.
     kind, order = raw.replace("RGBa", "RGBA").split(";16")
     orders = ("L", "B") if _is_little(order) else ("B", "L")
     upper, lower = (np.asarray(_again(reopen, f"{kind};16{o}")) for o in orders)

@@ -1,4 +1,4 @@
-"""What a model file says of itself, made ready for use: labels, input, thresholds."""
+"""Reads labels, input and thresholds from a model file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ DEFAULT_MODEL = "mobilenetv2"
 
 @dataclass(frozen=True)
 class Description:
-    """What a classifier needs to know of its model."""
+    """What a classifier needs to know about its model."""
 
     card: Card
-    """The model card; empty where the file has none."""
+    """The model card; empty if the file has none."""
     diagnoses: tuple[Diagnosis, ...]
     """What the classes mean, in output order."""
     preprocessing: Preprocessing
@@ -47,20 +47,20 @@ class Description:
 
 
 def name_of(options: ModelOptions) -> str:
-    """Return a model's name or path as people gave it."""
+    """Return a model's name or path as the user typed it."""
     return DEFAULT_MODEL if options.model is None else os.fsdecode(options.model)
 
 
 def find_model(model: str) -> str:
-    """Return the file of an embedded model's name, or the path itself.
+    """Return the file of an embedded model, or the path itself.
 
     Raises:
-        ModelError: There is neither.
+        ModelError: There is no such model or file.
     """
     if model in EMBEDDED:
         path = os.path.join(os.path.dirname(__file__), "models", EMBEDDED[model])
         if not os.path.exists(path):
-            raise ModelError(f"{path}: no such file; install lesionedge again to have {model}")
+            raise ModelError(f"{path}: no such file; reinstall lesionedge to get {model}")
         return path
     if not os.path.exists(model):
         raise ModelError(
@@ -70,7 +70,7 @@ def find_model(model: str) -> str:
 
 
 def read_card(model: str) -> Card:
-    """Return the card of a model; an empty one where it has none.
+    """Return a model's card; empty if it has none.
 
     Args:
         model: Name of an embedded model or path of a .tflite file.
@@ -84,11 +84,11 @@ def read_card(model: str) -> Card:
 def describe_model(
     path: str, options: ModelOptions, *, input_info: TensorInfo, output_info: TensorInfo
 ) -> Description:
-    """Read what a model file says of itself; nothing is guessed.
+    """Read a model file's description; nothing is guessed.
 
     Args:
         path: The .tflite file.
-        options: What is said in the file's place.
+        options: Options that override the file.
         input_info: The network's input.
         output_info: The network's output.
 
@@ -111,7 +111,7 @@ def describe_model(
 def _demand(
     path: str, options: ModelOptions, found: ModelMetadata, input_info: TensorInfo, count: int
 ) -> None:
-    """Ask for what the model does not say of itself."""
+    """Check that labels and normalisation are known, from the options or the file."""
     wanted = []
     if options.labels is None and found.labels is None:
         wanted.append(f"its labels: give --labels FILE (one a line, for its {count} outputs)")
@@ -157,7 +157,7 @@ def _labels_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _diagnosis(label: str, entry: Label | None) -> Diagnosis:
-    """Return what a label means: what the card says, else what is known of it."""
+    """Return a label's meaning: from the card, else from the vocabulary."""
     known = describe(label)
     if entry is None:
         return known
@@ -168,7 +168,7 @@ def _diagnosis(label: str, entry: Label | None) -> Diagnosis:
 def _preprocessing(path: str, card: Card, input_info: TensorInfo) -> Preprocessing:
     _, height, width, _ = input_info.shape
     if card.input is None:
-        # What other programs do for a model that does not say: the whole image, squeezed.
+        # Without a card, do as other programs do: squeeze the whole image into the input.
         return Preprocessing(width, height, crop="stretch")
     preprocessing = Preprocessing.from_card(card.input)
     if (preprocessing.width_px, preprocessing.height_px) != (width, height):

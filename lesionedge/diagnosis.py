@@ -18,7 +18,7 @@ class Diagnosis:
     name: str
     """What people read, such as ``Melanoma``."""
     malignant: bool | None
-    """Whether its probability counts towards ``malignant_probability``; None: not known."""
+    """Whether its probability counts towards ``malignant_probability``; None: unknown."""
     code: str | None = None
     """The class's code in the published datasets, however the label is spelled; None: not
     known."""
@@ -81,7 +81,7 @@ def classes(label: str) -> tuple[str, ...]:
 def same(label: str, labels: Sequence[str]) -> str | None:
     """Return the one of a model's labels that says the same in whatever spelling.
 
-    ``Melanoma`` for ``mel``; None where there is none, or where several fit equally well.
+    ``Melanoma`` for ``mel``; None if there is none, or if several fit equally well.
 
     Args:
         label: The label as somebody else spells it.
@@ -102,7 +102,7 @@ def same(label: str, labels: Sequence[str]) -> str | None:
 def match(label: str, labels: Sequence[str]) -> str | None:
     """Return the one of a model's labels that a dataset's label belongs to.
 
-    The same meaning first, then the narrowest class that contains it; None where there is none,
+    The same meaning first, then the narrowest class that contains it; None if there is none,
     or where several fit equally well. A model's ``nevus`` takes a dataset's ``Clark nevus``, but
     its ``Clark nevus`` takes no other.
 
@@ -130,7 +130,7 @@ def _only(found: Sequence[str]) -> str | None:
 
 
 def _tidy(label: str) -> str:
-    """Make a label that is understood fit for reading."""
+    """Return a readable name for a known label."""
     from lesionedge import terms
 
     text = " ".join(terms.without_number(label.strip()).replace("_", " ").split())

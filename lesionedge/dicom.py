@@ -1,4 +1,4 @@
-"""DICOM files of photographs, as clinics keep them; needs ``lesionedge[dicom]``.
+"""Reads DICOM files of photographs, as clinics keep them; needs ``lesionedge[dicom]``.
 
 Only the elements that describe the pixels are ever parsed. Nothing that names or describes a
 patient is read, and so nothing of it can get into a message, a log or a written image.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_INFLATED_BYTES = 100_000_000
-"""A deflated file that becomes larger than this is refused."""
+"""A deflated file that unpacks to more than this is rejected."""
 
 _KINDS = {
     "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.1", "1.2.840.10008.5.1.4.1.1.7.2",
@@ -30,7 +30,7 @@ _KINDS = {
     "1.2.840.10008.5.1.4.1.1.77.1.4", "1.2.840.10008.5.1.4.1.1.77.1.7",
 }  # fmt: skip
 _EXPECTED = "VL Photographic, Dermoscopic Photography or Secondary Capture"
-# Of secondary captures: other devices' images are often kept as such.
+# Secondary captures: images of other devices are often stored as these.
 _MODALITIES = ("", "XC", "DMS", "OT", "GM", "DG", "ES", "SM", "PX")
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -55,7 +55,7 @@ _TAGS = [
 
 
 def opened(content: Any, name: str) -> DicomImageFile:
-    """Open a file's first frame; its pixels are decoded when they are loaded.
+    """Open a file's first frame; ``load`` decodes its pixels.
 
     Args:
         content: Path or binary file.
@@ -63,7 +63,7 @@ def opened(content: Any, name: str) -> DicomImageFile:
 
     Raises:
         MissingDecoderError: The library is not installed.
-        ImageError: It is no photograph, or is damaged.
+        ImageError: It is not a photograph, or is damaged.
     """
     try:
         import pydicom  # noqa: F401 (whether it is there)
@@ -84,7 +84,7 @@ class DicomImageFile(ImageFile.ImageFile):
     format_description = "DICOM photograph"
 
     notices: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know of it."""
+    """Warnings for people."""
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -127,7 +127,7 @@ def _read(file: IO[bytes]) -> Any:
 
 
 def _inflated(file: IO[bytes]) -> IO[bytes]:
-    """Unpack a deflated file, within limits, as pydicom would without any."""
+    """Unpack a deflated file; pydicom would do it without a size limit."""
     start = file.tell()
     head = file.read(144)
     length = struct.unpack("<I", head[140:144])[0] if head[132:136] == b"\2\0\0\0" else 0
@@ -145,7 +145,7 @@ def _inflated(file: IO[bytes]) -> IO[bytes]:
 
 
 def _refuse_kind(dataset: Any) -> None:
-    """Refuse what is no photograph: CT, slides, reports, videos."""
+    """Reject files that are not photographs: CT, slides, reports, videos."""
     from pydicom.uid import UID
 
     kind = UID(str(dataset.get("SOPClassUID", "")))
@@ -171,13 +171,13 @@ def _notices(dataset: Any) -> list[Notice]:
         found.append(Notice("frames", "DICOM of several frames: only its first was classified"))
     if str(dataset.get("BurnedInAnnotation", "") or "").upper() == "YES":
         found.append(
-            Notice("burned-in", "text is burned into this image: what is drawn on it shows it too")
+            Notice("burned-in", "text is burned into this image; annotated images show it too")
         )
     return found
 
 
 def _plain(code: str) -> str:
-    """Return a code if it can be one, so that nothing else gets into a message."""
+    """Return a code if it looks like one, so that no patient data gets into a message."""
     return code if code.isalnum() and len(code) <= 8 and code.isupper() else "?"
 
 
@@ -244,7 +244,7 @@ def _from_stream(dataset: Any) -> Image.Image:
 
 
 def _loaded(image: Image.Image) -> Image.Image:
-    """Load a frame; raise ImageError where Pillow would get its pixels wrong."""
+    """Load a frame; raise ImageError if Pillow would read its pixels wrong."""
     if image.format == "JPEG":
         jpeg_scan.load(image)
         return image
@@ -256,7 +256,7 @@ def _loaded(image: Image.Image) -> Image.Image:
 
 
 def _relabelled(image: Image.Image, mode: str) -> Image.Image:
-    """Take the same samples for those of another mode."""
+    """Return the same samples in another mode."""
     same = Image.frombytes(mode, image.size, image.tobytes())
     if "icc_profile" in image.info:
         same.info["icc_profile"] = image.info["icc_profile"]
@@ -300,7 +300,7 @@ def _from_colours(dataset: Any) -> Image.Image:
 
 
 def _from_single(dataset: Any) -> Image.Image:
-    """Decode grey values or a palette's: each goes through a table of all that there can be."""
+    """Decode grey or palette values, by a table of all possible values."""
     import numpy as np
 
     bits, signed = _bits(dataset), bool(_integer(dataset, "PixelRepresentation", 0))
@@ -389,7 +389,7 @@ def _levels(dataset: Any, colour: str, count: int, bits: int) -> NDArray[np.uint
         levels = packed[:count].astype(np.uint16)
     if len(levels) < count:
         raise ImageError("damaged: its palette is cut short")
-    # Some write 8 bits into entries of 16, whatever the descriptor says.
+    # Some programs write 8 bits into 16-bit entries, against the descriptor.
     return (levels >> 8 if bits == 16 and levels.max() > 255 else levels).astype(np.uint8)
 
 
@@ -433,7 +433,7 @@ def _unrolled(dataset: Any) -> NDArray[Any]:
     if width < 1 or count != samples * width:
         raise ImageError(f"damaged: {count} runs of bytes; expected {samples * width}")
     ends = [*starts[1:count], len(frame)]
-    # PackBits is the same code; with the size it stops in time, whatever the runs say.
+    # PackBits is the same code. The size limits the output even if the runs are wrong.
     planes = [
         np.frombuffer(
             Image.frombytes("L", (rows * columns, 1), frame[a:b], "packbits", "L").tobytes(),
@@ -500,12 +500,12 @@ def _integer(dataset: Any, keyword: str, default: int | None = None) -> int:
     value = dataset.get(keyword)
     if value is None or value == "":
         if default is None:
-            raise ImageError(f"damaged: DICOM without {keyword}")
+            raise ImageError(f"damaged: it has no DICOM element {keyword}")
         return default
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise ImageError(f"damaged: DICOM of which {keyword} is no number") from None
+        raise ImageError(f"damaged: its DICOM element {keyword} is not a number") from None
 
 
 def _undecodable(dataset: Any) -> ImageError:
@@ -514,5 +514,5 @@ def _undecodable(dataset: Any) -> ImageError:
 
 
 def _damaged(error: Exception) -> ImageError:
-    # Its kind only: its text may quote what the file holds.
+    # Name the type only: the text may quote patient data.
     return ImageError(f"damaged or cut short (DICOM, {type(error).__name__})")

@@ -1,4 +1,4 @@
-"""What is installed here, what works, and what to type to fix what does not."""
+"""Checks what is installed, what works, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ LITTLE_MEMORY_BYTES = 80_000_000
 """``lesionedge predict`` needs up to 65 MB."""
 
 PI_CAMERAS = ("picamera2", "rpicam")
-"""Ways to a camera that only a Raspberry Pi has."""
+"""Camera interfaces that only a Raspberry Pi has."""
 
 HOT_C = 80.0
-"""From here on a Raspberry Pi slows its clock (raspberrypi.com, "Frequency management")."""
+"""From here on a Raspberry Pi slows down (raspberrypi.com, "Frequency management")."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One result of the check."""
 
     about: str
-    """What: ``runtime``, ``numpy``, ..."""
+    """What was checked: ``runtime``, ``numpy``, ..."""
     state: str
-    """``ok``; ``absent``: not there, and not needed to predict; ``note``: prediction works, but
-    something could be better; ``fault``: it cannot work."""
+    """``ok``; ``absent``: missing, but not needed for prediction; ``note``: prediction works, but
+    something could be better; ``fault``: prediction cannot work."""
     found: str
-    """What there is."""
+    """What was found."""
     fix: str = ""
-    """What to type, or else to do."""
+    """The command to run, or what to do."""
 
 
 def examine() -> Iterator[Finding]:
-    """Check everything that prediction and the cameras depend on, one after the other."""
+    """Check everything that prediction and the cameras need."""
     yield _python()
     yield _processor()
     yield _libc()
@@ -191,7 +191,7 @@ def _cameras() -> Iterator[Finding]:
     on_a_pi = machine.is_raspberry_pi()
     for name, is_there, found, fix in survey():
         if name in PI_CAMERAS and not is_there and not on_a_pi:
-            continue  # nobody can have one here
+            continue  # only a Raspberry Pi can have one
         state = "ok" if is_there else "absent"
         yield Finding(f"camera, {name}", state, found, fix)
 

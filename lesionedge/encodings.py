@@ -1,4 +1,4 @@
-"""What Pillow reads wrong of rare encodings: made right, or refused."""
+"""Corrects or rejects rare encodings that Pillow reads wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lesionedge.notice import Notice
 from lesionedge.pixels import Finish, Pixels, flattened
 
 FORMATS = ("JPEG2000", "PNG", "TGA", "TIFF")
-"""Pillow's names of the formats of which something is read wrong that can be read right."""
+"""Pillow's names of the formats that can be corrected here."""
 
 _PSD_CHANNELS = {1: 1, 2: 1, 3: 3, 4: 4, 9: 3}  # grey, palette, RGB, CMYK, Lab
 
@@ -30,7 +30,7 @@ def load(
 
     Args:
         image: As Pillow opened it, not loaded.
-        reopen: Opens it once more.
+        reopen: Opens the image again.
         colours: What its file says of them.
 
     Returns:
@@ -53,10 +53,10 @@ def load(
 
 
 def refuse(image: Any) -> None:
-    """Refuse an open image that Pillow would read wrong, of formats that need nothing else.
+    """Reject an open image that Pillow would read wrong and that cannot be corrected.
 
     Raises:
-        ImageError: It is one.
+        ImageError: It is such an image.
     """
     if image.format == "PSD":
         image.fp.seek(12)
@@ -86,7 +86,7 @@ def _prepared(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Imag
 
 
 def _with_clear_grey(step: int) -> Finish:
-    """Spread the transparent grey over 8 bits as Pillow does the pixels."""
+    """Scale the transparent grey to 8 bits, as Pillow scales the pixels."""
 
     def finish(image: Image.Image) -> tuple[Image.Image, tuple[Notice, ...]]:
         result = image.copy()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 
 class LesionEdgeError(Exception):
-    """Any error that this package raises on purpose."""
+    """Every error that this package raises on purpose."""
 
 
 class ImageError(LesionEdgeError):

@@ -1,12 +1,13 @@
-"""What an answer rests on: occlusion sensitivity, by the same .tflite and without gradients.
+"""Explains a prediction by occlusion sensitivity: with the same .tflite, without gradients.
 
-A part of the image is covered by what surrounds it (the image itself, blurred), and the
-probability of the label is asked for again: what it loses is how much it rests on that part
-(Zeiler and Fergus 2014, arXiv:1311.2901, section 2.1). Windows that overlap are covered in two
-rounds, first large ones over all of the image; then, with the one that mattered most still
-covered, smaller ones where the first round found most. An answer has often two grounds, of which
-either is enough: only the second round finds both. ``PASSES`` runs of the network in all: what is
-explained is the answer to the image as it is, whatever the classifier's ``views``.
+The method covers a part of the image with a blurred copy of the image and runs the network again.
+The more the label's probability falls, the more the prediction depends on that part (Zeiler and
+Fergus 2014, arXiv:1311.2901, section 2.1).
+
+There are two rounds of overlapping windows. The first covers large windows all over the image. The
+second keeps the window that mattered most covered, and covers smaller windows where the first round
+found most. A prediction often has two grounds, and either one is enough: only the second round
+finds both. In all the network runs ``PASSES`` times, without test-time augmentation (``views``).
 """
 
 from __future__ import annotations
@@ -32,52 +33,52 @@ CELLS = 8
 """Cells along each side of the grid."""
 
 WINDOW, FINER = 3, 2
-"""Sides of the covered windows, in cells, of the first round and of the second; they overlap."""
+"""Sides in cells of the windows of the first and the second round; windows overlap."""
 
 REFINED = 41
-"""Windows of the second round."""
+"""Number of windows in the second round."""
 
 PASSES = 1 + (CELLS - WINDOW + 1) ** 2 + REFINED
-"""How often the network is run: 78."""
+"""How often the network runs: 78."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in cells."""
 
-_BLUR = 1 / 8  # of the side: no structure of a lesion is left, its surroundings' colour is
-_TOGETHER = 16  # images that are held in memory at a time
+_BLUR = 1 / 8  # of the side: removes a lesion's structure and keeps the skin's colour
+_TOGETHER = 16  # images in memory at a time
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How much an answer rests on each part of an image."""
+    """How much a prediction depends on each part of an image."""
 
     heat: NDArray[np.float32]
-    """(H, W) float32, the size of the model's input: by how much the label's probability falls
-    when the place is covered, the mean of both rounds, -1 to 1; negative where it rises."""
+    """(H, W) float32, -1 to 1, the size of the model's input: how far the label's probability falls
+    when this place is covered (mean of both rounds); negative where it rises."""
     cells: NDArray[np.float32]
-    """(8, 8) float32: the same before it was enlarged, one value a cell of the grid."""
+    """(8, 8) float32: the same before enlarging, one value per cell of the grid."""
     label: str
-    """The class that is explained."""
+    """The label that is explained."""
     name: str
     """Its name."""
     probability: float
     """Its calibrated probability with nothing covered, 0-1."""
     prediction: Prediction
-    """The whole answer."""
+    """The whole prediction."""
     preprocessing: Preprocessing
-    """The model's; says which part of the image ``heat`` covers."""
+    """The model's preprocessing; it defines which part of the image ``heat`` covers."""
     passes: int
-    """How often the network was run."""
+    """How often the network ran."""
 
     def overlay(self, image: ImageSource, *, abstain: bool = True) -> Image.Image:
-        """Draw the heat map onto its image, with a legend.
+        """Return the image with the heat map drawn onto it, and a legend.
 
         Args:
             image: The image that was explained.
-            abstain: Draw no diagnosis of an image that the gate refuses.
+            abstain: Draw no diagnosis if the gate refuses the image.
 
         Returns:
-            A new RGB image without any metadata; small ones are enlarged to be legible.
+            A new RGB image without metadata; a small one is enlarged so that the text is legible.
 
         Raises:
             ImageError: The image cannot be read.
@@ -95,17 +96,17 @@ def explain(
     image: ImageSource, *, model: Classifier | str | os.PathLike[str] | None = None,
     label: str | None = None,
 ) -> Explanation:  # fmt: skip
-    """Measure how much an answer rests on each part of an image.
+    """Return how much a prediction depends on each part of an image.
 
     Args:
         image: Path, bytes, file, PIL image or (H, W, 3) uint8 RGB array; a file is read once.
         model: A loaded model, or as ``lesionedge.classify`` takes it.
-        label: The class to explain; None for the likeliest.
+        label: The label to explain; None for the most probable one.
 
     Raises:
         ImageError: The image cannot be read.
         ModelError: The model cannot be loaded.
-        ValueError: The model knows no such label.
+        ValueError: The model has no such label.
     """
     classifier = model if isinstance(model, Classifier) else shared(model)
     decoded = images.decode(image, classifier.preprocessing)
@@ -126,7 +127,7 @@ def explain(
 
 
 class _Drops:
-    """Covers boxes of an image and tells by how much a class's probability falls."""
+    """Covers boxes of an image and measures how far a label's probability falls."""
 
     def __init__(
         self, classifier: Classifier, pixels: NDArray[np.uint8], number: int, whole: float
@@ -136,10 +137,10 @@ class _Drops:
         self._classifier, self._pixels, self._number = classifier, pixels, number
         self._cover = np.asarray(surroundings(Image.fromarray(pixels)))
         self._whole = whole
-        self.passes = 1  # the one that gave the answer
+        self.passes = 1  # the prediction itself
 
     def __call__(self, boxes: list[Box], *, besides: Box | None = None) -> list[float]:
-        """Return the fall for each box; one more may be covered besides."""
+        """Return the fall for each box; cover ``besides`` as well, if given."""
         base = self._pixels if besides is None else self._covered(self._pixels, besides)
         falls: list[float] = []
         for start in range(0, len(boxes), _TOGETHER):
@@ -162,7 +163,7 @@ class _Drops:
 
 
 def surroundings(image: Image.Image) -> Image.Image:
-    """Return what parts are covered by: the image, blurred until no structure is left."""
+    """Return what covers the parts: the image, blurred until no structure is left."""
     return image.filter(ImageFilter.GaussianBlur(_BLUR * min(image.size)))
 
 
@@ -175,7 +176,7 @@ def _cells(drops: _Drops) -> tuple[NDArray[np.float32], int]:
     best, most = windows[int(np.argmax(alone))], max(alone)
     inside = np.zeros((CELLS, CELLS), bool)
     inside[best[1] : best[3], best[0] : best[2]] = True
-    # What backs the answer up only shows once its strongest ground is gone.
+    # A second ground shows only while the strongest one is covered.
     finer = [w for w in _windows(FINER) if not inside[w[1] : w[3], w[0] : w[2]].all()]
     finer.sort(key=lambda w: -float(coarse[w[1] : w[3], w[0] : w[2]].mean()))
     finer = finer[:REFINED]
@@ -192,7 +193,7 @@ def _windows(side: int) -> list[Box]:
 
 
 def _averaged(windows: list[Box], falls: list[float]) -> NDArray[np.float64]:
-    """Return for each cell the mean of the windows that cover it; not a number where none does."""
+    """Return each cell's mean over the windows that cover it; NaN where none does."""
     import numpy as np
 
     total, count = np.zeros((CELLS, CELLS)), np.zeros((CELLS, CELLS))

@@ -1,4 +1,4 @@
-"""The optional parts of the package: what each one adds, and how it is installed."""
+"""The optional parts of the package: what each one adds and how to install it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Extra:
     """One optional part."""
 
     name: str
-    """As ``pip`` knows it: ``lesionedge[NAME]``."""
+    """Its name for ``pip``: ``lesionedge[NAME]``."""
     adds: str
-    """What can be done with it."""
+    """What it adds."""
     modules: tuple[str, ...]
-    """What it installs, by import names."""
+    """Import names of the modules that it installs."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -36,4 +36,4 @@ EXTRAS = (
     Extra("heic", "HEIC and HEIF images, as iPhones make them", ("pillow_heif",)),
     Extra("dicom", "DICOM images, as clinics keep them", ("pydicom",)),
 )
-"""Every optional part that people who predict may want."""
+"""Every optional part for prediction; training has its own."""

@@ -1,6 +1,6 @@
-"""Reads a flatbuffer from a mapped file, with bounds checked at every step.
+"""Reads a flatbuffer from a mapped file and checks the bounds at every step.
 
-A model may come from anywhere, and neither flatbuffers nor TensorFlow is on the device.
+A model may come from anywhere, and the device has neither flatbuffers nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Bytes = Union[bytes, mmap.mmap]
 
 
 class BrokenError(Exception):
-    """What is read contradicts itself or the file's length."""
+    """The file contradicts itself or its length."""
 
 
 @contextmanager
@@ -30,11 +30,11 @@ def mapped(path: str | os.PathLike[str]) -> Iterator[tuple[mmap.mmap, BinaryIO]]
     """Map a model file into memory.
 
     Raises:
-        ModelError: It cannot be, or is no model.
+        ModelError: It cannot be mapped, or is not a model.
     """
     name = os.fsdecode(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for its writer
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
             found = "a folder" if os.path.isdir(path) else "neither file nor folder"
             raise ModelError(f"{name}: is {found}; expected a .tflite model")
         with open(path, "rb") as file:
@@ -54,7 +54,7 @@ def mapped(path: str | os.PathLike[str]) -> Iterator[tuple[mmap.mmap, BinaryIO]]
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Check that a file can be read and begins as a model does.
+    """Check that a file can be read and begins like a model.
 
     Raises:
         ModelError: It does not.
@@ -64,7 +64,7 @@ def check(path: str | os.PathLike[str]) -> None:
 
 
 def cut(content: Bytes, start: int, size: int) -> bytes:
-    """Return so many bytes from a place.
+    """Return ``size`` bytes from ``start`` on.
 
     Raises:
         BrokenError: They are not all there.
@@ -79,7 +79,7 @@ def _number(content: Bytes, form: str, at: int) -> Any:
 
 
 class _Budget:
-    """How much may still be read of one file, whose lists may overlap and so be without end."""
+    """Limits how much is read from one file: its lists may overlap without end."""
 
     def __init__(self) -> None:
         self._left = MAX_ITEMS
@@ -93,7 +93,7 @@ class _Budget:
 class Table:
     """A flatbuffer table (flatbuffers.dev, "Internals"): fields by number.
 
-    Every method raises ``BrokenError`` where what it reads does not lie within the file.
+    Every method raises ``BrokenError`` if it would read outside the file.
     """
 
     def __init__(self, content: Bytes, at: int, budget: _Budget) -> None:
@@ -105,7 +105,7 @@ class Table:
 
     @classmethod
     def root(cls, content: Bytes) -> Table:
-        """Return the table that the whole file is."""
+        """Return the root table."""
         return cls(content, _number(content, "<I", 0), _Budget())
 
     def verify(self) -> None:
@@ -121,7 +121,7 @@ class Table:
         return self._at + offset if offset else None
 
     def scalar(self, number: int, form: str, default: Any) -> Any:
-        """Return a number that stands in the table itself, in a form of ``struct``."""
+        """Return a number in the table itself; ``form`` is a format of ``struct``."""
         at = self._field(number)
         return default if at is None else _number(self._content, form, at)
 
@@ -145,7 +145,7 @@ class Table:
         return at + 4, count
 
     def tables(self, number: int, *, backwards: bool = False) -> Iterator[Table]:
-        """Return the tables of a list, each read when it is its turn."""
+        """Yield the tables of a list, each read when needed."""
         start, count = self.vector(number, 4)
         places = range(start, start + 4 * count, 4)
         for at in reversed(places) if backwards else places:

@@ -1,4 +1,4 @@
-"""Which files are images: by their names, and by their first bytes. Nothing is decoded here."""
+"""Recognises image files by their names and first bytes. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PILLOW_SUFFIXES = frozenset((
     ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp",
     ".xbm", ".xpm",
 ))  # fmt: skip
-"""Suffixes of what Pillow decodes and other decoders agree with; no drawings, no videos."""
+"""Suffixes of formats that Pillow decodes correctly; no drawings, no videos."""
 
 HEIC_SUFFIXES = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
@@ -20,7 +20,7 @@ EXTRAS = {"HEIC": ("pillow_heif", "heic"), "DICOM": ("pydicom", "dicom")}
 """Format -> the module that reads it, and the extra that installs the module."""
 
 HEAD_BYTES = 144
-"""So many first bytes tell what a file is."""
+"""How many first bytes are needed to recognise a format."""
 
 _UNREADABLE = {
     "camera raw": (
@@ -51,7 +51,7 @@ _ADVICE = {
     "JPEG XL": "convert it to JPEG or PNG",
 }
 
-# What systems and programs leave beside people's files. In lower case.
+# Files that systems and programs leave beside people's files, in lower case.
 _LITTER = frozenset(
     (
         "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "dicomdir", "__macosx",
@@ -93,7 +93,7 @@ _STARTS = (
 
 
 def is_image_name(path: str) -> bool:
-    """Return whether a name ends as an image's does that can be read here."""
+    """Return whether a name has the suffix of an image format that is read here."""
     suffix = suffix_of(path)
     if suffix in PILLOW_SUFFIXES:
         return True
@@ -104,7 +104,7 @@ def is_image_name(path: str) -> bool:
 def unreadable_kind(path: str) -> str | None:
     """Name the kind of an image that cannot be read here by its suffix, such as ``camera raw``.
 
-    None for what can be read, and for what is no image.
+    None if it can be read, or is not an image.
     """
     suffix = suffix_of(path)
     kind = _needs_extra(suffix)
@@ -114,7 +114,7 @@ def unreadable_kind(path: str) -> str | None:
 
 
 def suffix_of(path: str) -> str:
-    """Return a name's suffix in lower case, with its dot; empty where there is none.
+    """Return a name's suffix in lower case, with its dot; empty if there is none.
 
     The numbers at the end of a DICOM identifier (``1.2.840.1``) are none.
     """
@@ -123,7 +123,7 @@ def suffix_of(path: str) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Return whether a relative path leads through something hidden, or what systems leave about.
+    """Return whether a relative path has a hidden part or one that systems leave behind.
 
     Hidden are names that begin with a dot (``._photo.jpg``), ``__MACOSX``, ``Thumbs.db``,
     ``@eaDir`` and the like; both kinds of slashes separate.
@@ -168,7 +168,7 @@ def has_extra(kind: str) -> bool:
 
 
 def advice(kind: str) -> str:
-    """Return what to do with a file of a kind that cannot be read; empty where nobody knows."""
+    """Return advice for a file of a kind that cannot be read; empty if there is none."""
     if kind in EXTRAS:
         return f"pip install 'lesionedge[{EXTRAS[kind][1]}]'"
     return _ADVICE.get(kind, "")

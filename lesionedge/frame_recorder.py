@@ -1,4 +1,4 @@
-"""Saves frames with their answers beside them, in a thread of its own: disks can be slow."""
+"""Saves frames and their predictions, in a thread of its own because disks can be slow."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from lesionedge.live import Observation
 
 WHEN = ("changed", "always", "malignant", "key")
-"""When a frame is saved: the label is another than before; each; the label is a malignant one; a
-key was pressed."""
+"""When to save a frame: ``changed``: its label differs from the last one; ``always``;
+``malignant``: its label is malignant; ``key``: a key was pressed."""
 
 QUALITY = 92
 WAITING = 4
-"""So many images may wait for the disk; a live camera's further ones are not saved."""
+"""How many images may wait for the disk. Above that, a live camera's frames are not saved."""
 
 _TELL_AGAIN_S = 60.0
 _LEAVE_S, _INTERRUPTED_S = 30.0, 0.2
 
 
 class _Job(NamedTuple):
-    """An image to be written."""
+    """An image to write."""
 
     frame: Frame
     facts: bytes
@@ -39,9 +39,9 @@ class _Job(NamedTuple):
 
 
 class FrameRecorder:
-    """Writes frames into a folder: ``TIME-NUMBER-LABEL.jpg``, and ``.json`` with the answer.
+    """Writes frames into a folder: ``TIME-NUMBER-LABEL.jpg``, and the prediction as ``.json``.
 
-    To be used in a ``with`` statement: its end waits for what is still to be written.
+    Use it in a ``with`` statement: leaving it waits for the images that are not yet written.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class FrameRecorder:
         """Make the folder.
 
         Args:
-            folder: Where images go.
+            folder: Where to write the images.
             when: One of ``WHEN``.
             malignant: The malignant labels.
-            report: Told when images cannot be written, and when they can again; not each time.
+            report: Called with a message when saving fails and when it works again.
 
         Raises:
             CameraError: The folder cannot be made.
@@ -61,7 +61,7 @@ class FrameRecorder:
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            raise CameraError(f"{folder}: cannot be made ({error.strerror})") from error
+            raise CameraError(f"{folder}: cannot create this folder ({error.strerror})") from error
         self._folder, self._when, self._malignant = folder, when, malignant
         self._report = report
         self._label: str | None = None
@@ -72,19 +72,19 @@ class FrameRecorder:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="lesionedge-keeper", daemon=True)
         self.saved = 0
-        """Images written."""
+        """Images saved."""
         self.failed = 0
-        """Images that could not be written."""
+        """Images that could not be saved."""
         self.skipped = 0
-        """Images for which the disk was too slow."""
+        """Images not saved because the disk was too slow."""
 
     def __enter__(self) -> FrameRecorder:
-        """Begin to write."""
+        """Start the writing thread."""
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        """Wait until all is written; only a moment when the program is being interrupted."""
+        """Wait until all images are written; after Ctrl-C wait only a moment."""
         left_s = _INTERRUPTED_S if kind is KeyboardInterrupt else _LEAVE_S
         end_s = time.monotonic() + left_s
         try:
@@ -99,16 +99,16 @@ class FrameRecorder:
         self, observation: Observation, facts: dict[str, Any], *, asked: bool = False,
         wait: bool = False,
     ) -> str | None:  # fmt: skip
-        """Save an observation if it is one to be saved.
+        """Save an observation if ``when`` asks for it.
 
         Args:
-            observation: What was seen.
-            facts: The answer, as JSON has it.
-            asked: A key was pressed.
-            wait: Where too many images wait for the disk already, wait too; False: go on.
+            observation: The frame and its prediction.
+            facts: The prediction as a JSON object.
+            asked: Whether a key was pressed.
+            wait: Wait if too many images wait for the disk; False: do not save this one.
 
         Returns:
-            The path that the image is going to have, if it is being saved.
+            The path that the image will have; None if it is not saved.
         """
         label = observation.prediction.label
         changed, self._label = label != self._label, label
@@ -142,7 +142,7 @@ class FrameRecorder:
         self.saved += 1
         if self._failing:
             self._failing = False
-            self._report(f"{self._folder}: images are saved again")
+            self._report(f"{self._folder}: saving images again")
 
     def _fail(self, error: Exception) -> None:
         self.failed += 1
@@ -150,7 +150,7 @@ class FrameRecorder:
             self._failing = True
             self._next_told_s = time.monotonic() + _TELL_AGAIN_S
             reason = getattr(error, "strerror", None) or error
-            self._report(f"{self._folder}: an image cannot be saved ({reason}); going on without")
+            self._report(f"{self._folder}: cannot save images ({reason}); the camera goes on")
 
     def _skip(self) -> None:
         self.skipped += 1
@@ -160,7 +160,7 @@ class FrameRecorder:
 
 
 def _write(job: _Job) -> None:
-    # Made first: an image that cannot be made leaves no answer without one.
+    # Decode first: if that fails, no .json is left without its image.
     jpeg = job.frame.jpeg
     image = job.frame.image if jpeg is None else None
     with whole_file(job.path) as file:

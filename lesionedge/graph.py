@@ -1,4 +1,4 @@
-"""Reads a model's graph: what its outputs are, and whether all that it refers to is in the file.
+"""Reads a model's graph: what its outputs are, and whether the file is complete.
 
 Field numbers and operator codes are those of tensorflow/lite/schema/schema.fbs.
 """
@@ -33,12 +33,12 @@ _NAMES = {
     126: "BATCH_MATMUL", 130: "BROADCAST_TO", 150: "GELU", 152: "RELU_0_TO_1",
     206: "STABLEHLO_COMPOSITE",
 }  # fmt: skip
-# What changes how numbers are stored or laid out, and nothing else.
+# Operators that only change how numbers are stored or arranged.
 _PASSING = {
     "QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE",
     "REVERSE_V2",
 }  # fmt: skip
-# What may make probabilities of probabilities: means, complements, sums of classes, prior shifts.
+# Operators that may combine probabilities: means, complements, sums of classes, prior shifts.
 _COMBINING = {
     "ADD", "ADD_N", "SUB", "MUL", "DIV", "POW", "MEAN", "SUM", "AVERAGE_POOL_2D", "MAXIMUM",
     "MINIMUM", "RELU", "RELU_0_TO_1", "CONCATENATION", "PACK", "UNPACK", "SPLIT", "SPLIT_V",
@@ -48,7 +48,7 @@ _COMBINING = {
 
 @dataclass(frozen=True)
 class Ending:
-    """What a model's output comes from."""
+    """How a model's output is computed."""
 
     kind: Kind
     """``softmax`` or ``sigmoid``: of such an operator. ``combined``: all of it from such
@@ -59,7 +59,7 @@ class Ending:
 
 
 def ending(path: str | os.PathLike[str]) -> Ending:
-    """Find out what a model's first output comes from.
+    """Return how a model's first output is computed.
 
     Args:
         path: A .tflite file.
@@ -75,7 +75,7 @@ def ending(path: str | os.PathLike[str]) -> Ending:
 
 
 class _Graph:
-    """A model's main graph, read from its end and no further than needed."""
+    """A model's main graph, read from its end, only as far as needed."""
 
     def __init__(self, model: Table) -> None:
         self._codes = list(model.tables(1))
@@ -102,7 +102,7 @@ class _Graph:
     def _kind(self, tensor: int, depth: int) -> Kind | None:
         """Return what a tensor comes from; None: it is a constant."""
         if tensor not in self._kinds:
-            self._kinds[tensor] = "other"  # stands where a damaged graph comes back to itself
+            self._kinds[tensor] = "other"  # ends the recursion if a damaged graph has a cycle
             self._kinds[tensor] = self._traced(tensor, depth)
         return self._kinds[tensor]
 
@@ -156,7 +156,7 @@ class _Graph:
         if number >= len(self._codes):
             raise BrokenError(f"it names operator {number} of {len(self._codes)}")
         code = self._codes[number]
-        # Codes above 127 stand in a field of their own, which older files lack.
+        # Codes above 127 have their own field, which older files lack.
         kind = max(code.scalar(0, "<b", 0), code.scalar(3, "<i", 0))
         if kind == _CUSTOM:
             return code.text(1) or "CUSTOM"
@@ -164,7 +164,7 @@ class _Graph:
 
 
 # What the tables of a model (schema.fbs) refer to: field -> kind of table, list of such a kind,
-# or list of items of so many bytes.
+# or list of items of this many bytes.
 _LAYOUT: Mapping[str, Mapping[int, str | list[str] | int]] = {
     "Model": {1: ["OperatorCode"], 2: ["SubGraph"], 3: 1, 4: ["Buffer"], 5: 4, 6: ["Metadata"]},
     "OperatorCode": {1: 1},

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def opened(content: Any, name: str) -> Image.Image:
-    """Open a file's primary image; its pixels are decoded when they are loaded.
+    """Open a file's primary image; ``load`` decodes its pixels.
 
     The container's own rotation and mirroring (``irot``, ``imir``) are applied when it is decoded.
-    They alone count: the standard has readers ignore the orientation in EXIF, which here is 1.
-    Deeper pixels than 8 bits become 8 bits.
+    Only they count: the standard says to ignore EXIF's orientation, so it is 1 here. Pixels of
+    more than 8 bits become 8 bits.
 
     Args:
         content: Path or binary file.
@@ -28,7 +28,7 @@ def opened(content: Any, name: str) -> Image.Image:
 
     Raises:
         MissingDecoderError: The library is not installed.
-        SyntaxError: It is none, or is damaged.
+        SyntaxError: It is not HEIC, or is damaged.
     """
     try:
         from pillow_heif import HeifImageFile
@@ -39,7 +39,7 @@ def opened(content: Any, name: str) -> Image.Image:
     image: Image.Image = HeifImageFile(content)
     nclx = image.info.pop("nclx_profile", None)
     if nclx is not None and "icc_profile" not in image.info:
-        # libheif has applied matrix and range: what comes out is full-range RGB, matrix 0.
+        # libheif has applied matrix and range: the result is full-range RGB, matrix 0.
         image.info["cicp"] = bytes(
             (nclx["color_primaries"] & 255, nclx["transfer_characteristics"] & 255, 0, 1)
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     pass
 
 MAX_BYTES = 8_000_000
-"""Larger profiles are taken for damage; those of printing presses have two or three megabytes."""
+"""Larger profiles count as damaged; those of printing presses have two or three megabytes."""
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of devices and spaces; not links between them
@@ -31,7 +31,7 @@ class Conversion:
     """Brings images of one mode to sRGB."""
 
     mode: str
-    """The mode of what it takes: RGB, L, I;16 or CMYK."""
+    """The mode of its input: RGB, L, I;16 or CMYK."""
     apply: Callable[[Image.Image], Image.Image]
     """Returns an RGB image, sRGB. Threads may share it."""
     is_smooth: bool
@@ -39,10 +39,10 @@ class Conversion:
 
 
 def mode_of(profile: bytes) -> str:
-    """Return the mode of images that a profile speaks of: RGB, L or CMYK.
+    """Return the mode of the images that a profile is for: RGB, L or CMYK.
 
     Raises:
-        ColourError: It is no profile of images.
+        ColourError: The profile is not for images.
     """
     if len(profile) < 132 or profile[36:40] != b"acsp":
         raise ColourError("its ICC profile is damaged")
@@ -55,7 +55,7 @@ def mode_of(profile: bytes) -> str:
 
 
 def conversion(profile: bytes, mode: str) -> Conversion | None:
-    """Return what brings images with this profile to sRGB; None: they are sRGB.
+    """Return the conversion of images with this profile to sRGB; None: they are sRGB.
 
     Args:
         profile: As embedded in a file.
@@ -72,7 +72,7 @@ def conversion(profile: bytes, mode: str) -> Conversion | None:
 
 @lru_cache(maxsize=4)
 def deep(profile: bytes) -> MatrixConversion | None:
-    """Return the arithmetic of an RGB profile that is a matrix and curves; None for others."""
+    """Return the conversion of an RGB profile with a matrix and curves; None for others."""
     try:
         return _matrix(profile)
     except (ColourError, ValueError, IndexError, struct.error):
@@ -81,7 +81,7 @@ def deep(profile: bytes) -> MatrixConversion | None:
 
 @lru_cache(maxsize=16)
 def _examined(profile: bytes, mode: str) -> Conversion | str | None:
-    """Look at a profile; what is wrong with it is remembered too."""
+    """Examine a profile; return an error as text, so that it is cached too."""
     try:
         wanted = mode_of(profile)
         if wanted != ("L" if mode == "I;16" else mode):
@@ -93,11 +93,11 @@ def _examined(profile: bytes, mode: str) -> Conversion | str | None:
 
 
 def assessed(apply: Callable[[Image.Image], Image.Image], mode: str) -> Conversion | None:
-    """Tell what a conversion does by a grid of colours; None: it changes nothing.
+    """Return a conversion, tested on a grid of colours; None: it changes nothing.
 
     Args:
         apply: From an image to its sRGB.
-        mode: The mode of what it takes.
+        mode: The mode of its input.
 
     Raises:
         ColourError: It makes white no lighter than black.
@@ -132,14 +132,14 @@ def _grid(mode: str) -> Image.Image:
 
 
 def _littlecms(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
-    """Return littlecms' transform; None where Pillow was built without it."""
+    """Return littlecms' transform; None if Pillow was built without it."""
     import io
 
     from PIL import ImageCms, features
 
     if not features.check("littlecms2"):
         return None
-    # What Photoshop does by default: colours stay what was measured, black becomes black.
+    # Photoshop's default: measured colours are kept, and black becomes black.
     intent, flags = 1, 0x2000  # relative colorimetric, black point compensation
     build: Any = ImageCms.buildTransform
     try:

@@ -1,7 +1,7 @@
-"""Any image -> (H, W, 3) uint8 RGB -> the model's input: the one preprocessing.
+"""Preprocessing: any image -> (H, W, 3) uint8 RGB -> the model's input.
 
-Training, evaluation, conversion and every front end call this module, so that the pixels
-which a model is measured on are, byte for byte, the pixels that it sees on the device.
+Training, evaluation, conversion and every front end call this module. A model is therefore
+measured on exactly the pixels that it gets on the device.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from lesionedge.icc import Conversion
 
 MAX_PIXELS = 200_000_000
-"""Images with more pixels than this are refused before they are decoded."""
+"""Images with more pixels than this are rejected before decoding."""
 
 MIN_SIDE_PX = 16
-"""Images with a side shorter than this hold no lesion that could be judged."""
+"""Images with a shorter side than this are rejected: they show too little of a lesion."""
 
 DECODE_MARGIN = 1.4
-"""A JPEG is decoded at a reduced scale that keeps at least this many times the model's size."""
+"""A JPEG may be decoded at a reduced scale, but at this many times the model's size or more."""
 
 REDUCING_GAP = 2.0
-"""Very large images are first box-reduced to this many times the model's size (Pillow)."""
+"""Pillow first box-reduces very large images to this many times the model's size."""
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -69,12 +69,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SHRINKING = ("JPEG", "MPO")  # formats of which Image.draft knows the scale beforehand
+_SHRINKING = ("JPEG", "MPO")  # formats that Image.draft can decode at a reduced scale
 _RARE = ("JPEG2000", "PNG", "TGA", "TIFF")  # encodings.FORMATS
-# Formats that say what their colours are where Pillow does not look (colour.py).
+# Formats that describe their colours where Pillow does not look; colour.py does.
 _TELLING = ("AVIF", "BMP", "DIB", "GIF", "JPEG2000", "PNG", "TIFF")
 _COLOUR_TAGS = ("icc_profile", "exif", "gamma", "chromaticity", "srgb", "cicp")
-_PILLOWS_LIMIT = 89_000_000  # its own, a little less; a user may set it to None or lower
+_PILLOWS_LIMIT = 89_000_000  # just below Pillow's default limit
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,19 @@ class Preprocessing:
     crop: str = "centre"
     """``centre``: the largest centred rectangle of the input's shape; ``stretch``: all of it."""
     crop_fraction: float = 1.0
-    """The share of that rectangle's sides that is kept, 0-1."""
+    """The share of that rectangle's sides that is kept, above 0, up to 1."""
     resampling: str = "bilinear"
     """Pillow's (anti-aliasing) filter: nearest, box, bilinear, bicubic or lanczos."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no image could be prepared by."""
+        """Check the settings.
+
+        Raises:
+            ModelError: A value is out of range.
+        """
         if self.width_px < 1 or self.height_px < 1:
             raise ModelError(
-                f"model input of {self.width_px}x{self.height_px} px; expected 1 or more"
+                f"model input is {self.width_px}x{self.height_px} px; expected 1 px or more a side"
             )
         if self.crop not in _CROPS:
             raise ModelError(f"card: crop is {self.crop!r}; expected one of {', '.join(_CROPS)}")
@@ -110,10 +114,10 @@ class Preprocessing:
 
     @classmethod
     def from_card(cls, section: Input | None) -> Preprocessing:
-        """Take what a model card says of its input.
+        """Read the settings from a model card.
 
         Raises:
-            ModelError: There is no such section, or a value is out of range.
+            ModelError: The card has no such section, or a value is out of range.
         """
         section = present(section, "input")
         return cls(
@@ -127,24 +131,23 @@ class DecodedImage:
     """A decoded image."""
 
     upright: Image.Image
-    """Turned upright, possibly at a reduced scale; its colours as its file has them."""
+    """The image upright, possibly at a reduced scale, in the colours of its file."""
     size: tuple[int, int]
     """(width, height) in px of the upright image at full scale."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know of this image."""
+    """What people should know about this image when they read its prediction."""
     conversion: Conversion | None = None
-    """What makes sRGB of ``upright``; None: it is sRGB."""
+    """Converts ``upright`` to sRGB; None: it is sRGB already."""
 
     @cached_property
     def image(self) -> Image.Image:
-        """The image upright, mode RGB, sRGB; possibly at a reduced scale."""
+        """The image upright, in sRGB (mode RGB), possibly at a reduced scale."""
         return self.upright if self.conversion is None else self.conversion.apply(self.upright)
 
     def fit(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """Crop and resize it to a model's input.
+        """Crop and resize the image to a model's input.
 
-        Colours are converted after that where it makes no visible difference: there are fewer
-        pixels then.
+        Convert colours last where that makes no visible difference: fewer pixels are left then.
 
         Args:
             preprocessing: Size, crop and resampling, from the model's card.
@@ -161,10 +164,10 @@ class DecodedImage:
 
 
 def model_input(source: ImageSource, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Read an image and prepare it for a model.
+    """Read an image and return it as a model's input.
 
     Args:
-        source: As ``decode`` takes it.
+        source: As in ``decode``.
         preprocessing: Size, crop and resampling, from the model's card.
 
     Returns:
@@ -184,8 +187,8 @@ def fit(
     Args:
         image: Mode RGB, any size.
         preprocessing: Size, crop and resampling, from the model's card.
-        full_size: (width, height) in px that it had before it was decoded at a reduced scale,
-            so that the same part of it is cropped; None for its own.
+        full_size: (width, height) in px before decoding at a reduced scale, so that the same part
+            is cropped; None: it was not reduced.
 
     Returns:
         (height_px, width_px, 3) uint8 RGB, 0-255.
@@ -232,19 +235,18 @@ def crop_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, 
 
 
 def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> DecodedImage:
-    """Read an image, turn it upright and bring its colours to sRGB.
+    """Read an image, turn it upright and convert its colours to sRGB.
 
-    A PIL image that ``Image.open`` returned is read as its file would be: EXIF's orientation
-    and the colour profile are applied. Any other (copied, converted, cropped, turned, made of an
-    array) is taken as its pixels are, without a look at the orientation: Pillow keeps the tag in
-    ``info`` also where the pixels have been turned. The profile in its ``info`` counts for
-    both, for Pillow keeps it as long as the colours are what it says. PIL images are left as they
-    are, and decoded at full scale.
+    A PIL image that comes straight from ``Image.open`` is read like its file: EXIF's orientation
+    is applied. For any other PIL image (copied, converted, cropped, turned, made from an array)
+    the orientation is ignored: Pillow keeps the tag in ``info`` even after the pixels were
+    turned. The colour profile in ``info`` is applied to both, since Pillow keeps it only while it
+    is true. PIL images are not changed, and are decoded at full scale.
 
     Args:
         source: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array (sRGB).
-        preprocessing: Where given, a JPEG may be decoded at a reduced scale, to no less
-            than ``DECODE_MARGIN`` times what these settings need.
+        preprocessing: If given, a JPEG may be decoded at a reduced scale, but at
+            ``DECODE_MARGIN`` times the size that these settings need or more.
 
     Raises:
         ImageError: Missing, unreadable, truncated, not an image, too small or too large.
@@ -260,7 +262,7 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> D
 
 
 def size_of(source: ImageSource) -> tuple[int, int]:
-    """Read how large an image file says it is; nothing is decoded, no limit is checked.
+    """Return an image file's size from its header, without decoding it or checking limits.
 
     Args:
         source: Path, bytes or binary file.
@@ -299,7 +301,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{name}: {width}x{height} px is {width * height / 1e6:.0f} MP; "
-            f"images over {MAX_PIXELS // 1_000_000} MP are refused: scale it down"
+            f"expected at most {MAX_PIXELS // 1_000_000} MP; scale it down"
         )
     if min(size) < MIN_SIDE_PX:
         raise ImageError(
@@ -311,7 +313,7 @@ def _decoded(
     image: Image.Image, name: str, preprocessing: Preprocessing | None,
     reopen: Callable[[], Image.Image] | None = None,
 ) -> DecodedImage:  # fmt: skip
-    """Decode an open image; without ``reopen`` as Pillow does."""
+    """Decode an open image; without ``reopen``, by Pillow alone."""
     size = image.size
     _check_size(size, name)
     try:
@@ -336,13 +338,13 @@ def _decoded(
 def _loaded(
     image: Any, reopen: Callable[[], Image.Image] | None
 ) -> tuple[Pixels, Image.Transpose | None]:
-    """Load an image; return its pixels, and how they have to be turned."""
+    """Load an image; return its pixels and the turn that makes them upright."""
     huge = image.width * image.height > _PILLOWS_LIMIT
     if image.format == "PSD" or (image.format in _SHRINKING and not image.quantization):
         from lesionedge import encodings
 
         encodings.refuse(image)
-    colours = _colours(image)  # now: some formats close their file when they are loaded
+    colours = _colours(image)  # before loading: some formats close their file then
     # The decoder of TIFF checks Pillow's limit again.
     with no_limit() if image.format == "TIFF" and huge else nullcontext():
         if reopen is not None and image.format in _RARE:
@@ -355,12 +357,12 @@ def _loaded(
             found = pixels.flattened(image, colours)
     if not isinstance(image, ImageFile.ImageFile):
         return found, None
-    # Now and not before: decoders of TIFF turn the image themselves and forget the tag.
+    # Read the tag after loading: TIFF decoders turn the image themselves and drop the tag.
     return found, _UPRIGHT.get(_orientation(image))
 
 
 def _colours(image: Image.Image) -> Colours | None:
-    """Read what an image's file says of its colours; None: it says nothing."""
+    """Return what an image's file says about its colours; None: nothing."""
     info = image.info
     if image.format not in _TELLING and not any(tag in info for tag in _COLOUR_TAGS):
         return None
@@ -373,7 +375,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except DECODE_ERRORS:
-        return 1  # EXIF that cannot be read says nothing; the pixels may still be fine
+        return 1  # the EXIF is damaged; the pixels may still be fine
 
 
 def _swaps(turn: Image.Transpose | None) -> bool:
@@ -399,7 +401,7 @@ def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
         return tuple(getattr(image, "notices", ()))
     if image.format == "HEIF" and getattr(image, "is_animated", False):
         return (Notice("pages", "file of several images: only its main one was classified"),)
-    # The further images in a phone's photograph (MPO) are depth maps and previews.
+    # The other images in a phone's photograph (MPO) are depth maps and previews.
     if image.format == "MPO" or not getattr(image, "is_animated", False) or image.tell() != 0:
         return ()
     if image.format == "TIFF":

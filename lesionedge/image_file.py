@@ -1,4 +1,4 @@
-"""From a path, bytes or a file to an open PIL image; nothing is decoded here."""
+"""Opens a path, bytes or a file as a PIL image, without decoding it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ DECODE_ERRORS = (
     ArithmeticError, AttributeError, RuntimeError, AssertionError, NameError, Warning,
     Image.DecompressionBombError,
 )  # fmt: skip
-"""What decoders raise on broken files; Warning where the user made errors of warnings."""
+"""What decoders raise on damaged files; Warning if the user turns warnings into errors."""
 
-_DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow has other programs run them
-# Of textures, games, telescopes and old programs: nobody has held Pillow's pixels to another's.
+_DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow runs other programs for them
+# Formats of textures, games, telescopes and old programs, in which we did not check Pillow.
 _UNCHECKED = (
     "BLP", "FITS", "FLI", "FTEX", "GBR", "IMT", "IPTC", "MCIDAS", "PCD", "PIXAR", "SPIDER",
     "XVTHUMB",
@@ -42,14 +42,14 @@ _limit_lock = threading.RLock()
 
 
 def open_image(source: Any, name: str) -> Image.Image:
-    """Open an image with what reads its format.
+    """Open an image with the reader for its format.
 
     Args:
         source: What ``rewindable`` returns.
         name: The source's, for messages.
 
     Raises:
-        ImageError: It is no image, or of a kind that is not read.
+        ImageError: It is not an image, or its format is not supported.
     """
     content, kind = source, None
     try:
@@ -76,13 +76,13 @@ def open_image(source: Any, name: str) -> Image.Image:
 
 
 def reopened(content: Any) -> Image.Image:
-    """Open an image once more that Pillow reads; its errors are Pillow's."""
+    """Open an image again with Pillow; raise Pillow's errors."""
     with no_limit():
         return Image.open(content)
 
 
 def _opened(content: Any, kind: str | None, name: str) -> Image.Image:
-    """Open a file with what reads its format."""
+    """Open a file with the reader for its format."""
     if kind == "HEIC":
         from lesionedge import heic
 
@@ -119,23 +119,23 @@ def _unidentified(kind: str | None, content: Any) -> str:
 
 
 def _is_camera_raw(image: Image.Image) -> bool:
-    """Return whether a TIFF is a camera's raw file, of which Pillow would read the thumbnail."""
+    """Return whether a TIFF is a camera's raw file; Pillow would read its thumbnail."""
     tags = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or tags is None:
         return False
-    # DNGVersion; or a first page that is a reduced copy of another (NewSubfileType, SubIFDs).
+    # It has DNGVersion, or its first page is a reduced copy (NewSubfileType, SubIFDs).
     return 50706 in tags or (330 in tags and tags.get(254, 0) == 1)
 
 
 def rewindable(source: Any, name: str) -> Any:
-    """Return what can be opened more than once: a path or a file that goes back and forth.
+    """Return a source that can be opened more than once: a path or a seekable file.
 
     Args:
         source: Path, bytes or binary file.
         name: The source's, for messages.
 
     Raises:
-        ImageError: It is none, is empty, or is not there.
+        ImageError: The source is missing, empty or of another type.
     """
     try:
         return _rewindable(source, name)
@@ -159,17 +159,17 @@ def _rewindable(source: Any, name: str) -> Any:
         source = source.read()
     if not isinstance(source, (bytes, bytearray, memoryview)):
         kind = type(source).__name__
-        raise ImageError(f"{kind} is not an image: give a path, bytes, file, PIL image or array")
+        raise ImageError(f"{kind} is not an image: pass a path, bytes, file, PIL image or array")
     _refuse_empty(len(source), name)
     return io.BytesIO(source)
 
 
 @contextmanager
 def no_limit() -> Iterator[None]:
-    """Lift Pillow's own limit, which warns at 89 MP and refuses at 179 MP; ours stands in for it.
+    """Switch off Pillow's size limit (89 MP); we check our own.
 
-    The limit is the process's: it is lifted for moments only, by one thread at a time, and put
-    back unless somebody else has set it meanwhile.
+    The limit belongs to the process. It is off only briefly, for one thread at a time, and set
+    again afterwards unless other code has set it meanwhile.
     """
     with _limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -181,7 +181,7 @@ def no_limit() -> Iterator[None]:
 
 
 def _is_pipe(path: str | os.PathLike[str], name: str) -> bool:
-    """Check that a path can hold an image, and tell whether it is a named pipe."""
+    """Check that a path may be an image; return whether it is a named pipe."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -203,7 +203,7 @@ def _refuse_empty(size_bytes: int, name: str) -> None:
 
 
 def source_name(source: object) -> str:
-    """Name an image's source for messages: its path, or what kind of thing it is."""
+    """Return an image source's name for messages: its path or its type."""
     if isinstance(source, (str, os.PathLike)):
         return os.fsdecode(source)
     if isinstance(source, (bytes, bytearray, memoryview)):

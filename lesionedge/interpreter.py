@@ -1,6 +1,6 @@
-"""Runs a .tflite file: threads, tensors, quantising.
+"""Runs a .tflite file: threads, tensors, quantisation.
 
-The only importer of LiteRT and tflite-runtime.
+No other module imports LiteRT or tflite-runtime.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _PROBE = (
     b"\x10\0\0\0\x0c\0\x0c\0\x08\0\0\0\0\0\x04\0\x0c\0\0\0\x08\0\0\0\x0c\0\0\0"
     b"\x01\0\0\0x\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0"
 )
-"""The least .tflite that loads: one float32 tensor, both input and output, and no operator."""
+"""The smallest .tflite that loads: one float32 tensor as input and output, no operator."""
 
 _FAILURES = (
     ImportError, OSError, AttributeError, SystemError, RuntimeError, ValueError, TypeError,
     MemoryError,
 )  # fmt: skip
-# Words of "INFO: Created TensorFlow Lite XNNPACK delegate for CPU." and its like.
+# Words in log lines such as "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.".
 _NATIVE_WORDS = (b"tensorflow", b"tflite", b"xnnpack", b"litert", b"delegate", b"absl::")
-_stderr_lock = threading.RLock()  # one may hold back what another is holding back
+_stderr_lock = threading.RLock()  # ``quiet`` may be nested
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ class TensorInfo:
     """A model's input or output."""
 
     name: str
-    """Its name in the graph."""
+    """The tensor's name in the graph."""
     shape: tuple[int, ...]
-    """Its shape; the first is the batch, 1."""
+    """The tensor's shape; the first dimension is the batch, 1."""
     dtype: str
     """uint8, int8, float16 or float32."""
     scale: float
-    """real = (stored - zero_point) * scale; 0 where it is not quantised."""
+    """real = (stored - zero_point) * scale; 0 if the tensor is not quantised."""
     zero_point: int
     """The stored number that stands for 0."""
     index: int
-    """Its number in the graph."""
+    """The tensor's number in the graph."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ class Backend:
 
     @property
     def version(self) -> str:
-        """Its version, ``unknown`` where it does not say; looked up only when it is asked for."""
+        """The package's version; ``unknown`` if it has none."""
         return _version(self.package)
 
 
 def find_backend() -> Backend:
-    """Load the library that runs models: LiteRT, else tflite-runtime.
+    """Return the library that runs models: LiteRT, else tflite-runtime.
 
-    One counts only if it really builds an interpreter: some installations import and then fail.
+    Each one must really build an interpreter: some installations import and then fail.
 
     Raises:
-        MissingDependencyError: Neither can be used; the message says why and what to type.
+        MissingDependencyError: Neither works; the message says why and which command to run.
     """
     faults = []
     for load in (_litert, _tflite_runtime):
@@ -113,7 +113,7 @@ def _tflite_runtime() -> Backend:
 
 
 def _fault(of_tflite_runtime: bool, error: BaseException) -> str:
-    """Return why a library cannot be used."""
+    """Return why a library does not work."""
     if of_tflite_runtime and not isinstance(error, ModuleNotFoundError):
         import numpy as np
 
@@ -153,9 +153,9 @@ def _fix() -> str:
 class Interpreter:
     """A loaded model.
 
-    ``run`` may be called from several threads; calls take turns on the one native interpreter,
-    which itself uses ``threads`` threads. For more throughput use one process, or one
-    Interpreter, a thread. A forked process loads the model again when it first runs it.
+    Several threads may call ``run``. The calls take turns, since there is one native interpreter;
+    it uses ``threads`` threads itself. For more throughput use several processes or several
+    Interpreters. A forked process loads the model again at its first run.
     """
 
     def __init__(
@@ -165,12 +165,12 @@ class Interpreter:
 
         Args:
             path: A .tflite file.
-            threads: How many threads run it; None for the physical cores usable, at most 4.
+            threads: Number of threads; None for the usable physical cores, at most 4.
             verbose: Let the native library's log lines through to standard error.
 
         Raises:
             ModelError: The file is missing, corrupt or not an image classifier.
-            MissingDependencyError: There is no library to run it.
+            MissingDependencyError: No TFLite runtime works here.
         """
         self.path = os.fsdecode(path)
         if threads is not None and threads < 1:
@@ -183,7 +183,7 @@ class Interpreter:
         self.backend = find_backend()
         if self.backend.name == "tflite-runtime":
             graph.verify(self.path)
-        # One value, so that a thread never sees one process's lock with another's network.
+        # One tuple, so that no thread sees one process's lock with another's network.
         self._loaded = os.getpid(), threading.Lock(), self._load()
         self.input = self._image_tensor()
         self.output = self._score_tensor()
@@ -203,7 +203,7 @@ class Interpreter:
     def _source(self) -> dict[str, Any]:
         try:
             self.path.encode()
-        except UnicodeEncodeError:  # the native library knows UTF-8 names only
+        except UnicodeEncodeError:  # the native library reads UTF-8 names only
             with open(self.path, "rb") as file:
                 return {"model_content": file.read()}
         return {"model_path": self.path}
@@ -240,7 +240,7 @@ class Interpreter:
     def _not_a_classifier(
         self, role: str, details: Sequence[dict[str, Any]], expected: str
     ) -> ModelError:
-        # A batch of any size is run as 1; another side that is not fixed is -1.
+        # A batch of any size runs as 1. A side of another dimension that is not fixed is -1.
         found = [
             f"{one['shape'].tolist()[:1] + one['shape_signature'].tolist()[1:]} {_info(one).dtype}"
             for one in details
@@ -252,17 +252,17 @@ class Interpreter:
 
     @property
     def delegated(self) -> bool | None:
-        """Whether the runtime gave the graph to XNNPACK's fast kernels; None: it does not say."""
+        """Whether the graph runs on XNNPACK's fast kernels; None: the runtime does not tell."""
         operators = getattr(self._loaded[2], "_get_ops_details", None)
         if operators is None:
             return None
         return any(operator["op_name"] == "DELEGATE" for operator in operators())
 
     def run(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Classify one prepared image.
+        """Run the network on one prepared image.
 
         Args:
-            values: (H, W, 3) of the input's dtype.
+            values: (H, W, 3), of the input's dtype.
 
         Returns:
             (classes,) float32, dequantised.
@@ -283,8 +283,8 @@ class Interpreter:
         return dequantise(raw.reshape(-1), self.output)
 
     def _load_after_fork(self) -> None:
-        """Load the model anew: the native threads stayed behind in the parent process."""
-        self._left_behind = self._loaded  # to destroy it would be to wait for those threads
+        """Load the model again: the native threads stayed in the parent process."""
+        self._left_behind = self._loaded  # destroying it would wait for those threads
         self._loaded = os.getpid(), threading.Lock(), self._load()
 
 
@@ -303,17 +303,17 @@ def _info(details: dict[str, Any]) -> TensorInfo:
 
 
 def quantise(real: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
-    """Turn real numbers into a tensor's stored ones.
+    """Return the stored numbers for real ones.
 
     stored = round(real / scale) + zero_point, clipped to the type's range (Jacob et al. 2018,
-    arXiv:1712.05877, equation 1); computed in float64, so that nothing wraps.
+    arXiv:1712.05877, equation 1), computed in float64 so that nothing overflows.
 
     Args:
         real: Any shape.
         info: The tensor.
 
     Returns:
-        The same shape, of the tensor's dtype. Integers without a scale stand for themselves.
+        The same shape, of the tensor's dtype. Without a scale, integers stand for themselves.
     """
     import numpy as np
 
@@ -327,14 +327,14 @@ def quantise(real: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
 
 
 def dequantise(stored: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
-    """Turn a tensor's stored numbers into real ones: (stored - zero_point) * scale.
+    """Return the real numbers for stored ones: (stored - zero_point) * scale.
 
     Args:
         stored: Any shape, of the tensor's dtype.
         info: The tensor.
 
     Returns:
-        The same shape, float32. Integers without a scale stand for themselves.
+        The same shape, float32. Without a scale, integers stand for themselves.
     """
     import numpy as np
 
@@ -347,18 +347,18 @@ def dequantise(stored: NDArray[Any], info: TensorInfo) -> NDArray[np.float32]:
 
 @contextmanager
 def quiet(*, keep: bool = True) -> Iterator[None]:
-    """Hold back native log lines on standard error; whatever else is written there comes out.
+    """Hide native log lines on standard error; let everything else through.
 
-    LiteRT and XNNPACK write to file descriptor 2 and have no switch for it in Python. The
-    descriptor is the process's: lines of other threads are let through when this ends.
+    LiteRT and XNNPACK write to file descriptor 2, and Python cannot switch that off. All threads
+    share the descriptor; lines of other threads appear when this ends.
 
     Args:
-        keep: Let what is no native log line through; else nothing.
+        keep: Let other lines through; False hides everything.
     """
     with _stderr_lock:
         try:
             saved = os.dup(2)
-        except OSError:  # there is no standard error to keep clean
+        except OSError:  # there is no standard error
             yield
             return
         with _memory_file() as held:
@@ -375,18 +375,18 @@ def quiet(*, keep: bool = True) -> Iterator[None]:
 def _pass_on(held: Any) -> None:
     held.seek(0)
     rest = b"".join(line for line in held if not _is_native(line))
-    # Whoever reads standard error may be gone.
+    # The reader of standard error may be gone.
     with suppress(OSError):
         while rest:
             rest = rest[os.write(2, rest) :]
 
 
 def _is_native(line: bytes) -> bool:
-    # No regular expression: to compile one takes longer than the model needs for an image.
+    # No regular expression: compiling one takes longer than a prediction.
     if line.startswith((b"INFO: ", b"WARNING: ", b"VERBOSE: ")):
         words = line.lower()
         return any(word in words for word in _NATIVE_WORDS)
-    # absl's "W0000 00:00:1795242387.903696   17277 environment.cc:42] …"
+    # absl writes "W0000 00:00:1795242387.903696   17277 environment.cc:42] …".
     return line[:1] in b"IWE" and line[1:5].isdigit() and b".cc:" in line
 
 

@@ -14,8 +14,8 @@ def boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield the boxes from a file's position on: (name, where its content begins, where it ends).
 
     Args:
-        file: It may be read and moved while boxes are given.
-        end: Where the last one ends, in bytes from the file's beginning.
+        file: You may read from it and move it between two boxes.
+        end: Where the last box ends, in bytes from the file's beginning.
     """
     at = file.tell()
     for _ in range(_MOST_BOXES):
@@ -36,7 +36,7 @@ def boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def content(file: BinaryIO, begin: int, stop: int) -> bytes:
-    """Return what is in a box, at most 16 MB of it."""
+    """Return a box's content, at most 16 MB."""
     file.seek(begin)
     return file.read(min(stop - begin, _MOST_BYTES))
 

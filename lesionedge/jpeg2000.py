@@ -1,4 +1,4 @@
-"""What Pillow reads wrong of JPEG 2000, by its headers: made right, or refused."""
+"""Corrects or rejects JPEG 2000 files that Pillow reads wrong, by their headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Component:
     bits: int
     signed: bool
     across: int
-    """Every how many pixels it has a sample, across."""
+    """It has one sample per this many pixels across."""
     down: int
 
 
@@ -97,7 +97,7 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
             "save it with 8 bits a channel"
         )
     if any(channel.across != 1 or channel.down != 1 for channel in channels):
-        raise ImageError("JPEG 2000 with colours of a lower resolution is not read")
+        raise ImageError("JPEG 2000 with colours of a lower resolution is not read: save it as PNG")
     if len(channels) == 4 and not parts:
         raise ImageError("JPEG 2000 of four channels that does not say which: save it as JP2")
     colour = parts.get(b"colr", b"")
@@ -106,11 +106,11 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
             f"JPEG 2000 of colour space {int.from_bytes(colour[3:7], 'big')} is not read"
         )
     if not _is_in_order(parts.get(b"cdef", b"")) or not _is_straight(parts.get(b"cmap", b"")):
-        raise ImageError("JPEG 2000 with channels in another order is not read")
+        raise ImageError("JPEG 2000 with channels in another order is not read: save it as PNG")
 
 
 def _is_in_order(definitions: bytes) -> bool:
-    """Return whether channels are colours in order, and then at most one of opacity."""
+    """Return whether the channels are colours in order, then at most one of opacity."""
     found = [struct.unpack_from(">3H", definitions, at) for at in range(2, len(definitions) - 5, 6)]
     colours = [(number, kind, of) for number, kind, of in sorted(found) if kind == 0]
     others = [(number, kind) for number, kind, _ in sorted(found) if kind != 0]
@@ -128,7 +128,7 @@ def _is_straight(mapping: bytes) -> bool:
 
 
 def _palette(content: bytes) -> ImagePalette.ImagePalette:
-    """Read a palette (I.5.3.4); Pillow leaves out colours that come twice."""
+    """Read a palette (I.5.3.4); Pillow drops colours that occur twice."""
     count, columns = struct.unpack_from(">HB", content)
     if columns != 3 or count > 256 or content[3:6] != b"\7\7\7":
         raise ImageError("JPEG 2000 with a palette other than of RGB with 8 bits is not read")
@@ -136,7 +136,7 @@ def _palette(content: bytes) -> ImagePalette.ImagePalette:
 
 
 def _spread(channels: list[Component]) -> Finish | None:
-    """Return what spreads fewer than 8 bits, which Pillow leaves in the upper ones, over all."""
+    """Return a function that scales fewer than 8 bits, which Pillow leaves in the upper bits."""
     if all(channel.bits >= 8 for channel in channels):
         return None
     tables = [_table(min(channel.bits, 8)) for channel in channels]

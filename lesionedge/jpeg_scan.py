@@ -1,14 +1,14 @@
-"""Finds JPEG files whose coded pixels are damaged, while they are decoded and at no cost.
+"""Finds JPEG files with damaged pixels while they are decoded, at no extra cost.
 
-A JPEG holds no checksum, and Pillow passes libjpeg's warnings to nobody. But where bytes are lost,
-the Huffman decoder finds its way again after some blocks and then has too few of them: it runs out
-of data before the last one. Where bytes were overwritten it may as well have too many, and is done
-before the data is. Both show in how much the decoder asks for, so the file is handed to it in three
-portions: all but the last bytes of the scan; these and a little that no sound file needs; the end.
+A JPEG has no checksum, and Pillow drops libjpeg's warnings. But after lost bytes the Huffman
+decoder finds its way again after some blocks and then has too few: it runs out of data before the
+last block. After overwritten bytes it may also have too many, and ends before the data. Both show
+in how much the decoder reads. It therefore gets the file in three portions: all but the last bytes
+of the scan; these, and a little that no intact file needs; the end.
 
 A scan cut into intervals by restart marks, or a file of several scans (progressive), resumes at the
-next mark. There the marks themselves are counted, and where something looks wrong, the file is
-decoded once more with filler before each mark: in a sound file it changes no pixel.
+next mark. For such files the marks are counted. If something looks wrong, the file is decoded again
+with filler before each mark: in an intact file the filler changes no pixel.
 (ITU-T T.81, annexes B, F and G.)
 """
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
 TAIL_BYTES = 64
-"""So many bytes may be left over: some cameras pad the scan before its end."""
+"""How many bytes may be left over: some cameras pad the scan before its end."""
 
 _ONES = b"\xff\x00" * 9
 """Bits that are no Huffman code: more than a decoder reads ahead, less than a block needs."""
 _FILLER = bytes(n * n * n % 251 + 1 for n in range(300))
-"""Bits without a pattern: where there is room for blocks, they decode to some that are seen."""
+"""Bits without a pattern: if blocks are missing, these bits decode to visible ones."""
 _MARK = re.compile(rb"\xff[^\x00]")
 _END = b"\xff\xd9"
 _EOI, _SOS, _DRI, _FILL = 0xD9, 0xDA, 0xDD, 0xFF
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
 _RESTARTS = range(0xD0, 0xD8)
 _BARE = (0x00, 0x01, 0xD8, *_RESTARTS)  # markers without a segment
-_GREY = 128  # what libjpeg leaves where it has no data
+_GREY = 128  # libjpeg's value for pixels without data
 
 SHORT = "damaged or cut short (a part of its coded pixels is missing)"
 OVERLONG = "damaged (its coded pixels hold more than the image)"
@@ -53,7 +53,7 @@ class _Scan:
     """One run of coded pixels."""
 
     header: bytes
-    """What its start-of-scan segment holds, after the length."""
+    """The content of its start-of-scan segment, after the length."""
     interval: int
     """MCUs between two restart marks, 0 for none."""
     end: int
@@ -64,17 +64,17 @@ class _Scan:
 
 @dataclass
 class _Layout:
-    """What of a file matters here."""
+    """The parts of a file that the check needs."""
 
     kind: int = 0
     """The start-of-frame marker: baseline, progressive, …"""
     frame: bytes = b""
-    """What its segment holds, after the length."""
+    """The content of its segment, after the length."""
     scans: list[_Scan] = field(default_factory=list)
 
 
 class _Portions(io.BytesIO):
-    """A file that is read in portions and knows which was reached."""
+    """A file that is read in portions and knows how far the reader got."""
 
     def __init__(
         self, data: bytes, stops: tuple[int, ...], original: IO[bytes] | None = None
@@ -129,7 +129,7 @@ def load(image: Image.Image) -> None:
 
 
 def _load_sequential(image: Any, file: IO[bytes], data: bytes, layout: _Layout) -> None:
-    """Decode a file of one scan and look how much of it was asked for."""
+    """Decode a file of one scan and check how much of it the decoder read."""
     end = layout.scans[0].end
     _refuse_marks(layout)
     owned = file if getattr(image, "_exclusive_fp", False) else None
@@ -139,13 +139,13 @@ def _load_sequential(image: Any, file: IO[bytes], data: bytes, layout: _Layout) 
     image.load()
     if portions.reached > end + len(_ONES):
         raise ImageError(SHORT)
-    # One byte over and over is padding, not a part of an image.
+    # The same byte repeated is padding, not part of an image.
     if portions.reached < end and len(set(data[end - TAIL_BYTES : end])) > 1:
         raise ImageError(OVERLONG)
 
 
 def _refuse_marks(layout: _Layout) -> None:
-    """Refuse a scan whose restart marks are too few, too many or out of order."""
+    """Reject a scan whose restart marks are too few, too many or out of order."""
     scan = layout.scans[0]
     expected = _restarts(layout.frame, scan)
     if expected is None:
@@ -169,7 +169,7 @@ def _restarts(frame: bytes, scan: _Scan) -> int | None:
 
 
 def _refuse_gaps(image: Image.Image, data: bytes, layout: _Layout, scale: int) -> None:
-    """Refuse a file in which an interval or a scan before the last ran out of data."""
+    """Reject a file in which an interval, or a scan before the last, ran out of data."""
     if layout.kind not in (*_SEQUENTIAL, _PROGRESSIVE) or not layout.scans:
         return  # arithmetic coding, lossless
     if len(layout.scans) == 1 and layout.kind != _PROGRESSIVE:
@@ -188,7 +188,7 @@ def _refuse_gaps(image: Image.Image, data: bytes, layout: _Layout, scale: int) -
 
 
 def _refuse_incomplete(precisions: dict[int, list[int]]) -> None:
-    """Refuse a progressive file of which scans are missing."""
+    """Reject a progressive file with missing scans."""
     if any(bits for precision in precisions.values() for bits in precision):
         raise ImageError(SCANS)
 
@@ -235,7 +235,7 @@ def _filled(data: bytes, layout: _Layout) -> bytes:
 
 
 def _parse(data: bytes) -> _Layout:
-    """Walk the segments as libjpeg does: what lies between two of them is passed over."""
+    """Walk the segments as libjpeg does; skip the bytes between them."""
     layout = _Layout()
     at, interval = 2, 0
     while (found := _MARK.search(data, at)) is not None:
@@ -279,6 +279,6 @@ def _scan(data: bytes, at: int, header: bytes, interval: int) -> _Scan:
         else:
             scan.end = place
             return scan
-    # Some cameras leave out the end, and fill the rest of their buffer.
+    # Some cameras leave out the end marker and fill the rest of their buffer.
     scan.end = len(data.rstrip(b"\0"))
     return scan

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from lesionedge.errors import ModelError
 
-# A number, in brackets or after "class", then what parts it from the label. "3D" has no such
-# thing, and in "0.76 mm" and "20-29" a digit follows it.
+# A number, in brackets or after "class", then a separator, then the label. "3D" has no separator,
+# and in "0.76 mm" and "20-29" a digit follows it.
 _NUMBERED = re.compile(
     r"\s*(?:class\s+)?[\[(#]?(?P<number>[0-9]{1,6})"
     r"(?:[\])]\s*[:.,;=|–-]?\s*|\s*[:;=|]\s*|\s*,\s+|\s*[.,)–-](?![0-9])\s*|_(?=[^\W\d])|\s+)"
@@ -44,7 +44,7 @@ def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """Split a labels file: one label a line, blank lines at the end left out."""
+    """Split a labels file: one label per line; blank lines at the end are dropped."""
     lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -52,14 +52,14 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
-    """Order labels by the numbers in front of them and leave the numbers out.
+    """Sort labels by the numbers before them and remove the numbers.
 
-    Labels that are not numbered stay as they are, also such as begin with a digit: ``3D``,
-    ``2 mm``. Where such labels look like numbered ones, number them: ``0 2 mm``.
+    Labels without numbers stay unchanged, also if they begin with a digit: ``3D``, ``2 mm``. If
+    such labels look numbered, number them: ``0 2 mm``.
 
     Args:
-        labels: One a class.
-        source: Where they come from, for errors.
+        labels: One per class.
+        source: Where they come from, for messages.
 
     Raises:
         ModelError: Some are numbered and others not, or a number is missing or there twice.

@@ -27,47 +27,47 @@ MOST_DAMAGED = 100
 """So many frames of a camera that cannot be decoded, one after the other, end it."""
 
 _TICK_S = 0.1
-_SUCCESSIVE_S = 0.5  # frames further apart than this say nothing of motion
-_JUST_BEFORE_S = 0.1  # the frame answered last is as good as the one just before, and decoded
+_SUCCESSIVE_S = 0.5  # frames further apart than this are not compared for motion
+_JUST_BEFORE_S = 0.1  # a classified frame as recent as this stands in for the one just before
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A frame and the answer to it."""
+    """A frame and its prediction."""
 
     frame: Frame
-    """What the camera gave."""
+    """The frame from the camera."""
     prediction: Prediction
-    """The answer, averaged over the last frames of the same scene where that was asked for."""
+    """The prediction; with ``smooth``, averaged over the last frames of the same scene."""
     age_ms: float
-    """From the frame's capture to this answer."""
+    """Time from the frame's capture to this prediction."""
     averaged: int
-    """Over how many frames the probabilities are averaged."""
+    """How many frames the probabilities are averaged over."""
     window: tuple[float, float, float, float]
     """The part of the frame that was classified: left, top, right, bottom, 0-1 of its sides."""
     abstain: bool = True
-    """Whether people are shown no diagnosis of an image that is not dermoscopic."""
+    """Whether to show people no diagnosis if the image is not dermoscopic."""
 
     @property
     def withheld(self) -> bool:
-        """Whether people are to read ``wording.CANNOT_TELL`` in place of a diagnosis."""
+        """Whether to show people ``wording.CANNOT_TELL`` instead of a diagnosis."""
         return self.abstain and self.prediction.reliable is False
 
 
 class FrameClassifier:
-    """Looks at one frame after the other and remembers what the last answers need."""
+    """Classifies frames one by one and remembers what the next ones need."""
 
     def __init__(
         self, classifier: Classifier, *, smooth: int = 1, crop: float = 1.0, abstain: bool = True
     ) -> None:
-        """Begin.
+        """Create it.
 
         Args:
             classifier: The loaded model.
-            smooth: Frames that an answer averages.
+            smooth: How many frames to average.
             crop: Side of the centre square that is classified, as a share of the frame's shorter
                 side, above 0, up to 1.
-            abstain: Goes into the observations.
+            abstain: Stored in the observations.
 
         Raises:
             ValueError: A setting is out of range.
@@ -89,10 +89,10 @@ class FrameClassifier:
         )
 
     def look(self, frame: Frame) -> Observation:
-        """Answer a frame.
+        """Classify a frame.
 
         Raises:
-            ImageError: It is damaged.
+            ImageError: The frame is damaged.
         """
         begin = time.perf_counter()
         decoded = frame.decoded(self._decoding)
@@ -108,7 +108,7 @@ class FrameClassifier:
         warnings = (*decoded.warnings, *self._warnings(prediction, seen, moved))
         timings = {**prediction.timings_ms, "decode": prediction.timings_ms["decode"] + decoded_ms}
         width, height = decoded.image.size
-        # A model may itself leave out a margin of what it is given.
+        # The model's own preprocessing may crop the view further.
         left, top, right, bottom = scene.window((width, height), self._decoding.crop_fraction)
         return Observation(
             frame=frame,
@@ -122,7 +122,7 @@ class FrameClassifier:
     def _warnings(
         self, prediction: Prediction, seen: NDArray[np.float32], moved: float
     ) -> tuple[Notice, ...]:
-        """Add motion, and light and sharpness where the classifier did not look at them."""
+        """Add motion, and light and sharpness if the classifier did not check them."""
         if self._classifier.checks:
             return (*prediction.warnings, *((scene.MOVING_TEXT,) if moved > scene.MOVING else ()))
         return (*prediction.warnings, *scene.warnings(scene.measure(seen), moved))
@@ -130,18 +130,18 @@ class FrameClassifier:
     def _averaged(
         self, prediction: Prediction, warnings: tuple[Notice, ...], timings: dict[str, float]
     ) -> Prediction:
-        """Average the probabilities of the last frames: their arithmetic mean."""
+        """Return the prediction from the arithmetic mean of the last frames' probabilities."""
         by_label = {candidate.label: candidate.probability for candidate in prediction.top}
         self._scores.append([by_label[label] for label in self._classifier.labels])
         means = [sum(column) / len(column) for column in zip(*self._scores)]
-        # The verdict is on the newest frame: the mean may hold older ones of another kind.
+        # Take the gate's verdict from the newest frame alone: older ones may show something else.
         return self._classifier.prediction(
             means, warnings=warnings, timings_ms=timings, reliable=prediction.reliable,
             views=prediction.views,
         )  # fmt: skip
 
     def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:
-        """Return how much the frame differs from one that the camera gave just before it."""
+        """Return how much the frame differs from the one just before it."""
         if frame.before is None or frame.captured_s - frame.before[1] > _SUCCESSIVE_S:
             return 0.0
         if self._last is not None and frame.captured_s - self._last[0] <= _JUST_BEFORE_S:
@@ -161,23 +161,22 @@ def watch(
     camera: Camera, classifier: Classifier, *, every_s: float = 0.0, smooth: int = 1,
     crop: float = 1.0, abstain: bool = True, meanwhile: Callable[[], None] | None = None,
 ) -> Iterator[Observation]:  # fmt: skip
-    """Answer a camera's newest frame, again and again.
+    """Classify a camera's newest frame, again and again.
 
     Args:
         camera: Open, as in ``with Camera() as camera``.
         classifier: The loaded model.
-        every_s: Seconds from one answer's begin to the next one's, at least.
-        smooth: Average the probabilities of so many frames (arithmetic mean); when the scene
-            changes, the average begins anew.
+        every_s: Least number of seconds from the start of one prediction to the next.
+        smooth: Average the probabilities of this many frames (arithmetic mean). When the scene
+            changes, the average starts again.
         crop: Side of the centre square that is classified, as a share of the frame's shorter
             side, above 0, up to 1.
-        abstain: Whether those who show the observations withhold a diagnosis of an image that is
-            not dermoscopic.
-        meanwhile: Called often, at least ten times a second, while a frame is waited for.
+        abstain: Show people no diagnosis of an image that is not dermoscopic.
+        meanwhile: Called at least ten times a second while there is no frame to classify.
 
     Returns:
-        An iterator of observations that ends with the camera. Damaged frames are counted by the
-        camera and passed over.
+        An iterator of observations. It ends when the camera ends, and skips damaged frames; the
+        camera counts those.
 
     Raises:
         CameraError: The camera went away and did not come back in time, or no frame of it could

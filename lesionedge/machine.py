@@ -1,7 +1,7 @@
-"""What this machine is and how it is: cores, clock, temperature, memory, throttling.
+"""Describes this machine and its condition: cores, clock, temperature, memory, throttling.
 
-All of it is read from ``/proc`` and ``/sys`` (and, on a Raspberry Pi, from its firmware); what a
-system does not tell is None.
+Everything is read from ``/proc`` and ``/sys``, and on a Raspberry Pi from its firmware. A value
+that the system does not report is None.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_THREADS = 4
-"""More threads than this make a network this small slower, not faster."""
+"""More threads than this make such a small network slower."""
 
 FEATURES = {
     "asimddp": "dotprod", "i8mm": "i8mm", "asimdhp": "fp16", "sve": "sve", "neon": "neon",
     "asimd": "neon", "avx2": "avx2", "avx512f": "avx512", "avx_vnni": "vnni",
     "avx512_vnni": "vnni", "amx_int8": "amx",
 }  # fmt: skip
-"""Kernel's name of a processor feature that these networks run faster with -> its usual name."""
+"""Processor features that make the networks faster: the kernel's name -> the usual name."""
 
 THROTTLE_FLAGS = {
     0: "under-voltage now", 1: "clock capped now", 2: "throttled now",
@@ -32,16 +32,16 @@ THROTTLE_FLAGS = {
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor, which does not change."""
+    """The processor; it does not change."""
 
     name: str
     """Board and processor, as the system names them."""
     architecture: str
     """As Python names it: x86_64, aarch64, armv7l, ..."""
     hardware_threads: int
-    """How many there are in all."""
+    """Number of hardware threads."""
     features: tuple[str, ...]
-    """Those of ``FEATURES`` that it has."""
+    """Which of ``FEATURES`` it has."""
     governor: str | None
     """How Linux chooses the clock: ``performance``, ``ondemand``, ..."""
     max_clock_mhz: float | None
@@ -50,7 +50,7 @@ class Processor:
 
 @dataclass(frozen=True)
 class Condition:
-    """How the machine is at a moment."""
+    """The machine's condition at one moment."""
 
     time_s: float
     """``time.monotonic()``."""
@@ -61,7 +61,7 @@ class Condition:
     throttle_flags: int | None
     """The Raspberry Pi firmware's bits; None elsewhere."""
     busy_s: float | None
-    """Seconds that all hardware threads have worked since the start, for anyone."""
+    """Seconds that all hardware threads have worked since the start, for all programs."""
     own_s: float
     """Seconds of that for this process and its ended children."""
 
@@ -88,7 +88,7 @@ def processor(root: str = "/") -> Processor:
 
 
 def condition(root: str = "/") -> Condition:
-    """Look at the machine's clock, temperature and load now.
+    """Return the machine's clock, temperature and load now.
 
     Args:
         root: Where ``proc`` and ``sys`` are mounted.
@@ -114,7 +114,7 @@ def others_share(before: Condition, after: Condition) -> float | None:
 
 
 def throttled(flags: int | None) -> tuple[str, ...]:
-    """Spell the Raspberry Pi firmware's bits out."""
+    """Return the Raspberry Pi firmware's bits as texts."""
     return tuple(text for bit, text in THROTTLE_FLAGS.items() if (flags or 0) >> bit & 1)
 
 
@@ -166,7 +166,7 @@ def is_raspberry_pi(root: str = "/") -> bool:
 
 
 def read(path: str) -> str:
-    """Return a small file's text without the white space around it; empty where there is none."""
+    """Return a small file's text without surrounding white space; empty if there is no file."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().strip()
@@ -214,7 +214,7 @@ def physical_cores(cpus: set[int], root: str = "/") -> int:
 
 
 def cpu_quota(root: str = "/") -> float | None:
-    """Return how many CPUs' worth of time the container may use; None where there is no limit.
+    """Return how many CPUs the container may use; None if there is no limit.
 
     A limit on any of the control groups around this process holds for it (kernel.org,
     admin-guide/cgroup-v2, "cpu.max"; scheduler/sched-bwc for version 1).

@@ -1,4 +1,4 @@
-"""Reads what a .tflite file says of itself: standard Model Metadata and our card.
+"""Reads a .tflite file's description: standard Model Metadata and our card.
 
 The file is a flatbuffer (tensorflow/lite/schema/schema.fbs) whose ``TFLITE_METADATA`` buffer is
 another (tflite_support/metadata/metadata_schema.fbs); the files it names, such as the labels,
@@ -23,7 +23,7 @@ CARD_FILE = "lesionedge.json"
 """Name of the model card inside the appended zip."""
 
 MAX_FILE_BYTES = 4_000_000
-"""Files inside the zip larger than this are not labels or cards and are refused."""
+"""Larger files inside the zip are rejected: they are neither labels nor cards."""
 
 _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
 # Kinds of process units: what is done to a tensor before or after the network.
@@ -32,10 +32,10 @@ _NORMALIZATION, _SCORE_CALIBRATION, _SCORE_THRESHOLDING = 1, 2, 3
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model file says of itself."""
+    """A model file's description of itself."""
 
     labels: tuple[str, ...] | None = None
-    """Class labels in output order, of the default locale; None where the file has none."""
+    """Class labels in output order, of the default locale; None if the file has none."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Locale -> labels, for label files that have one."""
     mean: tuple[float, ...] | None = None
@@ -54,15 +54,15 @@ class ModelMetadata:
     version: str | None = None
     """The model's version."""
     author: str | None = None
-    """Who made it."""
+    """The model's author."""
     license: str | None = None
-    """Under which terms."""
+    """The model's licence."""
     card: Card | None = None
-    """The model card, ``lesionedge.json``; None where the file has none."""
+    """The model card, ``lesionedge.json``; None if the file has none."""
 
 
 def read(path: str | os.PathLike[str]) -> ModelMetadata:
-    """Read the metadata of a .tflite file; a file without any gives an empty answer.
+    """Read the metadata of a .tflite file; empty if the file has none.
 
     Args:
         path: The file.
@@ -175,7 +175,7 @@ def _card(archive: _Archive, name: str) -> Card | None:
 
 
 class _Archive:
-    """The zip archive behind a model, where there is one."""
+    """The zip archive appended to a model, if there is one."""
 
     def __init__(self, content: mmap.mmap, file: BinaryIO) -> None:
         self._file = file

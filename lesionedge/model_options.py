@@ -1,4 +1,4 @@
-"""Which model, and how it is used: one value that everything passes on."""
+"""The model and its options: one object that everything passes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lesionedge import tta
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What a ``Classifier`` is made of; it travels to worker processes.
+    """The arguments of a ``Classifier``; they are sent to worker processes too.
 
     A new option is one more field here, one more keyword of ``Classifier`` and one more entry of
     ``lesionedge.cli.options.MODEL_OPTIONS``; everything else passes this object on.
@@ -25,20 +25,19 @@ class ModelOptions:
     labels: str | os.PathLike[str] | Sequence[str] | None = None
     """Labels file (one a line) or the labels, in output order; None for those in the file."""
     normalize: tuple[float, float] | None = None
-    """(mean, std) of the pixels, 0-255; None for what the file says."""
+    """(mean, std) of the pixels, 0-255; None for the file's own."""
     check: bool = True
     """Whether each image is checked (``lesionedge.reliability``)."""
     verbose: bool = False
     """Whether the native library's log lines are let through."""
     views: int = 1
-    """Over how many views of an image the probabilities are averaged, 1 to 8."""
+    """How many views of an image to average over, 1 to 8."""
 
     operating_point: float | None = None
-    """Sensitivity of the operating point that predictions are held against, 0-1; None for 0.95
-    where the card has it."""
+    """Sensitivity (0-1) that selects the operating point; None for 0.95 if the card has it."""
 
     def __post_init__(self) -> None:
-        """Refuse values that no model could be used with.
+        """Check the values.
 
         Raises:
             ValueError: One is out of range.
@@ -52,7 +51,7 @@ class ModelOptions:
 
 
 def check_views(views: int) -> None:
-    """Refuse a number of views that no image has.
+    """Check the number of views.
 
     Raises:
         ValueError: It is not 1 to 8.

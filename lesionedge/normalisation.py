@@ -1,7 +1,7 @@
-"""Whether a normalisation fits a model's input, and what the input then stores.
+"""Checks that a normalisation fits a model's input, and computes what the input stores.
 
-The network is fed (pixel - mean) / std. A quantised input says by its scale and zero point which
-numbers it was made for; a normalisation that leaves that range is another model's.
+The network gets (pixel - mean) / std. The scale and zero point of a quantised input show which
+numbers it was made for. A normalisation outside this range belongs to another model.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_CLIPPED = 0.05
-"""A larger part of the 256 grey levels than this may not be stored as the input's end values."""
+"""At most this share of the 256 grey levels may be clipped to the input's end values."""
 
 MIN_USED = 0.51
-"""The grey levels span at least this part of the input's range: half, and what rounding adds."""
+"""The grey levels must span at least this share of the input's range: half, plus rounding."""
 
 MIN_LEVELS = 128
-"""So many of the 256 grey levels differ in a float input."""
+"""At least this many of the 256 grey levels must differ in a float input."""
 
 _CHANNELS = ("red", "green", "blue")
 
@@ -47,7 +47,7 @@ class Normalisation:
     def of(
         cls, info: TensorInfo, mean: Sequence[float], std: Sequence[float], *, model: str
     ) -> Normalisation:
-        """Prepare it.
+        """Prepare the normalisation.
 
         Args:
             info: The input tensor.
@@ -62,14 +62,14 @@ class Normalisation:
 
         means, stds = np.asarray(mean, np.float32), np.asarray(std, np.float32)
         table = stored_levels(info, means, stds, model=model)
-        # A scale that holds the normalisation, as our own files have: only rounding is between
-        # them, and the camera's bytes go in untouched.
+        # The input's scale may contain the normalisation, as in our own files. The values then
+        # differ by rounding only, and the pixels go in unchanged.
         levels = np.arange(256)[:, None]
         same = info.dtype == "uint8" and np.abs(table.astype(int) - levels).max() <= 1
         return cls(info, means, stds, None if same or _is_float(info) else table)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return what the network is fed.
+        """Return the network's input.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
@@ -161,7 +161,7 @@ def fitting(info: TensorInfo) -> str | None:
     """Return the MEAN,STD that spreads the grey levels over just the range of an input.
 
     (pixel - mean) / std is then (stored - zero_point) * scale, with the pixel as what is stored
-    (in int8 less 128). None where the input is not quantised: it does not tell.
+    (in int8 less 128). None if the input is not quantised: it does not tell.
     """
     import numpy as np
 

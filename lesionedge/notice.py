@@ -1,31 +1,30 @@
-"""What the reader of a prediction should know: a code for programs, a text for people."""
+"""Warnings about an image: a code for programs and a text for people."""
 
 from __future__ import annotations
 
 
 class Notice(str):
-    """A remark on an image: its text, as any string, with a code that does not change.
+    """A warning about an image: a string with a stable ``code``.
 
-    A string, so that ``print``, ``json.dumps`` and whoever took the warnings for plain text
-    before go on working.
+    It is a string so that ``print``, ``json.dumps`` and code that expects plain text work.
     """
 
     __slots__ = ("code",)
 
     code: str
-    """What programs go by, such as ``blurred``."""
+    """A stable code for programs, such as ``blurred``."""
 
     def __new__(cls, code: str, text: str) -> Notice:
-        """Make one.
+        """Create a notice.
 
         Args:
             code: Lower case, words joined by hyphens.
-            text: What people read.
+            text: The text for people.
         """
         notice = super().__new__(cls, text)
         notice.code = code
         return notice
 
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
-        """Pickle with the code, as predictions of worker processes are."""
+        """Keep the code when the notice is pickled, as between processes."""
         return self.code, str(self)

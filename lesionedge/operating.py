@@ -1,4 +1,4 @@
-"""Operating points: which threshold of the malignant probability to hold a prediction against."""
+"""Operating points: thresholds of the malignant probability, by the sensitivity they reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lesionedge.errors import ModelError
 
 
 def nearest(points: Sequence[OperatingPoint], sensitivity: float) -> OperatingPoint | None:
-    """Return the point that was chosen for a sensitivity; None where there is none."""
+    """Return the point that was chosen for a sensitivity; None if there is none."""
     return next((point for point in points if abs(point.sensitivity - sensitivity) < 1e-6), None)
 
 
@@ -18,8 +18,8 @@ def find(sensitivity: float, *, points: Sequence[OperatingPoint], model: str) ->
 
     Args:
         sensitivity: Such as 0.95.
-        points: Those of a model's card.
-        model: Its name, for errors.
+        points: The points of a model's card.
+        model: The model's name, for messages.
 
     Raises:
         ModelError: The card has none, or none for this sensitivity.

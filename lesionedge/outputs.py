@@ -1,7 +1,7 @@
-"""What a model's outputs are: probabilities of classes that exclude each other, or no such thing.
+"""Checks that a model's outputs are probabilities of classes that exclude each other.
 
-All that is said of an image, such as ``malignant_probability``, a sum over classes, needs them to
-be. What they are is read from the graph's end: logits may lie between 0 and 1, too.
+Results such as ``malignant_probability``, a sum over classes, are wrong otherwise. The check looks
+at the end of the graph, because logits may lie between 0 and 1 too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROUNDING = 0.01  # how far a quantised probability may lie outside 0-1
 _STEP = 1 / 256  # of a probability in 8 bits, the coarsest that there are
 
 BELOW_THRESHOLD = "below-score-threshold"
-"""Code of the notice that the model's author wants no prediction of so low a probability."""
+"""Code of the notice for a probability below the limit that the model's author set."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Outputs:
     model: str
     """The model's file, for messages."""
     combined: bool
-    """Whether they are computed from probabilities, and so are some only if they add up to 1."""
+    """Whether they are computed from probabilities; if so, they must add up to 1."""
     threshold: float | None
-    """The probability of the best class below which the model's author wants no prediction."""
+    """The author's limit: no prediction if the best class's probability is below it."""
 
     def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return each class's probability.
@@ -49,7 +49,7 @@ class Outputs:
             ModelError: They are no probabilities.
         """
         low, high = float(outputs.min()), float(outputs.max())
-        if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # also where one is not a number
+        if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # written so that NaN fails too
             raise ModelError(
                 f"{self.model}: its outputs, {low:.4g} to {high:.4g}, are no probabilities; "
                 "expected a softmax or a sigmoid at its end"
@@ -71,7 +71,7 @@ class Outputs:
             )
 
     def notices(self, probability: float) -> tuple[Notice, ...]:
-        """Return what the reader should know of a prediction with this probability."""
+        """Return the warnings for a prediction with this probability."""
         if self.threshold is None or probability >= self.threshold:
             return ()
         text = f"the model's author wants no prediction below a probability of {self.threshold:.4g}"
@@ -79,16 +79,16 @@ class Outputs:
 
 
 def read(path: str, outputs: int, found: ModelMetadata) -> Outputs:
-    """Find out what a model's outputs are.
+    """Return what a model's outputs are.
 
     Args:
         path: The model's file.
         outputs: How many numbers its output has.
-        found: What it says of itself.
+        found: The file's metadata.
 
     Raises:
-        ModelError: They are no probabilities, of classes that do not exclude each other, or are
-            to be changed in a way after which they are no probabilities any more.
+        ModelError: They are not probabilities, their classes do not exclude each other, or the
+            metadata wants them changed so that they would not be probabilities any more.
     """
     if found.score_calibration:
         raise ModelError(

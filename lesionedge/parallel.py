@@ -1,7 +1,7 @@
-"""Work shared by several processes: in order, with little memory, and with an end that is told.
+"""Shares work among several processes: results in order, little memory, clear errors.
 
-Each process loads what it needs once. A process that is killed, a Ctrl-C and a parent that is
-killed outright leave nothing running.
+Each process loads its model once. No process is left running when a worker is killed, the parent is
+killed or the user presses Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 MOST_AT_A_TIME = 8
-"""Jobs that a worker process is given at a time, at most."""
+"""The most jobs that a worker process gets at a time."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -28,17 +28,17 @@ _Result_co = TypeVar("_Result_co", covariant=True)
 
 
 class Task(Protocol[_Job_contra, _Result_co]):
-    """What the processes do; it travels to them."""
+    """What the processes do; it is pickled and sent to them."""
 
     def load(self) -> Any:
-        """Return what a process needs, such as a model; called once in each.
+        """Return what a process needs, such as a model. Called once in each process.
 
         Raises:
-            LesionEdgeError: It cannot be used.
+            LesionEdgeError: It cannot be loaded.
         """
 
     def run(self, loaded: Any, job: _Job_contra) -> _Result_co:
-        """Do one job with what was loaded."""
+        """Do one job with the result of ``load``."""
 
     def name(self, job: _Job_contra) -> str:
         """Name a job for messages."""
@@ -81,7 +81,7 @@ def in_processes(
         first = ahead[0][0] if ahead else task.name(chunk[0])
         raise LesionEdgeError(_obituary(workers, first)) from error
     except BaseException:
-        for worker in workers:  # nobody waits for what they are doing
+        for worker in workers:  # nobody needs their results any more
             worker.terminate()
         raise
     finally:
@@ -92,7 +92,7 @@ def _pool(processes: int, task: Task[Any, Any]) -> ProcessPoolExecutor:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    # Not fork: the native library's threads would not survive it.
+    # Not fork: the native library's threads do not survive it.
     context = multiprocessing.get_context("spawn")
     try:
         return ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(task,))
@@ -107,8 +107,8 @@ def _submit(
 ) -> Future[list[Any]]:
     import multiprocessing
 
-    # Ctrl-C reaches every process of the terminal, and the parent alone decides. A worker is
-    # started with the signal held back, so that not even its first moments are interrupted.
+    # Ctrl-C reaches every process of the terminal, but only the parent should handle it. Block the
+    # signal before starting a worker, so that the worker never gets it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         future = pool.submit(_work, chunk)
@@ -123,7 +123,7 @@ def _submit(
 
 
 def _obituary(workers: Iterable[BaseProcess], name: str) -> str:
-    """Return which signal ended a worker (the pool itself ends the others by SIGTERM)."""
+    """Return the message about a killed worker (the pool ends the others by SIGTERM)."""
     signals = {-(worker.exitcode or 0) for worker in workers}
     killers = sorted(number for number in signals if number > 0)
     others = [number for number in killers if number != signal.SIGTERM] or killers
@@ -145,7 +145,7 @@ def _start_worker(task: Task[Any, Any]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Leave no orphan when the parent is killed outright."""
+    """End this process when the parent ends, even if the parent was killed."""
     import multiprocessing
 
     parent = multiprocessing.parent_process()
@@ -156,6 +156,6 @@ def _end_with_parent() -> None:
 
 def _work(chunk: list[Any]) -> list[Any]:
     task = _worker[0]
-    if len(_worker) == 1:  # here, not at the start, where an error could not be told
+    if len(_worker) == 1:  # load here: the initializer could not report an error
         _worker.append(task.load())
     return [task.run(_worker[1], job) for job in chunk]

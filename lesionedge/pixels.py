@@ -1,4 +1,4 @@
-"""Any of Pillow's modes -> RGB of 8 bits, transparency laid over white, colours as sRGB."""
+"""Converts any Pillow mode to sRGB of 8 bits a channel; transparency becomes white."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _CMYK = Notice("colour", "CMYK without a usable profile: its colours are a guess
 
 
 Finish = Callable[[Image.Image], "tuple[Image.Image, tuple[Notice, ...]]"]
-"""From an image as Pillow loaded it to one with the right pixels, and what to say of them."""
+"""Takes an image as Pillow loaded it; returns it with the right pixels, and the warnings."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What an image's pixels are."""
+    """An image's pixels."""
 
     image: Image.Image
     """RGB; or of the mode that ``conversion`` takes."""
     conversion: Conversion | None = None
-    """What is left to be done for sRGB; None: nothing."""
+    """The conversion to sRGB that is still to do; None: none."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know."""
+    """Warnings for people."""
 
 
 def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
@@ -63,7 +63,7 @@ def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
 
 
 def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
-    """Take an image of RGB, grey, CMYK or what becomes one of these."""
+    """Convert an opaque image: RGB, grey, CMYK, or a mode that becomes one of these."""
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     conversion: Conversion | None = None
@@ -75,7 +75,7 @@ def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
     mode = "RGB" if conversion is None else conversion.mode
     image = image if image.mode == mode else image.convert(mode)
     if conversion is None and warnings and "icc_profile" in image.info:
-        image = image.copy()  # whoever saves it would save the profile too
+        image = image.copy()  # otherwise saving it would save the unusable profile too
         del image.info["icc_profile"]
     return Pixels(image, conversion, warnings)
 
@@ -105,7 +105,7 @@ def converted(pixels: Pixels) -> Image.Image:
 
 
 def over_white(image: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Lay an RGB image over white, by its alpha."""
+    """Return an RGB image on white, by its alpha."""
     white = Image.new("RGB", image.size, (255, 255, 255))
     white.paste(image, mask=alpha)
     return white
@@ -142,7 +142,7 @@ def _converted_grey(values: NDArray[np.uint16], colours: Colours | None) -> Pixe
 
 
 def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
-    """Return (H, W, 3) pixels of 16 bits, 0-65535, as sRGB where that takes all of them.
+    """Convert (H, W, 3) pixels of 16 bits, 0-65535, to sRGB.
 
     Args:
         values: RGB.

@@ -1,6 +1,6 @@
-"""What a model says about an image: ``Prediction``, and THE result format of every command.
+"""A model's result for an image: ``Prediction``, and the result format of every command.
 
-Command line, server, camera and batch write ``Prediction.to_dict`` and add what is their own.
+Command line, server, camera and batch write ``Prediction.to_dict`` and add their own keys.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BY_CARD = "model card"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One class and how likely it is."""
+    """One class and its probability."""
 
     label: str
     """The short code, such as ``mel``."""
@@ -36,7 +36,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ThresholdSide:
-    """On which side of an operating point's threshold the malignant probability is."""
+    """Which side of an operating point's threshold the malignant probability is on."""
 
     point: OperatingPoint
     """The operating point."""
@@ -58,7 +58,7 @@ class ThresholdSide:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one image."""
+    """A model's result for one image."""
 
     label: str
     """Code of the most likely class; of two, the one that the card's threshold decides for."""
@@ -71,9 +71,9 @@ class Prediction:
     top: tuple[Candidate, ...]
     """The most likely classes, best first; where a threshold decides, the decided one first."""
     warnings: tuple[Notice, ...]
-    """What the reader should know of the image: texts, each with a ``code``."""
+    """Warnings about the image: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
-    """Milliseconds of ``decode``, ``preprocess``, ``check`` (where there was one) and ``invoke``
+    """Milliseconds of ``decode``, ``preprocess``, ``check`` (if there was one) and ``invoke``
     (with the wait for its turn)."""
     model: str
     """Name or path of the model."""
@@ -81,9 +81,9 @@ class Prediction:
     """Whether the image is one that the model may speak about, by the gate alone; None where
     nothing was checked: ``check=False``, or a model that is not for dermoscopic images."""
     views: int = 1
-    """Over how many views of the image the probabilities are averaged."""
+    """How many views of the image the probabilities are averaged over."""
     operating_point: ThresholdSide | None = None
-    """On which side of the default operating point it is; None where the model has none."""
+    """On which side of the default operating point it is; None if the model has none."""
 
     def at(self, point: OperatingPoint, *, source: str = BY_CARD) -> Prediction:
         """Return the same prediction at another operating point.
@@ -160,7 +160,7 @@ def predict(
         point: The operating point that it is held against.
         source: Where that comes from.
         top_k: How many classes ``top`` lists; None for all.
-        warnings: What the reader should know.
+        warnings: Warnings for people.
         timings_ms: What it took.
         reliable: The gate's verdict.
         views: Over how many views of each image the probabilities are averaged.

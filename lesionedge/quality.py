@@ -1,9 +1,9 @@
-"""Is an image good enough? Light, sharpness, glare, the lesion's size and place, hair.
+"""Image quality: light, sharpness, glare, the lesion's size and place, hair.
 
-All is measured on a thumbnail of the part that the model sees, ``SIDE_PX`` square. Formulas,
-sources and how the limits were chosen are in docs/research/reliability.md;
-``benchmarks/quality_limits.py`` measures them on images spoilt on purpose. What is found warns; it
-never holds a prediction back.
+Everything is measured on a ``SIDE_PX`` square thumbnail of the part that the model sees. For the
+formulas, their sources and how the limits were chosen, see docs/research/reliability.md.
+``benchmarks/research/quality_limits.py`` measures them on images that were degraded on
+purpose. A finding is a warning; it never withholds a prediction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIDE_PX = 112
-"""Side of the thumbnail: half of the usual input's, which is quick to come by."""
+"""Side of the thumbnail: half the usual model input, which is quick to compute."""
 
 DARK, BRIGHT = 60.0, 225.0
 """Mean brightness below or above which an image is too dark or too bright."""
@@ -30,22 +30,22 @@ LEAST_SHARPNESS = 15.0
 """Variance of the Laplacian below which an image is blurred."""
 
 MOST_GLARE = 0.01
-"""Share of pixels that shine from which there is glare."""
+"""Share of shining pixels above which there is glare."""
 
 LEAST_LESION = 0.03
-"""Share of the disc below which the lesion is too small."""
+"""Share of the inscribed disc below which the lesion is too small."""
 
 MOST_CUT = 0.15
-"""Share of the border from which the lesion is cut off."""
+"""Share of the border above which the lesion is cut off."""
 
 MOST_HAIR = 0.08
-"""Share of pixels from which hair covers the lesion."""
+"""Share of pixels above which hair covers the lesion."""
 
 LEAST_CONTRAST = 25.0
-"""Brightness by which a lesion is darker than the skin around it, where it can be told from it."""
+"""A lesion is found only if it is darker than the skin around it by this much (luma)."""
 
 _SHINE, _SHINE_ABOVE_MEAN = 235, 45
-_HAIR_DEPTH = 14  # how much darker than what is on both sides of it a hair is
+_HAIR_DEPTH = 14  # a hair is darker than both its sides by this much
 _HAIR_REACH = 3  # px to either side
 
 DARK_NOTICE = Notice("dark", "too dark: more light")
@@ -69,10 +69,10 @@ class Light:
 
 @dataclass(frozen=True)
 class Lesion:
-    """What is dark in an image's middle."""
+    """The dark region in an image's middle."""
 
     contrast: float
-    """By how much it is darker than the rest, in luma."""
+    """How much darker it is than the rest, in luma."""
     area: float
     """Its share of the inscribed disc, 0-1."""
     cut: float
@@ -80,7 +80,7 @@ class Lesion:
 
 
 def luma(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an RGB image's brightness (ITU-R BT.601), (H, W) uint8."""
+    """Return an RGB image's brightness: ITU-R BT.601 luma, (H, W) uint8."""
     import numpy as np
 
     return np.asarray(image.convert("L"))
@@ -104,14 +104,14 @@ def light(seen: NDArray[np.uint8]) -> Light:
 
 def light_notices(found: Light) -> tuple[Notice, ...]:
     """Return what is wrong with light and sharpness."""
-    if found.brightness < DARK:  # in the dark there is nothing to be sharp
+    if found.brightness < DARK:  # a dark image is never sharp
         return (DARK_NOTICE,)
     bright = (BRIGHT_NOTICE,) if found.brightness > BRIGHT else ()
     return (*bright, BLURRED_NOTICE) if found.sharpness < LEAST_SHARPNESS else bright
 
 
 def glare(pixels: NDArray[np.uint8], brightness: float) -> float:
-    """Return the share of pixels that shine: near white in all channels and far above the mean.
+    """Return the share of shining pixels: near white in all channels and far above the mean.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -127,7 +127,7 @@ def glare(pixels: NDArray[np.uint8], brightness: float) -> float:
 
 
 def lesion(seen: NDArray[np.uint8]) -> Lesion:
-    """Tell the dark from the light inside the inscribed disc, by Otsu's threshold.
+    """Return the dark region inside the inscribed disc, found by Otsu's threshold.
 
     Args:
         seen: From ``luma``, square.
@@ -144,7 +144,10 @@ def lesion(seen: NDArray[np.uint8]) -> Lesion:
 
 @functools.lru_cache(maxsize=4)
 def _masks(side: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the inscribed disc, and the middles of its four borders: no corners, often dark."""
+    """Return masks of the inscribed disc and of the middles of the four borders.
+
+    Corners are left out: they are often dark.
+    """
     import numpy as np
 
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
@@ -154,16 +157,16 @@ def _masks(side: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def otsu(histogram: NDArray[np.int64]) -> tuple[int, float]:
-    """Return the threshold that divides values best in two, and how far apart their means are.
+    """Return Otsu's threshold, and how far apart the means of the two parts are.
 
-    It maximises the variance between the two (Otsu 1979, doi:10.1109/TSMC.1979.4310076).
+    It maximises the variance between the two parts (Otsu 1979, doi:10.1109/TSMC.1979.4310076).
 
     Args:
         histogram: (256,) counts.
 
     Returns:
-        The largest value of the lower part; the difference of the two parts' means, 0 where there
-        is one value only.
+        The largest value of the lower part; the difference of the parts' means, 0 if there is only
+        one value.
     """
     import numpy as np
 
@@ -194,7 +197,7 @@ def hair(seen: NDArray[np.uint8]) -> float:
 
 
 def _closed(seen: NDArray[np.uint8], axis: int) -> NDArray[np.uint8]:
-    """Close along an axis; what is within ``_HAIR_REACH`` of a border is left out."""
+    """Close along an axis, without the ``_HAIR_REACH`` px next to each border."""
     import numpy as np
 
     turned = seen if axis == 0 else seen.T
@@ -206,7 +209,7 @@ def _closed(seen: NDArray[np.uint8], axis: int) -> NDArray[np.uint8]:
 
 
 def _reach(values: NDArray[np.uint8], choose: np.ufunc) -> NDArray[np.uint8]:
-    """Choose over windows of ``_HAIR_REACH + 1`` rows."""
+    """Apply ``choose`` over windows of ``_HAIR_REACH + 1`` rows."""
     result: NDArray[np.uint8] = values[: -_HAIR_REACH or None]
     for step in range(1, _HAIR_REACH + 1):
         result = choose(result, values[step : step - _HAIR_REACH or None])
@@ -218,7 +221,7 @@ def notices(pixels: NDArray[np.uint8], *, of_lesion: bool = True) -> tuple[Notic
 
     Args:
         pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, the part that the model sees.
-        of_lesion: Whether it shows a lesion, of which more can be said than of its light.
+        of_lesion: Whether the image shows a lesion. If not, only light and sharpness are checked.
     """
     seen = luma(Image.fromarray(pixels))
     found = light(seen)

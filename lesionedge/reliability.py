@@ -1,7 +1,7 @@
-"""Is this image one that the model may speak about? The gate, a second tiny model.
+"""The gate: a second, tiny model that checks whether the model may speak about an image.
 
-It tells dermoscopic images of lesions from clinical photographs of skin and from everything
-else. ``python -m train.gate`` trained it; its card holds the threshold.
+The gate knows three classes: dermoscopic images of lesions, clinical photographs of skin, and
+everything else. ``python -m train.gate`` trains it. Its card holds the threshold.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILE = "gate-int8.tflite"
 """The gate's file in ``lesionedge/models``."""
 
 SIDE_PX = quality.SIDE_PX
-"""Side of the thumbnail that it judges."""
+"""Side of the thumbnail that the gate gets."""
 
 CLINICAL = Notice(
     "not-dermoscopic",
@@ -40,33 +40,33 @@ _LABELS = ("dermoscopic", "clinical", "other")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of an image."""
+    """The gate's result for an image."""
 
     dermoscopic: float
-    """How likely it is a dermoscopic image of a lesion, 0-1."""
+    """Probability that it is a dermoscopic image of a lesion, 0-1."""
     clinical: float
-    """How likely it is a photograph of skin without a dermatoscope, 0-1."""
+    """Probability that it is a photograph of skin without a dermatoscope, 0-1."""
     other: float
-    """How likely it is anything else, 0-1."""
+    """Probability that it is anything else, 0-1."""
     reliable: bool
     """Whether ``dermoscopic`` reaches the threshold."""
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What to tell people."""
+        """Warnings for people; empty if the image is reliable."""
         if self.reliable:
             return ()
         return (CLINICAL if self.clinical >= self.other else OTHER,)
 
 
 def is_for_dermoscopy(card: Card) -> bool:
-    """Return whether a model says that it is for dermoscopic images.
+    """Return whether a model's card says that it is for dermoscopic images.
 
-    Its card's ``modality`` is ``dermoscopy`` or, where it has none, its ``intended_use`` speaks of
-    dermoscopic images, as ``train`` writes it. Of a model that does not say, nothing is guessed.
+    Either the card's ``modality`` is ``dermoscopy``, or it has no modality and its
+    ``intended_use`` names dermoscopic images, as ``train`` writes it. Nothing is guessed.
 
     Args:
-        card: The model's; empty where it has none.
+        card: The model's card; empty if it has none.
     """
     if card.modality is not None:
         return card.modality == MODALITY
@@ -74,7 +74,7 @@ def is_for_dermoscopy(card: Card) -> bool:
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink what the model is fed to what is judged.
+    """Shrink a model's input to the gate's input.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, both sides ``SIDE_PX`` or more.
@@ -97,20 +97,20 @@ class Gate:
         self, path: str | os.PathLike[str] | None = None, *, threads: int | None = None,
         verbose: bool = False,
     ) -> None:  # fmt: skip
-        """Load it.
+        """Load the gate.
 
         Args:
-            path: Its file; None for the one in ``lesionedge/models``.
-            threads: Threads that run it; None for the usable physical cores, at most 4.
+            path: The gate's file; None for the one in ``lesionedge/models``.
+            threads: Number of threads; None for the usable physical cores, at most 4.
             verbose: Let the native library's log lines through.
 
         Raises:
-            ModelError: The file is missing or is no gate.
+            ModelError: The file is missing or is not a gate.
         """
         path = os.path.join(os.path.dirname(__file__), "models", FILE) if path is None else path
         path = os.fsdecode(path)
         if not os.path.exists(path):
-            raise ModelError(f"{path}: no such file; install lesionedge again to have the gate")
+            raise ModelError(f"{path}: no such file; reinstall lesionedge to get the gate")
         card = metadata.read(path).card or Card()
         self._interpreter = Interpreter(path, threads=threads, verbose=verbose)
         if card.gate is None:
@@ -130,7 +130,7 @@ class Gate:
 
 
 class InputCheck:
-    """The gate and the quality measures together; the gate is loaded when first needed."""
+    """The gate and the quality checks together. The gate loads when it is first needed."""
 
     def __init__(self, *, threads: int | None, verbose: bool) -> None:
         self._options = {"threads": threads, "verbose": verbose}
@@ -144,7 +144,7 @@ class InputCheck:
             pixels: (SIDE_PX, SIDE_PX, 3) uint8 RGB, from ``thumbnail``.
 
         Returns:
-            Whether a dermoscopic model may speak about it, and what to tell people.
+            Whether a dermoscopic model may speak about the image, and the warnings for people.
 
         Raises:
             ModelError: The gate cannot be loaded.
@@ -155,7 +155,7 @@ class InputCheck:
         )  # fmt: skip
 
     def gate(self) -> Gate:
-        """Return the loaded gate."""
+        """Return the gate; load it first if necessary."""
         with self._loading:
             if self._gate is None:
                 self._gate = Gate(**self._options)  # type: ignore[arg-type]

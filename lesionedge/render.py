@@ -1,4 +1,4 @@
-"""Draws a prediction, or what it rests on, onto an image."""
+"""Draws a prediction or a heat map onto an image."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def annotate(
     source: images.ImageSource, prediction: Prediction, preprocessing: images.Preprocessing,
     *, abstain: bool = True,
 ) -> Image.Image:  # fmt: skip
-    """Draw a prediction below an image, and on it the part that the model saw.
+    """Return an image with the model's part marked and the prediction below.
 
     Args:
-        source: The image, as ``Classifier.classify`` takes it.
+        source: The image, as in ``Classifier.classify``.
         prediction: What the model says.
         preprocessing: The model's, for the frame.
         abstain: Draw no diagnosis of an image that the gate refuses.
@@ -94,7 +94,7 @@ def heat_map(
     """
     image = _legible(source)
     unit = _unit(max(image.width, LEAST_WIDTH_PX))
-    # Grey, so that whatever colour there is means heat.
+    # Grey, so that every colour means heat.
     refused = is_refused(prediction, abstain=abstain)
     canvas, draw = _canvas(image.convert("L").convert("RGB"), 4)
     box = images.crop_box(image.size, preprocessing)
@@ -144,7 +144,7 @@ def _coloured(shades: Image.Image) -> Image.Image:
 
 
 def _legible(source: images.ImageSource) -> Image.Image:
-    """Read an image at a size that text can be read beside."""
+    """Read an image and scale it so that text beside it is legible."""
     image = images.decode(source).image
     scale = max(1.0, LEAST_WIDTH_PX / image.width)
     scale = min(scale, LARGEST_SIDE_PX / max(image.size))
@@ -160,7 +160,7 @@ def _unit(width: int) -> int:
 
 
 def _canvas(image: Image.Image, lines: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """Put room for lines of text below an image."""
+    """Return an image with space for lines of text below."""
     width = max(image.width, LEAST_WIDTH_PX)
     panel = round(_unit(width) * (1.6 * lines + 0.6))
     canvas = Image.new("RGB", (width, image.height + panel), PANEL)
@@ -170,7 +170,7 @@ def _canvas(image: Image.Image, lines: int) -> tuple[Image.Image, ImageDraw.Imag
 
 def _frame(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], thick: int) -> None:
     left, top, right, bottom = box
-    # White beside black shows on skin of any colour.
+    # A white line beside a black one is visible on skin of any colour.
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=thick * 2)
     draw.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=thick)
 
@@ -229,7 +229,7 @@ def _shortened(
 
 
 def save(image: Image.Image, path: str) -> None:
-    """Write an image whole or not at all, without metadata; its name's ending says the format.
+    """Write an image whole or not at all, without metadata. The suffix selects the format.
 
     Raises:
         ImageError: It cannot be written.

@@ -1,4 +1,4 @@
-"""RGB spaces by their primaries and transfer curves, and the arithmetic from them to sRGB.
+"""RGB spaces by their primaries and transfer curves, and the conversion to sRGB.
 
 For what files say without an ICC profile (PNG's chunks, EXIF, video's code points), and for 16
 bits a channel, which littlecms is not given by Pillow.
@@ -22,7 +22,7 @@ Chromaticity = tuple[float, float]
 
 D65: Chromaticity = (0.3127, 0.3290)
 REFERENCE_WHITE_NITS = 203.0
-"""What becomes white of an image with high dynamic range (ITU-R BT.2408)."""
+"""The luminance of an HDR image that becomes white (ITU-R BT.2408)."""
 
 # From D65 to D50 (Bradford): what ICC profiles of sRGB hold.
 _SRGB_COLORANTS = (
@@ -36,7 +36,7 @@ _FINE = 65535  # steps of linear light that are told apart
 
 
 class ColourError(ValueError):
-    """What a file says about its colours is unusable; the text says what and why."""
+    """A file's description of its colours is unusable; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ _SMPTE240 = Power(1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0912)
 
 @dataclass(frozen=True)
 class RGBSpace:
-    """What an image's numbers mean."""
+    """The meaning of an image's pixel values."""
 
     red: Chromaticity = (0.64, 0.33)
     green: Chromaticity = (0.30, 0.60)
@@ -189,7 +189,7 @@ class MatrixConversion:
         self, matrix: NDArray[np.float64], curves: Sequence[Curve], *, full_range: bool = True,
         luminance: NDArray[np.float64] | None = None,
     ) -> None:  # fmt: skip
-        """Take what makes a space.
+        """Create the conversion from a space.
 
         Args:
             matrix: (3, 3), from its light to sRGB's.
@@ -227,7 +227,7 @@ class MatrixConversion:
 
         values = np.arange(top + 1, dtype=np.float64)
         values = values / top if self._full_range else np.clip((values - black) / span, 0, 1)
-        # A broken profile's curve may lead anywhere.
+        # A broken profile's curve may have any value.
         with np.errstate(all="ignore"):
             tables = [np.nan_to_num(curve(values)) for curve in self._curves]
         found: NDArray[np.float32] = np.clip(np.stack(tables), -100, 100).astype(np.float32)
@@ -272,7 +272,7 @@ def _encoding() -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=32)
 def conversion(space: RGBSpace) -> MatrixConversion:
-    """Return what brings a space to sRGB.
+    """Return the conversion from a space to sRGB.
 
     Raises:
         ColourError: Its primaries span no space.
@@ -289,7 +289,7 @@ def conversion(space: RGBSpace) -> MatrixConversion:
 
 
 def from_colorants(colorants: NDArray[np.float64], curves: Sequence[Curve]) -> MatrixConversion:
-    """Return what brings the space of an ICC profile to sRGB.
+    """Return the conversion from an ICC profile's space to sRGB.
 
     Args:
         colorants: (3, 3), columns are the XYZ of red, green and blue under D50.

@@ -1,4 +1,4 @@
-"""Reads what a term says of a lesion, whatever its spelling, by ``lesionedge.vocabulary``."""
+"""Returns what a term means, in any spelling, from ``lesionedge.vocabulary``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 LONGEST = 300
-"""A longer label is a text and not the name of a class; nothing is said of it."""
+"""A longer label is not the name of a class; its meaning is unknown."""
 
 _OPEN = ("ind", "unk")  # classes that leave open what a lesion is
 _ROOTS = ("benign", "malignant", "normal")  # and those that say little besides
@@ -17,16 +17,16 @@ _MEASURES = {"mm", "cm", "level", "stage", "grade"}  # words that a number goes 
 
 
 class Meaning(NamedTuple):
-    """What a term says."""
+    """The meaning of a term."""
 
     code: str | None
-    """The class; None where the term names several that no class holds together."""
+    """The class; None if the term names several classes without a common one."""
     malignant: bool | None
-    """Whether such a lesion is malignant; None where the term leaves it open."""
+    """Whether such a lesion is malignant; None if the term does not decide it."""
     whole: bool
-    """Whether it stands for the class and not for a kind within it."""
+    """Whether the term names the class itself, not a kind within it."""
     name: str | None = None
-    """The class's name, for a code; None where the term itself is the better one."""
+    """The class's name for a code; None if the term itself is the better name."""
 
 
 class _Class(NamedTuple):
@@ -38,14 +38,14 @@ class _Class(NamedTuple):
 
 
 class _Term(NamedTuple):
-    """What the vocabulary says of a term."""
+    """The vocabulary's entry for a term."""
 
     code: str
     whole: bool
     short: bool = False
-    """Whether it is a code or an abbreviation of a class, which people read by its name."""
+    """Whether it is a code or abbreviation, for which people see the class's name."""
     alone: bool = False
-    """Whether it counts only where it is the whole label."""
+    """Whether it counts only if it is the whole label."""
 
 
 class _Tables(NamedTuple):
@@ -59,7 +59,7 @@ class _Tables(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def meaning(label: str) -> Meaning | None:
-    """Return what a label means; None where nothing is known of it.
+    """Return what a label means; None if it is unknown.
 
     Args:
         label: A code, a name, both, a list of them, or a path in the ISIC archive's tree
@@ -83,12 +83,12 @@ def broader(code: str) -> tuple[str, ...]:
 
 
 def key(label: str) -> str:
-    """Return what all spellings of a label share: ``basal_cell`` and ``Basal Cells`` alike."""
+    """Return the key that all spellings of a label share: ``Basal Cells``, ``basal_cell``."""
     return _joined(words(without_number(label.strip())))
 
 
 def without_number(label: str) -> str:
-    """Leave out the number in front of a label, as in ``0 mel``, ``1: nv`` and ``[2] bcc``."""
+    """Remove the number before a label, as in ``0 mel``, ``1: nv`` and ``[2] bcc``."""
     found = re.match(
         r"(?:class[\s_-]*)?[\[(#]?[0-9]{1,6}(?:[\])]?[\s:.,;=|_)\]–-]+)(?=\D)", label, re.IGNORECASE
     )
@@ -188,7 +188,7 @@ def _of_words(phrase: Sequence[str]) -> Meaning | None:
 
 
 def _parts(phrase: Sequence[str]) -> list[_Term] | None:
-    """Find the classes that a phrase names; None where a word of it is not understood.
+    """Return the classes that a phrase names; None if one of its words is unknown.
 
     So ``nevus, not melanoma`` and ``suspicious nevus`` stay unknown, whatever else they hold.
     """
@@ -217,18 +217,18 @@ def _part(phrase: Sequence[str]) -> _Term | None:
 
 
 def _says_nothing(phrase: Sequence[str], at: int) -> bool:
-    """Return whether a word leaves a lesion what the other words say it is."""
+    """Return whether a word does not change what the other words mean."""
     word = phrase[at]
-    if word[0].isdigit():  # "melanoma 0" may be the class of what is none
+    if word[0].isdigit():  # "melanoma 0" may mean "no melanoma"
         return not _MEASURES.isdisjoint(phrase)
-    if word == "other":  # only where it is said what the others are: "other benign tumors"
+    if word == "other":  # only if the others are named: "other benign tumors"
         parts = [_part((later,)) for later in phrase[at + 1 :]]
         return any(part is not None and part.code in _ROOTS for part in parts)
     return word in _tables().neutral
 
 
 def _together(terms: Sequence[_Term], *, more: bool) -> Meaning | None:
-    """Return what several terms in one label have in common; None where they disagree.
+    """Return what several terms in one label have in common; None if they disagree.
 
     Args:
         terms: Those terms.

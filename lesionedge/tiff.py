@@ -1,4 +1,4 @@
-"""What Pillow reads wrong of TIFF, by its tags: made right, or refused."""
+"""Corrects or rejects TIFFs that Pillow reads wrong, by their tags."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def prepare(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Image,
 
     Args:
         image: As Pillow opened it, not loaded.
-        reopen: Opens it once more.
+        reopen: Opens the image again.
 
     Raises:
         ImageError: Its pixels would be read wrong.
@@ -57,7 +57,7 @@ def prepare(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Image,
 
 
 def _refuse(tags: Any) -> None:
-    """Refuse what would be taken for something else."""
+    """Reject a TIFF whose pixels would be misread."""
     photometric, count = tags.get(_PHOTOMETRIC), tags.get(_SAMPLES, 1)
     extra = tags.get(_EXTRA_SAMPLES, ())
     if tags.get(_SUBFILE, 0) & 1 and tags.next:
@@ -65,13 +65,13 @@ def _refuse(tags: Any) -> None:
     if any(kind != 1 for kind in _tuple(tags.get(_SAMPLE_FORMAT, 1))):
         raise ImageError(_unread(tags))
     if photometric is None and tags.get(_COMPRESSION) not in _FAX:
-        raise ImageError("TIFF that does not say what its numbers mean (no photometric tag)")
+        raise ImageError("TIFF without a photometric tag: its colours are unknown; save it as PNG")
     if photometric == 5 and (tags.get(_INK_SET, 1) != 1 or not _is_full(tags.get(_DOT_RANGE))):
-        raise ImageError("TIFF of other inks than cyan, magenta, yellow and black")
+        raise ImageError("TIFF of other inks than cyan, magenta, yellow and black: save it as RGB")
     if tags.get(_PLANAR) == 2 and count > 1:
         odd_alpha = photometric in (0, 1, 3) or (count > _own_samples(photometric) and not extra)
         if odd_alpha or photometric in (6, 8):
-            raise ImageError("TIFF of separate planes, which is read only of RGB and CMYK")
+            raise ImageError("TIFF of separate planes; expected RGB or CMYK: save it as PNG")
 
 
 def _own_samples(photometric: int | None) -> int:
@@ -87,7 +87,7 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 
 def _needs_libtiff(image: Any) -> bool:
-    """Return whether Pillow's own decoder of uncompressed pixels would get it wrong."""
+    """Return whether Pillow's own decoder would read uncompressed pixels wrong."""
     raw = image.tile and image.tile[0][0] == "raw"
     return bool(raw and (image.tag_v2.get(_PLANAR) == 2 or image.tag_v2.get(_PHOTOMETRIC) == 6))
 
@@ -96,8 +96,8 @@ def _reopened(reopen: Callable[[], Image.Image]) -> Image.Image:
     """Open a TIFF for libtiff, which knows separate planes, subsampling and coefficients."""
     from PIL import TiffImagePlugin
 
-    # Pillow's switch is the process's. Another thread that opens a TIFF in these microseconds
-    # gets the same pixels, by the other way.
+    # Pillow's switch affects the whole process. Another thread that opens a TIFF meanwhile gets
+    # the same pixels, from the other decoder.
     with _libtiff_lock:
         before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
         try:
@@ -107,7 +107,7 @@ def _reopened(reopen: Callable[[], Image.Image]) -> Image.Image:
 
 
 def _restore_palette(image: Any) -> None:
-    """Take a palette of 8 bits for one, as libtiff does; Pillow would make it black."""
+    """Read a palette of 8-bit entries, as libtiff does; Pillow would make it black."""
     from PIL import ImagePalette
 
     values = image.tag_v2[_COLOUR_MAP]
@@ -132,7 +132,7 @@ def _with_colours(reopen: Callable[[], Image.Image], raw: str) -> Finish:
 
 
 def sample_bits(tags: Any) -> int:
-    """Return how many bits of each sample are used, by its file: 12 of 16, for example."""
+    """Return how many bits of each sample the file uses, such as 12 of 16."""
     bits = int(_tuple(tags.get(_BITS, 1))[0])
     most = max(_tuple(tags.get(_MAX_SAMPLE, 0)))
     is_whole = isinstance(most, int) and most > 255 and most & (most + 1) == 0

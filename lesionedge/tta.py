@@ -1,4 +1,4 @@
-"""The views of one image that an answer may be averaged over."""
+"""Test-time augmentation: the views of one image that a prediction may be averaged over."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST = 8
-"""A square has eight symmetries."""
+"""The most views of a square: it has eight symmetries."""
 
 MOST_OBLONG = 4
-"""Any other rectangle has four: quarter turns would change its shape."""
+"""The most views of any other rectangle: quarter turns would change its shape."""
 
 
 def views(pixels: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
     """Yield the first ``count`` views of a prepared image, as numpy views of its memory.
 
     They are the symmetries of the square (the dihedral group of order 8; Cohen and Welling 2016,
-    arXiv:1602.07576): dermoscopy has no up and no left, so that each shows the lesion as well as
-    another. First the image as it is, then turned by half, mirrored left-right, mirrored
-    top-bottom, and the same four of the transposed image: mirrorings along the diagonals and
-    quarter turns. The first 1, 2, 4 and 8 of them are whole groups: the mean over these does not
-    change when the image is turned or mirrored by one of them. The half turn comes second
-    since, beside the first, it gains most melanoma AUROC. docs/research/accuracy.md has the
-    measurements, also of crops: these gained no more, so that there are none here.
+    arXiv:1602.07576). Dermoscopy has no up and no left, so each view shows the lesion equally
+    well. The order: the image itself, turned by half, mirrored left-right, mirrored top-bottom,
+    then the same four of the transposed image (diagonal mirrorings and quarter turns). The first
+    1, 2, 4 and 8 views are whole groups: turning or mirroring the image by one of them does not
+    change the mean. The half turn comes second because it gains the most melanoma AUROC. For the
+    measurements see docs/research/accuracy.md. Crops gained no more, so there are none here.
 
     Args:
         pixels: (H, W, channels); above 4 views H and W are equal.

@@ -1,4 +1,4 @@
-"""The terms by which published datasets name their classes.
+"""The names of classes in published datasets.
 
 Plain tables, loaded only for labels that are not codes of HAM10000; ``lesionedge.terms`` reads
 them. Sources: HAM10000 (doi:10.1038/sdata.2018.161), the ISIC challenges of 2016 to 2020,
@@ -298,7 +298,7 @@ group skin cutaneous lesion tumor neoplasm neoplastic growth proliferation disea
 diagnosis dx image photo dermoscopy dermoscopic dermatoscopic clinical histopathology nos
 unspecified cell
 """
-"""Words that say nothing of a lesion."""
+"""Words that tell nothing about a lesion."""
 
 QUALIFIERS = """
 subcutaneous neoplasia common banal typical usual simple classic ordinary primary secondary early
@@ -320,4 +320,4 @@ scalp trunk back arm leg hand foot genital oral lip ear nose elderly patient fol
 granulomatous pleomorphic traumatic regressing regressed metastasizing eruptive papular macular flat
 raised elevated keratotic
 """
-"""Words that say more of a lesion without changing what it is."""
+"""Words that describe a lesion further without changing its class."""

@@ -1,6 +1,7 @@
 """Run the commands of the README and the documentation as they are printed.
 
 python tests/run_docs.py [--training] [PAGE...]
+python tests/run_docs.py --pi BITS      # prints the Raspberry Pi's page for tests/test_pi.sh
 
 Copies the checkout's tracked files into a temporary folder and runs there, page after page, every
 ``sh`` and ``python`` block, first those of the quickstart, which install lesionedge. A comment
@@ -8,7 +9,7 @@ before a block says otherwise:
 
     <!-- not run: REASON -->                 the block is for reading
     <!-- not run: REASON: START, START -->   only the lines that begin so are
-    <!-- run by make test-pi: … -->          run elsewhere
+    <!-- run by make test-pi: BITS -->       run elsewhere
     <!-- run with TensorFlow -->             run with --training only
     <!-- background: URL -->                 started, waited for, ended with the page
     <!-- file: NAME -->                      what the block holds is written there
@@ -172,12 +173,28 @@ def prepare(folder: Path) -> None:
         shutil.copy(ROOT / "examples" / "synthetic_lesion.jpg", folder / name)
 
 
+def pi_commands(bits: str) -> str:
+    """Return what the Raspberry Pi's page says to type on a system of so many bits."""
+    found = [
+        block.text
+        for block in blocks(ROOT / "docs" / "guides" / "raspberry-pi.md")
+        if block.action == "run by make test-pi" and bits in block.detail.split()
+    ]
+    if not found:
+        raise SystemExit(f"the page has no commands for {bits} bit")
+    return "".join(found)
+
+
 def main() -> int:
     """Run the pages; return an exit status."""
     parser = argparse.ArgumentParser(description="Run the commands of the documentation.")
     parser.add_argument("pages", nargs="*", default=PAGES)
     parser.add_argument("--training", action="store_true", help="also what needs TensorFlow")
+    parser.add_argument("--pi", metavar="BITS", help="print that page's commands for 64 or 32 bit")
     options = parser.parse_args()
+    if options.pi:
+        print(pi_commands(options.pi))
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)

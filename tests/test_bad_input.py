@@ -99,14 +99,14 @@ def test_no_permission(int8, picture, draw, tmp_path):
 
 def test_folder_where_a_file_is_wanted(command, int8, picture, tmp_path):
     (tmp_path / "empty").mkdir()
-    check(command("predict", tmp_path / "empty", "-m", int8), "empty", words="holds no pictures")
+    check(command("predict", tmp_path / "empty", "-m", int8), "empty", words="holds no images")
     check(command("predict", picture, "-m", tmp_path), tmp_path.name)
     done = command("predict", picture, "-m", int8, "-o", tmp_path)
     assert done.returncode == 2
 
 
 def test_a_pattern_without_matches(command, int8, tmp_path):
-    check(command("predict", f"{tmp_path}/*.jpg", "-m", int8), "*.jpg", words="no file matches")
+    check(command("predict", f"{tmp_path}/*.jpg", "-m", int8), "*.jpg", words="no image matches")
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_
     ("arguments", "status", "message"),
     [
         (["nowhere"], 0, None),
-        (["*.nothing"], 1, "no file matches"),
+        (["*.nothing"], 1, "no image matches"),
         (["s4://bucket"], 1, "s4://bucket: cannot be opened"),
         (["-"], 2, "SOURCE -"),
         (["pictures", "--address", "1.2.3.4:5"], 2, "--engine ray"),

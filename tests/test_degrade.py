@@ -13,7 +13,8 @@ if importlib.util.find_spec("tensorflow") is None:
 
 import tensorflow as tf
 
-from train import distil, pipeline
+from lesionedge import tta
+from train import pipeline
 from train.degrade import degrade
 from train.recipe import Augment
 
@@ -88,7 +89,7 @@ def test_quarter_turns_and_flips_give_all_eight_ways_and_no_other(pictures):
     after = pipeline.random_changes(tf.constant(whole), augment, 48, seeds).numpy()
     seen = set()
     for before, picture in zip(whole, after):
-        ways = [pipeline.normalise(way).numpy() for way in distil.views(before)]
+        ways = [pipeline.normalise(way).numpy() for way in tta.views(before, 8)]
         off = [np.abs(way - picture).max() for way in ways]
         assert min(off) < 0.01
         seen.add(int(np.argmin(off)))

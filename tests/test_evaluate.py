@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
+import shutil
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +19,16 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from lesionedge import Classifier
-from train import bootstrap, gallery, metrics, risk_coverage, subgroups, thresholds, weighted
+from lesionedge.evaluation import (
+    gallery,
+    intervals,
+    metrics,
+    risk_coverage,
+    subgroups,
+    thresholds,
+    weighted,
+)
+from lesionedge.image import Preprocessing, model_input
 from train.evaluate import evaluate
 from train.run import Run, RunError
 
@@ -39,7 +47,7 @@ def answers():
 def test_the_bootstraps_figures_are_scikit_learns(answers):
     truth, probabilities, lesions = answers
     chosen = probabilities.argmax(1)
-    for weights in bootstrap.resamples(lesions, count=5).astype(float):
+    for weights in intervals.resamples(lesions, count=5).astype(float):
         positive, score = truth == 1, probabilities[:, 1]
         wanted = sk.roc_auc_score(positive, score, sample_weight=weights)
         assert weighted.auroc(positive, score)(weights) == pytest.approx(wanted)
@@ -56,7 +64,7 @@ def test_the_bootstraps_figures_are_scikit_learns(answers):
 
 
 def test_lesions_are_drawn_whole():
-    draws = bootstrap.resamples(np.array([5, 5, 9, 9, 9, 7]), count=50)
+    draws = intervals.resamples(np.array([5, 5, 9, 9, 9, 7]), count=50)
     assert draws.shape == (50, 6)
     assert (draws[:, 0] == draws[:, 1]).all()
     assert (draws[:, 2] == draws[:, 4]).all()
@@ -88,7 +96,7 @@ def test_a_score_that_knows_its_mistakes_wins_by_withholding():
     assert risk_coverage.area(blind, right, ones) == pytest.approx(0.3, abs=0.05)
     # With one score for all, everything is answered or nothing.
     assert risk_coverage.area(ones, right, ones) == pytest.approx(1 - right.mean())
-    draws = bootstrap.resamples(np.arange(1000), count=100)
+    draws = intervals.resamples(np.arange(1000), count=100)
     found = risk_coverage.measure({"a": knowing, "b": blind}, right * 1, np.ones(1000), draws)
     assert found["a"]["aurc"]["high"] < found["b"]["aurc"]["low"]
     half = next(point for point in found["a"]["points"] if point["coverage"] == 0.5)
@@ -99,7 +107,7 @@ def test_thresholds_are_measured_with_intervals():
     rng = np.random.default_rng(6)
     positive = rng.random(600) < 0.4
     risk = np.clip(rng.normal(0.4 + 0.2 * positive, 0.2), 0, 1)
-    draws = bootstrap.resamples(np.arange(600) // 3)
+    draws = intervals.resamples(np.arange(600) // 3)
     found = thresholds.at(0.5, risk, positive, draws)
     assert found["sensitivity"]["value"] == sk.recall_score(positive, risk >= 0.5)
     assert found["specificity"]["value"] == sk.recall_score(~positive, risk < 0.5)
@@ -180,7 +188,7 @@ def make_run(root: Path, draw, file: Path) -> Run:
     (root / "run").mkdir()
     table.to_csv(root / "run" / "split.csv", index=False)
     (root / "run" / "card.json").write_text(json.dumps(card))
-    (root / "run" / "recipe.toml").write_text((ROOT / "train/recipes/cnn.toml").read_text())
+    shutil.copy(ROOT / "train/recipes/embedded/cnn.toml", root / "run" / "recipe.toml")
     (root / "run" / "history.csv").write_text(
         "loss,learning_rate,stage,epoch,validation_balanced_accuracy,accuracy\n"
         "1.5,0.001,a,1,0.3,\n1.2,0.0005,a,2,0.4,0.5\n1.1,0.0,b,1,0.45,0.55\n"
@@ -302,69 +310,52 @@ def test_a_folder_without_models_or_pictures_says_what_to_give(run, tmp_path, mo
         evaluate(run, cache_folder=cache, data=ham, files=[models / "sigmoid.tflite"], out=tmp_path)
 
 
-SAVED = """
-import json, sys
-from pathlib import Path
-from train.__main__ import main  # sets which Keras TensorFlow takes
-import keras, numpy as np, tf_keras
-from click.testing import CliRunner
-from lesionedge.card import Card
-from lesionedge.image import Preprocessing, model_input
-
-folder, ham = Path(sys.argv[1]), Path(sys.argv[2])
-card = json.loads((folder / "card.json").read_text())
-
-def build(k, activation, outputs=7):
-    k.utils.set_random_seed(1)
-    return k.Sequential([
-        k.Input((32, 32, 3)), k.layers.Conv2D(8, 3, strides=4, activation="relu"),
-        k.layers.Flatten(), k.layers.Dense(outputs), k.layers.Activation(activation),
-    ])
-
-made = {
-    "two.h5": build(tf_keras, "softmax"), "two.keras": build(tf_keras, "linear"),
-    "three.keras": build(keras, "softmax"), "few.h5": build(tf_keras, "softmax", 3),
-}
-for name, model in made.items():
-    model.save(folder / name)
-made["two.h5"].save_weights(folder / "alone.weights.h5")
-
-def evaluate(*names):
-    weights = [part for name in names for part in ("--weights", str(folder / name))]
-    return CliRunner().invoke(
-        main, ["evaluate", str(folder), "--data", str(ham), *weights, "--out", sys.argv[3],
-               "--cache", str(folder.parent / "cache")])
-
-names = list(made)[:3]
-done = evaluate(*names)
-assert done.exit_code == 0, (done.output, done.exception)
-found = json.loads((Path(sys.argv[3]) / "metrics.json").read_text())["models"]
-import pandas as pd
-table = pd.read_csv(folder / "split.csv")
-table = table[table["split"] == "test"]
-settings = Preprocessing.from_card(Card.from_dict(card).input)
-pixels = np.stack([model_input(ham / "images" / p, settings) for p in table["path"]])
-labels = [entry["label"] for entry in card["labels"]]
-truth = np.array([labels.index(label) for label in table["label"]])
-own = {}
-for name in names:
-    values = np.asarray(made[name]((pixels - np.float32(127.5)) / np.float32(127.5)))
-    own[name] = float((values.argmax(1) == truth).mean())
-print(json.dumps({
-    "measured": {name: found[name]["accuracy"]["value"] for name in names}, "own": own,
-    "errors": {n: str(evaluate(n).exception) for n in ("few.h5", "alone.weights.h5")},
-}))
-"""
+def build(library, activation: str, outputs: int = 7):
+    """Build a small network with a Keras of either kind."""
+    library.utils.set_random_seed(1)
+    layers = library.layers
+    return library.Sequential([
+        library.Input((32, 32, 3)), layers.Conv2D(8, 3, strides=4, activation="relu"),
+        layers.Flatten(), layers.Dense(outputs), layers.Activation(activation),
+    ])  # fmt: skip
 
 
 def test_saved_keras_models_are_loaded_back_and_measured(run, tmp_path):
-    if importlib.util.find_spec("tensorflow_model_optimization") is None:
-        pytest.skip("needs the extra train: make test installs it")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import keras as keras3
+        from training import keras as keras2
+        from training import program
+    made = {
+        "two.h5": build(keras2, "softmax"), "two.keras": build(keras2, "linear"),
+        "three.keras": build(keras3, "softmax"), "few.h5": build(keras2, "softmax", 3),
+    }  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras' own: HDF5 is an older format
+        for name, model in made.items():
+            model.save(tmp_path / name)
+        made["two.h5"].save_weights(tmp_path / "alone.weights.h5")
     ham = run.folder.parent / "ham"
-    line = [sys.executable, "-c", SAVED, run.folder, ham, tmp_path]
-    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["measured"] == pytest.approx(found["own"])
-    assert "gives 3 outputs; this run has 7 classes" in found["errors"]["few.h5"]
-    assert "weights alone" in found["errors"]["alone.weights.h5"]
+
+    def measure(*names: str, check: bool = True):
+        weights = [part for name in names for part in ("--weights", tmp_path / name)]
+        cache = run.folder.parent / "cache"
+        return program("train", "evaluate", run.folder, "--data", ham, *weights, "--out",
+                       tmp_path, "--cache", cache, check=check)  # fmt: skip
+
+    names = list(made)[:3]
+    measure(*names)
+    found = json.loads((tmp_path / "metrics.json").read_text())["models"]
+    table = run.table()
+    table = table[table["split"] == "test"]
+    card = run.read_card()
+    settings = Preprocessing.from_card(card.input)
+    pixels = np.stack([model_input(ham / "images" / path, settings) for path in table["path"]])
+    labels = list(card.codes)
+    for name in names:
+        values = np.asarray(made[name]((pixels - np.float32(127.5)) / np.float32(127.5)))
+        right = values.argmax(1) == table["label"].map(labels.index)
+        assert found[name]["accuracy"]["value"] == pytest.approx(right.mean())
+    few, alone = (measure(name, check=False) for name in ("few.h5", "alone.weights.h5"))
+    assert "gives 3 outputs; this run has 7 classes" in few.stderr
+    assert "weights alone" in alone.stderr

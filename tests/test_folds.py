@@ -20,8 +20,8 @@ from lesionedge import Classifier
 from train import folds
 from train.__main__ import main
 from train.pool import pool
-from train.recipe import RecipeError
 from train.run import Run, RunError
+from train.settings import RecipeError
 
 ROOT = Path(__file__).parent.parent
 RELEASED = ROOT / "train" / "release" / "mobilenetv2-teacher" / "split.csv"

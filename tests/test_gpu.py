@@ -17,7 +17,8 @@ pytest.importorskip("timm", reason="timm is not installed; make test-gpu install
 
 from train import folded  # noqa: E402
 from train.gpu import learn, measure, networks, pictures, plan, steps  # noqa: E402
-from train.recipe import Augment, RecipeError  # noqa: E402
+from train.recipe import Augment  # noqa: E402
+from train.settings import RecipeError  # noqa: E402
 
 CPU = torch.device("cpu")
 PLAN = """

@@ -1,33 +1,61 @@
 #!/bin/sh
-# The wheel on emulated Debian arm64 and armhf: it installs by its own markers and answers as
-# x86-64 does (int8 within 0.05, float16 within 0.005, same top label).
-# On armhf the wheel for 32-bit systems is tried as well.
-# Usage: test_pi.sh FOLDER-OF-WHEELS PICTURE   (PI_ROOT names the tool that runs a command there)
+# The commands of docs/guides/raspberry-pi.md, as printed, on the systems that the page names, and
+# then predictions that have to be those of this machine: int8 within 0.05, float16 within 0.005,
+# with the same top label.
+# Usage: test_pi.sh FOLDER-OF-WHEELS IMAGE [SYSTEM...]
+#   SYSTEM   bookworm-64, bookworm-32 (both emulated), trixie-64 (Python 3.13, on this processor:
+#            to build that system under emulation takes most of an hour); all three by default
+#   PI_ROOT  names the tool that runs a command on such a system
 set -eu
-wheel=$(echo "$1"/*-py3-none-any.whl) wheel32=$(echo "$1"/*-py3-none-linux_armv7l.whl) picture=$2
+dist=$1 image=$2
+shift 2
 root=${PI_ROOT:-../shared/tools/pi-root}
 if [ ! -x "$root" ]; then
   echo "skipped: needs a tool that runs a wheel on an emulated Raspberry Pi system; set PI_ROOT to"
   echo "one that takes: ARCH WHEEL -- COMMAND, with this folder at /src"
   exit 0
 fi
+[ $# -gt 0 ] || set -- bookworm-64 bookworm-32 trixie-64
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-# Answers of one model there and here.
-compare() { # ARCH WHEEL MODEL
-  tolerance=0.05
-  [ "$3" != mobilenetv2-float16 ] || tolerance=0.005
-  "$root" "$1" "$2" -- lesionedge predict "/src/$picture" -m "$3" --format json >"$folder/there.json"
-  .venv/bin/lesionedge predict "$picture" -m "$3" --format json >"$folder/here.json"
-  echo "$1, $(basename "$2"), $3:"
-  .venv/bin/python benchmarks/compare_answers.py \
-    "$folder/here.json" "$folder/there.json" --tolerance "$tolerance"
+MODELS="mobilenetv2 mobilenetv2-float16 cnn"
+
+# The root knows nothing of this machine but what is in its environment; pip may need that.
+settings=$(env | grep -iE '^(pip_|ssl_cert|requests_ca|https?_proxy|no_proxy)' | grep -v ' ' || true)
+
+# page BITS: what a reader types, and then one line of JSON a model.
+page() {
+  echo 'sudo() { DEBIAN_FRONTEND=noninteractive "$@"; }'
+  echo "mkdir /tmp/home && cd /tmp/home && cp /src/$dist/*.whl . && cp '/src/$image' photo.jpg"
+  echo 'exec 3>&1 >&2; set -ex'
+  python3 tests/run_docs.py --pi "$1"
+  echo 'set +x; exec >&3'
+  for model in $MODELS; do
+    echo "lesionedge predict photo.jpg -m $model --format json"
+  done
 }
 
-for arch in arm64 armhf; do
-  for model in mobilenetv2 mobilenetv2-float16 cnn; do
-    compare "$arch" "$wheel" "$model"
+for system; do
+  suite=${system%-*} bits=${system#*-}
+  case $system in
+    bookworm-64) arch=arm64 ;;
+    bookworm-32) arch=armhf ;;
+    trixie-64) arch=amd64 ;;
+    *) echo "$system: expected bookworm-64, bookworm-32 or trixie-64"; exit 2 ;;
+  esac
+  page "$bits" >"$folder/page.sh"
+  echo "== $system ($arch)"
+  # shellcheck disable=SC2086
+  LESIONEDGE_DEBIAN_SUITE=$suite "$root" "$arch" "$dist"/lesionedge-*-py3-none-any.whl -- \
+    env $settings sh -c "$(cat "$folder/page.sh")" >"$folder/there.json"
+  line=0
+  for model in $MODELS; do
+    line=$((line + 1))
+    tolerance=0.05
+    [ "$model" != mobilenetv2-float16 ] || tolerance=0.005
+    sed -n "${line}p" "$folder/there.json" >"$folder/there"
+    .venv/bin/lesionedge predict "$image" -m "$model" --format json >"$folder/here"
+    echo "$system, $model:"
+    .venv/bin/python tests/compare_predictions.py "$folder/here" "$folder/there" --tolerance "$tolerance"
   done
-  "$root" "$arch" "$wheel" -- sh -ec "lesionedge info; lesionedge doctor; lesionedge benchmark --quick"
 done
-compare armhf "$wheel32" mobilenetv2

@@ -1,14 +1,13 @@
 """From pictures to an answer: prepare, fit (killed and resumed), evaluate, export, verify, predict.
 
-Everything is real but small: synthetic pictures, one epoch a stage, the programs as a person runs
-them.
+Everything is real but small: synthetic images, one epoch a stage, the commands as a person runs
+them; the training that is killed is a process of its own.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.util
 import json
 import os
 import shutil
@@ -16,23 +15,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from operators import operators
+from training import LABELS, draw_ham10000, keras, program
 
 from lesionedge import Classifier
+from lesionedge.image import Preprocessing
+from train import cache, crops, recipe
+from train.data import Source, prepare
+from train.networks import logits
+from train.run import Run
 
 ROOT = Path(__file__).parent.parent
-if importlib.util.find_spec("tensorflow_model_optimization") is None:
-    pytest.skip("needs the extra train: make test installs it", allow_module_level=True)
-import tf_keras as keras  # noqa: E402
-
-from train import crops, recipe  # noqa: E402
-from train.data import Source, prepare  # noqa: E402
-from train.networks import logits  # noqa: E402
-from train.run import Run  # noqa: E402
-
 RECIPE = """
 name = "tiny"
 description = "A recipe for tests"
@@ -62,28 +60,11 @@ freeze_batch_norm = true
 """
 
 
-def program(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, draw) -> Path:
     """A finished run that was killed after its first epoch and resumed."""
     root = tmp_path_factory.mktemp("pipeline")
-    (root / "ham" / "images").mkdir(parents=True)
-    labels = ("nv", "mel", "bcc", "bkl", "akiec", "df", "vasc")
-    with (root / "ham" / "HAM10000_metadata.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"])
-        for number in range(84):
-            label = "nv" if number % 2 else labels[number // 2 % 7]
-            name = f"ISIC_{number:07d}"
-            writer.writerow((f"HAM_{number}", name, label, "histo", 50, "male", "back"))
-            draw(48, 36, seed=number).save(root / "ham" / "images" / f"{name}.jpg")
+    draw_ham10000(root / "ham", draw, lambda n: "nv" if n % 2 else LABELS[n // 2 % 7], 84)
     (root / "tiny.toml").write_text(RECIPE)
     out = root / "runs" / "tiny"
     fit = ["train", "fit", root / "tiny.toml", "--data", root / "ham", "--out", out, "--seed", 3]
@@ -95,6 +76,7 @@ def run(tmp_path_factory, draw) -> Path:
             time.sleep(0.02)
         os.kill(first.pid, signal.SIGKILL)
     program(*fit)
+    program("train", "evaluate", out)
     return out
 
 
@@ -168,19 +150,6 @@ def test_exported_files_have_the_formats_promised(files):
         assert classifier.labels[4] == "mel"
 
 
-def operators(path: Path) -> list[str]:
-    code = f"from convert.oplist import operators; print(*operators({str(path)!r}))"
-    return program_output(code).split()
-
-
-def program_output(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True,
-        env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
-    )  # fmt: skip
-    return done.stdout.splitlines()[-1]
-
-
 def test_the_int8_body_is_int8_throughout(files):
     found = operators(files["int8"])
     assert found[0] == "QUANTIZE"  # uint8 pixels become int8
@@ -195,17 +164,13 @@ def test_the_int8_body_is_int8_throughout(files):
 
 
 def test_the_same_pixels_reach_keras_and_the_device(run, files):
-    code = (
-        "from pathlib import Path; import numpy as np; from train import cache, run;"
-        "from lesionedge import Classifier; from lesionedge.image import Preprocessing;"
-        f"r = run.Run(Path({str(run)!r})); t = r.table(); t = t[t['split'] == 'test'];"
-        "paths = [Path(p) for p in t['path']];"
-        f"c = Classifier({str(files['int8'])!r});"
-        "pixels, _ = cache.prepared(paths, Preprocessing.from_card(r.read_card().input),"
-        f" Path({str(run.parent / 'cache')!r}));"
-        "print(all(np.array_equal(a, c.model_input(p)) for a, p in zip(pixels, paths)))"
-    )
-    assert program_output(code) == "True"
+    table, classifier = Run(run).table(), Classifier(files["int8"])
+    paths = [Path(path) for path in table.loc[table["split"] == "test", "path"]]
+    settings = Preprocessing.from_card(Run(run).read_card().input)
+    pixels, _ = cache.prepared(paths, settings, run.parent / "cache")
+    assert len(paths) > 5
+    for row, path in zip(pixels, paths):
+        assert np.array_equal(row, classifier.model_input(path))
 
 
 def test_verify_passes_what_agrees_and_fails_what_does_not(run, files, tmp_path):
@@ -265,8 +230,20 @@ def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
     assert np.corrcoef(teacher, own)[0, 1] > 0.95
 
 
-def test_a_student_learns_from_what_teachers_say_of_crops(run, files, tmp_path):
-    """Killed between two passes over the crops, it asks about the second pass only."""
+def _interrupting_after(text: str) -> Callable[[Run, str], None]:
+    """Speak as a run does, and be interrupted from the keyboard after the first such line."""
+    say = Run.say
+
+    def interrupted(run: Run, line: str) -> None:
+        say(run, line)
+        if line.startswith(text):
+            raise KeyboardInterrupt
+
+    return interrupted
+
+
+def test_a_student_learns_from_what_teachers_say_of_crops(run, files, tmp_path, monkeypatch):
+    """Interrupted between two passes over the crops, it asks about the second pass only."""
     ham, out = run.parent.parent / "ham", tmp_path / "runs" / "student"
     student = RECIPE.replace('"tiny"', '"student"')
     student = student.replace(
@@ -283,13 +260,10 @@ def test_a_student_learns_from_what_teachers_say_of_crops(run, files, tmp_path):
     assert refused.returncode == 1 and "--teacher" in refused.stderr
     fit += ["--teacher", files["int8"], "--teacher", files["float32"]]
     asked_about = out / "checkpoint" / "crops"
-    with subprocess.Popen(
-        [sys.executable, "-m", *map(str, fit)], cwd=ROOT, stderr=subprocess.DEVNULL
-    ) as first:
-        while not (asked_about / "pass-0.npz").exists():
-            assert first.poll() is None, "fit ended before it had asked"
-            time.sleep(0.02)
-        os.kill(first.pid, signal.SIGKILL)
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "say", _interrupting_after("teachers asked about"))
+        assert program(*fit, check=False).returncode != 0
+    assert not (asked_about / "pass-1.npz").exists()
     with np.load(asked_about / "pass-0.npz") as kept:
         assert np.allclose(kept["soft"].sum(1), 1, atol=1e-3)
         asked = len(kept["soft"])
@@ -383,6 +357,7 @@ def test_mediapipe_runs_our_files_and_agrees(mediapipe, picture, tmp_path, model
         assert theirs[label] == pytest.approx(probability, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_model_of_all_pictures_is_measured_by_its_folds(run, files, tmp_path):
     """Weights are taken as they are, made ready for rounding in every fold, and measured."""
     ham, text = run.parent.parent / "ham", RECIPE.replace("epochs = 2", "epochs = 0")
@@ -397,7 +372,7 @@ def test_a_model_of_all_pictures_is_measured_by_its_folds(run, files, tmp_path):
         for folder in (run, tmp_path / "all")
     )
     assert np.abs(before - taken).max() < 0.02 * np.abs(before).max()
-    assert "no test pictures" in (tmp_path / "all" / "log.txt").read_text()
+    assert "no test images" in (tmp_path / "all" / "log.txt").read_text()
     assert "metrics" not in json.loads((tmp_path / "all" / "card.json").read_text())
 
     program("train", "pool", tmp_path / "fold-1", tmp_path / "fold-2", "--out", tmp_path / "pool",

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from training import program
 
 from lesionedge import Classifier, ModelError
-
-pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 from train import calibration, recipe, schedule
+from train.gate import recipe as gate_recipe
+from train.settings import RecipeError
 
-ROOT = Path(__file__).parent.parent
 PUBLISHED = {
     "isic-binary-cnn", "ham10000-mobilenetv2", "ham10000-cnn", "isic9-cnn", "ham10000-binary-cnn",
     "ham10000-efficientnetb3",
@@ -44,7 +41,7 @@ def test_a_shortened_recipe_is_kept_as_run():
     assert short.model.weights == "random"
     assert short.stages[0].train == "all"  # frozen at random would be useless
     assert recipe.shortened_text("a = 1\n", recipe.Shortened()) == "a = 1\n"
-    with pytest.raises(recipe.RecipeError, match="shortened"):
+    with pytest.raises(RecipeError, match="shortened"):
         recipe.shortened_text(text, recipe.Shortened(2))
 
 
@@ -62,8 +59,59 @@ def test_a_shortened_recipe_is_kept_as_run():
 def test_settings_that_cannot_be_are_refused(change, message):
     text = OWN.replace('output = "sigmoid"', change).split("[data.classes]\nmole")[0]
     text += '[[stages]]\nname = "s"\nepochs = 1\nlearning_rate = 1.0\ninput_px = 32\n'
-    with pytest.raises(recipe.RecipeError, match=message):
+    with pytest.raises(RecipeError, match=message):
         recipe.loads(text, "own.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs = 20", 'epochs = "20"', r"\[\[stages\]\] 1: epochs is '20'; expected a whole"),
+        ("epochs = 20", "epochs = -1", "epochs is -1; expected greater than or equal to 0"),
+        ("batch_size = 32", "batch_size = 32.5", "batch_size is 32.5; expected a whole number"),
+        ("batch_size = 32", "batch_size = true", "batch_size is True; expected a whole number"),
+        ("batch_size = 32", "batch_size = 0", "batch_size is 0; expected greater than or equal"),
+        ("flip = true", 'flip = "no"', r"\[augment\]: flip is 'no'; expected true or false"),
+        ("weight_decay = 0.02", "weight_decay = -5", "weight_decay is -5; expected greater than"),
+        ("tau = 1.0", "tau = nan", "tau is nan; expected a finite number"),
+        ("scale = [0.6, 1.05]", "scale = [1.05, 0.6]", "scale is .*; expected the smaller first"),
+        ("scale = [0.6, 1.05]", "scale = 0.6", "scale is 0.6; expected a list"),
+        ("rotation_deg = 180", "rotation_deg = 720", "rotation_deg is 720; expected less than"),
+        ("width_px = 128", 'width_px = "128"', r"\[input\]: width_px is '128'; expected a whole"),
+        ('crop = "centre"', 'crop = "middle"', "crop is 'middle'; expected one of centre"),
+        ('keep = "last"', 'keep = "first"', "keep is 'first'; expected one of best, last"),
+        ('name = "small"', 'name = ""', "name is ''; expected some text"),
+        ("learning_rate = 3e-3", "", r"\[\[stages\]\] 1: learning_rate missing"),
+        ("learning_rate = 3e-3", "learning_rate = 0", "learning_rate is 0; expected more"),
+        ("[loss]", "[loss]\ncolour = 3", r"\[loss\]: unknown colour; known: tau"),
+        ("[loss]\n", "[[loss]]\n", r"\[loss\] is .*; expected a table"),
+    ],
+)
+def test_every_setting_has_a_type_and_bounds(old, new, message):
+    text = recipe.read("cnn")
+    assert old in text
+    with pytest.raises(RecipeError, match=message) as caught:
+        recipe.loads(text.replace(old, new, 1), "own.toml")
+    assert str(caught.value).startswith("own.toml: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs = 6", 'epochs = "6"', "epochs is '6'; expected a whole number"),
+        ("refused = 0.025", "refused = 1.5", "refused is 1.5; expected less than 1"),
+        ("clinical = 36", "clinical = -1", r"\[copies\]: clinical is -1; expected greater"),
+        ("dropout = 0.2", "", "dropout missing"),
+    ],
+)
+def test_the_gates_settings_have_types_and_bounds(tmp_path, old, new, message):
+    text = gate_recipe.FILE.read_text()
+    assert old in text
+    file = tmp_path / "gate.toml"
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(RecipeError, match=message) as caught:
+        gate_recipe.load(file)
+    assert str(caught.value).startswith(str(file))
 
 
 STAGE = recipe.Stage("s", epochs=10, learning_rate=1.0, input_px=32)
@@ -194,19 +242,9 @@ keep = "last"
 """
 
 
-def program(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
-    )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
 @pytest.fixture(scope="module")
 def own(tmp_path_factory, draw) -> Path:
     """A finished run of a two-class recipe on a csv of one's own."""
-    if importlib.util.find_spec("tensorflow_model_optimization") is None:
-        pytest.skip("needs the extra train: make test installs it")
     root = tmp_path_factory.mktemp("own")
     rows = [("path", "label", "patient", "sex")]
     for number in range(96):

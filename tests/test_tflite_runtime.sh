@@ -18,7 +18,7 @@ $pip install --no-deps "$wheel"
 for model in mobilenetv2 mobilenetv2-float16 cnn; do
   "$folder/venv/bin/lesionedge" predict "$picture" -m "$model" --format json >"$folder/old.json"
   "$python" -m lesionedge predict "$picture" -m "$model" --format json >"$folder/new.json"
-  "$python" benchmarks/compare_answers.py "$folder/new.json" "$folder/old.json" --tolerance 0.05
+  "$python" tests/compare_predictions.py "$folder/new.json" "$folder/old.json" --tolerance 0.05
 done
 # Under numpy 2 it imports and then dies: the message must say how to mend it.
 $pip install "numpy>=2"

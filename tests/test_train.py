@@ -11,8 +11,10 @@ import pytest
 
 pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 from lesionedge.card import Card
+from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
-from train import cache, calibration, datasets, metrics, recipe, run, weighted
+from train import cache, calibration, datasets, recipe, run
+from train.settings import RecipeError
 
 
 @pytest.fixture
@@ -171,10 +173,10 @@ def test_every_recipe_is_well_formed():
 def test_malformed_recipes_say_where(tmp_path, text, message):
     path = tmp_path / "r.toml"
     path.write_text(text)
-    with pytest.raises(recipe.RecipeError, match=message) as caught:
+    with pytest.raises(RecipeError, match=message) as caught:
         recipe.load(str(path))
     assert "r.toml" in str(caught.value)
-    with pytest.raises(recipe.RecipeError, match="known: .*mobilenetv2"):
+    with pytest.raises(RecipeError, match="known: .*mobilenetv2"):
         recipe.load("nonsense")
 
 
@@ -297,3 +299,9 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     assert back is not None
     assert (back.stage, back.epoch, back.best, back.history) == (1, 2, 0.5, ({"loss": 1.0},))
     assert all(np.array_equal(a, b) for a, b in zip(back.arrays["weights"], arrays["weights"]))
+
+
+def test_shares_have_wilsons_interval():
+    # Wilson's formula with z = 1.95996 (Brown, Cai and DasGupta 2001, equation 4).
+    assert intervals.share(0, 20) == pytest.approx((0, 0.16113), abs=1e-5)
+    assert intervals.share(15, 20) == pytest.approx((0.53130, 0.88814), abs=1e-5)

@@ -154,7 +154,7 @@ def test_two_workers_train_as_one_does_and_resume_after_a_kill(dataset, tmp_path
     assert [(row["stage"], row["epoch"]) for row in rows] == [
         ("float", "1"), ("float", "2"), ("float", "3"), ("quantized", "1"),
     ]  # fmt: skip
-    assert (tmp_path / "two" / "metrics.json").exists()
+    assert (tmp_path / "two" / "card.json").exists()
     assert (tmp_path / "two" / "weights.h5").exists()
     for number in range(3):
         seeds = [loss[number] for loss in losses]

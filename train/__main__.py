@@ -139,7 +139,7 @@ def fit(
     """Train as RECIPE says; the same command again resumes a training that was stopped.
 
     All GPUs of the machine are used. Several workers share the stages; one of them then calibrates
-    and evaluates alone.
+    alone.
     """
     from train import workers
     from train.run import Run
@@ -230,14 +230,19 @@ def weights(models: tuple[Path, ...], out: Path) -> None:
 def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given: Any) -> None:
     """Measure the run in FOLDER on held-out lesions.
 
-    Writes metrics.json, plots/ and report.html, which holds all of it and opens offline.
+    Writes metrics.json, plots/ and report.html, which holds all of it and opens offline. The test
+    figures of the run's own models go into its card, too, unless results go elsewhere.
     """
+    from train import card as cards
     from train import evaluate as evaluation
     from train.run import Run
 
-    evaluation.evaluate(
+    found = evaluation.evaluate(
         Run(folder), cache_folder=_cache_of(out or folder, cache_folder), out=out, **given
     )
+    own = {kind: figures for kind, figures in found.items() if kind in ("float", "int8")}
+    if own and out is None and given["split"] == "test":
+        cards.add_metrics(Run(folder), own)
 
 
 @main.command()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from lesionedge.card import Card
+from lesionedge.evaluation.measured import LabelledImages
 from lesionedge.image import Preprocessing
 from train import cache
 from train import calibration as calibrations
@@ -21,25 +21,10 @@ TOLD_EVERY = 500
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a model is asked."""
-
-    table: pd.DataFrame
-    """Rows of ``split.csv``."""
-    truth: np.ndarray
-    """(N,) int class numbers."""
-
-    @property
-    def paths(self) -> list[Path]:
-        """The N picture files."""
-        return [Path(path) for path in self.table["path"]]
-
-
-@dataclass(frozen=True)
 class Source:
     """A model to be asked."""
 
-    ask: Callable[[Pictures], np.ndarray]
+    ask: Callable[[LabelledImages], np.ndarray]
     """Gives (N, classes) probabilities that sum to 1."""
     decision: float | None = None
     """Probability from which a two-class model names the second class; None: the likelier."""
@@ -60,7 +45,7 @@ class Source:
 
 def sources(
     run: Run, facts: Card, *, files: Sequence[Path], weights: Sequence[Path],
-    calibration: Pictures, cache_folder: Path, say: Callable[[str], None],
+    calibration: LabelledImages, cache_folder: Path, say: Callable[[str], None],
 ) -> dict[str, Source]:  # fmt: skip
     """Give every model that there is to measure, by name.
 
@@ -110,12 +95,12 @@ def _of_run(file: Path, facts: Card, calibration: Calibration, cache_folder: Pat
     )
 
 
-def _of_saved(file: Path, facts: Card, calibration: Pictures, cache_folder: Path) -> Source:
+def _of_saved(file: Path, facts: Card, calibration: LabelledImages, cache_folder: Path) -> Source:
     from train import saved
 
     model = saved.load(file, facts)
 
-    def raw(asked: Pictures) -> np.ndarray:
+    def raw(asked: LabelledImages) -> np.ndarray:
         return saved.outputs(model, _inputs(asked, facts, cache_folder), facts)
 
     if saved.are_probabilities(first := raw(calibration)):
@@ -135,7 +120,7 @@ def _of_tflite(file: Path, facts: Card, say: Callable[[str], None]) -> Source:
             f"{', '.join(wanted)}"
         )
 
-    def answer(asked: Pictures) -> np.ndarray:
+    def answer(asked: LabelledImages) -> np.ndarray:
         whole = []
         for number, path in enumerate(asked.paths, start=1):
             whole.append(classifier.probabilities(path))
@@ -151,7 +136,7 @@ def decision(facts: Card) -> float | None:
     return facts.decision_threshold if len(facts.labels) == 2 else None
 
 
-def _inputs(asked: Pictures, facts: Card, cache_folder: Path) -> np.ndarray:
+def _inputs(asked: LabelledImages, facts: Card, cache_folder: Path) -> np.ndarray:
     return cache.prepared(asked.paths, Preprocessing.from_card(facts.input), cache_folder)[0]
 
 

@@ -17,7 +17,8 @@ import tf_keras as keras
 from train import folded
 from train.blocks import CNN_BLOCKS, MOBILENETV2_BLOCKS
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Model, RecipeError
+from train.recipe import Model
+from train.settings import RecipeError
 
 layers = keras.layers
 HEAD = ("features", "dropout", "logits")

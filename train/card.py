@@ -21,14 +21,15 @@ from lesionedge.card import (
     TrainingData,
 )
 from lesionedge.diagnosis import describe
+from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
 from train.calibration import decision_point, operating_points
 from train.data import Data
-from train.metrics import SECTIONS
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Recipe, RecipeError, Stage
+from train.recipe import Recipe, Stage
 from train.run import Run
+from train.settings import RecipeError
 
 IMAGENET = {
     "mobilenetv2": "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",

@@ -22,9 +22,10 @@ compare() {
     never) [ -n "${QUICK:-}" ] || set -- ;;
   esac
   if [ "$recipe" = ham10000-mobilenetv2 ] && [ -n "$weights" ]; then set -- "$@" --weights "$weights"; fi
-  # fit ends with the figures of the test split in the card.
-  grep -qs '"balanced_accuracy"' "$run/card.json" ||
+  [ -f "$run/card.json" ] ||
     "$python" -m train fit "$recipe" --data "$data/$folder" --drop-overlap --out "$run" "$@"
+  # The figures of the test split go into the card, and with it into the files.
+  grep -qs '"balanced_accuracy"' "$run/card.json" || "$python" -m train evaluate "$run"
   for format in int8 float16; do
     [ -f "$run/$recipe-$format.tflite" ] ||
       "$python" -m convert export "$run" --format $format -o "$run/$recipe-$format.tflite"

@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from lesionedge import tta
 from lesionedge.atomic import replacing, whole_file
 from lesionedge.errors import LesionEdgeError
 from train import distil, pipeline
 from train.data import Data
-from train.recipe import Recipe, RecipeError
+from train.recipe import Recipe
+from train.settings import RecipeError
 
 if TYPE_CHECKING:
     from lesionedge import Classifier
@@ -180,7 +182,8 @@ def _ask(
         here = slice(done, done + len(seen))
         small = tf.image.resize(tf.cast(seen, tf.float32), (side, side), antialias=True)
         pictures[here] = np.clip(np.rint(small.numpy()), 0, 255)
-        turned = [distil.views(crop)[chance.integers(1, 8)] for crop in seen]
+        ways = [[*tta.views(crop, tta.MOST)] for crop in seen]
+        turned = [np.ascontiguousarray(way[chance.integers(1, tta.MOST)]) for way in ways]
         answers = [
             t.probabilities_of_inputs(way) for t, _ in teachers for way in (list(seen), turned)
         ]

@@ -13,8 +13,9 @@ from lesionedge.image import Preprocessing
 from train import cache, datasets
 from train.datasets import overlap, splits
 from train.datasets.table import EXTRAS, Dataset
-from train.recipe import Recipe, RecipeError
+from train.recipe import Recipe
 from train.run import Run, RunError, write_text
+from train.settings import RecipeError
 
 HASHED = Preprocessing(341, 256, resampling="bilinear")
 """The size at which look-alikes are searched for: the same for every recipe, so that all recipes

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lesionedge import tta
 from lesionedge.atomic import whole_file
 from lesionedge.errors import LesionEdgeError
 from train.recipe import Distil
@@ -54,7 +55,7 @@ def write(
     whole = np.zeros((len(paths), len(labels)), np.float32)
     for number, path in enumerate(paths):
         answers = [
-            teacher.probabilities_of_inputs(views(teacher.model_input(path)))
+            teacher.probabilities_of_inputs(_views(teacher.model_input(path)))
             for teacher in teachers
         ]
         whole[number] = np.mean(answers, axis=(0, 1))
@@ -82,10 +83,8 @@ def keep(
         )  # fmt: skip
 
 
-def views(pixels: np.ndarray) -> list[np.ndarray]:
-    """Give the eight turned and mirrored views of a square (H, W, 3) picture, itself first."""
-    turned = [np.rot90(pixels, quarters) for quarters in range(4)]
-    return [np.ascontiguousarray(view) for each in turned for view in (each, each[:, ::-1])]
+def _views(pixels: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(view) for view in tta.views(pixels, tta.MOST)]
 
 
 def read(file: Path, table: pd.DataFrame, labels: Sequence[str], distil: Distil) -> np.ndarray:

@@ -12,23 +12,15 @@ import numpy as np
 import pandas as pd
 
 from lesionedge.card import Card
+from lesionedge.evaluation import metrics, report, risk_coverage, subgroups, thresholds
+from lesionedge.evaluation.intervals import resamples
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.reliability import is_for_dermoscopy
-from train import answers, metrics, pictures, report, risk_coverage, subgroups, thresholds
-from train.answers import Pictures
-from train.bootstrap import resamples
+from lesionedge.titles import HEADLINES
+from train import answers, pictures
 from train.calibration import operating_points
-from train.drawings import Model
 from train.gate.scores import dermoscopic
 from train.run import Run, RunError, write_text
-
-HEADLINES = (
-    "balanced_accuracy",
-    "accuracy",
-    "macro_auroc",
-    "melanoma_auroc",
-    "malignant_auroc",
-    "ece",
-)
 
 
 def evaluate(
@@ -70,7 +62,7 @@ def evaluate(
 def ask(
     run: Run, table: pd.DataFrame, split: str, *, cache_folder: Path, say: Callable[[str], None],
     files: Sequence[Path] = (), weights: Sequence[Path] = (),
-) -> tuple[Pictures, list[Model]]:  # fmt: skip
+) -> tuple[LabelledImages, list[MeasuredModel]]:  # fmt: skip
     """Ask a run's models about a split.
 
     Args:
@@ -103,13 +95,13 @@ def ask(
         given = source.ask(asked)
         fitness = {"confidence": source.confidence(given), **gate}
         points = {"operating_points": _points(source, facts, calibration)}
-        models.append(Model(name, given, source.choose(given), fitness, points))
+        models.append(MeasuredModel(name, given, source.choose(given), fitness, points))
     return asked, models
 
 
 def give(
-    target: Run, run: Run, facts: Card, record: dict[str, Any], asked: Pictures,
-    models: Sequence[Model],
+    target: Run, run: Run, facts: Card, record: dict[str, Any], asked: LabelledImages,
+    models: Sequence[MeasuredModel],
 ) -> dict[str, Any]:  # fmt: skip
     """Measure answers; write ``metrics.json``, ``plots/`` and ``report.html``.
 
@@ -132,28 +124,30 @@ def give(
     results = {model.name: model.figures for model in measured}
     record = {**record, "models": results}
     write_text(target.metrics, json.dumps(record, indent=1) + "\n")
-    report.write(target.folder, run, facts, record, measured, asked)
-    target.say(f"{target.report} written")
+    file = report.write(target.folder, facts, record, measured, asked, history=run.history)
+    target.say(f"{file} written")
     return results
 
 
-def _gate(facts: Card, asked: Pictures) -> dict[str, np.ndarray]:
+def _gate(facts: Card, asked: LabelledImages) -> dict[str, np.ndarray]:
     """Give the gate's score of each picture, where the model is one that it stands before."""
     if not is_for_dermoscopy(facts):
         return {}
     return {"gate": dermoscopic(asked.paths)}
 
 
-def _pictures(table: pd.DataFrame, split: str, labels: Sequence[str]) -> Pictures:
+def _pictures(table: pd.DataFrame, split: str, labels: Sequence[str]) -> LabelledImages:
     rows = table[table["split"] == split].reset_index(drop=True)
-    return Pictures(rows, rows["label"].map(list(labels).index).to_numpy(np.int64))
+    return LabelledImages(rows, rows["label"].map(list(labels).index).to_numpy(np.int64))
 
 
 def _malignant(facts: Card) -> np.ndarray:
     return np.array(list(facts.malignant))
 
 
-def _points(source: answers.Source, facts: Card, calibration: Pictures) -> list[dict[str, float]]:
+def _points(
+    source: answers.Source, facts: Card, calibration: LabelledImages
+) -> list[dict[str, float]]:
     malignant = _malignant(facts)
     if not len(calibration.truth) or malignant.all() or not malignant.any():
         return []
@@ -161,7 +155,9 @@ def _points(source: answers.Source, facts: Card, calibration: Pictures) -> list[
     return operating_points(risk, malignant[calibration.truth])
 
 
-def _measure(model: Model, asked: Pictures, facts: Card, split: str) -> dict[str, Any]:
+def _measure(
+    model: MeasuredModel, asked: LabelledImages, facts: Card, split: str
+) -> dict[str, Any]:
     points = model.figures["operating_points"]
     labels = list(facts.codes)
     malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities

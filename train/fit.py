@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from lesionedge.atomic import replacing
-from train import architectures, card, crops, distil, evaluate, kept, pipeline, workers
+from train import architectures, card, crops, distil, kept, pipeline, workers
 from train.data import Data, Source, prepare
 from train.networks import (
     logits,
@@ -24,8 +24,9 @@ from train.networks import (
     start_ranges,
     take_out_rounding,
 )
-from train.recipe import Recipe, RecipeError, Stage
+from train.recipe import Recipe, Stage
 from train.run import Run, RunError, State, load_state, save_state, write_history, write_text
+from train.settings import RecipeError
 from train.trainer import Trainer
 from train.workers import Team
 
@@ -358,13 +359,14 @@ def _best_before(run: Run, recipe: Recipe, number: int) -> list[np.ndarray] | No
 
 
 def _balanced_accuracy(truth: np.ndarray, answers: np.ndarray) -> float:
-    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.metrics import recall_score
 
-    return float(balanced_accuracy_score(truth, answers))
+    # balanced_accuracy_score warns of answers of classes that are absent
+    return float(recall_score(truth, answers, labels=np.unique(truth), average="macro"))
 
 
 def _finish(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
-    """Write the best models, the card and the metrics."""
+    """Write the best models and the card."""
     last = len(recipe.stages) - 1
     floats = [n for n, stage in enumerate(recipe.stages) if not stage.quantize]
     for number, file in ((floats[-1], run.float_weights), (last, run.weights)):
@@ -381,7 +383,6 @@ def _finish(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     crops.remove(run.crops)
     card.write(recipe, data, run, seed=seed)
     if len(data.rows("test")):
-        card.add_metrics(run, evaluate.evaluate(run, cache_folder=data.folder))
+        run.say(f"done; python -m train evaluate {run.folder} measures it on held-out lesions")
     else:
-        run.say("no test pictures: cross-validation measures it (python -m train pool)")
-    run.say(f"done: {run.folder}")
+        run.say(f"done: {run.folder}; no test images: python -m train pool measures its folds")

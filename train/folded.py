@@ -18,7 +18,7 @@ from lesionedge import metadata
 from lesionedge.atomic import whole_file
 from lesionedge.card import Card, present
 from lesionedge.errors import ModelError
-from train.recipe import RecipeError
+from train.settings import RecipeError
 
 HEAD = "logits"
 """Name of the last layer of the networks that are built here."""

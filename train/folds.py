@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from train.recipe import RecipeError
+from train.settings import RecipeError
 
 WHOLE = "all"
 """Name of the division that holds out calibration pictures alone."""

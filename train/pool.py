@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from lesionedge.card import Card
-from train import evaluate, metrics, pictures
-from train.answers import Pictures
-from train.drawings import Model
-from train.metrics import SECTIONS
+from lesionedge.evaluation import metrics
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+from lesionedge.evaluation.metrics import SECTIONS
+from train import evaluate, pictures
 from train.run import Run, RunError
 
 
@@ -40,8 +40,8 @@ def pool(
     target = Run(out)
     target.folder.mkdir(parents=True, exist_ok=True)
     facts = runs[0].read_card()
-    asked: list[Pictures] = []
-    models: list[dict[str, Model]] = []
+    asked: list[LabelledImages] = []
+    models: list[dict[str, MeasuredModel]] = []
     for run in runs:
         if run.read_card().labels != facts.labels:
             raise RunError(f"{run.folder}: its classes are not those of {runs[0].folder}")
@@ -56,7 +56,7 @@ def pool(
     names = [name for name in models[0] if all(name in each for each in models)]
     if not names:
         raise RunError("the runs have no model of one name in common")
-    whole = Pictures(
+    whole = LabelledImages(
         pd.concat([one.table for one in asked], ignore_index=True),
         np.concatenate([one.truth for one in asked]),
     )
@@ -69,7 +69,7 @@ def pool(
     return evaluate.give(target, runs[0], facts, record, whole, pooled)
 
 
-def _headlines(model: Model, asked: Pictures, facts: Card) -> dict[str, Any]:
+def _headlines(model: MeasuredModel, asked: LabelledImages, facts: Card) -> dict[str, Any]:
     labels = list(facts.codes)
     malignant = list(facts.malignant)
     return metrics.measure(
@@ -84,12 +84,12 @@ def _add(values: dict[str, list[float]], figures: dict[str, Any]) -> None:
             values.setdefault(name, []).append(figure["value"])
 
 
-def _joined(models: Sequence[Model]) -> Model:
+def _joined(models: Sequence[MeasuredModel]) -> MeasuredModel:
     """Make one model of several that answered different pictures."""
     scores = {k: np.concatenate([m.scores[k] for m in models]) for k in models[0].scores}
     points = [model.figures["operating_points"] for model in models]
     counts = [len(model.answers) for model in models]
-    return Model(
+    return MeasuredModel(
         models[0].name, np.concatenate([model.probabilities for model in models]),
         np.concatenate([model.answers for model in models]), scores,
         {"operating_points": [_mean(same, counts) for same in zip(*points)]},

@@ -3,113 +3,122 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
-from lesionedge.errors import LesionEdgeError
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
 from lesionedge.image import Preprocessing
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from train import settings
+from train.settings import (
+    STRICT,
+    AtLeastOne,
+    Count,
+    Dropped,
+    NotNegative,
+    Positive,
+    RecipeError,
+    Share,
+    Text,
+    section,
+)
 
 FOLDER = Path(__file__).parent / "recipes"
-T = TypeVar("T")
 
 
-class RecipeError(LesionEdgeError):
-    """A recipe is missing, malformed or names something that does not exist."""
+@dataclass(frozen=True, config=STRICT)
+class Input(Preprocessing):
+    """The model's input, with types checked."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Model:
     """Which network."""
 
-    architecture: str
+    architecture: Text
     """A function of ``train.architectures``."""
-    dropout: float = 0.0
+    dropout: Dropped = 0.0
     """Share of features dropped before the first dense layer, 0-1."""
-    weights: str = "random"
+    weights: Literal["imagenet", "random"] = "random"
     """``imagenet`` (downloaded, or given by ``--weights``) or ``random``."""
-    output: str = "softmax"
+    output: Literal["softmax", "sigmoid"] = "softmax"
     """``softmax``, an output a class; ``sigmoid``, one output, for two classes."""
-    dense: tuple[int, ...] = ()
+    dense: tuple[AtLeastOne, ...] = ()
     """Units of dense layers (with ReLU) between the features and the output."""
-    dense_dropout: float = 0.0
+    dense_dropout: Dropped = 0.0
     """Share of features dropped after each of them, 0-1."""
-    filters: tuple[int, ...] = ()
+    filters: tuple[AtLeastOne, ...] = ()
     """``stacked``: filters of each block; all but the last are pooled (see flatten)."""
-    convolutions: int = 1
+    convolutions: Annotated[int, Field(ge=1, le=8)] = 1
     """``stacked``: how many convolutions a block has."""
     batch_norm: bool = False
     """``stacked``: batch normalisation after each convolution."""
-    block_dropout: float = 0.0
+    block_dropout: Dropped = 0.0
     """``stacked``: share of features dropped after each block, 0-1."""
     flatten: bool = False
     """``stacked``: the last block is pooled too, and every position's features go on, not their
     average; ties the network to one size."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Loss:
     """What is minimised."""
 
-    tau: float = 1.0
+    tau: NotNegative = 1.0
     """Logit adjustment by tau * log(class share) (Menon et al. 2021, arXiv:2007.07314); 0: none."""
-    label_smoothing: float = 0.0
+    label_smoothing: Dropped = 0.0
     """Share of each target that is spread evenly over all classes, 0-1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Distil:
     """How much is learnt from other models' answers (``fit --soft-labels``, ``fit --teacher``)."""
 
-    share: float = 0.0
+    share: Share = 0.0
     """Share of the loss that compares with the soft labels, 0-1; 0: there are none."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """Soft labels are the teachers' probabilities to the power of 1 / temperature, normalised."""
-    crops: int = 0
+    crops: Count = 0
     """Crops of each training picture, changed as ``[augment]`` says, that the teachers
     (``fit --teacher``) are asked about: an epoch is a pass over these crops, turned and mirrored;
     0: soft labels of whole pictures, changed anew every epoch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Augment:
     """Ranges that every training picture's random changes are drawn from."""
 
-    rotation_deg: float = 0.0
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Largest rotation either way."""
-    scale: tuple[float, float] = (1.0, 1.0)
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
     """Side of the part that is cut out, as a share of the picture's shorter side."""
-    shift: float = 0.0
+    shift: NotNegative = 0.0
     """Largest shift of the centre either way, as a share of the part that is cut out."""
     flip: bool = False
     """Mirror left-right and up-down, each with probability one half."""
     quarter_turns: bool = False
     """Turn by none to three quarters, each as likely, before the rotation."""
-    brightness: float = 0.0
+    brightness: Share = 0.0
     """Largest change of brightness either way, as a share of the full range."""
-    contrast: float = 0.0
+    contrast: Share = 0.0
     """Largest change of contrast either way, as a share."""
-    saturation: float = 0.0
+    saturation: Share = 0.0
     """Largest change of saturation either way, as a share."""
-    tint: float = 0.0
+    tint: Share = 0.0
     """Largest change of each channel's gain either way, as a share (cameras differ)."""
-    blur: float = 0.0
+    blur: Share = 0.0
     """Share of the pictures that lose detail: shrunk, to ``detail`` at the least, and enlarged."""
-    detail: float = 0.4
+    detail: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Smallest share of its side that a picture is shrunk to."""
-    noise: float = 0.0
+    noise: Share = 0.0
     """Largest standard deviation of the noise added to half of the pictures, as a share of the full
     range."""
-    jpeg: float = 0.0
+    jpeg: Share = 0.0
     """Share of the pictures that go through JPEG, at a quality of 30 to 95."""
-    erase: float = 0.0
+    erase: Share = 0.0
     """Largest side of the square that is covered in half of the pictures, as a share of theirs."""
 
     def undegraded(self) -> Augment:
@@ -117,48 +126,48 @@ class Augment:
         return replace(self, blur=0.0, noise=0.0, jpeg=0.0, erase=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Stage:
     """One phase of the training; the next one starts from its best weights."""
 
-    name: str
+    name: Text
     """What it is called in the log."""
-    epochs: int
+    epochs: Count
     """How many passes over the training pictures at most; 0 in a first stage: the weights that
     ``fit --weights`` gives are taken as they are."""
-    learning_rate: float
+    learning_rate: NotNegative
     """Its highest."""
-    input_px: int
+    input_px: AtLeastOne
     """Side of the pictures that this stage sees; the last stage's must be the model's."""
-    train: str = "all"
+    train: Text = "all"
     """``all`` layers, only the ``head``, or from the layer of this name on."""
     quantize: bool = False
     """Quantization-aware: weights and activations are rounded to 8 bits as they will be."""
     freeze_batch_norm: bool = False
     """Batch normalisation uses its moving statistics, which stay as they are."""
-    final_learning_rate: float = 0.0
+    final_learning_rate: NotNegative = 0.0
     """Where the cosine schedule ends."""
-    warmup_epochs: float = 0.0
+    warmup_epochs: NotNegative = 0.0
     """Over how many epochs the learning rate rises from 0."""
-    watch: str = "balanced_accuracy"
+    watch: Literal["balanced_accuracy", "loss"] = "balanced_accuracy"
     """What is best: highest validation ``balanced_accuracy``, or least validation ``loss``."""
-    keep: str = "best"
+    keep: Literal["best", "last"] = "best"
     """``best`` by what is watched, or the ``last`` epoch's weights.
 
     Validation has a dozen pictures of the rarest classes: in a short stage that ends at a
     learning rate of zero, the best of a few epochs is luck and the last is the better choice.
     """
-    patience: int = 1000
+    patience: AtLeastOne = 1000
     """Epochs without a better validation score after which the stage ends."""
-    schedule: str = "cosine"
+    schedule: Literal["cosine", "constant", "steps", "plateau"] = "cosine"
     """How the learning rate falls: ``cosine`` to ``final_learning_rate``; ``constant``; ``steps``:
     times ``cut`` with every epoch after the first ``cut_after``; ``plateau``: times ``cut`` after
     ``cut_after`` epochs without a better validation score."""
-    cut: float = 1.0
+    cut: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What the learning rate is multiplied by."""
-    cut_after: int = 0
+    cut_after: Count = 0
     """Epochs before a cut."""
-    mix: float = 1.0
+    mix: Share = 1.0
     """What is kept is the mean of this stage's weights, with this share (0-1), and of the weights
     that the training began with (``fit --weights``; Wortsman et al. 2022, arXiv:2109.01903)."""
     augment: Augment | None = None
@@ -166,17 +175,17 @@ class Stage:
     left out here; None: nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DataSettings:
     """What the dataset's labels become, and what a card says of the data."""
 
-    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)
     """The model's class -> the dataset's labels that it stands for, in output order (with a
     sigmoid: negative, positive); pictures of labels that are not named are left out. Empty: the
     dataset's own labels."""
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, Text] = field(default_factory=dict)
     """Class -> what people read, for classes that lesionedge does not know."""
-    malignant: tuple[str, ...] | None = None
+    malignant: tuple[Text, ...] | None = None
     """Classes that count as malignant; None: those that lesionedge knows to be."""
     balance: bool = False
     """Small classes' pictures come several times an epoch, changed anew each time, until every
@@ -192,24 +201,24 @@ class DataSettings:
     """Under which terms a model of them may be used; the dataset's own where it tells."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Shortened:
     """How a run departs from its recipe; ``fit`` writes it under the recipe that it keeps."""
 
-    epochs: int = 0
+    epochs: Count = 0
     """Epochs of each stage at most; 0: the recipe's."""
-    pictures: int = 0
+    pictures: Count = 0
     """Training pictures at most, chosen by chance with the classes' shares, and no more to validate
     on; 0: all."""
-    weights: str = ""
+    weights: Literal["", "random"] = ""
     """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """A whole training."""
 
-    name: str
+    name: Text
     """What the model is called."""
     description: str
     """One line for people."""
@@ -222,16 +231,16 @@ class Recipe:
     distil: Distil = field(default_factory=Distil)
     data: DataSettings = field(default_factory=DataSettings)
     shortened: Shortened = field(default_factory=Shortened)
-    cache_side_px: int = 256
+    cache_side_px: AtLeastOne = 256
     """Shorter side of the cached training pictures, from which random parts are cut."""
-    cache_aspect: float = 4 / 3
+    cache_aspect: Positive = 4 / 3
     """Width of the cached training pictures for their height; that of the dataset's pictures."""
-    batch_size: int = 32
-    weight_decay: float = 0.0
+    batch_size: AtLeastOne = 32
+    weight_decay: NotNegative = 0.0
     """AdamW's decoupled weight decay, on kernels only."""
-    ema: float = 0.0
+    ema: Dropped = 0.0
     """Decay a step of the weights' moving average, which is what is kept; 0: no average."""
-    clip_norm: float = 1.0
+    clip_norm: Positive = 1.0
     """Gradients are scaled down to this global norm."""
     source: str = ""
     """Where the settings come from."""
@@ -247,7 +256,7 @@ def load(name_or_path: str) -> Recipe:
 
 
 def read(name_or_path: str) -> str:
-    """Give a recipe's TOML.
+    """Return a recipe's TOML.
 
     Raises:
         RecipeError: There is none.
@@ -255,11 +264,6 @@ def read(name_or_path: str) -> str:
     path = _path(name_or_path)
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        known = ", ".join(names())
-        raise RecipeError(
-            f"{name_or_path}: no such recipe; known: {known}; or give a .toml"
-        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
 
@@ -270,21 +274,29 @@ def loads(text: str, name_or_path: str) -> Recipe:
     Raises:
         RecipeError: It has unknown, missing or malformed settings.
     """
-    path = _path(name_or_path)
-    try:
-        return parse(tomllib.loads(text), str(path))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    path = str(_path(name_or_path))
+    return parse(settings.parse(text, path), path)
 
 
 def _path(name_or_path: str) -> Path:
-    path = Path(name_or_path)
-    return path if path.suffix == ".toml" else FOLDER / f"{name_or_path}.toml"
+    if name_or_path.endswith(".toml"):
+        return Path(name_or_path)
+    known = {path.stem: path for path in _files()}
+    if name_or_path not in known:
+        raise RecipeError(
+            f"{name_or_path}: no such recipe; known: {', '.join(known)}; or give a .toml"
+        )
+    return known[name_or_path]
 
 
 def names() -> list[str]:
     """List the recipes that come with this repository."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return [path.stem for path in _files()]
+
+
+def _files() -> list[Path]:
+    """List them: the embedded models' first."""
+    return sorted(FOLDER.glob("*/*.toml"))
 
 
 def parse(data: dict[str, Any], path: str) -> Recipe:
@@ -296,17 +308,14 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     data = dict(data)
     augment = data.pop("augment", {})
     parts: dict[str, Any] = {
-        "input": section(Preprocessing, data.pop("input", {}), f"{path}: [input]"),
+        "input": section(Input, data.pop("input", {}), f"{path}: [input]"),
         "model": section(Model, data.pop("model", {}), f"{path}: [model]"),
         "loss": section(Loss, data.pop("loss", {}), f"{path}: [loss]"),
         "augment": section(Augment, augment, f"{path}: [augment]"),
         "distil": section(Distil, data.pop("distil", {}), f"{path}: [distil]"),
         "data": section(DataSettings, data.pop("data", {}), f"{path}: [data]"),
         "shortened": section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
-        "stages": tuple(
-            _stage(stage, augment, f"{path}: [[stages]] {number}")
-            for number, stage in enumerate(data.pop("stages", []), start=1)
-        ),
+        "stages": _stages(data.pop("stages", []), augment, path),
     }
     recipe = section(Recipe, {**data, **parts}, path)
     if not recipe.stages:
@@ -316,12 +325,22 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     return recipe
 
 
-def _stage(data: dict[str, Any], augment: dict[str, Any], where: str) -> Stage:
-    """Give one stage; its own ``augment`` goes over the recipe's."""
-    data = dict(data)
-    if "augment" in data:
-        data["augment"] = section(Augment, {**augment, **data["augment"]}, f"{where} augment")
-    return section(Stage, data, where)
+def _stages(data: object, augment: Mapping[str, Any], path: str) -> tuple[Stage, ...]:
+    if not isinstance(data, list):
+        raise RecipeError(f"{path}: stages is {data!r}; expected [[stages]], a table each")
+    return tuple(
+        _stage(stage, augment, f"{path}: [[stages]] {number}")
+        for number, stage in enumerate(data, start=1)
+    )
+
+
+def _stage(data: object, augment: Mapping[str, Any], where: str) -> Stage:
+    """Return one stage; its own ``augment`` goes over the recipe's."""
+    if not isinstance(data, Mapping) or "augment" not in data:
+        return section(Stage, data, where)
+    own, there = data["augment"], f"{where} augment"
+    section(Augment, own, there)  # a table, of known names
+    return section(Stage, {**data, "augment": section(Augment, {**augment, **own}, there)}, where)
 
 
 def _shorten(recipe: Recipe) -> Recipe:
@@ -337,29 +356,20 @@ def _shorten(recipe: Recipe) -> Recipe:
     return replace(recipe, stages=stages, model=replace(recipe.model, weights=short.weights))
 
 
-_CHOICES = {
-    "schedule": ("cosine", "constant", "steps", "plateau"),
-    "keep": ("best", "last"),
-    "watch": ("balanced_accuracy", "loss"),
-    "output": ("softmax", "sigmoid"),
-    "weights": ("imagenet", "random"),
-}
-
-
 def _check(recipe: Recipe, path: str) -> None:
     """Refuse settings that would fail, or be passed over, in mid-training."""
-    for part in (recipe.model, *recipe.stages):
-        for name, allowed in _CHOICES.items():
-            value = getattr(part, name, allowed[0])
-            if value not in allowed:
-                raise RecipeError(
-                    f"{path}: {name} is {value!r}; expected one of {', '.join(allowed)}"
-                )
+    for augment in (recipe.augment, *(stage.augment for stage in recipe.stages)):
+        if augment is not None and augment.scale[0] > augment.scale[1]:
+            raise RecipeError(f"{path}: scale is {list(augment.scale)}; expected the smaller first")
     for stage in recipe.stages:
-        whole = stage.train == "all" or stage.freeze_batch_norm
-        if not 0 <= stage.mix <= 1 or (stage.mix < 1 and (stage.quantize or not whole)):
+        if stage.epochs and not stage.learning_rate:
             raise RecipeError(
-                f"{path}: stage {stage.name}: mix is {stage.mix:g}; expected 0 to 1, and 1 where "
+                f"{path}: stage {stage.name}: learning_rate is 0; expected more, or 0 epochs"
+            )
+        whole = stage.train == "all" or stage.freeze_batch_norm
+        if stage.mix < 1 and (stage.quantize or not whole):
+            raise RecipeError(
+                f"{path}: stage {stage.name}: mix is {stage.mix:g}; expected 1 where "
                 "a stage is quantized, or trains some layers only and their batch normalisation"
             )
     if recipe.distil.crops and not recipe.distil.share:
@@ -378,43 +388,6 @@ def _check(recipe: Recipe, path: str) -> None:
         raise RecipeError(
             f"{path}: a sigmoid is for two classes; [data.classes] has {len(recipe.data.classes)}"
         )
-
-
-def section(kind: type[T], data: dict[str, Any], where: str) -> T:
-    """Make a dataclass of a TOML table.
-
-    Args:
-        kind: The dataclass.
-        data: The table.
-        where: Where it stands, for messages.
-
-    Raises:
-        RecipeError: A name is unknown or missing, or a value will not do.
-    """
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - set(known))
-    if unknown:
-        raise RecipeError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(known)}")
-    needed = [
-        name
-        for name, item in known.items()
-        if item.default is MISSING and item.default_factory is MISSING and name not in data
-    ]
-    if needed:
-        raise RecipeError(f"{where}: {', '.join(needed)} missing")
-    values = {k: _frozen(v) for k, v in data.items()}
-    try:
-        return kind(**values)
-    except (TypeError, ValueError, LesionEdgeError) as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_frozen, value))
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
 
 
 def shortened_text(text: str, short: Shortened) -> str:

@@ -12,8 +12,9 @@ import tf_keras as keras
 
 from train import losses, pipeline
 from train.data import Data
-from train.recipe import Augment, Recipe, RecipeError, Stage
+from train.recipe import Augment, Recipe, Stage
 from train.schedule import learning_rate
+from train.settings import RecipeError
 
 REPORT_EVERY_S = 15.0
 

@@ -12,16 +12,19 @@ import re
 import textwrap
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from lesionedge.batch.libraries import need
 from lesionedge.errors import ImageError, LesionEdgeError
+from lesionedge.sources.names import is_address, is_member, split
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from lesionedge.sources.archive import Archive
 
 READ_AHEAD = 16
 """Pictures behind URLs that a worker reads at a time: their answers come late, not slowly."""
@@ -66,57 +69,6 @@ def local_path(name: str) -> str | None:
     return None if is_url(name) else name
 
 
-def find(url: str, *, wanted: Callable[[str], bool]) -> list[str]:
-    """List the pictures behind a URL: one file, a folder to its depth, or a pattern's matches.
-
-    Args:
-        url: Any that fsspec or pyarrow reads, such as ``s3://bucket/folder`` or
-            ``gs://bucket/2019/*.jpg``; credentials are taken from where their libraries look.
-        wanted: Tells pictures from a folder's other files by their names.
-
-    Raises:
-        LesionEdgeError: It cannot be listed.
-    """
-    scheme, _, rest = url.partition("://")
-    before, chain, behind = rest.partition("::")
-    try:
-        files, path = opened(url)
-        tops = files.glob(path) if _is_pattern(path) else [path]
-        found = [file for top in sorted(tops) for file in _below(files, top, wanted)]
-    except Exception as error:  # each file system has exceptions of its own
-        if not chain and wanted(before) and not _is_pattern(url):
-            return [url]  # one picture: it cannot be read, and its row says why
-        if isinstance(error, LesionEdgeError):
-            raise
-        raise LesionEdgeError(f"{url}: cannot be listed ({reason(error)})") from error
-    host = "" if chain else _host(files, scheme, before)
-    return [f"{scheme}://{host}{file.partition('://')[2] or file}{chain}{behind}" for file in found]
-
-
-def _host(files: Any, scheme: str, path: str) -> str:
-    """Give the server, where it is no part of the file system's paths, as in ``ftp://``."""
-    host = path.partition("/")[0]
-    return host if files._get_kwargs_from_urls(f"{scheme}://{host}/").get("host") else ""
-
-
-def _is_http(path: str) -> bool:
-    return path.startswith(("http://", "https://"))
-
-
-def _is_pattern(path: str) -> bool:
-    if _is_http(path):  # where ? begins a query
-        return "*" in path.partition("?")[0]
-    return any(c in path for c in "*?[")
-
-
-def _below(files: Any, top: str, wanted: Callable[[str], bool]) -> list[str]:
-    if not top.endswith("/") if _is_http(top) else files.isfile(top):
-        return [top]
-    found = (file for file in sorted(files.find(top)) if wanted(file))
-    start = len(top)
-    return [file for file in found if "/." not in file[start:]]
-
-
 def contents(names: Sequence[str]) -> Iterator[str | bytes | ImageError]:
     """Give what to classify of each picture: a local path, or bytes that were read ahead.
 
@@ -147,16 +99,61 @@ def _content(name: str) -> str | bytes | ImageError:
     if path is not None:
         return path
     try:
-        files, path = opened(name)
-        with _turn if name.startswith("ftp://") else nullcontext():
-            content: bytes = files.cat_file(path)
+        return _read(name)
+    except ImageError as error:
+        return error
     except LesionEdgeError as error:
         return ImageError(str(error))
     except FileNotFoundError:
         return ImageError(f"{name}: no such file")
     except Exception as error:  # noqa: BLE001 (each file system has exceptions of its own)
         return ImageError(f"{name}: cannot be read ({reason(error)})")
+
+
+def _read(name: str) -> bytes:
+    if is_member(name):
+        member, where = split(name)
+        return archive(where).read(member)
+    if is_address(name):
+        from lesionedge.sources import remote
+
+        return remote.get(name)
+    files, path = opened(name)
+    with _turn if name.startswith("ftp://") else nullcontext():
+        content: bytes = files.cat_file(path)
     return content
+
+
+def archive(where: str) -> Archive:
+    """Open a zip archive, wherever it is; it stays open for the next member.
+
+    Args:
+        where: A path, or a URL that fsspec or pyarrow reads.
+
+    Raises:
+        LesionEdgeError: It cannot be read.
+    """
+    from lesionedge.sources import archive
+
+    path = local_path(where)
+    if path is not None or is_address(where):
+        return archive.opened(path or where)
+    return _stored_archive(where)
+
+
+@functools.lru_cache(maxsize=4)
+def _stored_archive(url: str) -> Archive:
+    from lesionedge.sources.archive import Archive
+
+    try:
+        files, path = opened(url) if "::" not in url else need("fsspec.core").url_to_fs(url)
+        return Archive(files.open(path, "rb"), url)
+    except LesionEdgeError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"{url}: no such file") from None
+    except Exception as error:
+        raise ImageError(f"{url}: cannot be opened ({reason(error)})") from error
 
 
 def opened(url: str) -> tuple[Any, str]:

@@ -1,4 +1,4 @@
-"""Camera: a thread that captures, and always the newest frame for who asks."""
+"""Camera: a thread captures frames, and the caller always gets the newest one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lesionedge.errors import CameraError, LesionEdgeError
 
 DEFAULT_SIZE = (1280, 720)
 GIVE_UP_S = 60.0
-"""How long a camera that went away while running is waited for, unless said otherwise."""
+"""Default time to wait for a camera that disconnected while running."""
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 10.0
-"""Between attempts to open it again the wait doubles from the first to the last of these."""
+"""The wait between attempts to reopen the camera doubles from the first of these to the last."""
 
-_LEAVE_S = 0.6  # for the capturing thread to end; one that hangs in a driver is left behind
+_LEAVE_S = 0.6  # how long to wait for the thread to end; it may hang in a driver
 _TICK_S = 0.25
 _log = logging.getLogger("lesionedge.camera")
 
@@ -34,15 +34,15 @@ class _Outage:
     retry_s: float
     """How long to wait before the next attempt."""
     reason: str = ""
-    """What was last reported."""
+    """The last message that was reported."""
 
 
 class Camera:
     """A camera, a stream or a file, read by a thread of its own.
 
-    ``for frame in camera`` gives the newest frame each time, never one from a queue; frames that
-    nobody took in time are counted and forgotten. Files and images wait instead, so that none
-    is missed. A camera that goes away is waited for and opened again.
+    ``for frame in camera`` yields the newest frame each time; there is no queue. Frames that nobody
+    took in time are counted and dropped. Files and images wait instead, so that none is missed. If
+    a camera disconnects, it is opened again as soon as it is back.
     """
 
     def __init__(
@@ -55,12 +55,13 @@ class Camera:
         Args:
             source: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
                 images: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
-            size: (width, height) in px to ask for; what comes may differ.
-            give_up_s: Seconds without a frame after which to end with a CameraError. None: at
-                once if there is no camera at the start, ``GIVE_UP_S`` later. A file that breaks
-                off is not waited for.
-            realtime: Play a video file at its own speed, as a camera would have given it.
-            report: Told, from the thread that captures, when the camera goes and comes back.
+            size: (width, height) in px to request; the actual size may differ.
+            give_up_s: Raise a CameraError after this many seconds without a frame. None: at once if
+                there is no camera at the start, after ``GIVE_UP_S`` later on. There is no wait
+                for a file that breaks off.
+            realtime: Play a video file at its own speed, like a camera.
+            report: Called with a message when the camera disconnects and when it is back, from the
+                capturing thread.
         """
         self.source = source
         self.size = size
@@ -81,20 +82,20 @@ class Camera:
         self._wanted = self._has_come = False
         self._finished = False
         self.is_open = False
-        """Whether it has been opened; where ``give_up_s`` is given, that may come later."""
+        """Whether the camera was opened; with ``give_up_s`` that may happen later."""
         self.description = shown(source)
-        """What delivers, and how; known once it is open."""
+        """The source, and its format, size and rate; known once it is open."""
         self.seen = 0
-        """Frames that came."""
+        """Frames that arrived."""
         self.dropped = 0
         """Frames that a newer one replaced before anybody took them."""
         self.damaged = 0
         """Frames that could not be decoded."""
         self.outages = 0
-        """How often the camera went away."""
+        """How often the camera disconnected."""
 
     def __enter__(self) -> Camera:
-        """Open the camera and begin to capture.
+        """Open the camera and start to capture.
 
         Raises:
             CameraError: It is absent, busy or unusable, and ``give_up_s`` says not to wait.
@@ -113,11 +114,11 @@ class Camera:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop and let go of the device."""
+        """Stop and release the device."""
         self.close()
 
     def close(self) -> None:
-        """Stop and let go of the device; iterations end."""
+        """Stop and release the device; iterations end."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
@@ -126,7 +127,7 @@ class Camera:
 
     @property
     def live(self) -> bool:
-        """Whether frames that nobody takes in time are lost, as a camera's; known once open."""
+        """Whether frames that nobody takes in time are dropped; known once it is open."""
         return self._live or self._realtime
 
     @property
@@ -136,7 +137,7 @@ class Camera:
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """Whether no more frames will arrive."""
         if self._stop.is_set():
             return True
         return self._finished and self._slot is None and self._error is None
@@ -153,13 +154,13 @@ class Camera:
                 yield frame
 
     def wait(self, timeout_s: float) -> Frame | None:
-        """Take the newest frame that was not taken yet.
+        """Return the newest frame that nobody took yet.
 
         Args:
-            timeout_s: How long to wait for one.
+            timeout_s: How long to wait for a frame.
 
         Returns:
-            The frame; None if none came, or none will (``ended``).
+            The frame; None if none arrived, or none will (``ended``).
 
         Raises:
             CameraError: No frame came for ``give_up_s``.
@@ -180,17 +181,17 @@ class Camera:
             return frame
 
     def rest(self, seconds: float) -> None:
-        """Let time pass; ``close`` ends it early."""
+        """Wait; ``close`` ends the wait early."""
         if seconds > 0:
             self._stop.wait(seconds)
 
     def count_damaged(self) -> None:
-        """Count a frame that turned out damaged when it was decoded."""
+        """Count a frame that could not be decoded."""
         with self._changed:
             self.damaged += 1
 
     def _await_opening(self) -> None:
-        """Wait until the camera is open or absent; a wait, unlike a library, can be interrupted.
+        """Wait until the camera is open or absent. Ctrl-C works here, unlike inside a library.
 
         Raises:
             CameraError: It cannot be opened.
@@ -216,7 +217,7 @@ class Camera:
                         raise
                     self._wait_for_return(error)
         except BaseException as error:
-            # Whatever it is: the thread that waits for frames would else wait for ever.
+            # Store any error: otherwise the thread that waits for frames would wait for ever.
             self._error = error
             if not isinstance(error, LesionEdgeError):
                 raise
@@ -246,7 +247,7 @@ class Camera:
             source.close()
 
     def _wanted_of(self, source: Source) -> Iterator[Shot | None]:
-        """Take frames of a source until ``close``, where it says so when somebody waits for one."""
+        """Yield a source's frames until ``close``; ask an on-demand source only when needed."""
         frames = source.frames()
         while not self._stop.is_set():
             if source.on_demand:
@@ -276,7 +277,7 @@ class Camera:
             raise CameraError(f"{self.description}: {found}")
 
     def _paced(self, shot: Shot, position_s: float) -> Shot:
-        """Hold a frame of a file back until its time has come."""
+        """Wait until a file's frame is due."""
         now_s = time.monotonic()
         if self._origin_s is None:
             self._origin_s = now_s - position_s
@@ -285,7 +286,7 @@ class Camera:
         return shot._replace(captured_s=due_s)
 
     def _publish(self, shot: Shot, *, live: bool) -> None:
-        """Put a frame where the next who asks finds it."""
+        """Store a frame for the next caller of ``wait``."""
         self._last_s = time.monotonic()
         self._came_back()
         with self._changed:
@@ -302,7 +303,7 @@ class Camera:
             frame = Frame(
                 self.seen, timestamp, captured_s, shot.content, self._before, shot.warnings
             )
-            # Separate images have nothing to do with each other.
+            # Separate images show no motion.
             moving = live or shot.position_s is not None
             self._before = (shot.content, captured_s) if moving else None
             if self._slot is not None:

@@ -1,4 +1,4 @@
-"""From what the user calls a source to the open source; the choice among cameras."""
+"""Opens the source that the user names, and chooses among the cameras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
     Args:
         address: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
             images: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
-        size: (width, height) in px that a camera is asked for.
+        size: (width, height) in px to request from a camera.
 
     Raises:
         CameraError: It is absent, busy or unusable.
@@ -56,7 +56,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
 
 
 def _local(address: str) -> str:
-    """Return the path that a ``file://`` address means; any other address as it is.
+    """Return the path of a ``file://`` address; any other address unchanged.
 
     Raises:
         CameraError: It names another machine.
@@ -77,8 +77,8 @@ def choose() -> str:
     """Return the address of the first camera found: picamera2's, rpicam's, then V4L2's.
 
     Raises:
-        CameraError: There is none; the message says what was looked at, and how to install what
-            is missing.
+        CameraError: There is none; the message lists what was tried and how to install what is
+            missing.
     """
     looked = []
     for name, find in _finders():
@@ -90,10 +90,10 @@ def choose() -> str:
 
 
 def survey() -> Iterator[tuple[str, bool, str, str]]:
-    """Look for every kind of camera.
+    """Search for every kind of camera.
 
     Returns:
-        For each kind its name, whether a camera is there, what was found, and what to do where a
+        For each kind: its name, whether there is a camera, what was found, and what to do if a
         library is missing.
     """
     for name, find in _finders():

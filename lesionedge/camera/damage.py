@@ -1,11 +1,11 @@
-"""Which frames of a video are decoded from damaged ones: all, until the next key frame."""
+"""Finds the frames that depend on a damaged one: all until the next key frame."""
 
 from __future__ import annotations
 
 from typing import Any
 
 MOST_FRAMES = 250
-"""A stream that sends no key frame for so many frames is believed again."""
+"""After this many frames without a key frame, trust the stream again."""
 
 _DOUBTFUL_PACKETS = 2  # bytes that are lost may be the end of one packet and the begin of the next
 
@@ -19,7 +19,7 @@ class Damage:
         self._places: set[Any] = set()
 
     def take(self, packet: Any) -> None:
-        """Take a packet, before it is decoded."""
+        """Note a packet before it is decoded."""
         if packet.is_corrupt:
             self._packets = _DOUBTFUL_PACKETS
         if self._packets:
@@ -28,11 +28,11 @@ class Damage:
             self._left = MOST_FRAMES
 
     def failed(self) -> None:
-        """A packet could not be decoded."""
+        """Note that a packet could not be decoded."""
         self._left = MOST_FRAMES
 
     def holds(self, frame: Any) -> bool:
-        """Tell whether a frame is damaged, or may be."""
+        """Return whether a frame is or may be damaged."""
         if frame.is_corrupt or frame.pts in self._places:
             self._places.discard(frame.pts)
             self._left = MOST_FRAMES

@@ -1,4 +1,4 @@
-"""Opens http and https addresses: one request, of which the body is read as it comes."""
+"""Opens http and https addresses: one request, whose body is read while it arrives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lesionedge.camera.frame import shown
 from lesionedge.errors import CameraError
 
 TIMEOUT_S = 10.0
-"""A server that sends nothing for this long is given up for now."""
+"""A server that sends nothing for this long counts as gone for now."""
 
 ERRORS = (OSError, http.client.HTTPException, ValueError)
 """What reading a body may raise."""
@@ -25,13 +25,13 @@ _SAFE = "%/:=&?~#+!$,;'@()*[]"
 
 
 class Response:
-    """A server's response: what it says of its body, and the body, which is read once."""
+    """A server's response: its headers and its body, which can be read once."""
 
     def __init__(self, address: str) -> None:
-        """Ask for an address.
+        """Request an address.
 
         Raises:
-            CameraError: There is no such server, or it has no such thing.
+            CameraError: There is no such server, or it has no such file.
         """
         self._name = shown(address)
         try:
@@ -43,23 +43,23 @@ class Response:
             raise CameraError(f"{self._name}: cannot be opened ({reason(error)})") from error
         headers = self._reply.headers
         self.content_type: str = headers.get_content_type() if "Content-Type" in headers else ""
-        """Lower case, without parameters; empty where the server does not say."""
+        """The body's type: lower case, without parameters; empty if the server sends none."""
         length = headers.get("Content-Length", "")
         self.length: int | None = int(length) if length.isdecimal() else None
-        """Bytes of the body; None where the server does not say."""
+        """Length of the body in bytes; None if the server does not send it."""
         self.takes_ranges = headers.get("Accept-Ranges", "").lower() == "bytes"
-        """Whether parts of the body can be asked for."""
+        """Whether the server can send parts of the body."""
         self._peeked = b""
         self._taken = 0
 
     def peek(self, size: int) -> bytes:
-        """Return the body's next bytes, and leave them there: as many as asked for, or all."""
+        """Return the body's next bytes without consuming them: ``size`` bytes, or all there are."""
         while len(self._peeked) < size and (more := self._receive(size - len(self._peeked))):
             self._peeked += more
         return self._peeked[:size]
 
     def read(self, size: int = _PORTION_BYTES) -> bytes:
-        """Return what has come of the body, at least a byte; nothing at its end.
+        """Return the bytes that have arrived, at least one; empty at the end.
 
         Raises:
             OSError: The connection broke, or nothing came for ``TIMEOUT_S``.
@@ -71,7 +71,7 @@ class Response:
         return self._receive(size)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._reply.close()
 
     def _receive(self, size: int) -> bytes:
@@ -83,7 +83,7 @@ class Response:
 
 
 class Seekable:
-    """A response's body as a file that goes back and forth: what has come is kept on disk."""
+    """A response's body as a seekable file: what has arrived is kept on the disk."""
 
     def __init__(self, response: Response) -> None:
         self._response = response
@@ -101,23 +101,23 @@ class Seekable:
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place; from the end (2), all has to come first."""
+        """Go to a position; from the end (2) only after everything has arrived."""
         if whence == 2:
             self._fetch(None)
         self._at = max(0, offset + (0, self._at, self._kept)[whence])
         return self._at
 
     def tell(self) -> int:
-        """Return the place that it is at."""
+        """Return the current position."""
         return self._at
 
     def close(self) -> None:
-        """Delete what was kept."""
+        """Delete the temporary file."""
         self._file.close()
         self._response.close()
 
     def _fetch(self, end: int | None) -> None:
-        """Wait until the bytes before ``end`` have come, or all of them."""
+        """Wait until the bytes before ``end`` have arrived, or all of them."""
         self._file.seek(self._kept)
         while not self._ended and (end is None or self._kept < end):
             data = self._response.read()
@@ -127,7 +127,7 @@ class Seekable:
 
 
 def reason(error: BaseException) -> str:
-    """Say in a few words why something could not be read."""
+    """Return in a few words why something could not be read."""
     cause = getattr(error, "reason", None)
     cause = cause if isinstance(cause, BaseException) else error
     if isinstance(cause, TimeoutError):
@@ -155,7 +155,7 @@ def _opened(address: str) -> http.client.HTTPResponse:
 
 @functools.lru_cache(maxsize=4)
 def _opener(login: tuple[str, str] | None, address: str) -> urllib.request.OpenerDirector:
-    """Make what opens an address, with a password in the way that its server asks for."""
+    """Return an opener that sends the password in the way that the server wants."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(), urllib.request.UnknownHandler(),

@@ -1,4 +1,4 @@
-"""One image from a camera, decoded only when somebody looks at it."""
+"""One image from a camera, decoded only when needed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 Content = Union[bytes, "Callable[[images.Preprocessing | None], Image.Image]"]
 """The bytes of a JPEG (or other image file), or what makes an RGB image, at a reduced scale
-where that is enough for the preprocessing given."""
+if that is enough for the preprocessing."""
 
 
 _PLAIN = (b"JFIF\0", b"JFXX\0", b"AVI1", b"Adobe", b"ICC_PROFILE\0")
 
 
 class Shot(NamedTuple):
-    """What a source gives for each frame."""
+    """What a source yields for each frame."""
 
     content: Content | None
-    """None: the frame was damaged on its way."""
+    """None: the frame arrived damaged."""
     captured_s: float
     """``time.monotonic()`` when it was captured."""
     position_s: float | None = None
@@ -41,21 +41,21 @@ class Source(Protocol):
     """An open camera, stream or file."""
 
     description: str
-    """What it is and how it delivers."""
+    """What the source is, and its format, size and rate."""
     live: bool
     """Frames that nobody takes are lost; False: the source waits."""
     on_demand: bool
     """The next frame is to be taken only when somebody waits for it; may change on the way."""
 
     def frames(self) -> Iterator[Shot | None]:
-        """Yield frames as they come, and None now and then while none does.
+        """Yield each frame when it arrives, and None from time to time while none arrives.
 
         Raises:
             CameraError: The source is gone.
         """
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ class Frame:
     """One image from a camera."""
 
     number: int
-    """Counts from 1 all that the camera gave, also what nobody looked at."""
+    """Counts from 1 every frame of the camera, also those that nobody took."""
     timestamp: datetime
     """When it was captured, UTC."""
     captured_s: float
-    """The same on ``time.monotonic()``, which no change of the clock moves."""
+    """The same in ``time.monotonic()``, which no change of the clock affects."""
     content: Content
-    """As it came."""
+    """The content as it arrived."""
     before: tuple[Content, float] | None = None
-    """Content and ``captured_s`` of the frame before it, to see motion by."""
+    """Content and ``captured_s`` of the frame before it, to detect motion."""
     warnings: tuple[Notice, ...] = ()
     """What the reader of a prediction should know, whatever is in the frame."""
 
     @property
     def jpeg(self) -> bytes | None:
-        """The JPEG file as it came, where it came as one and holds nothing but the image."""
+        """The JPEG file as it arrived; None if it is no JPEG or holds more than the image."""
         content = self.content
         if not isinstance(content, bytes) or content[:2] != b"\xff\xd8" or _tells_more(content):
             return None
@@ -91,15 +91,15 @@ class Frame:
             ImageError: The frame is damaged.
         """
         decoded = self.decoded().image
-        decoded.info = {}  # a comment, which Pillow would write out again
+        decoded.info = {}  # Pillow would write a comment in it into the next file
         return decoded
 
     def decoded(self, preprocessing: images.Preprocessing | None = None) -> images.DecodedImage:
         """Decode the frame.
 
         Args:
-            preprocessing: Where given, the scale may be reduced to no less than
-                ``image.DECODE_MARGIN`` times what these settings need.
+            preprocessing: If given, the scale may be reduced, but to
+                ``image.DECODE_MARGIN`` times the size that these settings need or more.
 
         Raises:
             ImageError: The frame is damaged.
@@ -126,10 +126,10 @@ def _tells_more(jpeg: bytes) -> bool:
 def decode(
     content: Content, preprocessing: images.Preprocessing | None = None
 ) -> images.DecodedImage:
-    """Decode what a source gave.
+    """Decode a source's content.
 
     Args:
-        content: As it came.
+        content: The content as it arrived.
         preprocessing: As in ``Frame.decoded``.
 
     Raises:
@@ -148,11 +148,11 @@ def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | N
 
 
 def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None) -> int:
-    """Return the whole number by which an image's sides may be divided before it is prepared.
+    """Return the whole number that an image's sides may be divided by before preprocessing.
 
     Args:
         size: (width, height) in px.
-        preprocessing: What it is prepared for; None for 1.
+        preprocessing: The model's preprocessing; None returns 1.
     """
     if preprocessing is None:
         return 1

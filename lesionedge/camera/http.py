@@ -1,4 +1,4 @@
-"""What an http address leads to: images one a request, MJPEG, a recording, a live stream."""
+"""Opens an http address: single images, MJPEG, a recording or a live stream."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lesionedge.camera.stream import STALL_S, StreamSource
 from lesionedge.errors import CameraError
 
 LARGEST_IMAGE_BYTES = 200_000_000
-"""A larger image is damaged."""
+"""A larger image counts as damaged."""
 MOST_PER_S = 10.0
-"""Images are asked for so often at most."""
+"""The most requests for images per second."""
 MOST_DAMAGED = 100
-"""So many images that are not whole, one after the other, are none."""
+"""After this many damaged images in a row, give up."""
 
 _JPEG = b"\xff\xd8\xff"
 # Of what has no marker that recognise() knows: PNG, BMP, TIFF, WebP, JPEG 2000, PNM.
@@ -32,11 +32,11 @@ _LARGEST_HEAD_BYTES = 4096
 
 
 def open_http(address: str) -> Source:
-    """Ask an address once, and go by what comes.
+    """Request an address once and choose the source by the response.
 
     Raises:
-        CameraError: It is absent, or nothing that can be read.
-        MissingDependencyError: It takes PyAV, which is not installed.
+        CameraError: There is no such address, or its content cannot be read.
+        MissingDependencyError: It needs PyAV, which is not installed.
     """
     response = Response(address)
     try:
@@ -69,7 +69,7 @@ def _source(address: str, response: Response) -> Source:
 
 
 def _is_image(kind: str, head: bytes) -> bool:
-    """Tell whether a body is an image; GIFs are films."""
+    """Return whether a body is an image; a GIF is a video."""
     if head.startswith(b"GIF8"):
         return False
     known = (_JPEG, *_STARTS)
@@ -83,7 +83,7 @@ def _is_image(kind: str, head: bytes) -> bool:
 
 
 def _holds_more(kind: str, response: Response) -> bool:
-    """Tell whether a body of known length that begins as a JPEG is a recording of many."""
+    """Return whether a body of known length that begins as a JPEG is an MJPEG recording."""
     if response.length is None or kind.startswith("image/"):
         return False
     cutter, data = Cutter(), b""
@@ -100,7 +100,7 @@ def _holds_more(kind: str, response: Response) -> bool:
 
 
 def _needs_seeking(response: Response) -> bool:
-    """Tell whether an MP4 or MOV has its table of contents after the frames, as cameras write it.
+    """Return whether an MP4 or MOV has its table of contents after the frames, as cameras write it.
 
     Servers that send no parts then have to send the whole first.
     """
@@ -118,16 +118,16 @@ def _needs_seeking(response: Response) -> bool:
 
 
 class HttpImages:
-    """Images that a server sends: MJPEG without an end, or one image a request."""
+    """Images from a server: an endless MJPEG stream, or one image per request."""
 
     live = True
 
     def __init__(self, address: str, response: Response) -> None:
-        """Begin with a response.
+        """Start with a response.
 
         Args:
-            address: To be asked again.
-            response: The first.
+            address: The address of further requests.
+            response: The first response.
         """
         self._address, self._response = address, response
         self._name = shown(address)
@@ -136,7 +136,7 @@ class HttpImages:
         self.description = f"{self._name}: {kind}, {'one a request' if self.on_demand else 'MJPEG'}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Yield frames as they come; where a response holds one, ask again and again."""
+        """Yield frames when they arrive; if a response holds one image, repeat the request."""
         damaged = 0
         while True:
             asked_s, count = time.monotonic(), 0
@@ -156,7 +156,7 @@ class HttpImages:
             self._response = Response(self._address)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._response.close()
 
     def _images(self, asked_s: float) -> Iterator[Shot]:
@@ -170,7 +170,7 @@ class HttpImages:
             raise CameraError(f"{self._name}: broke off ({fetch.reason(error)})") from error
 
     def _cut(self) -> Iterator[Shot]:
-        """Cut JPEGs out of a response, as they become whole."""
+        """Yield a response's JPEGs, each when it is complete."""
         cutter, last_s = Cutter(), time.monotonic()
         while data := self._response.read():
             damaged = cutter.damaged
@@ -185,14 +185,14 @@ class HttpImages:
 
 
 def _comes_whole(response: Response) -> bool:
-    """Tell whether a response is one image, to be read to its end."""
+    """Return whether a response is a single image."""
     if response.content_type == "multipart/x-mixed-replace":
         return False
     return response.length is not None or not response.peek(3).startswith(_JPEG)
 
 
 def _body(response: Response) -> bytes | None:
-    """Read an image; None where it is cut short or too large."""
+    """Read an image; None if it is cut short or too large."""
     data = bytearray()
     try:
         while len(data) <= LARGEST_IMAGE_BYTES and (more := response.read()):

@@ -8,14 +8,14 @@ from typing import Any
 from lesionedge.errors import MissingDependencyError
 
 EXTRA = "pip install 'lesionedge[camera]'"
-"""Installs what V4L2, files and streams need."""
+"""The command that installs what V4L2, files and streams need."""
 
 
 def load(name: str, install: str = EXTRA) -> Any:
     """Import a library.
 
     Args:
-        name: Of its module.
+        name: The module's name.
         install: The command that installs it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Cuts a stream of JPEG files, one after the other, into frames."""
+"""Splits a stream of JPEG files into frames."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import io
 import re
 
 LARGEST_BYTES = 32_000_000
-"""A frame without an end is given up at this size."""
+"""A frame that has no end at this size is dropped."""
 
 _START = b"\xff\xd8\xff"
-# In the coded image 0xFF is followed by 0 or a restart mark; anything else ends it.
+# In the coded image, 0 or a restart marker follows 0xFF; anything else ends it.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SCAN, _END, _BEGIN = 0xDA, 0xD9, 0xD8
 _TABLES, _START_OF_SCAN = b"\xff\xc4", b"\xff\xda"
 
 
 class Cutter:
-    """Finds the frames in bytes that come in any portions.
+    """Finds the frames in bytes that arrive in pieces of any size.
 
-    Segments are walked by their lengths, so that a thumbnail inside one is no frame.
+    It skips each segment by its length, so a thumbnail inside one does not count as a frame.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Cutter:
         self._in_scan = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take more bytes and give the frames that are now whole."""
+        """Take more bytes and return the frames that are now complete."""
         self._held += data
         frames = []
         while (frame := self._next()) is not None:
@@ -41,7 +41,7 @@ class Cutter:
         return frames
 
     def _next(self) -> bytes | None:
-        """Go on from where the bytes ran out; None when they do so again."""
+        """Continue where the bytes ran out; return None when they run out again."""
         while self._at or self._find_start():
             mark = self._next_mark()
             if mark is None:
@@ -51,7 +51,7 @@ class Cutter:
                 self._drop(self._at)
                 return frame
             if mark == _BEGIN:
-                # The frame before broke off: here begins another.
+                # The last frame broke off; a new one begins here.
                 self.damaged += 1
                 self._drop(self._at - 2)
             elif mark < 0:
@@ -62,7 +62,7 @@ class Cutter:
     def _find_start(self) -> bool:
         start = self._held.find(_START)
         if start < 0:
-            # Headers between frames; what could be the begin of a start is kept.
+            # Drop the headers between frames, but keep bytes that may begin a start marker.
             del self._held[: max(0, len(self._held) - 2)]
             return False
         self._drop(start)
@@ -70,7 +70,7 @@ class Cutter:
         return True
 
     def _next_mark(self) -> int | None:
-        """Step over one segment or scan and give its mark; -1 where there is none."""
+        """Skip one segment or scan and return its marker; -1 if there is none."""
         held = self._held
         if self._in_scan:
             found = _END_OF_SCAN.search(held, self._at)
@@ -100,8 +100,8 @@ class Cutter:
 def with_tables(jpeg: bytes) -> bytes:
     """Return a frame that every program can open.
 
-    Many cameras leave out the Huffman tables, as the MJPEG of AVI does: the usual ones are meant
-    (ITU-T T.81, annex K.3). Decoders of video know that, programs that open images may not.
+    Many cameras leave out the Huffman tables, as MJPEG in AVI does; the standard ones apply (ITU-T
+    T.81, annex K.3). Video decoders know that, but image programs may not.
     """
     scan = jpeg.find(_START_OF_SCAN)
     if scan < 0 or _TABLES in jpeg[:scan]:
@@ -111,7 +111,7 @@ def with_tables(jpeg: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _usual_tables() -> bytes:
-    """Cut the tables out of a JPEG that has them: libjpeg writes them unless told otherwise."""
+    """Return the standard tables, taken from a JPEG that Pillow writes."""
     from PIL import Image
 
     content = io.BytesIO()

@@ -16,7 +16,7 @@ INSTALL = "sudo apt install python3-picamera2, and python3 -m venv --system-site
 
 
 def find() -> int:
-    """Return the place of the first CSI camera in picamera2's list."""
+    """Return the index of the first CSI camera in picamera2's list."""
     for place, camera in enumerate(load("picamera2", INSTALL).Picamera2.global_camera_info()):
         if "/usb" not in camera["Id"]:  # V4L2 serves those better
             return place
@@ -54,6 +54,6 @@ class Picamera2Source:
             yield Shot(functools.partial(from_array, array), facts["SensorTimestamp"] / 1e9)
 
     def close(self) -> None:
-        """Let go of the camera; first of a frame that may never come."""
+        """Release the camera; first cancel the wait for a frame that may never arrive."""
         self._camera.cancel_all_and_flush()
         self._camera.close()

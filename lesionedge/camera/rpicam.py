@@ -15,13 +15,13 @@ from lesionedge.camera.mjpeg import Cutter
 from lesionedge.errors import CameraError, MissingDependencyError
 
 PROGRAMS = ("rpicam-vid", "libcamera-vid")
-"""Its name, and the one that it had before Raspberry Pi OS Bookworm."""
+"""The program's name, and its name before Raspberry Pi OS Bookworm."""
 
 STALL_S = 10.0
-"""A camera that gives no frame for this long is taken for gone; it needs seconds to start."""
+"""A camera that sends no frame for this long counts as gone; it needs seconds to start."""
 _TICK_S = 0.2
 _PIPE_BYTES = 1 << 20
-_KEPT_BYTES = 2000  # of what the program says of itself
+_KEPT_BYTES = 2000  # of the program's standard error
 
 
 def program() -> str:
@@ -40,8 +40,8 @@ def find() -> str:
     """Return the path of the program if it sees a camera.
 
     Raises:
-        CameraError: It sees none.
-        MissingDependencyError: It is not installed.
+        CameraError: The program sees no camera.
+        MissingDependencyError: The program is not installed.
     """
     path = program()
     try:
@@ -78,7 +78,7 @@ class RpicamSource:
         line = [path, "--nopreview", "--timeout", "0", "--codec", "mjpeg", "--flush",
                 "--width", str(width), "--height", str(height), "--output", "-"]  # fmt: skip
         try:
-            # A session of its own: Ctrl-C reaches us, and we end it.
+            # A session of its own, so that Ctrl-C reaches only us; we end the program.
             self._child = subprocess.Popen(
                 line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 bufsize=0, start_new_session=True,
@@ -139,7 +139,7 @@ class RpicamSource:
         return frames
 
     def _reason(self) -> str:
-        """Return the last line that the program wrote of itself, or how it ended."""
+        """Return the program's last error line, or its exit status."""
         stderr = self._stream("stderr")
         os.set_blocking(stderr.fileno(), False)
         said = self._said + (stderr.read() or b"")

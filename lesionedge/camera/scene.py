@@ -1,8 +1,8 @@
-"""What can be told of a camera's image before it is classified: light, sharpness, motion.
+"""Checks a camera's image before it is classified: light, sharpness, motion.
 
 Measured on the brightness (ITU-R BT.601 luma, 0-255) of the part that is classified, at
 ``SIDE_PX`` square. Light and sharpness are ``lesionedge.quality``'s, motion is the camera's own
-(``benchmarks/quality_limits.py``). They warn; they never hold an answer back.
+(``benchmarks/research/quality_limits.py``). They warn and never withhold a prediction.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 SIDE_PX = quality.SIDE_PX
 MOVING = 8.0
-"""Mean difference of brightness between two successive frames from which the image moves."""
+"""The image moves if two successive frames differ in brightness by this much on average."""
 
 ANOTHER_SCENE = 12.0
-"""The same between two answered frames, from which they show different things."""
+"""Two classified frames show different scenes if they differ by this much on average."""
 
 DARK_TEXT, BRIGHT_TEXT, BLURRED_TEXT = (
     quality.DARK_NOTICE, quality.BRIGHT_NOTICE, quality.BLURRED_NOTICE,
@@ -50,7 +50,7 @@ def measure(seen: NDArray[np.float32]) -> quality.Light:
 
 
 def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Return the mean difference of two images' brightness once the mean light is evened out.
+    """Return the mean difference of two images' brightness, after subtracting each mean.
 
     Args:
         a: From ``luma``.
@@ -63,8 +63,8 @@ def warnings(found: quality.Light, moved: float) -> tuple[Notice, ...]:
     """Return what is wrong with an image.
 
     Args:
-        found: Its measures.
-        moved: ``difference`` from the frame before it; 0 where there was none.
+        found: The image's light and sharpness.
+        moved: ``difference`` from the frame before it; 0 if there is none.
     """
     return (*quality.light_notices(found), *((MOVING_TEXT,) if moved > MOVING else ()))
 
@@ -74,7 +74,7 @@ def window(size: tuple[int, int], share: float) -> tuple[int, int, int, int]:
 
     Args:
         size: (width, height) in px.
-        share: Its side as a share of the shorter side, above 0, up to 1.
+        share: The square's side as a share of the shorter side, above 0, up to 1.
 
     Returns:
         Left, top, right, bottom in px.

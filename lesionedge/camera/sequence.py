@@ -28,7 +28,7 @@ def fits(path: str) -> bool:
 
 
 class SequenceSource:
-    """Image files in the order of their names, numbers counted as numbers."""
+    """Image files in the order of their names; numbers in names are sorted as numbers."""
 
     live = False
     on_demand = False
@@ -53,7 +53,7 @@ class SequenceSource:
             self.description += f", and files that are not read: {passed_over}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Read file after file; one that cannot be read is a damaged frame."""
+        """Yield file after file; a file that cannot be read is a damaged frame."""
         for path in self._paths:
             try:
                 with open(path, "rb") as file:
@@ -63,7 +63,7 @@ class SequenceSource:
             yield Shot(content or None, time.monotonic())
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file stays open."""
 
 
 def _files(path: str, passed_over: PassedOver) -> list[str]:
@@ -73,7 +73,7 @@ def _files(path: str, passed_over: PassedOver) -> list[str]:
             return []
         found = expand([path], recursive=False, passed_over=passed_over)
         return [source.path for source in found if source.error is None]
-    # Of what the pattern's begin and end would let through, what has digits in between.
+    # Keep only names with digits between the pattern's start and end.
     head, tail = _NUMBER.split(path, maxsplit=1)
     wanted = re.compile(re.escape(head) + r"\d+" + re.escape(tail))
     matching = glob.glob(glob.escape(head) + "*" + glob.escape(tail))

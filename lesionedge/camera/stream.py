@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     from PIL.Image import Transpose
 
 OPEN_S = 10.0
-"""A server that does not answer for this long is given up for now."""
+"""A server that does not respond for this long counts as gone for now."""
 STALL_S = 10.0
-"""A stream that sends nothing for this long is taken for gone."""
+"""A stream that sends nothing for this long counts as gone."""
 MOST_DAMAGED = 100
-"""So many frames that cannot be decoded, one after the other, are no video."""
+"""After this many damaged frames in a row, give up."""
 LATE_S, ON_TIME_S = 0.5, 0.1
-"""A live stream decoded so much later than it was sent skips to key frames, until it is on time."""
+"""If a live stream lags by the first value, decode key frames only, until it lags by the second."""
 
 _FILE_BUFFER_BYTES = 1 << 18
-_NO_LATENESS_S = 30.0  # more than this is no delay: the sender's clock has been set
-_DRIFT = 1e-3  # more than any two clocks differ in pace
+_NO_LATENESS_S = 30.0  # a larger delay means that the sender's clock was set
+_DRIFT = 1e-3  # above the difference in pace of any two clocks
 _READ_ERRORS = (OSError, ValueError, http.client.HTTPException)
 # What was read to find out what comes is kept: it may hold the only key frame for long.
 _PROBING = {"analyzeduration": "500000", "fpsprobesize": "0"}
 
 
 class Body(Protocol):
-    """What bytes come from; with ``seek`` and ``tell`` it goes back and forth."""
+    """A source of bytes; it is seekable if it has ``seek`` and ``tell``."""
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes, nothing at the end."""
+        """Return the next bytes; empty at the end."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the source."""
 
 
 class _Drained:
-    """A body whose error comes after what it sent before: until then, it just ends."""
+    """A body that ends at an error; the error is raised later, after the frames before it."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -55,7 +55,7 @@ class _Drained:
             self.seek, self.tell = seekable.seek, seekable.tell
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, nothing at the end or after an error."""
+        """Return the next bytes; empty at the end or after an error."""
         try:
             return b"" if self.error else self._body.read(size)
         except _READ_ERRORS as error:
@@ -63,7 +63,7 @@ class _Drained:
             return b""
 
     def close(self) -> None:
-        """Let go of the body."""
+        """Release the body."""
         self._body.close()
 
 
@@ -78,7 +78,7 @@ class StreamSource:
         Args:
             address: Path or URL.
             body: Where its bytes come from; None: FFmpeg fetches them itself.
-            ends: It is a recording of known length. False: unless FFmpeg says so.
+            ends: Whether it is a recording of known length; False: only if FFmpeg says so.
 
         Raises:
             CameraError: It is absent, unreadable or has no video.
@@ -97,9 +97,9 @@ class StreamSource:
             self.close()
             raise CameraError(f"{self._name}: has no video")
         self._stream = self._container.streams.video[0]
-        # Threads that decode several frames at once hold frames back.
+        # Threads that decode several frames at once would delay the frames.
         self._stream.thread_type = "SLICE" if self._remote else "AUTO"
-        # Over RTSP, a recording too is sent at its own pace, whoever reads it or not.
+        # RTSP sends even a recording at its own pace, without waiting for the reader.
         ends = ends or self._container.duration is not None
         self.live = self._remote and (address.startswith("rtsp") or not ends)
         self._codec = self._stream.codec_context.name
@@ -109,7 +109,7 @@ class StreamSource:
         self._turn = self._turn_of_stream() if self._codec == "mjpeg" else None
 
     def frames(self) -> Iterator[Shot | None]:
-        """Yield frames as they come; MJPEG undecoded."""
+        """Yield frames when they arrive; MJPEG undecoded."""
         try:
             for packet in self._container.demux(self._stream):
                 yield from self._shots(packet)
@@ -127,7 +127,7 @@ class StreamSource:
             self._body.close()
 
     def _opened(self, address: str) -> Any:
-        """Open what the bytes come from; a path here, so that none is taken for a protocol."""
+        """Open the source of the bytes. A path is opened here, so that none can name a protocol."""
         settings: dict[str, Any] = {"metadata_errors": "ignore"}
         if not self._remote:
             self._body = _Drained(open(address, "rb"))  # noqa: SIM115 - as long as the container
@@ -186,7 +186,7 @@ class StreamSource:
             self._catch_up(packet)
 
     def _jpeg(self, data: bytes) -> Content:
-        """Return a JPEG as it is, or what turns it upright."""
+        """Return a JPEG unchanged, or a function that decodes and turns it."""
         if self._turn is None:
             return data
         return functools.partial(video.turned_jpeg, data, self._turn)
@@ -202,24 +202,24 @@ class StreamSource:
         return video.turn_of(frames[0]) if frames else None
 
     def _sent_s(self, place_s: float | None) -> float:
-        """Return the moment, on the monotonic clock, when a frame just decoded was sent."""
+        """Return the monotonic time when a frame was sent that was decoded just now."""
         now_s = time.monotonic()
         if not self.live or place_s is None:
             return now_s
         return now_s - self._lateness.take(place_s, now_s)
 
     def _catch_up(self, packet: Any) -> None:
-        """Where decoding is slower than the stream, skip: the newest frame, never a queue."""
+        """Skip frames if decoding is slower than the stream, so that no queue builds up."""
         context = self._stream.codec_context
         if self._lateness.now_s > LATE_S:
             context.skip_frame = "NONKEY"
         elif self._lateness.now_s < ON_TIME_S and packet.is_keyframe:
-            # In between, frames would be decoded from others that were skipped.
+            # Only from a key frame on: other frames need some that were skipped.
             context.skip_frame = "DEFAULT"
 
 
 class _Lateness:
-    """How much later than they were sent frames come: later than the one that came earliest."""
+    """How late frames arrive, compared with the one that arrived with the least delay."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -228,10 +228,10 @@ class _Lateness:
         self._before_s = 0.0
 
     def take(self, place_s: float, now_s: float) -> float:
-        """Take a frame's place in the stream and the time when it came; give its lateness."""
+        """Return a frame's lateness from its place in the stream and its time of arrival."""
         offset_s = now_s - place_s
         if self._least_s is not None:
-            # Clocks differ in pace: without this, days of that would look like lateness.
+            # Clocks differ in pace; without this, that would look like lateness after days.
             self._least_s += _DRIFT * (now_s - self._before_s)
         if self._least_s is None or not 0 <= offset_s - self._least_s < _NO_LATENESS_S:
             self._least_s = offset_s
@@ -245,13 +245,13 @@ def _content(frame: Any, tags: video.Tags) -> Content:
 
 
 def _options(address: str) -> dict[str, str]:
-    """Return what FFmpeg is told about an address."""
+    """Return FFmpeg's options for an address."""
     options = dict(_PROBING)
     if address.startswith("rtsp"):
-        # UDP loses packets, and every one lost damages frames until the next key frame.
+        # UDP loses packets, and each lost packet damages frames until the next key frame.
         options["rtsp_transport"] = "tcp"
     if address.startswith("http"):
-        # Of a recording, goes on where the connection broke.
+        # Continue a recording where the connection broke.
         options |= {"reconnect": "1", "reconnect_delay_max": "5"}
     if address.startswith("https"):
         options["tls_verify"] = "0"  # cameras sign their own certificates

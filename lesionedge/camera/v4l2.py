@@ -25,15 +25,15 @@ from lesionedge.camera.yuyv import Layout, to_rgb
 from lesionedge.errors import CameraError
 
 FORMATS = ("MJPG", "YUYV")
-"""What is understood, the format preferred first where size and rate are equal."""
+"""The formats that we read; if size and rate are equal, the first one wins."""
 
 BUFFERS = 4
 ENOUGH_PER_S = 30.0
-"""A higher frame rate counts for no more than this."""
+"""Frame rates above this count as equal."""
 STALL_S = 5.0
-"""A camera that gives no frame for this long is taken for gone."""
+"""A camera that sends no frame for this long counts as gone."""
 _TICK_S = 0.25
-_NOT_CAMERAS = ("bcm2835-isp", "bcm2835-codec", "pispbe", "rpi-hevc-dec")  # the Pi's own engines
+_NOT_CAMERAS = ("bcm2835-isp", "bcm2835-codec", "pispbe", "rpi-hevc-dec")  # parts of the Pi
 USUAL_SIZES = ((640, 480), (800, 600), (1280, 720), (1920, 1080))
 _LONGEST_LIST = 256  # of formats, sizes or rates; a driver that never ends its list is broken
 
@@ -72,7 +72,7 @@ class Mode(NamedTuple):
     size: tuple[int, int]
     """(width, height) in px."""
     per_s: float
-    """Frames a second, 0 where the driver does not say."""
+    """Frames per second; 0 if the driver does not report it."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Device:
     """A device node that can capture."""
 
     path: str
-    """Such as ``/dev/video0``."""
+    """The node's path, such as ``/dev/video0``."""
     card: str
-    """What the camera calls itself."""
+    """The camera's own name."""
     driver: str
     """The kernel's driver."""
 
@@ -91,7 +91,7 @@ def find() -> str:
     """Return the path of the first device that can capture.
 
     Raises:
-        CameraError: There is none; the message says why each node was passed over.
+        CameraError: There is none; the message says why each node was skipped.
         MissingDependencyError: videodev2 is not installed.
     """
     paths = nodes()
@@ -112,7 +112,11 @@ def nodes() -> list[str]:
 
 
 def _probe(path: str) -> Device:
-    """Look whether a node is a camera."""
+    """Return a node's device if it is a camera.
+
+    Raises:
+        CameraError: It is not a camera.
+    """
     file = _opened(path)
     try:
         device = describe(file, path)
@@ -179,7 +183,7 @@ class V4L2Source:
             yield shot
 
     def close(self) -> None:
-        """Stop the device and let go of it."""
+        """Stop and release the device."""
         kind = ctypes.c_int(_capture(self._v4l2))
         _try_request(self._file, self._v4l2.VIDIOC_STREAMOFF, kind)
         for area in self._maps:
@@ -206,7 +210,7 @@ class V4L2Source:
         )
 
     def _set_rate(self, per_s: float) -> float:
-        """Ask for a frame rate and give the one in force; 0 where the driver knows none."""
+        """Request a frame rate and return the actual one; 0 if the driver reports none."""
         v4l2 = self._v4l2
         parameters = v4l2.v4l2_streamparm(type=_capture(v4l2))
         if not _try_request(self._file, v4l2.VIDIOC_G_PARM, parameters):
@@ -235,7 +239,7 @@ class V4L2Source:
         return v4l2.v4l2_buffer(index=index, type=_capture(v4l2), memory=v4l2.V4L2_MEMORY_MMAP)
 
     def _take(self) -> Shot | None:
-        """Copy the next full buffer and give it back to the driver."""
+        """Copy the next full buffer and return it to the driver."""
         v4l2 = self._v4l2
         buffer = self._buffer()
         try:
@@ -260,7 +264,7 @@ class V4L2Source:
         now_s = time.monotonic()
         kind = buffer.flags & self._v4l2.V4L2_BUF_FLAG_TIMESTAMP_MASK
         stamp_s = float(buffer.timestamp.tv_sec + buffer.timestamp.tv_usec * 1e-6)
-        # Some drivers lie: a time that cannot be is not believed.
+        # Some drivers report impossible times; ignore those.
         believable = now_s - STALL_S < stamp_s <= now_s
         if kind == self._v4l2.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC and believable:
             return stamp_s
@@ -277,7 +281,7 @@ def library() -> Any:
 
 
 def describe(file: int, path: str) -> Device:
-    """Ask an open node what it is.
+    """Query an open node.
 
     Raises:
         CameraError: It does not capture.
@@ -292,7 +296,7 @@ def describe(file: int, path: str) -> Device:
     if able & v4l2.V4L2_CAP_DEVICE_CAPS:
         able = found.device_caps
     wanted = v4l2.V4L2_CAP_VIDEO_CAPTURE | v4l2.V4L2_CAP_STREAMING
-    # Memory-to-memory: a codec. Controlled by the media controller: a part of a pipeline.
+    # A memory-to-memory device is a codec; one under the media controller is part of a pipeline.
     unwanted = v4l2.V4L2_CAP_VIDEO_M2M | v4l2.V4L2_CAP_IO_MC
     card, driver = _text(bytes(found.card)), _text(bytes(found.driver))
     if able & wanted != wanted or able & unwanted:
@@ -301,7 +305,7 @@ def describe(file: int, path: str) -> Device:
 
 
 def modes(file: int, path: str) -> list[Mode]:
-    """List what an open device offers, of what is understood.
+    """Return the modes of an open device in formats that we read.
 
     Raises:
         CameraError: Nothing.
@@ -324,7 +328,7 @@ def modes(file: int, path: str) -> list[Mode]:
 
 
 def choose(offered: list[Mode], size: tuple[int, int]) -> Mode:
-    """Choose the size nearest to the one wished for, then the rate, then the format.
+    """Return the mode with the size nearest to the wanted one, then the best rate and format.
 
     Args:
         offered: At least one mode.
@@ -345,13 +349,13 @@ def _sizes(file: int, fourcc: str) -> list[tuple[int, int]]:
     for entry in _listed(file, request, _FrameSize, pixel_format=v4l2.v4l2_fourcc(*fourcc)):
         values = entry.found.values
         if entry.found.type != _DISCRETE:
-            # Any size within limits: some usual ones stand for all.
+            # The driver takes any size within limits: offer some usual ones.
             low_w, high_w, _, low_h, high_h, _ = values
             return [
                 (w, h) for w, h in USUAL_SIZES if low_w <= w <= high_w and low_h <= h <= high_h
             ] or [(low_w, low_h)]
         sizes.append((values[0], values[1]))
-    # A driver that lists no sizes takes what it is asked for, or the nearest it has.
+    # A driver that lists no sizes takes the requested one or the nearest.
     return sizes or list(USUAL_SIZES)
 
 
@@ -373,7 +377,7 @@ def _rate(file: int, fourcc: str, size: tuple[int, int]) -> float:
 
 
 def _listed(file: int, request: int, structure: Any, **settings: Any) -> Iterator[Any]:
-    """Go through one of the driver's lists."""
+    """Yield the entries of one of the driver's lists."""
     for index in range(_LONGEST_LIST):
         entry = structure(index=index, **settings)
         if not _try_request(file, request, entry):
@@ -389,7 +393,7 @@ def _opened(path: str) -> int:
 
 
 def _fault(path: str, error: OSError) -> CameraError:
-    """Return what a system error means for a camera."""
+    """Return the CameraError for a system error."""
     if error.errno == errno.ENOENT:
         others = [node for node in nodes() if node != path]
         return CameraError(
@@ -423,12 +427,21 @@ def _capture(v4l2: Any) -> int:
 
 
 def _matrix(v4l2: Any, pix: Any) -> str:
-    encoding = pix.ycbcr_enc
+    encoding, colour_space = pix.ycbcr_enc, pix.colorspace
     if encoding == v4l2.V4L2_YCBCR_ENC_DEFAULT:
-        hd = (v4l2.V4L2_COLORSPACE_REC709, v4l2.V4L2_COLORSPACE_DCI_P3)
-        return "709" if pix.colorspace in hd else "601"
-    hd = (v4l2.V4L2_YCBCR_ENC_709, v4l2.V4L2_YCBCR_ENC_XV709)
-    return "709" if encoding in hd else "601"
+        # As the kernel's V4L2_MAP_YCBCR_ENC_DEFAULT has it.
+        return {
+            v4l2.V4L2_COLORSPACE_REC709: "709",
+            v4l2.V4L2_COLORSPACE_DCI_P3: "709",
+            v4l2.V4L2_COLORSPACE_BT2020: "2020",
+            v4l2.V4L2_COLORSPACE_SMPTE240M: "240M",
+        }.get(colour_space, "601")
+    return {
+        v4l2.V4L2_YCBCR_ENC_709: "709",
+        v4l2.V4L2_YCBCR_ENC_XV709: "709",
+        v4l2.V4L2_YCBCR_ENC_BT2020: "2020",
+        v4l2.V4L2_YCBCR_ENC_SMPTE240M: "240M",
+    }.get(encoding, "601")
 
 
 def _is_full_range(v4l2: Any, pix: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A decoded frame of a video, as PyAV gives it -> upright RGB.
+"""Converts a decoded video frame from PyAV to upright RGB.
 
 The conversion is our own, plane by plane, and does not depend on how a version of PyAV sets up
 FFmpeg's scaler: most of them take all video for BT.601.
@@ -27,10 +27,10 @@ SWAPPING = (
     Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270,
 )  # fmt: skip
-"""After these, what was wide is high."""
+"""Turns that swap width and height."""
 
 HD_WIDTH_PX, SD_HEIGHT_PX = 1280, 576
-"""Video from this width on, or higher than this, is BT.709 where it does not say what it is."""
+"""Video without colour tags counts as BT.709 from this width on, or above this height."""
 
 HDR = Notice(
     "hdr", "high dynamic range: what is brighter than its white was cut off; record without HDR"
@@ -50,10 +50,10 @@ _HDR, _SRGB = (16, 18), 13  # transfer: PQ and HLG; sRGB's own
 
 @dataclass(frozen=True)
 class Tags:
-    """What a video says of its colours, as code points of ITU-T H.273."""
+    """A video's colour tags, as code points of ITU-T H.273."""
 
     matrix: int
-    """MatrixCoefficients; 2 where it does not say."""
+    """MatrixCoefficients; 2 if the video does not specify them."""
     primaries: int
     """ColourPrimaries; the same."""
     transfer: int
@@ -63,7 +63,7 @@ class Tags:
 
     @classmethod
     def of(cls, frame: Any, context: Any) -> Tags:
-        """Read what a frame, or else its stream, says of its colours.
+        """Read the colour tags of a frame, or else of its stream.
 
         Args:
             frame: PyAV's.
@@ -96,7 +96,7 @@ def to_rgb(
     frame: Any, tags: Tags, turn: Image.Transpose | None,
     preprocessing: images.Preprocessing | None,
 ) -> Image.Image:  # fmt: skip
-    """Convert a frame, at a reduced scale where that is enough.
+    """Convert a frame, at a reduced scale if that is enough.
 
     Args:
         frame: PyAV's.
@@ -129,7 +129,7 @@ def blank_jpeg(size: tuple[int, int]) -> bytes:
     """Return a JPEG to ask a decoder by how a video's would be turned.
 
     Args:
-        size: (width, height) in px of the video; of another, it would be taken for half a frame.
+        size: (width, height) in px of the video; with another size, it would count as half a frame.
     """
     content = io.BytesIO()
     Image.new("L", size).save(content, "JPEG")
@@ -139,7 +139,7 @@ def blank_jpeg(size: tuple[int, int]) -> bytes:
 def _before(
     turn: Image.Transpose | None, preprocessing: images.Preprocessing | None
 ) -> images.Preprocessing | None:
-    """Return what an image has to be decoded for that is turned after that."""
+    """Return the preprocessing to decode an image with that is turned afterwards."""
     if preprocessing is None or turn not in SWAPPING:
         return preprocessing
     width, height = preprocessing.height_px, preprocessing.width_px
@@ -193,13 +193,13 @@ def _to_srgb(primaries: int, transfer: int) -> ImageFilter.Color3DLUT | None:
 
 
 def _has_planes(form: Any) -> bool:
-    """Tell whether each component is in a plane of its own, in this machine's order of bytes."""
+    """Return whether each component has its own plane, in this machine's byte order."""
     places = [component.plane for component in form.components]
     return places == list(range(len(places))) and not (_is_wide(form) and form.is_big_endian)
 
 
 def _planar(form: Any) -> str:
-    """Name the planar format that holds the same samples."""
+    """Return the planar format that holds the same samples."""
     chroma = form.chroma_width(8), form.chroma_height(8)
     name = {(4, 4): "yuv420p", (4, 8): "yuv422p", (2, 8): "yuv411p"}.get(chroma, "yuv444p")
     return f"{name}16le" if _is_wide(form) and name != "yuv411p" else name
@@ -254,7 +254,7 @@ def _eight_bits(values: NDArray[np.uint16], bits: int, *, full_range: bool) -> N
 
 
 def _matrix(tags: Tags, size: tuple[int, int]) -> str:
-    """Return the name of the matrix that a video follows, or most probably does."""
+    """Return the name of the matrix that a video uses, or most probably uses."""
     found = _MATRICES.get(tags.matrix)
     if found is not None:
         return found
@@ -265,7 +265,7 @@ def _matrix(tags: Tags, size: tuple[int, int]) -> str:
 
 
 def turn_of(frame: Any) -> Image.Transpose | None:
-    """Return what makes a frame upright; None where it is.
+    """Return the turn that makes a frame upright; None if it is upright.
 
     A display matrix tells where a pixel at (x, y) is shown: at (a x + c y, b x + d y). Phones
     write quarter turns and mirrorings; of any other the nearest of these is taken.

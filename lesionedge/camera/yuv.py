@@ -1,4 +1,4 @@
-"""Luma and two colour differences, as nearly all video has them -> RGB."""
+"""Converts luma and two colour differences, as in nearly all video, to RGB."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Planes:
 
 
 def to_rgb(planes: Planes, rows: tuple[float, ...], divisor: int = 1) -> Image.Image:
-    """Make RGB of planes.
+    """Return an RGB image from planes.
 
     Args:
         planes: Of a frame.

@@ -1,4 +1,4 @@
-"""Uncompressed video as USB cameras give it (YUYV 4:2:2) -> RGB."""
+"""Converts uncompressed video of USB cameras (YUYV 4:2:2) to RGB."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lesionedge.camera.frame import reduction
 
 @dataclass(frozen=True)
 class Layout:
-    """How the bytes of a YUYV frame are laid out and meant."""
+    """The layout and colours of a YUYV frame."""
 
     width_px: int
     """Width of the image, even."""
@@ -22,23 +22,23 @@ class Layout:
     row_bytes: int
     """Bytes from one row to the next."""
     matrix: str = "601"
-    """``601`` or ``709``: the ITU-R recommendation that its colours follow."""
+    """One of ``yuv.SHARES``: what its colours follow."""
     full_range: bool = False
-    """Luma from 0 to 255; False: from 16 to 235, as most cameras give it."""
+    """Luma from 0 to 255; False: from 16 to 235, as from most cameras."""
 
     @property
     def size_bytes(self) -> int:
-        """What a whole frame has at least."""
+        """The least size of a whole frame."""
         return self.row_bytes * (self.height_px - 1) + 2 * self.width_px
 
 
 def to_rgb(data: bytes, layout: Layout, preprocessing: images.Preprocessing | None) -> Image.Image:
-    """Convert a frame, at a reduced scale where that is enough.
+    """Convert a frame, at a reduced scale if that is enough.
 
     Args:
         data: At least ``layout.size_bytes`` bytes.
-        layout: Of these bytes.
-        preprocessing: What the image will be prepared for; None for full scale.
+        layout: The layout of these bytes.
+        preprocessing: The model's preprocessing; None for full scale.
     """
     import numpy as np
 

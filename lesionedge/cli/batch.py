@@ -15,7 +15,6 @@ import click
 
 from lesionedge.cli import options, printable
 from lesionedge.cli.signals import ended_by_signals
-from lesionedge.cli.sources import expand, is_image_name
 from lesionedge.errors import LesionEdgeError
 from lesionedge.wording import RESEARCH_USE
 
@@ -70,8 +69,8 @@ def command(
     ctx: click.Context, /, sources: tuple[str, ...], out: str, engine: str, address: str | None,
     workers: int | None, save_every_s: float, retry_failed: bool, model_options: ModelOptions,
 ) -> None:  # fmt: skip
-    """Classify the pictures of SOURCEs: folders (to their depth), patterns, files, or URLs such as
-    s3://bucket/folder.
+    """Classify the images of SOURCEs: folders (to their depth), patterns, files, zip archives, or
+    URLs such as s3://bucket/folder.
 
     Run again, it continues: pictures that have a row in DIR are not answered again. A picture that
     fails becomes a row with an error; exits with 1 if there is any.
@@ -120,10 +119,14 @@ def _engine(
 
 def _todo(output: Output, sources: tuple[str, ...], model: Model) -> Any:
     """Name the pictures that have no row yet; what cannot be listed becomes a row here."""
-    from lesionedge.batch import rows, run
+    from lesionedge.batch import finding, rows, run
+    from lesionedge.sources.listing import PassedOver
 
     errors: dict[str, str] = {}
-    listed = run.names(_found(sources, errors))
+    passed_over = PassedOver()
+    listed = run.names(finding.found(sources, errors, passed_over))
+    if len(passed_over):
+        click.echo(f"lesionedge: {printable(passed_over.line())}", err=True)
     if len(listed) == 0 and errors:
         raise LesionEdgeError(next(iter(errors.values())))
     done = output.done()
@@ -152,26 +155,6 @@ def _fill(output: Output, todo: Any, predictions: Engine, model: Model, *, worke
     progress.end()
     took = time.monotonic() - begin
     click.echo(f"{len(todo)} pictures in {took:.1f} s: {len(todo) / took:.3g} a second")
-
-
-def _found(sources: tuple[str, ...], errors: dict[str, str]) -> Iterator[str]:
-    """Name the pictures; what cannot be listed goes to ``errors``."""
-    from lesionedge.batch.reading import find, is_url, local_name, local_path
-
-    for source in sources:
-        path = local_path(source)
-        if path is None and is_url(source):
-            found = find(source, wanted=is_image_name)
-            if not found:
-                errors[source] = f"{source}: no pictures there"
-            yield from found
-            continue
-        for image in expand([path or source], recursive=True):
-            name = local_name(image.path)
-            if image.error is None:
-                yield name
-            else:
-                errors[name] = image.error
 
 
 def _summary(output: Output, out: str) -> int:

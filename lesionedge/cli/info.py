@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import options, printable
+from lesionedge.titles import HEADLINES
 from lesionedge.wording import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
         TrainingData,
     )
     from lesionedge.diagnosis import Diagnosis
-
-HEADLINES = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_auroc": "macro AUROC",
-    "melanoma_auroc": "melanoma AUROC",
-    "malignant_auroc": "malignant AUROC",
-    "melanoma_sensitivity_at_90_specificity": "melanoma sensitivity at 90 % specificity",
-    "ece": "expected calibration error",
-}
 
 
 @click.command("info", epilog=options.examples("lesionedge info", "lesionedge info model.tflite"))

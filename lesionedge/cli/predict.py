@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import fail, options
+from lesionedge import formats
+from lesionedge.cli import fail, options, printable
 from lesionedge.cli.output import FORMATS, writer_of
 from lesionedge.cli.result_file import Target, format_of, opened
 from lesionedge.cli.signals import ended_by_signals
-from lesionedge.cli.sources import Source, expand, is_image_name
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
+from lesionedge.sources import names
+from lesionedge.sources.listing import PassedOver, Source, expand
 
 if TYPE_CHECKING:
     from lesionedge.model_options import ModelOptions
@@ -71,13 +73,15 @@ def command(
     output: str | None, resume: bool, annotate: str | None, model_options: ModelOptions,
     **given: Any,
 ) -> None:  # fmt: skip
-    """Classify images: files, folders, patterns, or - for standard input.
+    """Classify images: files, folders, patterns, zip archives, http(s) addresses, or - for
+    standard input.
 
     Prints calibrated probabilities. Exits with 1 if an image failed.
-    """
+    """  # noqa: D205
     form = format_of(form, output)
     settings = Settings(model_options, **given)
-    sources = list(expand(paths, recursive=recursive))
+    passed_over = PassedOver()
+    sources = list(expand(paths, recursive=recursive, passed_over=passed_over))
     _check_output(output, sources, resume)
     _warn_of_views(model_options)
     labels = _labels(model_options) if form == "csv" else ()
@@ -95,6 +99,8 @@ def command(
         )
         with closing(predictions):
             failed = _write(predictions, writer, progress, flush=target.file.flush)
+    if len(passed_over):
+        click.echo(f"lesionedge: {printable(passed_over.line())}", err=True)
     failed += sum(was_error for _, was_error in target.done)
     if failed:
         _summarise(failed, len(sources))
@@ -151,13 +157,15 @@ def _check_output(output: str | None, sources: list[Source], resume: bool) -> No
         raise click.UsageError(f"-o {output}: there is no folder {folder}")
     if not os.path.isfile(output):
         return
-    if is_image_name(output) or any(_same_file(output, source.path) for source in sources):
+    if formats.is_image_name(output) or any(_is_in(output, source.path) for source in sources):
         raise click.UsageError(f"-o {output}: is an image and would be overwritten")
 
 
-def _same_file(a: str, b: str) -> bool:
+def _is_in(output: str, path: str) -> bool:
+    """Tell whether an image is in a file: itself, or as a member of an archive."""
+    file = names.split(path)[1] if names.is_member(path) else path
     try:
-        return os.path.samefile(a, b)
+        return os.path.samefile(output, file)
     except (OSError, ValueError):
         return False
 

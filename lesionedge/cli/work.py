@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lesionedge.cli.output import OutputError
-from lesionedge.cli.sources import Source
 from lesionedge.errors import LesionEdgeError
+from lesionedge.sources import names
+from lesionedge.sources.listing import Source
+from lesionedge.sources.reading import DeferredImage, is_elsewhere
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -25,15 +27,16 @@ class Job:
 
     path: str
     """As given."""
-    content: bytes | None = None
-    """What came through standard input or a pipe, which cannot be read twice."""
+    content: bytes | DeferredImage | None = None
+    """What came through standard input or a pipe, which cannot be read twice; or what is in an
+    archive or at an address."""
     error: str | None = None
     """Why there is nothing to classify."""
     drawing: str | None = None
     """Where the picture with its answer drawn on it goes."""
 
     @property
-    def image(self) -> str | bytes:
+    def image(self) -> Any:
         """What to classify."""
         return self.path if self.content is None else self.content
 
@@ -133,7 +136,8 @@ class Drawings:
 
     def name(self, path: str) -> str:
         """Name a drawing after its image."""
-        stem, suffix = os.path.splitext("stdin.png" if path == "-" else os.path.basename(path))
+        found = names.base_name(path).replace("\0", "_") or "image"
+        stem, suffix = os.path.splitext("stdin.png" if path == "-" else found)
         if suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
             suffix = ".png"
         first = (stem + suffix).lower()
@@ -175,6 +179,8 @@ def jobs_of(
             continue
         if job.error is None and (source.path == "-" or _is_pipe(source.path)):
             job = _read(job)
+        elif job.error is None and is_elsewhere(source.path):
+            job = replace(job, content=DeferredImage(source.path))
         if drawings is not None and job.error is None:
             job = replace(job, drawing=drawings.name(job.path))
         yield job
@@ -240,7 +246,7 @@ def _in_this_process(
 
 def _named(job: Job, error: LesionEdgeError) -> str:
     """Name a pipe where the error could only say how many bytes it had."""
-    return str(error) if job.content is None else f"{job.path}: {error}"
+    return f"{job.path}: {error}" if isinstance(job.content, bytes) else str(error)
 
 
 def _in_processes(

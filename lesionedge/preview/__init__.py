@@ -1,4 +1,4 @@
-"""Shows what the camera sees and what the model answers: in a window or in a browser."""
+"""Shows the camera's image and the prediction, in a window or in a browser."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class Preview(Protocol):
-    """What both kinds do."""
+    """What every preview can do."""
 
     def show(self, observation: Observation) -> bool:
-        """Show an observation; False: the user wants to end."""
+        """Show an observation; return False if the user wants to stop."""
 
     def update(self) -> bool:
-        """Be called often in between; False: the user wants to end."""
+        """Handle events between observations; return False if the user wants to stop."""
 
     def pressed(self) -> bool:
-        """Return whether a key was pressed since this was last asked."""
+        """Return whether a key was pressed since the last call."""
 
     def close(self) -> None:
-        """End."""
+        """Close the preview."""

@@ -1,4 +1,4 @@
-"""Draws an observation onto its frame, small enough to be shown several times a second."""
+"""Draws an observation onto its frame, small enough for several frames per second."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 WIDTH_PX, LEAST_WIDTH_PX = 960, 640
 LINE_PX = 30
 LINES = 5
-"""Room for so many lines is kept, so that the image stays in its place when a warning comes."""
+"""Space for this many lines, so that the image does not move when a warning appears."""
 
 LEAST_S = 1 / 15
-"""From one image to the next: more cost time and help nobody to aim."""
+"""Time between two images: more images cost time and do not help to aim."""
 
 
 def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
-    """Draw the frame, the part of it that was classified, and the answer below.
+    """Return the frame with the classified part marked and the prediction below.
 
     Args:
         observation: From ``lesionedge.watch``.
-        prediction: False leaves the prediction out, for what shows it in another way.
+        prediction: False leaves the prediction out, if it is shown elsewhere.
 
     Returns:
         An RGB image, 640 to 960 pixels wide.
@@ -39,7 +39,7 @@ def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
     """
     from PIL import Image
 
-    # About this size is enough: a JPEG is then decoded at a reduced scale.
+    # This size is enough, and lets a JPEG be decoded at a reduced scale.
     enough = images.Preprocessing(WIDTH_PX // 2, WIDTH_PX // 2)
     image = observation.frame.decoded(enough).image
     width = min(max(image.width, LEAST_WIDTH_PX), WIDTH_PX)
@@ -54,7 +54,7 @@ def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
     left, top, right, bottom = (
         round(share * side) for share, side in zip(observation.window, (width, height) * 2)
     )
-    # White beside black shows on skin of any colour.
+    # A white line beside a black one is visible on skin of any colour.
     pen.rectangle((left, top, right - 1, bottom - 1), outline=(0, 0, 0), width=5)
     pen.rectangle((left, top, right - 1, bottom - 1), outline=(255, 255, 255), width=2)
     face = font(18)
@@ -67,7 +67,7 @@ def draw(observation: Observation, *, prediction: bool = True) -> Image.Image:
 
 
 def lines_of(observation: Observation) -> list[str]:
-    """Put an answer into a few lines of text; no diagnosis where that is withheld."""
+    """Return a prediction as a few lines of text, without a diagnosis if that is withheld."""
     prediction = observation.prediction
     if observation.withheld:
         return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.warnings)]

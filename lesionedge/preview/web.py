@@ -27,7 +27,7 @@ PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>lesionedg
 <meta name="viewport" content="width=device-width"><style>
 body{margin:0;background:#101218;color:#f0f0f0;font:16px system-ui,sans-serif;text-align:center}
 img{max-width:100%;max-height:94vh}</style>
-<img src="stream.mjpg" alt="What the camera sees, with the answer below it">
+<img src="stream.mjpg" alt="The camera's image, with the prediction below">
 <p>For research use only: not a diagnosis.</p></html>
 """
 
@@ -36,14 +36,14 @@ class WebPreview:
     """A small server that shows the newest observation to a few browsers."""
 
     def __init__(self, host: str = HOST, port: int = PORT) -> None:
-        """Begin to serve.
+        """Start the server.
 
         Args:
             host: The address to listen on.
             port: The port; 0 for any free one.
 
         Raises:
-            CameraError: The port cannot be had.
+            CameraError: The port cannot be used.
         """
         self._changed = threading.Condition()
         self._newest: Observation | None = None
@@ -72,18 +72,18 @@ class WebPreview:
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     def show(self, observation: Observation) -> bool:
-        """Show an observation from now on; True: go on."""
+        """Show an observation until the next one; return True."""
         with self._changed:
             self._newest, self._number = observation, self._number + 1
             self._changed.notify_all()
         return True
 
     def update(self) -> bool:
-        """Nothing is to be done between observations; True: go on."""
+        """Return True: there is nothing to do between observations."""
         return True
 
     def pressed(self) -> bool:
-        """Browsers give no keys."""
+        """Return False: the browser sends no keys."""
         return False
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class WebPreview:
         self._server.server_close()
 
     def next(self, seen: int) -> tuple[int, Observation | None]:
-        """Return the newest observation, once it is another than the one seen last."""
+        """Return the newest observation and its number; wait a while if ``seen`` is the newest."""
         with self._changed:
             if self._number == seen and not self._closed:
                 self._changed.wait(_WAIT_S)
@@ -108,20 +108,20 @@ class WebPreview:
 
     @property
     def viewers(self) -> threading.BoundedSemaphore:
-        """Places for browsers."""
+        """Limits the number of browsers."""
         return self._viewers
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one browser."""
+    """Handles one browser's requests."""
 
     show: WebPreview
     timeout = 30
 
     def do_GET(self) -> None:
-        """Return the page or the stream."""
+        """Send the page or the stream."""
         if self.show.only_here and not _is_this_machine(self.headers.get("Host", "")):
-            # A page from elsewhere that has its own name lead here could read the images.
+            # Otherwise a foreign page could read the images by DNS rebinding.
             self.send_error(403, "the preview is for this machine only")
         elif self.path == "/":
             self._send(PAGE, "text/html; charset=utf-8")
@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(LEAST_S)
 
     def log_message(self, *_arguments: object) -> None:
-        """Keep quiet: standard error belongs to the command."""
+        """Log nothing: standard error belongs to the command."""
 
 
 def _is_this_machine(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The live image in a window, by Tk, which Raspberry Pi OS has (package python3-tk)."""
+"""The live image in a window. It uses Tk (package python3-tk on Raspberry Pi OS)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ELSE = "--preview web shows the image in a browser"
 
 
 class WindowPreview:
-    """A window with the newest observation; to be used from the main thread."""
+    """A window with the newest observation. Use it from the main thread."""
 
     def __init__(self) -> None:
         """Open the window.
@@ -43,7 +43,7 @@ class WindowPreview:
         self._gone: type[Exception] = tkinter.TclError
         self._photo_of: Any = ImageTk.PhotoImage
         self._root.title("lesionedge camera")
-        # What the title bar and the desktop's panel leave of a small screen.
+        # Leave space for the title bar and the desktop's panel on a small screen.
         self._room = self._root.winfo_screenwidth(), self._root.winfo_screenheight() - 80
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
@@ -63,7 +63,7 @@ class WindowPreview:
             self._asked = True
 
     def show(self, observation: Observation) -> bool:
-        """Show an observation; False: the user has closed the window."""
+        """Show an observation; return False if the user closed the window."""
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + LEAST_S
             with suppress(ImageError):  # the next frame may be whole
@@ -73,7 +73,7 @@ class WindowPreview:
         return self.update()
 
     def update(self) -> bool:
-        """Let the window live; False: the user has closed it."""
+        """Handle the window's events; return False if the user closed it."""
         try:
             self._root.update()
         except self._gone:
@@ -81,7 +81,7 @@ class WindowPreview:
         return self._open
 
     def pressed(self) -> bool:
-        """Return whether a key was pressed in the window since this was last asked."""
+        """Return whether a key was pressed in the window since the last call."""
         asked, self._asked = self._asked, False
         return asked
 

@@ -1,9 +1,10 @@
-"""Zip archives: their images are read where they are, and nothing is unpacked to the disk."""
+"""Reads images from zip archives without unpacking them to the disk."""
 
 from __future__ import annotations
 
 import functools
 import os
+import struct
 import weakref
 import zipfile
 import zlib
@@ -14,17 +15,19 @@ from lesionedge.errors import ImageError
 from lesionedge.sources import names, patterns
 
 MAX_MEMBER_BYTES = 200_000_000
-"""A larger image in an archive is refused."""
+"""A larger image in an archive is rejected."""
 
 MAX_TOTAL_BYTES = 1_000_000_000
 MAX_RATIO = 1100
-"""Deflate packs up to 1032 times: one that claims more (and ``MAX_TOTAL_BYTES``) is a bomb."""
+"""Deflate packs at most 1032 times. More than that (and ``MAX_TOTAL_BYTES``) is a zip bomb."""
 
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, KeyError,
-    RuntimeError, IndexError, OverflowError,
+    RuntimeError, IndexError, OverflowError, struct.error,
 )  # fmt: skip
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# Of others, bzip2 and LZMA, zipfile unpacks all that it has read, whatever size the member claims:
+# some bytes of them become gigabytes.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Archive:
@@ -34,8 +37,8 @@ class Archive:
         """Read its list of members.
 
         Args:
-            file: A path, or a file that goes back and forth; it is closed with the archive.
-            name: What messages call it.
+            file: A path or a seekable file; it is closed with the archive.
+            name: The archive's name, for messages.
 
         Raises:
             ImageError: It cannot be read, or is a bomb.
@@ -72,15 +75,18 @@ class Archive:
         return sorted(name for name in found if not formats.is_hidden(name[len(top) :]))
 
     def head(self, member: str) -> bytes:
-        """Return a member's first bytes; none where it cannot be read."""
+        """Return a member's first bytes; empty if it cannot be read."""
+        info = self._members[member]
+        if info.compress_type not in _METHODS:
+            return b""
         try:
-            with self._zip.open(self._members[member]) as file:
+            with self._zip.open(info) as file:
                 return file.read(formats.HEAD_BYTES)
         except _BROKEN:
             return b""
 
     def read(self, member: str) -> bytes:
-        """Return what a member holds.
+        """Return a member's content.
 
         Raises:
             ImageError: It is absent, too large, encrypted or damaged.
@@ -95,19 +101,20 @@ class Archive:
             raise ImageError(f"{name}: is encrypted; unpack the archive first")
         if info.compress_type not in _METHODS:
             raise ImageError(
-                f"{name}: is packed by a method that is not read (number {info.compress_type}); "
+                f"{name}: is packed by {_method(info.compress_type)}; expected deflate: "
                 "unpack the archive first"
             )
         try:
             with self._zip.open(info) as file:
-                return file.read()  # never more than the size that was checked
+                return file.read()  # zipfile reads no more than the size checked above
         except ImageError:
             raise
         except _BROKEN as error:
             raise ImageError(f"{name}: damaged in the archive ({_first_line(error)})") from error
 
     def _listed(self) -> dict[str, zipfile.ZipInfo]:
-        members = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+        files = (info for info in self._zip.infolist() if info.filename[-1:] not in ("", "/"))
+        members = {info.filename: info for info in files}
         total = sum(info.file_size for info in members.values())
         file = self._zip.fp
         assert file is not None
@@ -126,8 +133,12 @@ def opened(where: str) -> Archive:
     Raises:
         ImageError: It cannot be read.
     """
+    if not where:
+        raise ImageError("zip://…: names no archive; expected zip://MEMBER::ARCHIVE")
     if names.is_address(where):
         return _remote(where)
+    if "://" in where:
+        raise ImageError(f"{where}: expected a path or http(s)://; lesionedge batch reads others")
     return local(where)
 
 
@@ -156,6 +167,11 @@ def _remote(address: str) -> Archive:
     from lesionedge.sources import remote
 
     return Archive(remote.archive_file(address), address)
+
+
+def _method(number: int) -> str:
+    names = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "zstandard", 95: "XZ", 97: "WavPack"}
+    return names.get(number, f"the method {number}")
 
 
 def _why(error: BaseException) -> str:

@@ -1,14 +1,18 @@
-"""What a person typed -> images, one by one; what looks like one but is not read is counted."""
+"""Lists the images that the user's arguments name, and counts files that are not read."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lesionedge import formats
 from lesionedge.errors import ImageError
 from lesionedge.sources import names, patterns
+
+if TYPE_CHECKING:
+    from lesionedge.sources.archive import Archive
 
 _MOST_NAMES = 3  # of files of a kind, in the summary
 
@@ -18,13 +22,13 @@ class Source:
     """One image to classify, or a reason why there is none."""
 
     path: str
-    """As given, or found in a folder, an archive, a page or by a pattern; ``-``: standard input."""
+    """The path as typed, or found in a folder, archive, page or pattern; ``-``: standard input."""
     error: str | None = None
-    """Why this holds no image."""
+    """Why there is no image here; None: there is one."""
 
 
 class PassedOver:
-    """Counts image files of kinds that are not read here."""
+    """Counts image files in formats that are not read."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
@@ -36,14 +40,19 @@ class PassedOver:
     def __len__(self) -> int:
         return sum(map(len, self._names.values()))
 
+    def line(self) -> str:
+        """Return in one line how many files of which kinds there were, and what to do."""
+        count = len(self)
+        which = "1 file is of a kind" if count == 1 else f"{count} files are of kinds"
+        return f"{which} that is not read here: {self}".replace("kinds that is", "kinds that are")
+
     def __str__(self) -> str:
-        """Say in one line how many of which kinds there were, and what to do."""
         kinds = sorted(self._names, key=lambda kind: -len(self._names[kind]))
         return ", ".join(self._of(kind) for kind in kinds)
 
     def _of(self, kind: str) -> str:
         paths = self._names[kind]
-        named = [names.base_name(path) for path in paths[:_MOST_NAMES]]
+        named = sorted(map(names.base_name, paths))[:_MOST_NAMES]
         more = ["…"] if len(paths) > _MOST_NAMES else []
         advice = formats.advice(kind)
         return f"{len(paths)} {kind} ({', '.join(named + more)}{'; ' if advice else ''}{advice})"
@@ -59,8 +68,8 @@ def expand(
 
     Args:
         arguments: As typed.
-        recursive: Whether folders are searched to their depth; archives and pages always are.
-        passed_over: Counts what looks like an image and is not read.
+        recursive: Whether to search subfolders; archives and pages are always searched whole.
+        passed_over: Counts image files in formats that are not read.
     """
     passed_over = PassedOver() if passed_over is None else passed_over
     for argument in arguments:
@@ -77,17 +86,17 @@ def expand(
 def _named(path: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
     if path != "-" and os.path.isdir(path):
         hint = "" if recursive else "; --recursive looks into its folders too"
-        yield from _or_none(path, _folder(path, recursive, passed_over), passed_over, hint)
+        yield from or_none(path, _folder(path, recursive, passed_over), passed_over, hint)
     elif names.is_archive(path):
         yield from _archive(path, "", passed_over)
     else:
         yield Source(path)
 
 
-def _or_none(
+def or_none(
     path: str, found: Iterator[Source], passed_over: PassedOver, hint: str = ""
 ) -> Iterator[Source]:
-    """Yield what was found, or one source that says why there is nothing."""
+    """Yield what was found, or one source with the reason why there is nothing."""
     before, empty = len(passed_over), True
     for source in found:
         empty = False
@@ -98,7 +107,7 @@ def _or_none(
 
 
 def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
-    """Yield a folder's images in the order of their names, then those of its folders."""
+    """Yield a folder's images in the order of their names, then those of its subfolders."""
     folders = []
     try:
         with os.scandir(folder) as entries:
@@ -110,10 +119,10 @@ def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[S
         if formats.is_hidden(entry.name):
             continue
         if entry.is_dir():
-            # A link to a folder could lead in a circle.
+            # A link to a folder could lead to an endless loop.
             if not entry.is_symlink():
                 folders.append(entry.path)
-        elif _is_wanted(entry.path, passed_over, _head):
+        elif is_wanted(entry.path, passed_over, _head):
             yield Source(entry.path)
     if recursive:
         for below in folders:
@@ -128,8 +137,7 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
     import glob
 
     top = patterns.folder_of(pattern)
-    rest = pattern[len(top) :]
-    chosen = any(map(str.isalnum, os.path.splitext(rest)[1]))
+    rest, chosen = pattern[len(top) :], is_chosen(pattern)
     seen: set[str] = set()
     for path in sorted(glob.glob(pattern, recursive=True)):
         if formats.is_hidden(path[len(top) :]) and not formats.is_hidden(rest):
@@ -139,7 +147,7 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
         elif names.is_archive(path):
             found = _archive(path, "", passed_over)
         else:
-            wanted = chosen or _is_wanted(path, passed_over, _head)
+            wanted = chosen or is_wanted(path, passed_over, _head)
             found = iter([Source(path)] if wanted else [])
         for source in found:
             if (real := os.path.normpath(source.path)) not in seen:
@@ -149,25 +157,40 @@ def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator
         yield Source(pattern, f"{pattern}: no image matches")
 
 
+def is_chosen(pattern: str) -> bool:
+    """Return whether a pattern fixes the suffix of its files (``*.jpg``, not ``IMG_*``)."""
+    suffix = os.path.splitext(pattern)[1]
+    return "*" not in suffix and any(map(str.isalnum, suffix))
+
+
 def _archive(path: str, pattern: str, passed_over: PassedOver) -> Iterator[Source]:
     """Yield the images of a zip archive: all, of one folder, those of a pattern, or one."""
     from lesionedge.sources import archive
 
-    name = names.member_name(pattern, path) if pattern else path
     try:
         packed = archive.opened(path)
     except ImageError as error:
-        yield Source(name, str(error))
+        yield Source(names.member_name(pattern, path) if pattern else path, str(error))
         return
-    members = packed.names(pattern)
-    if members == [pattern]:
-        yield Source(name)
-        return
-    found = (
-        Source(names.member_name(member, path)) for member in members
-        if _is_wanted(member, passed_over, packed.head)
+    yield from members(packed, path, pattern, passed_over)
+
+
+def members(packed: Archive, path: str, pattern: str, passed_over: PassedOver) -> Iterator[Source]:
+    """Yield the images of an open archive.
+
+    Args:
+        packed: The archive.
+        path: What it is called.
+        pattern: One of its files or folders, or a pattern; empty for all.
+        passed_over: Counts image files in formats that are not read.
+    """
+    found = packed.names(pattern)
+    chosen = found == [pattern] or (patterns.is_pattern(pattern) and is_chosen(pattern))
+    images = (
+        Source(names.member_name(member, path)) for member in found
+        if chosen or is_wanted(member, passed_over, packed.head)
     )  # fmt: skip
-    yield from _or_none(name, found, passed_over)
+    yield from or_none(names.member_name(pattern, path) if pattern else path, images, passed_over)
 
 
 def _address(address: str, passed_over: PassedOver) -> Iterator[Source]:
@@ -189,19 +212,19 @@ def _address(address: str, passed_over: PassedOver) -> Iterator[Source]:
     if links is None:
         yield Source(address)
         return
-    found = (Source(link) for link in links if _is_wanted(link, passed_over))
-    yield from _or_none(address, found, passed_over)
+    found = (Source(link) for link in links if is_wanted(link, passed_over))
+    yield from or_none(address, found, passed_over)
 
 
-def _is_wanted(
+def is_wanted(
     path: str, passed_over: PassedOver, head: Callable[[str], bytes] | None = None
 ) -> bool:
-    """Return whether a listed file is an image that can be read; count it if it only looks so.
+    """Return whether a listed file is an image that can be read; otherwise count it.
 
     Args:
         path: Its path, member's name or address.
         passed_over: The count.
-        head: Reads its first bytes, by which files without a suffix are judged.
+        head: Reads the first bytes, to recognise files without a suffix.
     """
     name = names.base_name(path)
     if formats.is_image_name(name):
@@ -220,7 +243,7 @@ def _is_wanted(
 
 
 def _head(path: str) -> bytes:
-    """Return the first bytes of a regular file; none of a pipe or what cannot be read."""
+    """Return a regular file's first bytes; empty for a pipe or an unreadable file."""
     if not os.path.isfile(path):
         return b""
     try:

@@ -1,11 +1,15 @@
-"""How images are named that are no files of this machine: addresses, and members of archives."""
+"""Names of images that are not local files: addresses and members of archives."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 
 _SCHEME = "zip://"
 _CACHES = ("simplecache", "filecache", "blockcache", "cached")  # fsspec's; they may come between
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_address(text: str) -> bool:
@@ -19,7 +23,7 @@ def is_member(text: str) -> bool:
 
 
 def is_archive(path: str) -> bool:
-    """Return whether a path or address ends as zip archives' do."""
+    """Return whether a path or address has the suffix of a zip archive."""
     if is_address(path):
         path = path.partition("#")[0].partition("?")[0]
     return path.lower().endswith(".zip")
@@ -35,20 +39,30 @@ def split(name: str) -> tuple[str, str]:
 
     A member's own name may hold ``::``, and so may the path of a local archive: of all ways to
     split, the first from the right is taken whose archive is there, else the last ``::`` counts.
-    What fsspec puts between them (``simplecache``) belongs to the archive.
+    What fsspec puts between them (``simplecache``, a further ``zip://``) belongs to the archive.
     """
-    parts = name[len(_SCHEME) :].split("::")
-    last = len(parts) - 1
-    while last > 1 and (parts[last - 1] in _CACHES or "://" in parts[last - 1]):
-        last -= 1
-    if last == len(parts) - 1 and "://" not in parts[-1]:
-        there = (n for n in range(last, 0, -1) if os.path.isfile("::".join(parts[n:])))
-        last = next(there, last)
-    return "::".join(parts[:last]), "::".join(parts[last:])
+    name = name[len(_SCHEME) :]
+    ways = [(name[: at.start()], name[at.end() + 2 :]) for at in re.finditer("(?=::)", name)][::-1]
+    if not ways:
+        return name, ""
+    if not _URL.match(ways[0][1]):
+        for member, where in ways:
+            if os.path.isfile(where):
+                return member, where
+    for way, further in itertools.pairwise(ways):
+        if not _is_link(way[0], further[0]):
+            return way
+    return ways[-1]
+
+
+def _is_link(before: str, shorter: str) -> bool:
+    """Return whether what two ways to split have between them is a link of fsspec's chain."""
+    link = before[len(shorter) + 2 :]
+    return link in _CACHES or _URL.match(link) is not None
 
 
 def base_name(path: str) -> str:
-    """Return the name of an image's file, wherever it is, without folders."""
+    """Return an image's file name without folders, wherever the image is."""
     if is_member(path):
         path = split(path)[0]
     elif is_address(path):

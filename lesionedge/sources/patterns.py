@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 MAGIC = re.compile(r"[*?[]")
+_RANGE = re.compile(r"(.)-(.)|(.)", re.DOTALL)
 _PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|[^*?[]+|\[")
 
 
@@ -14,17 +15,17 @@ def is_pattern(name: str) -> bool:
 
 
 def compiled(pattern: str, *, magic: str = "*?[") -> re.Pattern[str]:
-    """Return the expression that whole names match: only ``**`` goes across slashes.
+    """Return the regular expression for whole names; only ``**`` matches slashes.
 
     Args:
         pattern: Such as ``2019/**/*.jpg``.
-        magic: The characters that mean something; others stand for themselves.
+        magic: The characters with a special meaning; others stand for themselves.
     """
     return re.compile("".join(_translated(part, magic) for part in _PART.findall(pattern)))
 
 
 def folder_of(pattern: str) -> str:
-    """Return the part of a pattern up to the last slash before anything special."""
+    """Return the part of a pattern up to the last slash before a special character."""
     found = MAGIC.search(pattern)
     return pattern[: pattern.rfind("/", 0, found.start() if found else None) + 1]
 
@@ -40,7 +41,17 @@ def _translated(part: str, magic: str) -> str:
         return "[^/]*"
     if part == "?":
         return "[^/]"
-    if part == "[":
-        return r"\["
-    inside = part[1:-1].replace("\\", r"\\")
-    return f"(?!/)[{'^' + inside[1:] if inside[0] in '!^' else inside}]"
+    return _set(part[1:-1]) if len(part) > 2 else re.escape(part)
+
+
+def _set(inside: str) -> str:
+    """Translate a bracket's characters and ranges; ``!`` at the start negates them."""
+    negated = inside[0] in "!^"
+    found = _RANGE.findall(inside[1:] if negated else inside)
+    ranges = [
+        f"{re.escape(low)}-{re.escape(high)}" for low, high, _ in found if low and low <= high
+    ]
+    allowed = "".join(ranges + [re.escape(one) for *_, one in found])
+    if not allowed:
+        return "[^/]" if negated else r"(?!)"
+    return f"(?!/)[{'^' * negated}{allowed}]"

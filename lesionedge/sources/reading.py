@@ -1,4 +1,4 @@
-"""What is at a name: a member of an archive, or a file at an address."""
+"""Reads a member of an archive or a file at an address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lesionedge.sources import names
 
 
 def is_elsewhere(name: str) -> bool:
-    """Return whether a name is none of a file of this machine: ``zip://…``, ``http://…``."""
+    """Return whether a name is not a local file: ``zip://…``, ``http://…``."""
     return names.is_member(name) or names.is_address(name)
 
 
@@ -27,18 +27,18 @@ def content(name: str) -> bytes:
 
 
 class DeferredImage:
-    """An image elsewhere, as a file that is read when it is its turn, in whichever process."""
+    """An image elsewhere as a file object; it is read when needed, in any process."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._content: bytes | None = None
 
     def seekable(self) -> bool:
-        """Tell that it can only be read whole."""
+        """Return False: it can only be read whole."""
         return False
 
     def read(self) -> bytes:
-        """Read all of it; a second time, what was read.
+        """Return the whole content; later calls return it again.
 
         Raises:
             ImageError: It cannot be read.

@@ -25,21 +25,21 @@ from lesionedge.errors import ImageError
 from lesionedge.sources import patterns
 
 MAX_IMAGE_BYTES = 200_000_000
-"""A larger image is refused."""
+"""A larger image is rejected."""
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
-"""A larger archive is refused where its server cannot send parts of it."""
+"""A larger archive is refused if its server cannot send parts of it."""
 
 MAX_PAGE_BYTES = 10_000_000
 MAX_PAGES = 10_000
-"""Pages of links, below one address, that are read."""
+"""The most pages of links that are read below one address."""
 
 MAX_REDIRECTS = 5
 TIMEOUT_S = 20.0
-"""A server that sends nothing for so long is given up."""
+"""A server that sends nothing for this long counts as gone."""
 
 MAX_S = 300.0
-"""A file that has not come after so long is given up."""
+"""A file that takes longer than this is an error."""
 
 _CHUNK_BYTES = 1 << 18
 _FAULTS = (OSError, http.client.HTTPException, ValueError)
@@ -53,9 +53,9 @@ def get(address: str) -> bytes:
     Raises:
         ImageError: It is not there, too large, too slow, cut short, or a web page.
     """
-    with _answer(address) as reply:
-        content = _body(reply, address, MAX_IMAGE_BYTES)
-        is_page = _is_page(reply)
+    with _response(address) as response:
+        content = _body(response, address, MAX_IMAGE_BYTES)
+        is_page = _is_page(response)
     if is_page and formats.recognise(content) is None and content.lstrip()[:1] == b"<":
         raise ImageError(
             f"{address}: is a web page, not an image; the address of a page of links ends with /"
@@ -64,14 +64,14 @@ def get(address: str) -> bytes:
 
 
 def listing(address: str) -> list[str] | None:
-    """List what the links of a page lead to, below it and the pages that it links to.
+    """List the files that a page and the pages below it link to.
 
     Args:
         address: Of a folder's page, ending with a slash, or a pattern with ``*`` (before any
             query).
 
     Returns:
-        Addresses of files, sorted; hidden ones (``._a.jpg``) are passed over. None where there is
+        Addresses of files, sorted; hidden ones (``._a.jpg``) are passed over. None if there is
         a file and no page.
 
     Raises:
@@ -86,28 +86,28 @@ def listing(address: str) -> list[str] | None:
 
 
 def is_pattern(address: str) -> bool:
-    """Return whether an address stands for several; ``?`` begins a query there."""
+    """Return whether an address is a pattern; ``?`` begins a query in it."""
     return "*" in address.partition("?")[0]
 
 
 def archive_file(address: str) -> IO[bytes]:
-    """Open an archive, to be read in parts where its server sends parts, else fetched whole.
+    """Open an archive; read it in parts if its server allows that, else fetch it whole.
 
     Raises:
         ImageError: It cannot be read.
     """
-    with _answer(address, {"Range": "bytes=0-0"}) as reply:
-        size = _whole_size(reply) if reply.status == 206 else None
+    with _response(address, {"Range": "bytes=0-0"}) as response:
+        size = _whole_size(response) if response.status == 206 else None
         if size is None:
-            return _fetched(reply, address)
-        etag = reply.headers.get("ETag")
+            return _fetched(response, address)
+        etag = response.headers.get("ETag")
     return io.BufferedReader(_Parts(address, size, etag), _CHUNK_BYTES)
 
 
-def _fetched(reply: http.client.HTTPResponse, address: str) -> IO[bytes]:
+def _fetched(response: http.client.HTTPResponse, address: str) -> IO[bytes]:
     file = tempfile.TemporaryFile(prefix="lesionedge-")  # noqa: SIM115 (its user closes it)
     try:
-        for chunk in _chunks(reply, address, MAX_ARCHIVE_BYTES):
+        for chunk in _chunks(response, address, MAX_ARCHIVE_BYTES):
             file.write(chunk)
     except BaseException:
         file.close()
@@ -142,10 +142,10 @@ class _Parts(io.RawIOBase):
         if count <= 0:
             return 0
         wanted = {"Range": f"bytes={self._at}-{self._at + count - 1}", **self._headers}
-        with _answer(self._address, wanted) as reply:
-            if reply.status != 206:
+        with _response(self._address, wanted) as response:
+            if response.status != 206:
                 raise ImageError(f"{self._address}: has changed while it was read")
-            content = _body(reply, self._address, count)
+            content = _body(response, self._address, count)
         if len(content) != count:
             raise ImageError(f"{self._address}: another part came than was asked for")
         buffer[:count] = content
@@ -153,19 +153,19 @@ class _Parts(io.RawIOBase):
         return count
 
 
-def _whole_size(reply: http.client.HTTPResponse) -> int | None:
-    total = reply.headers.get("Content-Range", "").rpartition("/")[2]
+def _whole_size(response: http.client.HTTPResponse) -> int | None:
+    total = response.headers.get("Content-Range", "").rpartition("/")[2]
     return int(total) if total.isdecimal() else None
 
 
 @contextmanager
-def _answer(
+def _response(
     address: str, headers: dict[str, str] | None = None
 ) -> Iterator[http.client.HTTPResponse]:
-    """Ask for an address; whatever goes wrong until the block's end is an ImageError."""
+    """Open an address; any error until the end of the block becomes an ImageError."""
     try:
-        with _opener().open(_request(address, headers or {}), timeout=TIMEOUT_S) as reply:
-            yield reply
+        with _opener().open(_request(address, headers or {}), timeout=TIMEOUT_S) as response:
+            yield response
     except ImageError:
         raise
     except urllib.error.HTTPError as error:
@@ -176,7 +176,7 @@ def _answer(
 
 
 def _request(address: str, headers: dict[str, str]) -> urllib.request.Request:
-    """Make a request of an address as people type it: spaces, umlauts, a password."""
+    """Return a request for an address as people type it: with spaces, umlauts, a password."""
     parts = urlsplit(urldefrag(address).url)
     host = (parts.hostname or "").encode("idna").decode()
     if not host:
@@ -202,7 +202,7 @@ def _request(address: str, headers: dict[str, str]) -> urllib.request.Request:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few, to the web only, and from https to https only."""
+    """Follows a few redirects: to web addresses only, and never from https to http."""
 
     max_redirections = MAX_REDIRECTS
 
@@ -213,7 +213,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """Make the next request."""
         scheme = urlsplit(newurl).scheme.lower()
         if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
-            raise ImageError(f"{req.full_url}: leads to {newurl}, where it is not followed")
+            raise ImageError(f"{req.full_url}: redirects to {newurl}, which is not followed")
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         login = req.unredirected_hdrs.get("Authorization")
         if request is not None and login and _server(newurl) == _server(req.full_url):
@@ -228,7 +228,7 @@ def _server(address: str) -> tuple[str, str | None, int | None]:
 
 @functools.lru_cache(maxsize=1)
 def _opener() -> urllib.request.OpenerDirector:
-    """Open http and https, by the environment's proxies, and nothing else (no ftp, no files)."""
+    """Open http and https addresses only, through the environment's proxies."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(), urllib.request.UnknownHandler(),
@@ -240,20 +240,20 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _body(reply: http.client.HTTPResponse, address: str, most: int) -> bytes:
-    return b"".join(_chunks(reply, address, most))
+def _body(response: http.client.HTTPResponse, address: str, most: int) -> bytes:
+    return b"".join(_chunks(response, address, most))
 
 
-def _chunks(reply: http.client.HTTPResponse, address: str, most: int) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse, address: str, most: int) -> Iterator[bytes]:
     """Receive a body within limits of size and time."""
-    if reply.headers.get("Content-Encoding", "identity") != "identity":
+    if response.headers.get("Content-Encoding", "identity") != "identity":
         raise ImageError(f"{address}: came packed, which was not asked for")
-    length = reply.headers.get("Content-Length", "")
+    length = response.headers.get("Content-Length", "")
     expected = int(length) if length.isdecimal() else None
     end, count = time.monotonic() + MAX_S, 0
     if expected is not None and expected > most:
         raise _too_large(address, most)
-    while chunk := reply.read1(_CHUNK_BYTES):
+    while chunk := response.read1(_CHUNK_BYTES):
         count += len(chunk)
         if count > most:
             raise _too_large(address, most)
@@ -269,7 +269,7 @@ def _too_large(address: str, most: int) -> ImageError:
 
 
 def _below(top: str) -> list[str] | None:
-    """Return the files that a page and those below it link to; None where there is no page."""
+    """Return the files that a page and the pages below it link to; None if there is no page."""
     first = _links(top)
     if first is None:
         return None
@@ -286,7 +286,7 @@ def _below(top: str) -> list[str] | None:
             if not parts.path.endswith("/"):
                 files[link] = None
                 continue
-            if parts.query:  # the same page in another order
+            if parts.query:  # the same page, sorted differently
                 continue
             seen.add(link)
             if len(seen) > MAX_PAGES:
@@ -298,13 +298,13 @@ def _below(top: str) -> list[str] | None:
 
 
 def _links(address: str) -> tuple[str, list[str]] | None:
-    """Return a page's own address and those that it links to; None where it is no page."""
-    with _answer(address) as reply:
-        if not _is_page(reply):
+    """Return a page's own address and its links; None if it is not a page."""
+    with _response(address) as response:
+        if not _is_page(response):
             return None
-        own = _with_login(reply.geturl(), address)
-        charset = reply.headers.get_content_charset() or "utf-8"
-        content = _body(reply, address, MAX_PAGE_BYTES)
+        own = _with_login(response.geturl(), address)
+        charset = response.headers.get_content_charset() or "utf-8"
+        content = _body(response, address, MAX_PAGE_BYTES)
     page = _Page()
     page.feed(_text(content, charset))
     base = own[: own.rindex("/") + 1] if urlsplit(own).path else f"{own}/"
@@ -312,7 +312,7 @@ def _links(address: str) -> tuple[str, list[str]] | None:
 
 
 def _with_login(own: str, address: str) -> str:
-    """Put the password that was typed for a server into a page's address, for what it links to."""
+    """Return a page's address with the typed password, so that its links get it too."""
     typed = urlsplit(address)
     if typed.username is None or _server(own) != _server(address):
         return own
@@ -335,7 +335,7 @@ class _Page(HTMLParser):
         self.base: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take an anchor's address."""
+        """Add an anchor's address."""
         target = dict(attrs).get("href")
         if tag == "a" and target:
             self.links.append(target)
@@ -343,25 +343,25 @@ class _Page(HTMLParser):
             self.base = target
 
 
-def _is_page(reply: http.client.HTTPResponse) -> bool:
-    return reply.headers.get_content_type() in ("text/html", "application/xhtml+xml")
+def _is_page(response: http.client.HTTPResponse) -> bool:
+    return response.headers.get_content_type() in ("text/html", "application/xhtml+xml")
 
 
 def _status(error: urllib.error.HTTPError) -> str:
     if error.code in (404, 410):
         return f"no such file ({error.code} {error.reason})"
     if "is not allowed" in str(error.msg):  # as urllib says of file:// and the like
-        return "leads to where it is not followed"
+        return "redirects to an address that is not followed"
     if 300 <= error.code < 400:
-        return f"leads in a circle, or on more than {MAX_REDIRECTS} times ({error.code})"
-    return f"the server answers {error.code} {error.reason}"
+        return f"redirects in a loop, or more than {MAX_REDIRECTS} times ({error.code})"
+    return f"the server returned {error.code} {error.reason}"
 
 
 def _why(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
     cause = reason if isinstance(reason, BaseException) else error
     if isinstance(cause, TimeoutError):
-        return f"no answer in {TIMEOUT_S:.0f} s"
+        return f"no response in {TIMEOUT_S:.0f} s"
     if isinstance(cause, http.client.IncompleteRead):
         return "was cut short"
     if isinstance(cause, ssl.SSLCertVerificationError):

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lesionedge import titles
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -32,11 +34,9 @@ CLAIMS = {
     "ham10000-efficientnetb3": "validation accuracy 66-68 %",
 }
 HEADLINES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auroc": "macro AUROC",
-    "malignant_auroc": "malignant AUROC",
-}
+    key: title for key, title in titles.HEADLINES.items() if key in
+    ("accuracy", "balanced_accuracy", "macro_auroc", "malignant_auroc")
+}  # fmt: skip
 FILES = ("int8", "float16")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from PIL import Image
 
 from lesionedge import image as images
 from lesionedge import reliability
+from lesionedge.evaluation.intervals import share
 from train.gate import copies, drawings, scores, sources
 
 DRAWN = 60
@@ -105,10 +105,8 @@ def _figures(values: np.ndarray, own: float, five: float) -> dict[str, Any]:
 
 
 def _share(wrong: np.ndarray) -> dict[str, float]:
-    z, p, n = 1.96, float(wrong.mean()), len(wrong)
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return {"value": p, "low": max(0.0, middle - half), "high": min(1.0, middle + half)}
+    found = share(int(wrong.sum()), len(wrong))
+    return {"value": float(wrong.mean()), "low": found[0], "high": found[1]}
 
 
 def report(figures: dict[str, Any]) -> str:

@@ -2,69 +2,70 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from lesionedge.errors import LesionEdgeError
+from pydantic.dataclasses import dataclass
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from train import settings
+from train.settings import (
+    STRICT,
+    AtLeastOne,
+    Count,
+    Dropped,
+    NotNegative,
+    Positive,
+    Text,
+    section,
+)
 
 FILE = Path(__file__).parent / "recipe.toml"
 
 
-class GateRecipeError(LesionEdgeError):
-    """A gate's recipe is missing or malformed."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Copies:
     """How many re-encoded copies each source's training pictures are shown as."""
 
-    ham10000: int
+    ham10000: Count
     """Of each picture of HAM10000."""
-    isic: int
+    isic: Count
     """Of each picture of ISIC 2017's training set, where it is at hand."""
-    clinical: int
+    clinical: Count
     """Of each clinical photograph."""
-    not_skin: int
+    not_skin: Count
     """Of each ordinary photograph."""
-    drawn: int
+    drawn: Count
     """Generated pictures altogether."""
-    ruined: int
+    ruined: Count
     """Pictures of all kinds altogether that are blurred, darkened or lit beyond use."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class GateRecipe:
     """A whole training of the gate."""
 
-    name: str
+    name: Text
     """What the model is called."""
-    description: str
+    description: Text
     """One line for people."""
-    frozen_to: str
+    frozen_to: Text
     """The last layer that keeps its ImageNet weights as they are."""
-    last_block: str
+    last_block: Text
     """The MobileNetV2 layer, by Keras' name, that the gate's head is put on."""
-    features: int
+    features: AtLeastOne
     """Channels of the head."""
-    dropout: float
+    dropout: Dropped
     """Share of the head's channels that is left out at random in training."""
-    input_px: int
+    input_px: AtLeastOne
     """Side of its input."""
-    cache_px: int
+    cache_px: AtLeastOne
     """Side of the copies from which it is cut at random."""
-    batch_size: int
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
+    batch_size: AtLeastOne
+    epochs: AtLeastOne
+    learning_rate: Positive
+    weight_decay: NotNegative
+    label_smoothing: Dropped
     """Share of each target that is spread evenly over the classes."""
-    refused: float
+    refused: Dropped
     """Share of genuine pictures that the threshold may refuse on the calibration split."""
     copies: Copies
 
@@ -73,10 +74,8 @@ def load(path: Path = FILE) -> GateRecipe:
     """Read a recipe.
 
     Raises:
-        GateRecipeError: It cannot be read, or a setting is unknown or missing.
+        RecipeError: It cannot be read, or a setting is unknown, missing or malformed.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        return GateRecipe(**{**data, "copies": Copies(**data.get("copies", {}))})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
-        raise GateRecipeError(f"{path}: cannot be used ({error})") from error
+    data = settings.read(path)
+    copies = section(Copies, data.get("copies", {}), f"{path}: [copies]")
+    return section(GateRecipe, {**data, "copies": copies}, str(path))

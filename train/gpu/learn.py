@@ -21,7 +21,7 @@ from train.gpu.measure import measure
 from train.gpu.pictures import Changes, Pictures, normalise, whole
 from train.gpu.plan import Network, Plan
 from train.gpu.steps import EAGER, Sizes, Steps, Turned, answers, nearby
-from train.recipe import RecipeError
+from train.settings import RecipeError
 
 STATISTICS_BATCHES = 32
 WARM_UP = 8

@@ -9,7 +9,7 @@ from torch import nn
 from train.gpu.pictures import Pictures, normalise, whole
 from train.gpu.plan import Network
 from train.gpu.steps import mixed_precision, nearby, turned
-from train.recipe import RecipeError
+from train.settings import RecipeError
 
 AT_ONCE = 256
 """Pictures a forward pass, when no gradients are wanted."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from train.blocks import CNN_BLOCKS, MOBILENETV2_BLOCKS
 from train.gpu.plan import Network
-from train.recipe import RecipeError
+from train.settings import RecipeError
 
 EPSILON = 1e-3
 MOMENTUM = 0.1  # Keras' 0.9

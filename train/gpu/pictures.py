@@ -16,7 +16,8 @@ from PIL import Image
 from torch.nn import functional
 
 from lesionedge.atomic import whole_file
-from train.recipe import Augment, RecipeError
+from train.recipe import Augment
+from train.settings import RecipeError
 
 LUMA = (0.299, 0.587, 0.114)
 QUALITY = (30.0, 95.0)

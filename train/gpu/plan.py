@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
 
-from train.recipe import Augment, RecipeError, section
+from pydantic.dataclasses import dataclass
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from train import settings
+from train.recipe import Augment
+from train.settings import STRICT, RecipeError, section
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Network:
     """A network and how it is trained."""
 
@@ -52,7 +49,7 @@ class Network:
     test pictures it has seen."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Plan:
     """Teachers and students of one split."""
 
@@ -105,10 +102,7 @@ def read(path: Path) -> Plan:
     Raises:
         RecipeError: It is missing or malformed.
     """
-    try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    data = settings.read(path)
     parts = {
         "augment": section(Augment, data.pop("augment", {}), f"{path}: [augment]"),
         **{

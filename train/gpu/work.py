@@ -18,7 +18,7 @@ from train.gpu.learn import Say
 from train.gpu.pictures import Pictures
 from train.gpu.plan import Network, Plan
 from train.gpu.steps import EAGER, Steps
-from train.recipe import RecipeError
+from train.settings import RecipeError
 
 VIEWS = 8
 """Ways of turning and mirroring in which networks are measured."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lesionedge import titles
 from lesionedge.card import Card
 from lesionedge.metadata import read
 
@@ -28,12 +29,8 @@ MODELS = {
 SEVERAL = {"mobilenetv2": "mobilenetv2-taught"}
 """Where the last training was measured on one fold only: the run before it, which has several."""
 METRICS = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_auroc": "macro AUROC",
-    "melanoma_auroc": "melanoma AUROC",
+    **titles.HEADLINES,
     "malignant_auroc": "malignant AUROC (mel, bcc, akiec)",
-    "melanoma_sensitivity_at_90_specificity": "melanoma sensitivity at 90 % specificity",
     "ece": "expected calibration error, 15 bins",
 }
 FEWEST = 30

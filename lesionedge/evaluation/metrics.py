@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from train import weighted
-from train.bootstrap import interval, resamples
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import interval, resamples
 
 ECE_BINS = 15
 SPECIFICITY = 0.9
@@ -23,7 +23,7 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a classifier's answers.
 
-    Values are scikit-learn's, intervals by lesion (``train.bootstrap``).
+    Values are scikit-learn's, intervals by lesion (``lesionedge.evaluation.intervals``).
 
     Args:
         probabilities: (N, classes) float, rows sum to 1.

@@ -1,7 +1,8 @@
 """What each choice of the training is worth: models side by side on held-out pictures.
 
-    python benchmarks/ablations.py HAM10000 BASE.tflite OTHER.tflite … [--json FILE] [--write]
-    python benchmarks/ablations.py HAM10000 --shares RUN [--json FILE] [--write]
+    python benchmarks/research/ablations.py HAM10000 BASE.tflite OTHER.tflite …
+        [--json FILE] [--write]
+    python benchmarks/research/ablations.py HAM10000 --shares RUN [--json FILE] [--write]
 
 The first form compares files; NAME=FILE gives a row another name. The embedded files have learnt
 from nearly all of HAM10000: compare their twins (``twins``), with ``--split`` and ``--part test``.
@@ -34,8 +35,8 @@ from views import ROOT, classes, gain, gained, give, pictures, turned_accuracy, 
 
 import lesionedge
 from lesionedge import tta
-from train import weighted
-from train.bootstrap import resamples
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import resamples
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)

@@ -1,4 +1,4 @@
-"""Pictures with their answers: a sample of them, the worst mistakes, the malignant ones missed."""
+"""Images with their predictions: a sample, the worst mistakes, the malignant ones missed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from lesionedge.evaluation.plots import BLUE, SKY, VERMILION, save
 from lesionedge.image import Preprocessing, model_input
-from train.plots import BLUE, SKY, VERMILION, save
 
 COLUMNS = 4
 SHOWN_PX = 240
@@ -51,7 +51,8 @@ def worst(score: np.ndarray, wrong: np.ndarray, lesions: np.ndarray, count: int)
     order = np.argsort(-score, kind="stable")
     order = order[wrong[order]]
     _, first = np.unique(lesions[order], return_index=True)
-    return order[np.sort(first)][:count]
+    chosen: np.ndarray = order[np.sort(first)][:count]
+    return chosen
 
 
 def draw(

@@ -1,6 +1,6 @@
 """Does preparing training batches hold the training back?
 
-    python benchmarks/input_pipeline.py [--recipe mobilenetv2] [--steps 30]
+    python benchmarks/research/input_pipeline.py [--recipe mobilenetv2] [--steps 30]
 
 Times training steps on batches that come through the pipeline (random cuts, turns and colours)
 and on one batch that is there already, in turns, and prints the ratio of the speeds. The pictures

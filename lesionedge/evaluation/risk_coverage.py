@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from train import weighted
-from train.bootstrap import Weighted, interval
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import Weighted, interval
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Shares of the pictures answered that ``metrics.json`` tells of."""
@@ -42,7 +42,7 @@ def measure(
             (``confidence``) or a gate's.
         truth: (N,) int class numbers.
         answers: (N,) int, the top class.
-        draws: From ``bootstrap.resamples``.
+        draws: From ``intervals.resamples``.
 
     Returns:
         By name: ``aurc``, the area under risk (1 - accuracy) against coverage (Geifman and

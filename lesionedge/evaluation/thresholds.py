@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from train.bootstrap import interval
-from train.weighted import share
+from lesionedge.evaluation.intervals import interval
+from lesionedge.evaluation.weighted import share
 
 
 def at(
@@ -20,7 +20,7 @@ def at(
             picture's own.
         risk: (N,) malignant probabilities.
         positive: (N,) bool, the truth.
-        draws: From ``bootstrap.resamples``.
+        draws: From ``intervals.resamples``.
 
     Returns:
         sensitivity, specificity and the share of pictures found, each with its interval.
@@ -42,7 +42,7 @@ def curves(
         risk: (N,) malignant probabilities.
         positive: (N,) bool, the truth; both kinds must be there.
         grid: (G,) thresholds.
-        draws: From ``bootstrap.resamples``.
+        draws: From ``intervals.resamples``.
 
     Returns:
         ``sensitivity`` and ``specificity``, (3, G): value, and lowest and highest of the 95 %

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from train import thresholds, weighted
-from train.bootstrap import interval, resamples
-from train.metrics import auroc
+from lesionedge.evaluation import thresholds, weighted
+from lesionedge.evaluation.intervals import interval, resamples
+from lesionedge.evaluation.metrics import auroc
 
 AGE_BANDS = (0, 30, 45, 60, 75, 200)
 """Years at which bands begin; the last is no one's."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from train.bootstrap import Weighted
+from lesionedge.evaluation.intervals import Weighted
 
 NAN = float("nan")
 

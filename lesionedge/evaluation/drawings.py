@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lesionedge.card import Card
+from lesionedge.evaluation import gallery, plots, subgroup_plot
+from lesionedge.evaluation.intervals import resamples
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.image import Preprocessing
-from train import gallery, plots, subgroup_plot
-from train.answers import Pictures
-from train.bootstrap import resamples
 
 SAMPLE, WORST = 12, 16
 """How many pictures the galleries show."""
@@ -31,23 +30,9 @@ class Drawing:
     """How to read it."""
 
 
-@dataclass(frozen=True)
-class Model:
-    """A measured model."""
-
-    name: str
-    """``float``, ``int8`` or a file's name."""
-    probabilities: np.ndarray
-    """(N, classes)."""
-    answers: np.ndarray
-    """(N,) int, the classes that it names."""
-    scores: dict[str, np.ndarray]
-    """What its answers may be withheld by: name -> (N,), the highest are answered first."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """Its part of ``metrics.json``."""
-
-
-def draw(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
+def draw(
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
+) -> Iterator[Drawing]:
     """Draw all that there is to draw of a model's answers.
 
     Args:
@@ -81,7 +66,9 @@ def draw(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[D
     yield from _galleries(model, asked, facts, folder)
 
 
-def _answers(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
+def _answers(
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
+) -> Iterator[Drawing]:
     labels = list(facts.codes)
     per_class, malignant = model.figures["per_class"], _malignant_classes(facts)
     file = folder / f"confusion-{model.name}.png"
@@ -109,7 +96,9 @@ def _answers(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterat
     )  # fmt: skip
 
 
-def _malignant(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
+def _malignant(
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
+) -> Iterator[Drawing]:
     malignant = _malignant_classes(facts)
     positive = malignant[asked.truth]
     if positive.all() or not positive.any():
@@ -127,7 +116,9 @@ def _malignant(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iter
     )  # fmt: skip
 
 
-def _galleries(model: Model, asked: Pictures, facts: Card, folder: Path) -> Iterator[Drawing]:
+def _galleries(
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
+) -> Iterator[Drawing]:
     scores, truth = model.probabilities, asked.truth
     malignant, lesions = _malignant_classes(facts), asked.table["group"].to_numpy()
     wrong = model.answers != truth

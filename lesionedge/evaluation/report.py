@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +14,40 @@ import numpy as np
 from PIL import Image
 
 import lesionedge
+from lesionedge import titles
+from lesionedge.atomic import write_text
 from lesionedge.card import Card
-from train import drawings, plots
-from train.answers import Pictures
-from train.drawings import Drawing, Model
-from train.run import Run, write_text
+from lesionedge.evaluation import drawings, plots
+from lesionedge.evaluation.drawings import Drawing
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 
-TEMPLATE = "report.html.jinja"
-HEADLINES = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_auroc": "macro AUROC",
-    "melanoma_auroc": "melanoma AUROC",
-    "melanoma_sensitivity_at_90_specificity": "melanoma sensitivity at 90 % specificity",
-    "malignant_auroc": "malignant AUROC",
-    "ece": "expected calibration error",
-}
-PER_CLASS = {
-    "recall": "recall", "precision": "precision", "f1": "F1", "auroc": "AUROC",
-    "average_precision": "average precision",
-}  # fmt: skip
-SUBGROUP = {
-    "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
-    "malignant_auroc": "malignant AUROC", "sensitivity": "sensitivity",
-    "specificity": "specificity",
-}  # fmt: skip
-VARIABLES = {
-    "sex": "Sex", "age_band": "Age (years)", "site": "Body site",
-    "confirmation": "Diagnosis confirmed by",
-}  # fmt: skip
+TEMPLATE, REPORT = "report.html.jinja", "report.html"
+VARIABLES = {key: title.capitalize() for key, title in titles.VARIABLES.items()}
 
 
 def write(
-    target: Path, run: Run, facts: Card, record: Mapping[str, Any],
-    models: list[Model], asked: Pictures,
-) -> None:  # fmt: skip
-    """Draw every picture into ``plots/`` and write ``report.html``.
+    target: Path, facts: Card, record: Mapping[str, Any],
+    models: Sequence[MeasuredModel], asked: LabelledImages, *, history: Path | None = None,
+) -> Path:  # fmt: skip
+    """Draw every plot into ``plots/`` and write ``report.html``.
 
     Args:
         target: The folder that both go into.
-        run: Whose history is drawn, where it has one.
-        facts: Its card.
+        facts: The models' card.
         record: What ``metrics.json`` holds.
         models: What was measured, in order.
-        asked: The pictures that they answered.
+        asked: The images that they were asked about.
+        history: The training's ``history.csv``, to be drawn where it exists.
+
+    Returns:
+        The report's file.
     """
     folder = target / "plots"
     folder.mkdir(exist_ok=True)
     training = None
-    if run.history.exists():
+    if history is not None and history.exists():
         training = folder / "training.png"
-        plots.training_curves(run.history, training)
+        plots.training_curves(history, training)
     found = {model.name: list(drawings.draw(model, asked, facts, folder)) for model in models}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
@@ -74,11 +57,14 @@ def write(
     text = environment.get_template(TEMPLATE).render(
         card=facts, split=record["split"], models=record["models"], drawings=found,
         training=training, pictures=len(asked.truth),
-        lesions=len(np.unique(asked.table["group"])), headlines=HEADLINES, per_class=PER_CLASS,
-        subgroup=SUBGROUP, variables=VARIABLES, version=lesionedge.__version__,
-        date=time.strftime("%Y-%m-%d"), names=list(facts.codes),
+        lesions=len(np.unique(asked.table["group"])), headlines=titles.HEADLINES,
+        per_class=titles.PER_CLASS, subgroup=titles.SUBGROUP, variables=VARIABLES,
+        version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
+        names=list(facts.codes),
     )  # fmt: skip
-    write_text(Run(target).report, text)
+    file = target / REPORT
+    write_text(file, text)
+    return file
 
 
 def span(figure: Mapping[str, float] | None) -> str:

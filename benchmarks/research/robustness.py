@@ -1,6 +1,6 @@
 """How much worse pictures cost a model: balanced accuracy under changes of growing strength.
 
-    python benchmarks/robustness.py HAM10000 [--models mobilenetv2 mobilenetv2-float16]
+    python benchmarks/research/robustness.py HAM10000 [--models mobilenetv2 mobilenetv2-float16]
         [--pictures 600] [--split FILE] [--part test] [--json FILE] [--plot FILE.png]
 
 Held-out pictures are changed on purpose, eight ways at five strengths each, and answered through

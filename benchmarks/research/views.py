@@ -1,6 +1,6 @@
 """What averaging over several views of a picture gains, and what it costs.
 
-    python benchmarks/views.py HAM10000 [--models NAME ...] [--parts accuracy latency]
+    python benchmarks/research/views.py HAM10000 [--models NAME ...] [--parts accuracy latency]
         [--json FILE] [--write]
 
 For ``lesionedge.Classifier(views=N)``, on pictures that training never saw (of the embedded
@@ -35,10 +35,10 @@ import twins
 import lesionedge
 from lesionedge import machine, tta
 from lesionedge.benchmark import example_image
-from train import weighted
-from train.bootstrap import interval, resamples
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import interval, resamples
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "research" / "accuracy.md"
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
 VIEWS = (1, 2, 4, 8)

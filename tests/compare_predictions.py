@@ -1,6 +1,6 @@
 """Compare the answers of two `lesionedge predict --format json` runs over the same pictures.
 
-    python benchmarks/compare_answers.py HERE.json THERE.json --tolerance 0.05
+    python tests/compare_predictions.py HERE.json THERE.json --tolerance 0.05
 
 Prints the largest difference of a probability; exits with 1 if it is above the tolerance or a
 top label differs.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-RELEASES = Path(__file__).parent.parent / "train" / "release"
+RELEASES = Path(__file__).parents[2] / "train" / "release"
 FILES = {
     "mobilenetv2": RELEASES / "mobilenetv2-fold-1" / "mobilenetv2-int8.tflite",
     "mobilenetv2-float16": RELEASES / "mobilenetv2-fold-1" / "mobilenetv2-float16.tflite",

@@ -1,6 +1,6 @@
 """Does decoding a JPEG at a reduced scale change the answers?
 
-    python benchmarks/draft_decoding.py FOLDER [--size 4000x3000] [--count 200]
+    python benchmarks/research/draft_decoding.py FOLDER [--size 4000x3000] [--count 200]
 
 Enlarges the folder's pictures to the size of a phone's photograph, saves them as JPEG, and has the
 embedded model answer each twice: as ``lesionedge`` decodes it, at a reduced scale, and decoded in

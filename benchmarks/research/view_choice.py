@@ -1,6 +1,6 @@
 """Which views to average over, and how: what ``lesionedge.tta`` and the mean were chosen by.
 
-    python benchmarks/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
+    python benchmarks/research/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
 
 On the validation pictures, for each set of views: balanced accuracy, melanoma AUROC and log loss,
 each the mean over the eight ways that a picture can be turned and mirrored, and the differences to
@@ -34,7 +34,7 @@ from views import (
 
 import lesionedge
 from lesionedge import tta
-from train.bootstrap import resamples
+from lesionedge.evaluation.intervals import resamples
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"  # of the mobilenetv2 of 2026-11-24
 CENTRES = (0.9, 0.8)

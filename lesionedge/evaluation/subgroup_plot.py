@@ -8,14 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from train.plots import BLUE, VERMILION, save
+from lesionedge import titles
+from lesionedge.evaluation.plots import BLUE, VERMILION, save
 
-TITLES = {
-    "sex": "sex", "age_band": "age (years)", "site": "body site",
-    "confirmation": "diagnosis confirmed by",
-}  # fmt: skip
-COLUMNS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy",
-           "malignant_auroc": "malignant AUROC"}  # fmt: skip
+COLUMNS = ("accuracy", "balanced_accuracy", "malignant_auroc")
 FEW = 20
 """Groups of fewer lesions are drawn hollow: their intervals are not to be trusted."""
 
@@ -29,7 +25,7 @@ def draw(found: Mapping[str, Any], overall: Mapping[str, Any], file: Path) -> No
         file: The PNG to write.
     """
     columns = {
-        key: title for key, title in COLUMNS.items()
+        key: titles.SUBGROUP[key] for key in COLUMNS
         if any(key in group for groups in found.values() for group in groups.values())
     }  # fmt: skip
     heights = [len(groups) for groups in found.values()]
@@ -47,7 +43,9 @@ def draw(found: Mapping[str, Any], overall: Mapping[str, Any], file: Path) -> No
     for row, (variable, groups) in enumerate(found.items()):
         for column, key in enumerate(columns):
             _panel(panels[row, column], groups, key, overall.get(key), names=column == 0)
-        panels[row, 0].set_title(TITLES[variable], loc="left", fontsize=10, fontweight="bold")
+        panels[row, 0].set_title(
+            titles.VARIABLES[variable], loc="left", fontsize=10, fontweight="bold"
+        )
     for axes, title in zip(panels[-1], columns.values()):
         axes.set_xlabel(title)
     save(figure, file)

@@ -1,6 +1,7 @@
 """How models do on dermoscopic pictures of another collection, which no network has learnt from.
 
-    python benchmarks/external.py FOLDER [MODEL ...] [--aspect 1.333] [--views N] [--json FILE]
+    python benchmarks/research/external.py FOLDER [MODEL ...] [--aspect 1.333]
+        [--views N] [--json FILE]
 
 FOLDER is a download of the ISIC archive in which malignant means melanoma, such as the training and
 validation pictures of ISIC 2017 (Codella et al. 2018, arXiv:1710.05006): hospitals, cameras and
@@ -30,8 +31,8 @@ from PIL import Image
 from views import gained, span
 
 import lesionedge
-from train import weighted
-from train.bootstrap import interval, resamples
+from lesionedge.evaluation import weighted
+from lesionedge.evaluation.intervals import interval, resamples
 from train.datasets import isic_archive
 
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")

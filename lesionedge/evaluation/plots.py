@@ -1,4 +1,4 @@
-"""Pictures of a run's figures: legible, and told apart without colour where it matters."""
+"""Plots of a model's figures: legible, and told apart without colour where it matters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from lesionedge.atomic import whole_file
-from train import risk_coverage, thresholds
+from lesionedge.evaluation import risk_coverage, thresholds
 
 SHADES = mpl.colormaps["cividis"]
 # Okabe and Ito's palette, made to be told apart by the colour-blind.
@@ -201,7 +201,7 @@ def _bin_intervals(true: np.ndarray, bins: np.ndarray, draws: np.ndarray) -> np.
         weights = weights[weights.sum(1) > 0]
         shares = weights @ true[bins == number] / weights.sum(1)
         spread.append(np.percentile(shares, [2.5, 97.5]))
-    return np.array(spread).T
+    return np.transpose(spread)
 
 
 def sensitivity_specificity(

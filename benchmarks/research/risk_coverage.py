@@ -1,6 +1,6 @@
 """What is won by answering only some pictures, as the gate and the confidence tighten.
 
-    python benchmarks/risk_coverage.py DATA [--json FILE] [--plot FILE.png]
+    python benchmarks/research/risk_coverage.py DATA [--json FILE] [--plot FILE.png]
 
 DATA holds ``ham10000`` and, for the second panel, ``clinical_photos`` and ``not_skin``. Held-out
 pictures only; of an embedded model its twin is asked (``twins``). Among dermoscopic pictures alone:

@@ -1,6 +1,6 @@
 """How many instructions this package adds to each picture: an estimate for boards not at hand.
 
-    python benchmarks/instructions.py [--json FILE]
+    python benchmarks/research/instructions.py [--json FILE]
 
 Counts, with valgrind's callgrind, what a picture of 600x450 px costs by hand (``peer/by_hand.py``)
 and through ``Classifier.classify``, on one thread: the instructions of a process that answers 12
@@ -44,7 +44,7 @@ for _ in range(int(count)):
     classify(picture)
 os._exit(0)
 """
-PEERS = Path(__file__).parent / "peer"
+PEERS = Path(__file__).parents[1] / "peer"
 
 
 def main() -> None:

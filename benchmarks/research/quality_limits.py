@@ -1,6 +1,6 @@
 """Where the limits of ``lesionedge.quality`` lie among real pictures, whole and spoilt on purpose.
 
-    python benchmarks/quality_limits.py FOLDER-OF-PICTURES [--pictures 300] [--json FILE]
+    python benchmarks/research/quality_limits.py FOLDER-OF-PICTURES [--pictures 300] [--json FILE]
 
 For every way to spoil a picture: the share that each warning is given for, the middle of each
 measure, and what the camera calls motion between parts of one picture that are shifted.

@@ -1,6 +1,7 @@
 """Do heat maps of ``lesionedge.explain`` point at what the answer rests on?
 
-    python benchmarks/faithfulness.py HAM10000 [--split FILE] [--pictures 300] [--json FILE]
+    python benchmarks/research/faithfulness.py HAM10000 [--split FILE] [--pictures 300]
+        [--json FILE]
 
 The deletion test (Petsiuk et al. 2018, arXiv:1806.07421): the fifth of the model's input that
 a heat map ranks highest is covered, and so is a random fifth, in cells of the same size; for how
@@ -24,6 +25,7 @@ import twins
 from PIL import Image
 
 import lesionedge
+from lesionedge.evaluation.intervals import share
 from lesionedge.explanation import surroundings
 
 SHARE = 0.2
@@ -121,20 +123,12 @@ def summary(rows: list[dict[str, tuple[float, float]]]) -> dict[str, object]:
     for name in COVERS:
         pairs = np.array([row[name] for row in rows])
         wins = int((pairs[:, 0] > pairs[:, 1]).sum())
-        low, high = wilson(wins, len(rows))
+        low, high = share(wins, len(rows))
         figures[name] = {
             "share": wins / len(rows), "low": low, "high": high,
             "fall_by_heat_map": pairs[:, 0].mean(), "fall_at_random": pairs[:, 1].mean(),
         }  # fmt: skip
     return figures
-
-
-def wilson(wins: int, count: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share (Wilson 1927)."""
-    z, p = 1.96, wins / count
-    middle = (p + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count**2)) / (1 + z * z / count)
-    return middle - half, middle + half
 
 
 if __name__ == "__main__":

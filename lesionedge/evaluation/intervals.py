@@ -53,6 +53,19 @@ def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
     return {"value": plain(value), "low": plain(low), "high": plain(high)}
 
 
+def share(found: int, of: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of independent images (Wilson 1927).
+
+    Args:
+        found: How many.
+        of: Of how many, 1 or more.
+    """
+    from scipy.stats import binomtest
+
+    low, high = binomtest(found, of).proportion_ci(0.95, method="wilson")
+    return float(low), float(high)
+
+
 def plain(values: Any) -> Any:
     """Give numbers as JSON has them: lists of float, None for what is not a number."""
     if np.ndim(values):

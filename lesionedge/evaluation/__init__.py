@@ -1,0 +1,17 @@
+"""Measures predictions against labels: figures with intervals, plots and a report.
+
+Nothing that predicts imports it: it needs the extra ``evaluate``.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from lesionedge.errors import MissingDependencyError
+
+_missing = [name for name in ("sklearn", "scipy", "pandas", "matplotlib", "jinja2")
+            if find_spec(name) is None]  # fmt: skip
+if _missing:
+    raise MissingDependencyError(
+        f"evaluation needs {', '.join(_missing)}; install: pip install 'lesionedge[evaluate]'"
+    )
