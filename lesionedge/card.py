@@ -237,7 +237,17 @@ class Card:
 
     @property
     def malignant(self) -> tuple[bool, ...]:
-        """Whether each class is said to be malignant, in output order."""
+        """Whether each class is malignant, in output order.
+
+        Raises:
+            ModelError: The card does not say it of some class.
+        """
+        silent = [entry.label for entry in self.labels if entry.malignant is None]
+        if silent:
+            raise ModelError(
+                f"the card does not say whether {', '.join(silent)} are malignant; expected "
+                "true or false for each of its labels"
+            )
         return tuple(bool(entry.malignant) for entry in self.labels)
 
     @property

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from lesionedge import image as images
 from lesionedge import tta
 from lesionedge.description import describe_model, find_model, name_of
+from lesionedge.diagnosis import said_of_unknown
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource
 from lesionedge.interpreter import Interpreter
 from lesionedge.machine import default_threads
 from lesionedge.model_options import ModelOptions, check_views
 from lesionedge.normalisation import Normalisation
-from lesionedge.prediction import Prediction, predict
+from lesionedge.prediction import Prediction, notice_of_unknown, predict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +59,9 @@ class Classifier:
     def __init__(
         self, model: str | os.PathLike[str] | None = None, *, threads: int | None = None,
         labels: str | os.PathLike[str] | Sequence[str] | None = None,
-        normalize: tuple[float, float] | None = None, check: bool = True, verbose: bool = False,
-        views: int = 1, operating_point: float | None = None,
+        malignant: Sequence[str] | None = None, normalize: tuple[float, float] | None = None,
+        check: bool = True, verbose: bool = False, views: int = 1,
+        operating_point: float | None = None,
     ) -> None:  # fmt: skip
         """Load a model.
 
@@ -68,7 +70,11 @@ class Classifier:
             threads: Threads that run the network; None for the usable physical cores, at most 4.
                 With 1, ``classify_many`` decodes in the caller's thread, too: one core in all.
             labels: Labels file (one a line) or the labels, in output order, for a model that
-                has none inside; they take the place of those inside.
+                has none inside; they take the place of those inside. Numbers in front of them
+                (``0 mel``) are their order.
+            malignant: The labels that are malignant, in any spelling that means the same; all
+                others are benign, and with an empty list all are. None for what the model's card
+                says, or else what is known of the labels (``lesionedge.diagnosis``).
             normalize: (mean, std): the network gets (pixel - mean) / std, pixels 0-255; for a model
                 file without this information.
             check: Check whether each image is dermoscopic and of good quality, if the model is for
@@ -83,12 +89,12 @@ class Classifier:
 
         Raises:
             ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
-                or its normalisation; or its input has no such views.
+                or its normalisation; or it has no such labels; or its input has no such views.
             MissingDependencyError: No TFLite runtime works here.
         """
         self.options = ModelOptions(
-            model=model, threads=threads, labels=labels, normalize=normalize, check=check,
-            verbose=verbose, views=views, operating_point=operating_point,
+            model=model, threads=threads, labels=labels, malignant=malignant, normalize=normalize,
+            check=check, verbose=verbose, views=views, operating_point=operating_point,
         )  # fmt: skip
         self.model = name_of(self.options)
         self.path = find_model(self.model)
@@ -108,6 +114,7 @@ class Classifier:
             self._interpreter.input, found.mean, found.std, model=self.path
         )
         self._point = self._default_point()
+        self._unknown = notice_of_unknown(self.diagnoses)
         self._check = self._make_check(verbose) if check else None
 
     @classmethod
@@ -138,6 +145,11 @@ class Classifier:
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         """The card's thresholds of the malignant probability; empty if it has none."""
         return self.card.operating_points
+
+    @property
+    def unknown_notice(self) -> Notice | None:
+        """The warning where it is not known of some class whether it is malignant, or None."""
+        return self._unknown
 
     @property
     def checks(self) -> bool:
@@ -254,6 +266,12 @@ class Classifier:
         from lesionedge.operating import find, nearest
 
         asked = self.options.operating_point
+        unknown = said_of_unknown(self.diagnoses)
+        if asked is not None and unknown:
+            raise ModelError(
+                f"{self.model}: an operating point is a threshold of the malignant probability, "
+                f"which is unknown: {unknown}"
+            )
         if asked is not None:
             return find(asked, points=self.card.operating_points, model=self.model)
         return nearest(self.card.operating_points, DEFAULT_SENSITIVITY)
@@ -346,7 +364,9 @@ class Classifier:
             point=self._point, top_k=top_k, warnings=warnings, timings_ms=timings_ms,
             reliable=reliable, views=views,
         )  # fmt: skip
-        notices = self._outputs.notices(found.probability)
+        notices = (*self._outputs.notices(found.probability), *filter(None, (self._unknown,)))
+        # Those of a mean may be there already, from its last image.
+        notices = tuple(notice for notice in notices if notice not in warnings)
         return replace(found, warnings=(*warnings, *notices)) if notices else found
 
     def _predictions(

@@ -43,7 +43,7 @@ class Colours:
         """Return the conversion to sRGB and the warnings.
 
         Args:
-            mode: The image's: RGB, L, I;16 or CMYK. What is returned for L may be for RGB.
+            mode: The image's: RGB, L or CMYK. What is returned for L may be for RGB.
 
         Returns:
             The conversion; None: the image is sRGB or treated as sRGB. And the warnings.
@@ -59,11 +59,15 @@ class Colours:
             for text in problems[:1]
         )
 
-    def deep(self) -> MatrixConversion | None:
-        """Return the conversion for RGB of 16 bits a channel; None if there is none."""
+    def deep(self, mode: str) -> MatrixConversion | None:
+        """Return the conversion for 16 bits a channel; None if there is none.
+
+        Args:
+            mode: The image's: RGB or L. Both are converted as RGB.
+        """
         for statement in self.statements:
             try:
-                _resolved(statement, "RGB")
+                _resolved(statement, mode)
             except ColourError:
                 continue
             return icc.deep(statement) if isinstance(statement, bytes) else _matrix(statement)
@@ -77,7 +81,7 @@ def _resolved(statement: Statement, mode: str) -> Conversion | None:
         if mode == "CMYK":
             raise ColourError("it is CMYK, and its file speaks of RGB")
         return _of_space(statement)
-    if mode in ("L", "I;16") and icc.mode_of(statement) == "RGB":
+    if mode == "L" and icc.mode_of(statement) == "RGB":
         mode = "RGB"  # a grey image saved with the colour image's profile
     return icc.conversion(statement, mode)
 
@@ -209,8 +213,10 @@ def _is_srgbs(space: RGBSpace) -> bool:
 def _exif(image: Image.Image) -> Iterator[Statement]:
     """Read EXIF's colour tags; DCF 2.0 defines how they name Adobe RGB."""
     exif = image.getexif()
-    colour_space = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE)
-    index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")).strip("\0 ")
+    details = exif.get_ifd(_EXIF_IFD)
+    colour_space, index = details.get(_COLOUR_SPACE), ""
+    if _INTEROP_IFD in details:
+        index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")).strip("\0 ")
     if colour_space == 1:
         return
     if index == "R03" or colour_space == 2:

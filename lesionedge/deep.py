@@ -88,7 +88,7 @@ def flattened(
 
 def _bends(colours: Colours) -> bool:
     """Return whether the colours need a conversion that works on all sixteen bits."""
-    return colours.conversion("RGB")[0] is not None and colours.deep() is not None
+    return colours.conversion("RGB")[0] is not None and colours.deep("RGB") is not None
 
 
 def _reach(brightest: int) -> tuple[Notice, ...]:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lesionedge import metadata, normalisation, outputs
+from lesionedge import labels, metadata, normalisation, outputs
 from lesionedge.card import Card, Label
-from lesionedge.diagnosis import Diagnosis, describe
+from lesionedge.diagnosis import Diagnosis, describe, marked
 from lesionedge.errors import ModelError
 from lesionedge.image import Preprocessing
 from lesionedge.interpreter import TensorInfo
@@ -100,7 +100,8 @@ def describe_model(
     count = output_info.shape[-1]
     meaning = outputs.read(path, count, found)
     _demand(path, options, found, input_info, count)
-    diagnoses = _diagnoses(path, options.labels, found.labels or (), card, count)
+    diagnoses = diagnoses_of(path, options, found)
+    _check_count(path, options, diagnoses, count)
     mean, std = _normalisation(path, options, found)
     return Description(
         card=card, diagnoses=diagnoses, preprocessing=_preprocessing(path, card, input_info),
@@ -126,34 +127,50 @@ def _demand(
         raise ModelError(f"{path}: does not say {'; nor '.join(wanted)}")
 
 
-def _diagnoses(
+def diagnoses_of(path: str, options: ModelOptions, found: ModelMetadata) -> tuple[Diagnosis, ...]:
+    """Return what a model's classes mean, in output order; empty where it has no labels.
+
+    Args:
+        path: The .tflite file.
+        options: What is said in the file's place.
+        found: What it says of itself.
+
+    Raises:
+        ModelError: The labels cannot be read, or those said to be malignant are not among them.
+    """
+    card = found.card or Card()
+    entries = {entry.label: entry for entry in card.labels}
+    spelled = _spelled(path, options.labels, found.labels or card.codes, card)
+    known = tuple(_diagnosis(label, entries.get(label)) for label in spelled)
+    return known if options.malignant is None else marked(known, options.malignant, model=path)
+
+
+def _spelled(
     path: str, given: str | os.PathLike[str] | Sequence[str] | None, inside: tuple[str, ...],
-    card: Card, count: int,
-) -> tuple[Diagnosis, ...]:  # fmt: skip
-    labels, source = inside, "its metadata"
+    card: Card,
+) -> tuple[str, ...]:  # fmt: skip
     if isinstance(given, (str, os.PathLike)):
-        labels, source = _labels_file(given), os.fsdecode(given)
-    elif given is not None:
-        labels, source = tuple(given), "the list given"
+        return labels.read(given)
+    if given is not None:
+        return labels.in_order(tuple(given), "the list of labels")
+    # In a file of our own the card's entries are in output order, whatever they look like.
+    return inside if inside == card.codes else labels.in_order(inside, f"{path}: its metadata")
+
+
+def _check_count(
+    path: str, options: ModelOptions, diagnoses: Sequence[Diagnosis], count: int
+) -> None:
+    source = "the list given"
+    if options.labels is None:
+        source = "its metadata"
+    elif isinstance(options.labels, (str, os.PathLike)):
+        source = os.fsdecode(options.labels)
     classes = 2 if count == 1 else count
-    if len(labels) != classes:
+    if len(diagnoses) != classes:
         raise ModelError(
-            f"{path}: {source} has {len(labels)} labels; its output needs {classes}"
+            f"{path}: {source} has {len(diagnoses)} labels; its output needs {classes}"
             + (" (negative, positive)" if count == 1 else "")
         )
-    entries = {entry.label: entry for entry in card.labels}
-    return tuple(_diagnosis(label, entries.get(label)) for label in labels)
-
-
-def _labels_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    name = os.fsdecode(path)
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return metadata.split_labels(file.read())
-    except OSError as error:
-        raise ModelError(f"{name}: labels cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{name}: labels are not UTF-8 text ({error.reason})") from error
 
 
 def _diagnosis(label: str, entry: Label | None) -> Diagnosis:

@@ -6,7 +6,9 @@ The order of a model's classes is never taken from here: it is the model file's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from lesionedge.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ HAM10000: tuple[Diagnosis, ...] = (
 )
 """The seven diagnoses of HAM10000 (Tschandl et al. 2018, doi:10.1038/sdata.2018.161)."""
 
+_FEW = 3  # labels that a message names
+
 _BY_CODE = {diagnosis.label: diagnosis for diagnosis in HAM10000}
 
 
@@ -62,6 +66,61 @@ def describe(label: str) -> Diagnosis:
 def describe_all(labels: Iterable[str]) -> tuple[Diagnosis, ...]:
     """Return what each label means, in the order given."""
     return tuple(describe(label) for label in labels)
+
+
+def marked(
+    diagnoses: Sequence[Diagnosis], malignant: Iterable[str], *, model: str
+) -> tuple[Diagnosis, ...]:
+    """Return the diagnoses with those malignant that somebody names, and no others.
+
+    Args:
+        diagnoses: A model's.
+        malignant: Labels, in any spelling that means the same, or codes of classes, for all kinds
+            of them that the model knows; none: no class is malignant.
+        model: The model's name, for errors.
+
+    Raises:
+        ModelError: The model has no such label.
+    """
+    labels = [diagnosis.label for diagnosis in diagnoses]
+    named = set()
+    for label in malignant:
+        found = _meant(label, labels)
+        if not found:
+            raise ModelError(
+                f"{model}: has no label {label!r}, which is said to be malignant; expected some of "
+                f"{', '.join(labels)}"
+            )
+        named.update(found)
+    return tuple(replace(diagnosis, malignant=diagnosis.label in named) for diagnosis in diagnoses)
+
+
+def malignant_of(diagnoses: Sequence[Diagnosis], *, model: str) -> tuple[bool, ...]:
+    """Return whether each class is malignant, where that has to be known.
+
+    Args:
+        diagnoses: A model's.
+        model: The model's name, for errors.
+
+    Raises:
+        ModelError: It is not known of some class.
+    """
+    if unknown := said_of_unknown(diagnoses):
+        raise ModelError(f"{model}: {unknown}")
+    return tuple(bool(diagnosis.malignant) for diagnosis in diagnoses)
+
+
+def said_of_unknown(diagnoses: Sequence[Diagnosis]) -> str:
+    """Say of which classes it is not known whether they are malignant; empty where of none."""
+    labels = [diagnosis.label for diagnosis in diagnoses if diagnosis.malignant is None]
+    if not labels:
+        return ""
+    more = f" and {len(labels) - _FEW} more" if len(labels) > _FEW else ""
+    named = ", ".join(map(repr, labels[:_FEW])) + more
+    return (
+        f"it is not known whether {named} {'is' if len(labels) == 1 else 'are'} malignant; say "
+        "which labels are, such as --malignant mel,bcc, or in the model's card"
+    )
 
 
 def classes(label: str) -> tuple[str, ...]:
@@ -115,6 +174,19 @@ def match(label: str, labels: Sequence[str]) -> str | None:
         return found
     fitting = (_of_class(code, labels) for code in classes(label))
     return next((_only(several) for several in fitting if several), None)
+
+
+def _meant(label: str, labels: Sequence[str]) -> list[str]:
+    """Find the labels that somebody means: the same one, or all kinds of a class."""
+    from lesionedge import terms
+
+    found = same(label, labels)
+    if found is not None:
+        return [found]
+    meaning = terms.meaning(label)
+    if meaning is None or meaning.code is None or not meaning.whole:
+        return []
+    return [other for other in labels if describe(other).code == meaning.code]
 
 
 def _of_class(code: str | None, labels: Sequence[str]) -> list[str]:

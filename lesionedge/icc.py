@@ -22,7 +22,7 @@ MAX_BYTES = 8_000_000
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of devices and spaces; not links between them
 _SAME_LEVELS = 2  # a profile that moves no colour by more is sRGB, written down by somebody
-_SMOOTH_LEVELS = 24  # linear light moves greys by 75, gamma 1.8 by 18
+_SMOOTH_LEVELS = 12  # gamma 2.4 moves greys by less; gamma 1.8 by 18, linear light by 75
 _GRID_STEPS = 17
 
 
@@ -31,7 +31,7 @@ class Conversion:
     """Brings images of one mode to sRGB."""
 
     mode: str
-    """The mode of its input: RGB, L, I;16 or CMYK."""
+    """The mode of its input: RGB, L or CMYK."""
     apply: Callable[[Image.Image], Image.Image]
     """Returns an RGB image, sRGB. Threads may share it."""
     is_smooth: bool
@@ -59,7 +59,7 @@ def conversion(profile: bytes, mode: str) -> Conversion | None:
 
     Args:
         profile: As embedded in a file.
-        mode: The image's: RGB, L, I;16 or CMYK. Grey with a profile of RGB has to be RGB.
+        mode: The image's: RGB, L or CMYK. Grey with a profile of RGB has to be RGB.
 
     Raises:
         ColourError: The profile is unusable, or for other images.
@@ -72,7 +72,10 @@ def conversion(profile: bytes, mode: str) -> Conversion | None:
 
 @lru_cache(maxsize=4)
 def deep(profile: bytes) -> MatrixConversion | None:
-    """Return the conversion of an RGB profile with a matrix and curves; None for others."""
+    """Return the conversion of a profile with curves, and for RGB a matrix; None for others.
+
+    It takes RGB, also for a grey profile.
+    """
     try:
         return _matrix(profile)
     except (ColourError, ValueError, IndexError, struct.error):
@@ -84,7 +87,7 @@ def _examined(profile: bytes, mode: str) -> Conversion | str | None:
     """Examine a profile; return an error as text, so that it is cached too."""
     try:
         wanted = mode_of(profile)
-        if wanted != ("L" if mode == "I;16" else mode):
+        if wanted != mode:
             return f"its ICC profile is one of {wanted} images, and it is {mode}"
         apply = _littlecms(profile, mode) or _without_littlecms(profile)
         return assessed(apply, mode)
@@ -159,18 +162,20 @@ def _littlecms(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image
 
 
 def _without_littlecms(profile: bytes) -> Callable[[Image.Image], Image.Image]:
-    found = deep(profile) if profile[16:20] == b"RGB " else None
+    found = deep(profile)
     if found is None:
         raise ColourError("its ICC profile needs littlecms, which this Pillow was built without")
     return found
 
 
 def _matrix(profile: bytes) -> MatrixConversion | None:
-    """Read the colorants and curves of an RGB profile (ICC.1:2022, 8.4.3)."""
+    """Read the colorants and curves of a profile (ICC.1:2022, 8.3.3 and 8.3.4)."""
     import numpy as np
 
-    tags = _tags(profile)
-    if mode_of(profile) != "RGB" or profile[20:24] != b"XYZ " or {b"A2B0", b"A2B1"} & tags.keys():
+    tags, mode = _tags(profile), mode_of(profile)
+    if mode == "L" and b"kTRC" in tags and b"A2B0" not in tags:
+        return MatrixConversion(np.eye(3), [_curve(tags[b"kTRC"])] * 3)
+    if mode != "RGB" or profile[20:24] != b"XYZ " or {b"A2B0", b"A2B1"} & tags.keys():
         return None
     names = (b"rXYZ", b"gXYZ", b"bXYZ"), (b"rTRC", b"gTRC", b"bTRC")
     if not set(names[0] + names[1]) <= tags.keys():

@@ -355,10 +355,9 @@ def _loaded(
         else:
             jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
             found = pixels.flattened(image, colours)
-    if not isinstance(image, ImageFile.ImageFile):
-        return found, None
-    # Read the tag after loading: TIFF decoders turn the image themselves and drop the tag.
-    return found, _UPRIGHT.get(_orientation(image))
+    # Pillow turns TIFF itself, and older versions keep the tag.
+    as_stored = isinstance(image, ImageFile.ImageFile) and image.format != "TIFF"
+    return found, _UPRIGHT.get(_orientation(image)) if as_stored else None
 
 
 def _colours(image: Image.Image) -> Colours | None:

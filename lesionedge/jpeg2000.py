@@ -11,11 +11,12 @@ from PIL import Image, ImagePalette
 from lesionedge import isobmff
 from lesionedge.errors import ImageError
 from lesionedge.notice import Notice
-from lesionedge.pixels import Finish
+from lesionedge.pixels import PILLOW, Finish
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
-# sRGB, grey, sYCC, CMYK, bilevel (two ways) and ROMM RGB, which colour.py brings to sRGB.
-_KNOWN_SPACES = (0, 12, 15, 16, 17, 18, 21)
+# CMYK, sRGB, grey, sYCC and ROMM RGB (which colour.py brings to sRGB), and their channels, to
+# which one of opacity may be added where it is not CMYK.
+_SPACES = {12: (4,), 16: (3, 4), 17: (1, 2), 18: (3, 4), 21: (3, 4)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def prepare(image: Any) -> tuple[Image.Image, Finish | None]:
         channels = _components(file, end)
     finally:
         file.seek(position)
-    _refuse(channels, parts)
+    _refuse(channels, parts, image.mode)
     if b"pclr" in parts:
         if image.mode not in ("P", "PA"):
             raise ImageError("JPEG 2000 with a palette of grey is not read")
@@ -88,10 +89,10 @@ def _components(file: BinaryIO, end: int) -> list[Component]:
     ]
 
 
-def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
+def _refuse(channels: list[Component], parts: dict[bytes, bytes], mode: str) -> None:
     most = max(channel.bits for channel in channels)
     # Pillow rounds to 8 bits without a limit: white turns to black.
-    if (len(channels) > 1 and most > 8) or most > 16:
+    if (most > 8 and not mode.startswith("I")) or most > 16:
         raise ImageError(
             f"JPEG 2000 of {len(channels)} channels of {most} bits is not read: "
             "save it with 8 bits a channel"
@@ -101,10 +102,12 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes]) -> None:
     if len(channels) == 4 and not parts:
         raise ImageError("JPEG 2000 of four channels that does not say which: save it as JP2")
     colour = parts.get(b"colr", b"")
-    if colour[:1] == b"\1" and int.from_bytes(colour[3:7], "big") not in _KNOWN_SPACES:
-        raise ImageError(
-            f"JPEG 2000 of colour space {int.from_bytes(colour[3:7], 'big')} is not read"
-        )
+    space = int.from_bytes(colour[3:7], "big")
+    count = 3 if b"pclr" in parts else len(channels)
+    if colour[:1] == b"\1" and space == 18 and PILLOW < (10, 3):
+        raise ImageError("a JPEG 2000 of sYCC needs Pillow 10.3 or later")
+    if colour[:1] == b"\1" and count not in _SPACES.get(space, ()):
+        raise ImageError(f"JPEG 2000 of {count} channels in colour space {space} is not read")
     if not _is_in_order(parts.get(b"cdef", b"")) or not _is_straight(parts.get(b"cmap", b"")):
         raise ImageError("JPEG 2000 with channels in another order is not read: save it as PNG")
 
@@ -132,7 +135,7 @@ def _palette(content: bytes) -> ImagePalette.ImagePalette:
     count, columns = struct.unpack_from(">HB", content)
     if columns != 3 or count > 256 or content[3:6] != b"\7\7\7":
         raise ImageError("JPEG 2000 with a palette other than of RGB with 8 bits is not read")
-    return ImagePalette.ImagePalette("RGB", bytearray(content[6 : 6 + 3 * count]))
+    return ImagePalette.raw("RGB", content[6 : 6 + 3 * count])
 
 
 def _spread(channels: list[Component]) -> Finish | None:

@@ -99,3 +99,13 @@ def _sorted(numbered: Sequence[re.Match[str]], source: str) -> tuple[str, ...]:
             f"is no number {missing[0]}; expected {wanted[0]} to {wanted[-1]}, each once"
         )
     return tuple(by_number[number] for number in wanted)
+
+
+def distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return labels as names of columns: of labels that are alike, all but the first numbered."""
+    seen: dict[str, int] = {}
+    names = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        names.append(label if seen[label] == 1 else f"{label}_{seen[label]}")
+    return tuple(names)

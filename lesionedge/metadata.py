@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, BinaryIO
 
+from lesionedge import labels
 from lesionedge.card import Card
 from lesionedge.errors import ModelError
 from lesionedge.flatbuffer import BrokenError, Table, cut, mapped
@@ -35,7 +36,7 @@ class ModelMetadata:
     """A model file's description of itself."""
 
     labels: tuple[str, ...] | None = None
-    """Class labels in output order, of the default locale; None if the file has none."""
+    """Lines of the labels file, of the default locale; None if the file has none."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Locale -> labels, for label files that have one."""
     mean: tuple[float, ...] | None = None
@@ -113,7 +114,7 @@ def _assemble(table: Table | None, archive: _Archive, name: str) -> ModelMetadat
     by_locale = _labels(scores, archive) if scores else {}
     return ModelMetadata(
         labels=by_locale.get("", next(iter(by_locale.values()), None)),
-        names={locale: labels for locale, labels in by_locale.items() if locale},
+        names={locale: lines for locale, lines in by_locale.items() if locale},
         mean=mean, std=std,
         score_calibration=scores is not None and _unit(scores, _SCORE_CALIBRATION) is not None,
         score_threshold=_score_threshold(scores) if scores else None,
@@ -158,16 +159,8 @@ def _labels(tensor: Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
     for file in tensor.tables(6):
         if file.scalar(2, "<B", 0) in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS):
             text = archive.read(file.text(0) or "")
-            found.setdefault(file.text(3) or "", split_labels(text.decode("utf-8-sig")))
+            found.setdefault(file.text(3) or "", labels.split(text.decode("utf-8-sig")))
     return found
-
-
-def split_labels(text: str) -> tuple[str, ...]:
-    """Split a labels file: one label a line, blank lines at the end left out."""
-    lines = [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return tuple(lines)
 
 
 def _card(archive: _Archive, name: str) -> Card | None:

@@ -24,6 +24,8 @@ class ModelOptions:
     """Threads that run the network; None for the usable physical cores, at most 4."""
     labels: str | os.PathLike[str] | Sequence[str] | None = None
     """Labels file (one a line) or the labels, in output order; None for those in the file."""
+    malignant: Sequence[str] | None = None
+    """The labels that are malignant, all others being benign; None for what is known of them."""
     normalize: tuple[float, float] | None = None
     """(mean, std) of the pixels, 0-255; None for the file's own."""
     check: bool = True
@@ -43,6 +45,8 @@ class ModelOptions:
             ValueError: One is out of range.
         """
         check_views(self.views)
+        if isinstance(self.malignant, str):
+            raise ValueError(f"malignant is {self.malignant!r}; expected a list of labels")
         given = self.normalize
         if given is None:
             return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MALIGNANT_UNKNOWN = "malignant-unknown"
+"""Code of the notice that it is not known which of a model's classes are malignant."""
+
 
 class Notice(str):
     """A warning about an image: a string with a stable ``code``.

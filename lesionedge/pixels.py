@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import PIL
 from PIL import Image
 
 from lesionedge.errors import ImageError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from lesionedge.colour import Colours
     from lesionedge.icc import Conversion
+
+PILLOW = tuple(int(number) for number in PIL.__version__.split(".")[:2])
+"""Its version, for what older ones get wrong."""
 
 _WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 TRANSPARENT = Notice(
@@ -64,6 +68,8 @@ def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
 
 def _opaque(image: Image.Image, colours: Colours | None) -> Pixels:
     """Convert an opaque image: RGB, grey, CMYK, or a mode that becomes one of these."""
+    if image.mode == "LAB":
+        return Pixels(image.convert("RGB"))  # Lab needs no profile
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     conversion: Conversion | None = None
@@ -131,14 +137,11 @@ def _grey_of_16_bits(image: Image.Image, colours: Colours | None) -> Pixels:
 def _converted_grey(values: NDArray[np.uint16], colours: Colours | None) -> Pixels:
     import numpy as np
 
-    if colours is not None and colours.statements:
-        conversion, warnings = colours.conversion("I;16")
-        if conversion is not None and conversion.mode == "I;16":
-            return Pixels(conversion.apply(Image.fromarray(values)), warnings=warnings)
-        if conversion is not None:
-            return deep_rgb(np.repeat(values[..., None], 3, axis=2), colours)
-        return Pixels(Image.fromarray(rounded(values)).convert("RGB"), warnings=warnings)
-    return Pixels(Image.fromarray(rounded(values)).convert("RGB"))
+    if colours is not None and colours.conversion("L")[0] is not None:
+        matrix = colours.deep("L")
+        if matrix is not None:
+            return Pixels(Image.fromarray(matrix.deep(np.repeat(values[..., None], 3, axis=2))))
+    return _opaque(Image.fromarray(rounded(values)), colours)
 
 
 def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
@@ -149,7 +152,7 @@ def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
         colours: What their file says of them.
     """
     conversion, warnings = colours.conversion("RGB")
-    matrix = colours.deep() if conversion is not None else None
+    matrix = colours.deep("RGB") if conversion is not None else None
     if matrix is not None:
         return Pixels(Image.fromarray(matrix.deep(values)), warnings=warnings)
     return Pixels(Image.fromarray(rounded(values)), conversion, warnings)

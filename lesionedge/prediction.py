@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lesionedge.diagnosis import said_of_unknown
+from lesionedge.errors import ModelError
+from lesionedge.notice import MALIGNANT_UNKNOWN, Notice
+
 if TYPE_CHECKING:
     from lesionedge.card import OperatingPoint
     from lesionedge.diagnosis import Diagnosis
-    from lesionedge.notice import Notice
 
 BY_CARD = "model card"
 """Source of a threshold that is in the model file's card."""
@@ -66,8 +69,9 @@ class Prediction:
     """Its name."""
     probability: float
     """Its calibrated probability, 0-1."""
-    malignant_probability: float
-    """Sum of the probabilities of the malignant classes, 0-1."""
+    malignant_probability: float | None
+    """Sum of the probabilities of the malignant classes, 0-1; None while it is not known of some
+    class whether it is malignant (a warning says so)."""
     top: tuple[Candidate, ...]
     """The most likely classes, best first; where a threshold decides, the decided one first."""
     warnings: tuple[Notice, ...]
@@ -83,7 +87,13 @@ class Prediction:
     views: int = 1
     """How many views of the image the probabilities are averaged over."""
     operating_point: ThresholdSide | None = None
-    """On which side of the default operating point it is; None if the model has none."""
+    """On which side of the default operating point it is; None if the model has none, or if
+    the malignant probability is unknown."""
+
+    @property
+    def remarks(self) -> tuple[Notice, ...]:
+        """The warnings that are about this image, and not about the model."""
+        return tuple(notice for notice in self.warnings if notice.code != MALIGNANT_UNKNOWN)
 
     def at(self, point: OperatingPoint, *, source: str = BY_CARD) -> Prediction:
         """Return the same prediction at another operating point.
@@ -91,7 +101,16 @@ class Prediction:
         Args:
             point: Such as one of ``Classifier.operating_points``.
             source: Where it comes from.
+
+        Raises:
+            ModelError: The malignant probability is unknown.
         """
+        if self.malignant_probability is None:
+            said = [str(notice) for notice in self.warnings if notice.code == MALIGNANT_UNKNOWN]
+            raise ModelError(
+                f"{self.model}: an operating point is a threshold of the malignant probability, "
+                f"which is unknown{''.join(': ' + text for text in said)}"
+            )
         return replace(self, operating_point=side_of(point, self.malignant_probability, source))
 
     def to_dict(self, path: str | None = None) -> dict[str, Any]:
@@ -118,6 +137,22 @@ class Prediction:
         }
 
 
+def by_class(top: Sequence[Candidate], labels: Sequence[str]) -> list[float | None]:
+    """Return probabilities in the order of a model's labels.
+
+    Args:
+        top: The classes that are listed, the most likely first.
+        labels: The model's; of labels that are alike, the first one gets the highest probability.
+
+    Returns:
+        One a label; None for classes that ``top`` does not list.
+    """
+    found: dict[str, list[float]] = {}
+    for candidate in top:
+        found.setdefault(candidate.label, []).append(candidate.probability)
+    return [found[label].pop(0) if found.get(label) else None for label in labels]
+
+
 def rank(probabilities: Sequence[float], *, decision: float | None = None) -> list[int]:
     """Return the class numbers, the most likely first; equal ones in the model's order.
 
@@ -130,18 +165,28 @@ def rank(probabilities: Sequence[float], *, decision: float | None = None) -> li
     return sorted(range(len(probabilities)), key=lambda i: -probabilities[i])
 
 
-def malignant_probability(probabilities: Sequence[float], diagnoses: Sequence[Diagnosis]) -> float:
-    """Return the sum of the malignant classes' probabilities, 0-1."""
+def malignant_probability(
+    probabilities: Sequence[float], diagnoses: Sequence[Diagnosis]
+) -> float | None:
+    """Return the sum of the malignant classes' probabilities, 0-1; None: some may be malignant."""
+    if any(diagnosis.malignant is None for diagnosis in diagnoses):
+        return None
     return min(sum(p for d, p in zip(diagnoses, probabilities) if d.malignant), 1.0)
 
 
 def side_of(
-    point: OperatingPoint | None, malignant_probability: float, source: str
+    point: OperatingPoint | None, malignant_probability: float | None, source: str
 ) -> ThresholdSide | None:
     """Return on which side of an operating point a malignant probability is; None without one."""
-    if point is None:
+    if point is None or malignant_probability is None:
         return None
     return ThresholdSide(point, point.above(malignant_probability), source)
+
+
+def notice_of_unknown(diagnoses: Sequence[Diagnosis]) -> Notice | None:
+    """Return what the reader should know where the malignant probability is unknown."""
+    text = said_of_unknown(diagnoses)
+    return Notice(MALIGNANT_UNKNOWN, text) if text else None
 
 
 def predict(

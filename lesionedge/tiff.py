@@ -15,10 +15,10 @@ from lesionedge.notice import Notice
 from lesionedge.pixels import Finish
 
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 258, 259, 262
-_MAX_SAMPLE = 281
+_FILL_ORDER, _ORIENTATION, _MAX_SAMPLE = 266, 274, 281
 _SAMPLES, _PLANAR, _COLOUR_MAP, _INK_SET = 277, 284, 320, 332
 _DOT_RANGE, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 336, 338, 339
-_FAX = (2, 3, 4)
+_FAX, _JPEG = (2, 3, 4), 7
 _PHOTOMETRICS = {
     0: "grey, white is zero", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr",
     8: "CIE Lab", 9: "ICC Lab", 10: "ITU Lab", 32803: "a sensor's colour filters",
@@ -66,11 +66,15 @@ def _refuse(tags: Any) -> None:
         raise ImageError(_unread(tags))
     if photometric is None and tags.get(_COMPRESSION) not in _FAX:
         raise ImageError("TIFF without a photometric tag: its colours are unknown; save it as PNG")
+    turned = tags.get(_ORIENTATION, 1) != 1 and tags.get(_COMPRESSION) != _JPEG
+    if photometric == 6 and turned and pixels.PILLOW < (11, 2):
+        raise ImageError("a YCbCr TIFF with an orientation needs Pillow 11.2 or later")
     if photometric == 5 and (tags.get(_INK_SET, 1) != 1 or not _is_full(tags.get(_DOT_RANGE))):
         raise ImageError("TIFF of other inks than cyan, magenta, yellow and black: save it as RGB")
     if tags.get(_PLANAR) == 2 and count > 1:
-        odd_alpha = photometric in (0, 1, 3) or (count > _own_samples(photometric) and not extra)
-        if odd_alpha or photometric in (6, 8):
+        others = count - _own_samples(photometric)
+        is_odd = photometric in (0, 1, 3) or others > 1 or (others == 1 and not extra)
+        if is_odd or photometric in (6, 8):
             raise ImageError("TIFF of separate planes; expected RGB or CMYK: save it as PNG")
 
 
@@ -88,12 +92,13 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 def _needs_libtiff(image: Any) -> bool:
     """Return whether Pillow's own decoder would read uncompressed pixels wrong."""
-    raw = image.tile and image.tile[0][0] == "raw"
-    return bool(raw and (image.tag_v2.get(_PLANAR) == 2 or image.tag_v2.get(_PHOTOMETRIC) == 6))
+    tags = image.tag_v2
+    rare = tags.get(_PLANAR) == 2 or tags.get(_FILL_ORDER) == 2 or tags.get(_PHOTOMETRIC) == 6
+    return bool(rare and image.tile and image.tile[0][0] == "raw")
 
 
 def _reopened(reopen: Callable[[], Image.Image]) -> Image.Image:
-    """Open a TIFF for libtiff, which knows separate planes, subsampling and coefficients."""
+    """Open a TIFF for libtiff, which knows planes, orders of bits, subsampling, coefficients."""
     from PIL import TiffImagePlugin
 
     # Pillow's switch affects the whole process. Another thread that opens a TIFF meanwhile gets

@@ -29,6 +29,11 @@ def percent(probability: float) -> str:
     return f"{probability:.1%}".replace("%", " %")
 
 
+def counted(number: int) -> str:
+    """Return a number of images: ``1 image``, ``2 images``."""
+    return f"{number} image" if number == 1 else f"{number} images"
+
+
 def malignancy(prediction: Prediction) -> str:
     """Return the malignant probability in words."""
     probability = prediction.malignant_probability

@@ -168,7 +168,9 @@ def test_a_full_device(command, int8, picture):
 
 
 def test_unwritable_output_folder(command, int8, picture, tmp_path):
-    check(command("predict", picture, "-m", int8, "-o", tmp_path / "no" / "a.json"), "a.json")
+    done = command("predict", picture, "-m", int8, "-o", tmp_path / "no" / "a.json")
+    assert done.returncode == 2
+    assert b"there is no folder" in done.stderr
     (tmp_path / "file").touch()
     done = command("predict", picture, "-m", int8, "--annotate", tmp_path / "file" / "x")
     check(done, "x")

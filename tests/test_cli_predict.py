@@ -332,8 +332,8 @@ def test_annotate_makes_its_folder_and_never_overwrites(cli_run, int8, picture, 
 
 def test_progress_goes_to_stderr_for_more_than_a_few(cli_run, int8, folder):
     result = cli_run("predict", folder, "-m", int8, "--format", "json")
-    assert "7 of 7 pictures" in result.stderr
-    assert "pictures" not in result.stdout.replace("pictures/", "")
+    assert "7 of 7 images" in result.stderr
+    assert "images" not in result.stdout
     assert cli_run("predict", folder / "1.jpg", "-m", int8).stderr == ""
 
 

@@ -84,7 +84,7 @@ def test_a_folder(cli_run, tree, expected, int8):
 
 
 def test_what_is_named_is_a_failure(cli_run, tree, int8):
-    for name, words in (("x.cr2", "not a picture"), ("notes.txt", "not a picture")):
+    for name, words in (("x.cr2", "not an image"), ("notes.txt", "not an image")):
         done = cli_run("predict", tree / name, "-m", int8, "--format", "json")
         assert done.exit_code == 1
         assert words in done.stderr
@@ -259,7 +259,7 @@ def test_batch_on_archives(cli_run, tree, packed, expected, int8, tmp_path, monk
     for source in (packed, "images.zip", f"zip://::{packed}", "zip://**/*::images.zip"):
         done, table = batch(cli_run, tmp_path / "out", int8, source)
         assert table == whole
-    assert "4 of 4 pictures are done" in done.stderr  # under whatever name it was given
+    assert "4 of 4 images are done" in done.stderr  # under whatever name it was given
     assert PASSED in done.stderr.splitlines()
     odd = tmp_path / "odd.zip"
     with zipfile.ZipFile(odd, "w") as file:

@@ -50,7 +50,7 @@ def archive(tmp_path_factory, draw):
 def expected(archive, tmp_path_factory, int8):
     """The rows of the engine ``local``."""
     out = tmp_path_factory.mktemp("local")
-    run = batch(archive, out, int8, "--engine", "local", "--workers", 2)
+    run = batch(archive, out, int8, "--engine", "local", "--jobs", 2)
     output, errors = run.communicate()
     assert run.returncode == 1, errors
     assert "2 failed" in output
@@ -111,7 +111,7 @@ def wait_for_port(nodes):
 
 
 def batch(archive, out, model, *arguments, env=QUIETLY):
-    line = [sys.executable, "-m", "lesionedge", "batch", archive, "--out", out, "-m", model,
+    line = [sys.executable, "-m", "lesionedge", "batch", archive, "-o", out, "-m", model,
             "--save-every", 0, *arguments]  # fmt: skip
     return subprocess.Popen(
         list(map(str, line)),
@@ -190,7 +190,7 @@ def wait_for(condition, run):
 def test_the_same_rows_as_local_and_a_run_killed_outright_continues(
     archive, expected, int8, tmp_path
 ):
-    run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 2)
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--jobs", 2)
     wait_for(lambda: len(saved(tmp_path)) >= 1, run)
     ours = below(run.pid, "")
     run.kill()
@@ -204,14 +204,14 @@ def test_the_same_rows_as_local_and_a_run_killed_outright_continues(
     assert not left, {pid: processes().get(pid) for pid in left}
     done = rows(tmp_path).num_rows
     assert 0 < done < COUNT
-    run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 2)
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--jobs", 2)
     _, errors = run.communicate()
-    assert f"{done} of {COUNT} pictures are done" in errors
+    assert f"{done} of {COUNT} images are done" in errors
     assert rows(tmp_path).equals(expected)
 
 
 def test_a_killed_actor_is_replaced_and_nothing_is_lost(archive, expected, int8, tmp_path):
-    run = batch(archive, tmp_path, int8, "--engine", "ray", "--workers", 2)
+    run = batch(archive, tmp_path, int8, "--engine", "ray", "--jobs", 2)
     wait_for(lambda: len(saved(tmp_path)) >= 1, run)
     actors = below(run.pid, "MapWorker")
     assert len(actors) == 2
@@ -219,7 +219,7 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(archive, expected, int8,
     wait_for(lambda: len(set(below(run.pid, "MapWorker")) - set(actors)) == 1, run)
     output, errors = run.communicate()
     assert run.returncode == 1, errors
-    assert f"{COUNT} pictures" in output
+    assert f"{COUNT} images" in output
     assert rows(tmp_path).equals(expected)
 
 
@@ -244,7 +244,7 @@ def test_a_second_node_joins_takes_work_and_is_killed_and_nothing_is_lost(
     assert before < LONG_COUNT
     output, errors = run.communicate()
     assert run.returncode == 0, errors
-    assert f"{LONG_COUNT} pictures" in output
+    assert f"{LONG_COUNT} images" in output
     found = rows(out)
     assert max(Counter(found["path"].to_pylist()).values()) == 1
     assert found.num_rows == LONG_COUNT
@@ -272,7 +272,7 @@ def test_nobody_else_gets_into_a_ray_of_its_own(archive, int8, tmp_path):
     for number in range(10 * LONG_COUNT):
         os.link(archive / f"{number % 4:04d}.jpg", long / f"{number:05d}.jpg")
     unset = {name: value for name, value in QUIETLY.items() if not name.startswith("RAY_AUTH")}
-    run = batch(long, out, int8, "--engine", "ray", "--workers", 1, env=unset)
+    run = batch(long, out, int8, "--engine", "ray", "--jobs", 1, env=unset)
     started = []
     try:
         wait_for(lambda: len(saved(out)) >= 1, run)

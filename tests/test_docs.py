@@ -111,3 +111,14 @@ def test_commands_need_no_path_to_be_guessed():
         for block in blocks(page):
             for wheel in re.findall(r"pip install [^\n]*\.whl", block.text):
                 assert "py3-none-any" in wheel or "linux_armv7l" in wheel or "/tmp/" in wheel, page
+
+
+def test_the_architecture_names_what_is_there():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rooms = [ROOT / room for room in ("", "lesionedge", "train", "convert", "docs", "tests")]
+    files = set(re.findall(r"\b([a-z_/.-]+\.(?:py|toml|md|json))\b", text))
+    folders = set(re.findall(r"`([a-z_/]+/)`", text))
+    assert len(files) > 20
+    assert len(folders) > 5
+    for one in files | folders:
+        assert any((room / one).exists() for room in rooms), one

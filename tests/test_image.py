@@ -39,17 +39,64 @@ def test_every_kind_of_source_gives_the_same_pixels(draw, tmp_path):
         assert np.array_equal(images.model_input(source, SQUARE), wanted)
 
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def turned(picture, orientation):
+    return picture.transpose(TURNS[orientation]) if orientation > 1 else picture
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "MPO"])
 def test_exif_orientation_is_honoured(draw, form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = encoded(draw(90, 70, seed=2), form, exif=exif, quality=95)
-    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    drawn = draw(90, 70, seed=2)
+    content = encoded(drawn, form, exif=exif, quality=95)
+    plain = images.decode(encoded(drawn, form, quality=95)).image
+    upright = turned(plain, orientation)
     assert images.decode(content).size == upright.size
     assert np.array_equal(images.model_input(content, SQUARE), images.model_input(upright, SQUARE))
     assert np.array_equal(images.decode(content).image, upright)
     assert np.array_equal(images.decode(Image.open(io.BytesIO(content))).image, upright)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_pil_images_are_turned_where_they_are_as_stored(draw, tmp_path, form, orientation):
+    """What ``Image.open`` gives is as stored; all that was made of it is as it looks."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.img"
+    path.write_bytes(encoded(draw(90, 70, seed=2), form, exif=exif, quality=95))
+    upright = images.decode(path).image
+    with Image.open(path) as opened:
+        assert np.array_equal(images.decode(opened).image, upright)
+        opened.load()
+        assert np.array_equal(images.decode(opened).image, upright)
+        for made in (
+            opened.copy(), opened.convert("RGB"), opened.rotate(90, expand=True),
+            opened.transpose(Image.Transpose.ROTATE_180), opened.resize((60, 60)),
+            opened.crop((5, 5, 50, 40)), Image.fromarray(np.asarray(opened)),
+        ):  # fmt: skip
+            found = images.decode(made)
+            assert found.size == made.size
+            assert np.array_equal(found.image, made.convert("RGB"))
+        if form != "TIFF":  # of which older Pillows keep the tag
+            by_hand = ImageOps.exif_transpose(opened)
+            assert np.array_equal(images.decode(by_hand).image, upright)
+        in_place = turned(opened.convert("RGB"), orientation)
+        if form != "TIFF":  # which Pillow has turned when it was loaded
+            assert np.array_equal(images.decode(in_place).image, upright)
+    small = Image.open(path)
+    small.thumbnail((40, 40))  # in place: it is still as stored
+    found = images.decode(small)
+    assert found.size == (small.size[::-1] if orientation > 4 and form != "TIFF" else small.size)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -370,5 +417,5 @@ def test_crop_box_takes_the_inputs_shape():
     ],
 )
 def test_unusable_cards_are_refused(section):
-    with pytest.raises(ModelError, match="card|input of"):
+    with pytest.raises(ModelError, match="card|model input"):
         Preprocessing.from_card(Card.from_dict({"input": section}).input)

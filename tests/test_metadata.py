@@ -33,11 +33,6 @@ def test_a_model_without_metadata_says_nothing(models):
     assert metadata.read(models / "bare.tflite") == metadata.ModelMetadata()
 
 
-@pytest.mark.parametrize("text", ["a\nb\n", "a\r\nb\r\n", "a\nb", " a \nb\n\n"])
-def test_labels_files_of_every_system(text):
-    assert metadata.split_labels(text) == ("a", "b")
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"short", b"this is no model at all, but text", b"\0" * 64]
 )

@@ -327,6 +327,15 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
     assert done.returncode == 1
     assert "names frekle; the dataset pictures has freckle, mole, scar, wart" in done.stderr
     assert "Traceback" not in done.stderr
+    asking = OWN.replace('malignant = ["wart"]\nnames = { wart = "Wart" }\n', "")
+    bad.write_text(asking.replace('wart = ["wart"]', 'veiled = ["wart"]'))
+    folder = own.parent / "asks"
+    done = program("train", "fit", bad, "--data", own.parent, "--out", folder, check=False)
+    assert done.returncode == 1
+    assert 'whether veiled is malignant; say it in [data], such as malignant = ["veiled"]' in (
+        done.stderr
+    )
+    assert not list(folder.glob("*.h5"))  # it has not trained
     efficient = recipe.read("ham10000-efficientnetb3") + "quantize = true\n"
     bad.write_text(efficient)
     done = program(
@@ -334,3 +343,17 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
     )
     assert done.returncode == 1
     assert "cannot be quantization-aware" in done.stderr
+
+
+def test_a_recipe_says_which_classes_are_malignant_where_nobody_knows():
+    known = recipe.loads(OWN.replace('malignant = ["wart"]\n', ""), "own.toml")
+    recipe.check_classes(known, ("mole", "wart"))  # both are in the vocabulary
+    asked = r"own: it is not known whether veiled is malignant; .*malignant = \[\]"
+    with pytest.raises(recipe.RecipeError, match=asked):
+        recipe.check_classes(replace(known, data=replace(known.data, names={})), ("mole", "veiled"))
+    for said in (("veiled",), ()):  # an empty list is an answer
+        data = replace(known.data, malignant=said, names={})
+        recipe.check_classes(replace(known, data=data), ("mole", "veiled"))
+    with pytest.raises(recipe.RecipeError, match="speaks of veiled; classes: mole, wart"):
+        data = replace(known.data, malignant=("veiled",))
+        recipe.check_classes(replace(known, data=data), ("mole", "wart"))

@@ -104,7 +104,7 @@ def test_models_that_are_not_for_dermoscopy_are_not_checked(models):
         answer = classifier.classify(NO_LESIONS["noise"])
         assert not classifier.checks
         assert answer.reliable is None
-        assert answer.warnings == ()
+        assert answer.remarks == ()
 
 
 @pytest.mark.parametrize(

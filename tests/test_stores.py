@@ -136,7 +136,7 @@ def put(local, url):
 
 def start(source, out, model, *arguments, **environment):
     line = [sys.executable, "-m", "lesionedge", "batch", *([source] if source else []),
-            "--out", out, "-m", model, "--workers", 1, *arguments]  # fmt: skip
+            "-o", out, "-m", model, "--jobs", 1, *arguments]  # fmt: skip
     return subprocess.Popen(
         list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, **environment},
@@ -172,7 +172,8 @@ def alike(found, expected, inner):
     assert {inner(row["path"]) for row in found} == set(expected)
     for row in found:
         other = expected[inner(row["path"])]
-        assert {**row, "path": "", "error": ""} == {**other, "path": "", "error": ""}
+        aside = {"path": "", "error": "", "timings_ms": {}}
+        assert {**row, **aside} == {**other, **aside}
         assert (row["error"] is None) == (other["error"] is None)
 
 
@@ -198,14 +199,14 @@ def test_pictures_and_answers_in_a_store(scheme, engine, archive, expected, int8
     put(archive, top)
     done = batch(f"{top}/2019/*.jpg", out, int8, "--engine", engine)
     assert done.returncode == 0, done.stderr
-    assert "3 pictures" in done.stdout
+    assert "3 images" in done.stdout
     done = batch(top, out, int8, "--engine", engine)
     assert done.returncode == 1, done.stderr
-    assert f"3 of {COUNT} pictures are done" in done.stderr
+    assert f"3 of {COUNT} images are done" in done.stderr
     alike(table(out), expected, lambda path: path.removeprefix(f"{top}/"))
     again = batch(f"{top}/**/*.jpg", out, int8, "--engine", engine)
-    assert "7 of 7 pictures are done" in again.stderr
-    assert f"{out}: {COUNT} pictures" in again.stdout
+    assert "7 of 7 images are done" in again.stderr
+    assert f"{out}: {COUNT} images" in again.stdout
     assert all(name.startswith("part-") for name in names_in(out))
 
 
@@ -235,7 +236,7 @@ def test_a_run_that_was_killed_continues_in_the_store(scheme, int8, tmp_path, dr
     assert 0 < len(saved) < LONG_COUNT
     done = batch(tmp_path, out, int8)
     assert done.returncode == 0, done.stderr
-    assert f"{len(saved)} of {LONG_COUNT} pictures are done" in done.stderr
+    assert f"{len(saved)} of {LONG_COUNT} images are done" in done.stderr
     counts = Counter(row["path"] for row in table(out))
     assert len(counts) == LONG_COUNT
     assert set(counts.values()) == {1}
@@ -268,7 +269,7 @@ def test_answers_of_another_model_are_not_mixed_in(archive, int8, models):
     assert batch("s3://bucket/mixed.jpg", "s3://bucket/mixed", int8).returncode == 0
     done = batch("s3://bucket/mixed.jpg", "s3://bucket/mixed", models / "float32.tflite")
     assert done.returncode == 1
-    assert "holds answers with model" in done.stderr
+    assert "holds predictions with model" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -327,7 +328,7 @@ def test_pictures_that_go_away_while_it_runs_are_rows_with_an_error(scheme, int8
         files.rm_file(name)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
-    assert f"{LONG_COUNT} pictures" in output
+    assert f"{LONG_COUNT} images" in output
     found = table(out)
     assert len(found) == len({row["path"] for row in found}) == LONG_COUNT
     failed = [row["error"] for row in found if row["error"]]
@@ -408,11 +409,11 @@ def test_pictures_and_answers_on_an_ftp_server(archive, expected, int8, tmp_path
         for _ in range(2):
             done = batch(f"{host}/pictures", f"{host}/answers", int8)
             assert done.returncode == 1, done.stderr
-        assert f"{COUNT} of {COUNT} pictures are done" in done.stderr
+        assert f"{COUNT} of {COUNT} images are done" in done.stderr
         top = f"{host}/pictures/"
         alike(table(f"{host}/answers"), expected, lambda path: path.removeprefix(top))
         done = batch(f"{host}/pictures", f"{host}/answers", int8, "--retry-failed")
-        assert f"6 of {COUNT} pictures are done" in done.stderr
+        assert f"6 of {COUNT} images are done" in done.stderr
         alike(table(f"{host}/answers"), expected, lambda path: path.removeprefix(top))
     parts = ["part-000001.parquet", "part-000002.parquet"]
     assert sorted(os.listdir(tmp_path / "answers")) == parts

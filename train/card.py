@@ -27,9 +27,8 @@ from train.calibration import decision_point, operating_points
 from train.data import Data
 from train.networks import load_model, logits
 from train.pipeline import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Recipe, Stage
+from train.recipe import Recipe, Stage, check_classes
 from train.run import Run
-from train.settings import RecipeError
 
 IMAGENET = {
     "mobilenetv2": "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
@@ -112,17 +111,13 @@ def add_metrics(run: Run, metrics: dict[str, Any], *, of_twins: bool = False) ->
 
 
 def label_entries(recipe: Recipe, labels: Sequence[str]) -> tuple[Label, ...]:
-    """Give the card's ``labels`` section: what the recipe says of a class, else what is known.
+    """Return the card's ``labels`` section: what the recipe says of a class, else what is known.
 
     Raises:
-        RecipeError: The recipe speaks of classes that are not there.
+        RecipeError: The recipe does not fit the classes, or leaves open which are malignant.
     """
+    check_classes(recipe, labels)
     malignant, names = recipe.data.malignant, recipe.data.names
-    unknown = sorted({*(malignant or ()), *names} - set(labels))
-    if unknown:
-        raise RecipeError(
-            f"{recipe.name}: [data] speaks of {', '.join(unknown)}; classes: {', '.join(labels)}"
-        )
     return tuple(
         Label(
             label, names.get(label, describe(label).name),

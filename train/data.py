@@ -13,7 +13,7 @@ from lesionedge.image import Preprocessing
 from train import cache, datasets
 from train.datasets import overlap, splits
 from train.datasets.table import EXTRAS, Dataset
-from train.recipe import Recipe
+from train.recipe import Recipe, check_classes
 from train.run import Run, RunError, write_text
 from train.settings import RecipeError
 
@@ -187,6 +187,7 @@ def _labels(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
             f"{recipe.name}: a sigmoid is for two classes; the dataset has {', '.join(labels)}: "
             "name two in [data.classes], negative first"
         )
+    check_classes(recipe, labels)
     return labels
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from lesionedge.diagnosis import describe
 from lesionedge.image import Preprocessing
 from train import settings
 from train.settings import (
@@ -186,7 +187,8 @@ class DataSettings:
     names: Mapping[str, Text] = field(default_factory=dict)
     """Class -> what people read, for classes that lesionedge does not know."""
     malignant: tuple[Text, ...] | None = None
-    """Classes that count as malignant; None: those that lesionedge knows to be."""
+    """Classes that count as malignant, maybe none; None: those that lesionedge knows to be, where
+    it knows all classes."""
     balance: bool = False
     """Small classes' pictures come several times an epoch, changed anew each time, until every
     class has as many as the largest."""
@@ -387,6 +389,32 @@ def _check(recipe: Recipe, path: str) -> None:
     if recipe.model.output == "sigmoid" and len(recipe.data.classes) not in (0, 2):
         raise RecipeError(
             f"{path}: a sigmoid is for two classes; [data.classes] has {len(recipe.data.classes)}"
+        )
+
+
+def check_classes(recipe: Recipe, labels: Sequence[str]) -> None:
+    """Refuse a recipe that does not fit its classes, or leaves open which are malignant.
+
+    Args:
+        recipe: The recipe.
+        labels: The model's classes: those of ``[data.classes]``, or the dataset's.
+
+    Raises:
+        RecipeError: It speaks of classes that are not there, or does not say which of classes that
+            lesionedge does not know are malignant.
+    """
+    data = recipe.data
+    strange = sorted({*(data.malignant or ()), *data.names} - set(labels))
+    if strange:
+        raise RecipeError(
+            f"{recipe.name}: [data] speaks of {', '.join(strange)}; classes: {', '.join(labels)}"
+        )
+    unknown = [label for label in labels if describe(label).malignant is None]
+    if unknown and data.malignant is None:
+        raise RecipeError(
+            f"{recipe.name}: it is not known whether {', '.join(unknown)} "
+            f"{'is' if len(unknown) == 1 else 'are'} malignant; say it in [data], such as "
+            f'malignant = ["{unknown[0]}"], or malignant = [] where no class is'
         )
 
 

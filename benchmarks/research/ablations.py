@@ -35,6 +35,7 @@ from views import ROOT, classes, gain, gained, give, pictures, turned_accuracy, 
 
 import lesionedge
 from lesionedge import tta
+from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import resamples
 
@@ -167,7 +168,7 @@ def measured(variants: Iterator[Variant], prepared: Prepared) -> list[dict[str, 
     """Measure each model against the first."""
     first: dict[str, Any] = {}
     rows = []
-    malignant = np.array([diagnosis.malignant for diagnosis in prepared.any.diagnoses])
+    malignant = np.array(malignant_of(prepared.any.diagnoses, model=prepared.any.model))
     for name, answers, degraded in variants:
         of = figures_of(answers, degraded, prepared.truth, prepared.any.labels, malignant)
         first = first or of

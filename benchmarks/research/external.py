@@ -31,6 +31,7 @@ from PIL import Image
 from views import gained, span
 
 import lesionedge
+from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
 from train.datasets import isic_archive
@@ -109,7 +110,7 @@ def operating_points(
     classifier: lesionedge.Classifier, answers: np.ndarray, melanoma: np.ndarray
 ) -> list[dict[str, float]]:
     """Give what becomes of the sensitivities that the card's thresholds were chosen for."""
-    malignant = np.array([diagnosis.malignant for diagnosis in classifier.diagnoses])
+    malignant = np.array(malignant_of(classifier.diagnoses, model=classifier.model))
     risk = answers[:, malignant].sum(1)
     return [
         {

@@ -35,6 +35,7 @@ import twins
 import lesionedge
 from lesionedge import machine, tta
 from lesionedge.benchmark import example_image
+from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
 
@@ -213,7 +214,7 @@ def operating_point(
     points = [p for p in classifier.operating_points if abs(p.sensitivity - SENSITIVITY) < 1e-6]
     if not points:
         return None
-    malignant = np.array([diagnosis.malignant for diagnosis in classifier.diagnoses])
+    malignant = np.array(malignant_of(classifier.diagnoses, model=classifier.model))
     above = upright[:, malignant].sum(1) >= points[0].threshold
     is_malignant = malignant[truth]
     return {

@@ -36,7 +36,9 @@ def found(sources: Iterable[str], errors: dict[str, str], passed_over: PassedOve
 
 def _listed(source: str, passed_over: PassedOver) -> Iterator[Source]:
     path = local_path(source)
-    if path is not None or names.is_address(source):
+    if path is not None and not os.path.lexists(path) and not patterns.is_pattern(path):
+        yield Source(source, f"{source}: no such file")
+    elif path is not None or names.is_address(source):
         yield from listing.expand([path or source], recursive=True, passed_over=passed_over)
     elif names.is_member(source):
         pattern, where = names.split(source)

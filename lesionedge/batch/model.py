@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from lesionedge.classifier import Classifier
 from lesionedge.model_options import ModelOptions
+from lesionedge.notice import Notice
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Model:
     """The file's digest, in hexadecimal."""
     labels: tuple[str, ...]
     """The classes' codes, in output order."""
+    malignant: tuple[str, ...] | None
+    """Those that are malignant; None where that is not known of all."""
+    unknown_notice: Notice | None
+    """As ``Classifier.unknown_notice``."""
     options: ModelOptions
     """How it is used."""
 
@@ -43,7 +48,12 @@ class Model:
         digest = hashlib.sha256(content).hexdigest()
         if options.labels is not None:  # a file of this machine may not be there elsewhere
             options = replace(options, labels=loaded.labels)
-        return cls(os.path.abspath(loaded.path), content, digest, loaded.labels, options)
+        notice = loaded.unknown_notice
+        malignant = tuple(d.label for d in loaded.diagnoses if d.malignant)
+        return cls(
+            os.path.abspath(loaded.path), content, digest, loaded.labels,
+            malignant if notice is None else None, notice, options,
+        )  # fmt: skip
 
     def load(self) -> Classifier:
         """Load it where it is now, with one thread: there is one worker a core.

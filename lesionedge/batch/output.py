@@ -1,6 +1,6 @@
 """The folder of Parquet files that a batch fills, and continues to fill after it was killed.
 
-Only one process writes it, the one that was started; so a picture is in it once, whatever happened
+Only one process writes it, the one that was started; so an image is in it once, whatever happened
 to the workers. A file appears whole, under its name, or not at all; what is in none is not done.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -21,7 +22,10 @@ from lesionedge.errors import LesionEdgeError
 ROWS_A_FILE = 100_000
 """A file is written when it has so many rows, or when it is time to save."""
 
-_SETTINGS = {"model": "model", "labels": "--labels", "normalize": "--normalize", "views": "--views"}
+_SETTINGS = {
+    "model": "model", "labels": "--labels", "malignant": "--malignant", "normalize": "--normalize",
+    "views": "--views",
+}  # fmt: skip
 
 
 class Output:
@@ -32,8 +36,8 @@ class Output:
 
         Args:
             folder: Where the files go: a path or a URL.
-            model: What answers.
-            save_every_s: After so many seconds what was answered is written.
+            model: What classifies.
+            save_every_s: After so many seconds the rows so far are written.
 
         Raises:
             LesionEdgeError: It cannot be used, is in use, or holds anything else.
@@ -59,14 +63,14 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        """Write what was answered, also when it was interrupted."""
+        """Write the rows so far, also when the run was interrupted."""
         try:
             self.save()
         finally:
             self._folder.close()
 
     def done(self) -> Any:
-        """Give the names of the pictures that have a row (a ``pyarrow.ChunkedArray``)."""
+        """Return the names of the images that have a row (a ``pyarrow.ChunkedArray``)."""
         pa = need("pyarrow")
         chunks = [c for part in self._parts for c in self._read(part, ["path"])["path"].chunks]
         return pa.chunked_array(chunks, pa.string())
@@ -89,7 +93,7 @@ class Output:
         self._saved = time.monotonic()
 
     def forget_failures(self) -> int:
-        """Remove the rows with an error, so that their pictures are tried again.
+        """Remove the rows with an error, so that their images are tried again.
 
         Returns:
             How many there were.
@@ -106,8 +110,19 @@ class Output:
                 self._folder.write(part, kept)
         return forgotten
 
+    def failures(self) -> Iterator[str]:
+        """Return the error of each image that failed."""
+        for part in self._parts:
+            yield from self._read(part, ["error"])["error"].drop_null().to_pylist()
+
+    def refused(self) -> int:
+        """Count the images that the gate refuses."""
+        pc = need("pyarrow.compute")
+        parts = (self._read(part, ["reliable"])["reliable"] for part in self._parts)
+        return sum(pc.sum(pc.equal(part, False)).as_py() or 0 for part in parts)
+
     def count(self) -> tuple[Counter[str], Counter[str]]:
-        """Count the pictures that are written, by label and by error."""
+        """Count the images that are written, by label and by error."""
         labels: Counter[str] = Counter()
         errors: Counter[str] = Counter()
         for part in self._parts:
@@ -132,20 +147,22 @@ class Output:
         return sorted(names)
 
     def _check(self, part: str) -> None:
-        """Refuse to mix answers that are not of one kind."""
+        """Refuse to mix predictions that are not of one kind."""
         path = self._folder.path(part)
         metadata = self._parquet("read_schema", part).metadata or {}
         try:
             before = json.loads(metadata[rows.ABOUT])
-            before.setdefault("views", 1)  # in folders from before one could ask for more
+            # In folders from before one could say it.
+            before.setdefault("views", 1)
+            before.setdefault("malignant", list(self._model.malignant or ()))
         except (KeyError, ValueError, AttributeError):
             raise LesionEdgeError(f"{path}: was not written by lesionedge batch") from None
         now = rows.about(self._model)
         for key, name in _SETTINGS.items():
             if before.get(key) != now[key]:
                 raise LesionEdgeError(
-                    f"{path}: holds answers with {name} {_short(before.get(key))}, not "
-                    f"{_short(now[key])}; give the same, or another --out"
+                    f"{path}: holds predictions with {name} {_short(before.get(key))}, not "
+                    f"{_short(now[key])}; give the same, or another --output"
                 )
 
     def _read(self, part: str, columns: list[str] | None = None) -> Any:
@@ -158,8 +175,8 @@ class Output:
             return getattr(need("pyarrow.parquet"), function)(content, **options)
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise LesionEdgeError(
-                f"{path}: cannot be read as Parquet ({error}); remove it, and its pictures are "
-                "answered again"
+                f"{path}: cannot be read as Parquet ({error}); remove it, and its images are "
+                "classified again"
             ) from error
 
 

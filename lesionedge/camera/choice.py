@@ -14,8 +14,8 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
     """Open a source.
 
     Args:
-        address: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN``, a URL, a video file, or
-            images: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
+        address: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN`` or its number, a URL, a
+            video file, or images: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
         size: (width, height) in px to request from a camera.
 
     Raises:
@@ -32,6 +32,8 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
         from lesionedge.camera.rpicam import RpicamSource
 
         return RpicamSource(size)
+    if re.fullmatch(r"\d{1,3}", address) and not os.path.exists(address):
+        address = f"/dev/video{address}"
     if re.match(r"/dev/(video\d|v4l/)", address):
         from lesionedge.camera.v4l2 import V4L2Source
 

@@ -100,6 +100,12 @@ def fail(text: str) -> None:
         click.echo(f"lesionedge: error: {printable(text)}", err=True)
 
 
+def warn(text: str) -> None:
+    """Print one line of warning."""
+    with suppress(OSError):
+        click.echo(f"lesionedge: warning: {printable(text)}", err=True)
+
+
 def printable(text: str) -> str:
     """Escape what would not print, or would steer the terminal, such as a file's odd name."""
     if text.isprintable():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.errors import LesionEdgeError
-from lesionedge.wording import RESEARCH_USE
+from lesionedge.wording import RESEARCH_USE, counted
 
 if TYPE_CHECKING:
     from lesionedge.batch.model import Model
@@ -27,24 +25,20 @@ if TYPE_CHECKING:
 MOST_REASONS = 10
 """Kinds of errors that the summary lists."""
 
-_SHOW = (
-    "import pyarrow.parquet as p; "
-    'print(*filter(None, p.read_table({}, columns=["error"])["error"].to_pylist()), sep="\\n")'
-)
-_SHOW_BY_FSSPEC = (
-    "import fsspec, pyarrow.parquet as p; files, folder = fsspec.url_to_fs({}); "
-    'print(*filter(None, p.read_table(folder, filesystem=files, columns=["error"])["error"]'
-    '.to_pylist()), sep="\\n")'
-)
 
-
-@click.command("batch")
-@click.argument(
-    "sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(readable=False)
+@click.command(
+    "batch",
+    epilog=options.examples(
+        "lesionedge batch archive/ -o results/",
+        "lesionedge batch images.zip s3://bucket/folder -o results/ --jobs 4",
+        "lesionedge batch -o results/ --show-failed",
+    ),
 )
+@click.argument("sources", metavar="SOURCE...", nargs=-1, type=click.Path(readable=False))
 @click.option(
-    "--out", required=True, metavar="DIR", type=click.Path(file_okay=False),
-    help="Where the Parquet files go, also a URL; an earlier run is continued.",
+    "-o", "--output", "out", required=True, metavar="DIR", type=click.Path(file_okay=False),
+    cls=options.Renamed, former=("--out",),
+    help="Folder or URL of the Parquet files. A run that ended early is continued.",
 )  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
@@ -55,40 +49,47 @@ _SHOW_BY_FSSPEC = (
     help="The Ray cluster, such as HOST:6379 [default: RAY_ADDRESS, else a Ray of this machine].",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N",
-    help="Models at work, each on a core [default: as many as there are cores].",
+    "--jobs", type=click.IntRange(min=1), metavar="N", cls=options.Renamed,
+    former=("--workers",), help="Processes, one core each [default: as many as there are cores].",
 )  # fmt: skip
 @click.option(
     "--save-every", "save_every_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
-    metavar="S", help="Write what was answered every S seconds: a kill costs no more.",
+    metavar="S", help="Write the results every S seconds. A kill loses no more than that.",
 )  # fmt: skip
-@click.option("--retry-failed", is_flag=True, help="Try pictures again that failed before.")
+@click.option("--retry-failed", is_flag=True, help="Try images again that failed before.")
+@click.option("--show-failed", is_flag=True, help="Only list the images in DIR that failed.")
 @options.model_options(without=("threads", "check"))
 @click.pass_context
 def command(
     ctx: click.Context, /, sources: tuple[str, ...], out: str, engine: str, address: str | None,
-    workers: int | None, save_every_s: float, retry_failed: bool, model_options: ModelOptions,
+    jobs: int | None, save_every_s: float, retry_failed: bool, show_failed: bool,
+    model_options: ModelOptions,
 ) -> None:  # fmt: skip
-    """Classify the images of SOURCEs: folders (to their depth), patterns, files, zip archives, or
-    URLs such as s3://bucket/folder.
+    """Classify many images into Parquet files.
 
-    Run again, it continues: pictures that have a row in DIR are not answered again. A picture that
-    fails becomes a row with an error; exits with 1 if there is any.
-    """  # noqa: D205
-    if "-" in sources:
-        raise click.UsageError("SOURCE -: expected folders, patterns, files or URLs")
-    if address is not None and engine != "ray":
-        raise click.UsageError("--address needs --engine ray")
+    SOURCE is a folder (searched to its depth), a pattern, a file, a zip archive or a URL such as
+    s3://bucket/folder.
+
+    Run the same command again to continue: images that have a row in DIR are skipped. An image
+    that fails becomes a row with an error. Exits with 1 if there is one.
+    """
+    _check(sources, engine, address, show_failed=show_failed)
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
     travelling = Model.of(model_options)
     with ended_by_signals(), Output(out, travelling, save_every_s=save_every_s) as output:
+        if show_failed:
+            for error in output.failures():
+                click.echo(printable(error))
+            return
+        if travelling.unknown_notice is not None:
+            warn(travelling.unknown_notice)
         if retry_failed:
             output.forget_failures()
-        todo = _todo(output, sources, travelling)
+        todo = _todo(output, sources)
         if len(todo) > 0:
-            with _engine(engine, address, workers, verbose=model_options.verbose) as (
+            with _engine(engine, address, jobs, verbose=model_options.verbose) as (
                 predictions,
                 width,
             ):
@@ -99,11 +100,25 @@ def command(
         ctx.exit(1)
 
 
+def _check(
+    sources: tuple[str, ...], engine: str, address: str | None, *, show_failed: bool
+) -> None:
+    """Refuse arguments that cannot be meant."""
+    if bool(sources) == show_failed:
+        raise click.UsageError(
+            "--show-failed takes no SOURCE" if show_failed else "Missing argument 'SOURCE...'."
+        )
+    if "-" in sources:
+        raise click.UsageError("SOURCE -: expected folders, patterns, files or URLs")
+    if address is not None and engine != "ray":
+        raise click.UsageError("--address needs --engine ray")
+
+
 @contextmanager
 def _engine(
     name: str, address: str | None, workers: int | None, *, verbose: bool
 ) -> Iterator[tuple[Engine, int]]:
-    """Give what answers, and how many workers it has."""
+    """Return what classifies, and how many workers it has."""
     if name == "ray":
         from lesionedge.batch import cluster
 
@@ -117,9 +132,13 @@ def _engine(
     yield partial(processes.predictions, workers=count), count
 
 
-def _todo(output: Output, sources: tuple[str, ...], model: Model) -> Any:
-    """Name the pictures that have no row yet; what cannot be listed becomes a row here."""
-    from lesionedge.batch import finding, rows, run
+def _todo(output: Output, sources: tuple[str, ...]) -> Any:
+    """Return the names of the images that have no row yet (a ``pyarrow.ChunkedArray``).
+
+    Raises:
+        LesionEdgeError: A source is not there, or cannot be listed.
+    """
+    from lesionedge.batch import finding, run
     from lesionedge.sources.listing import PassedOver
 
     errors: dict[str, str] = {}
@@ -127,20 +146,18 @@ def _todo(output: Output, sources: tuple[str, ...], model: Model) -> Any:
     listed = run.names(finding.found(sources, errors, passed_over))
     if len(passed_over):
         click.echo(f"lesionedge: {printable(passed_over.line())}", err=True)
-    if len(listed) == 0 and errors:
+    for error in list(errors.values())[1:]:
+        fail(error)
+    if errors:  # before hours of work: it may be a typing error
         raise LesionEdgeError(next(iter(errors.values())))
-    done = output.done()
-    unlisted = run.without(run.names(errors), done).to_pylist()
-    if unlisted:
-        output.add(rows.failed({name: errors[name] for name in unlisted}, model))
-    todo = run.without(listed, done)
+    todo = run.without(listed, output.done())
     if len(todo) < len(listed):
-        click.echo(f"{len(listed) - len(todo)} of {len(listed)} pictures are done", err=True)
+        click.echo(f"{len(listed) - len(todo)} of {len(listed)} images are done", err=True)
     return todo
 
 
 def _fill(output: Output, todo: Any, predictions: Engine, model: Model, *, workers: int) -> None:
-    """Answer pictures, and say how far it is."""
+    """Classify images, and show the progress."""
     from lesionedge.batch import run
     from lesionedge.cli.progress import Progress
 
@@ -154,22 +171,20 @@ def _fill(output: Output, todo: Any, predictions: Engine, model: Model, *, worke
         raise
     progress.end()
     took = time.monotonic() - begin
-    click.echo(f"{len(todo)} pictures in {took:.1f} s: {len(todo) / took:.3g} a second")
+    click.echo(f"{counted(len(todo))} in {took:.1f} s: {len(todo) / took:.3g} a second")
 
 
 def _summary(output: Output, out: str) -> int:
-    """Print what the folder holds; give the number of pictures that failed."""
-    from lesionedge.batch.reading import by_arrow
-
+    """Print what the folder holds; return the number of images that failed."""
     labels, errors = output.count()
-    failed = sum(errors.values())
-    click.echo(f"{printable(out)}: {sum(labels.values()) + failed} pictures")
+    failed, refused = sum(errors.values()), output.refused()
+    click.echo(f"{printable(out)}: {counted(sum(labels.values()) + failed)}")
     _table(labels)
+    if refused:
+        click.echo(f"{refused} of them refused: not dermoscopic images")
     if failed:
-        click.echo(f"{failed} failed:")
+        click.echo(f"{failed} failed (--show-failed lists them):")
         _table(errors)
-        code = (_SHOW if by_arrow(output.name) else _SHOW_BY_FSSPEC).format(json.dumps(output.name))
-        click.echo(f"to see them: python -c {shlex.quote(code)}")
     click.echo(RESEARCH_USE)
     return failed
 

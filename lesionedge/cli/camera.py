@@ -42,17 +42,31 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return int(width), int(height)
 
 
-@click.command("camera")
+@click.command(
+    "camera",
+    epilog=options.examples(
+        "lesionedge camera",
+        "lesionedge camera --source 0 --crop 0.6 --smooth 5",
+        "lesionedge camera --source rtsp://camera.local/stream --format json",
+    ),
+)
 @click.option(
     "--source", default="auto", show_default=True, metavar="SOURCE",
-    help="auto, picamera2, rpicam, /dev/videoN, a URL, a video, or pictures.",
+    help="auto, picamera2, rpicam, /dev/videoN or its number N, a URL, a video file, or a folder "
+    "or pattern of images.",
 )  # fmt: skip
-@click.option("--size", type=Size(), default="1280x720", show_default=True, help="To ask for.")
+@click.option(
+    "--size",
+    type=Size(),
+    default="1280x720",
+    show_default=True,
+    help="Image size that the camera is asked for.",
+)
 @click.option(
     "--every", type=click.FloatRange(min=0), default=0.0, metavar="S",
-    help="At most one answer in S seconds: less heat, less power.",
+    help="Wait at least S seconds between predictions: less heat, less power.",
 )  # fmt: skip
-@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="End after N answers.")
+@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="End after N predictions.")
 @click.option(
     "--duration", type=click.FloatRange(min=0, min_open=True), metavar="S",
     help="End after S seconds.",
@@ -67,14 +81,18 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 )  # fmt: skip
 @click.option(
     "--crop", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-    metavar="F", help="Classify the centre square of this share of the height.",
+    metavar="F", help="Side of the classified square, as a share of the image's height.",
 )  # fmt: skip
 @click.option(
-    "--save", type=click.Path(file_okay=False), metavar="DIR", help="Save pictures and answers."
+    "--save",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Save images and predictions to DIR.",
 )
 @click.option(
     "--save-when", type=click.Choice(WHEN), default="changed", show_default=True,
-    help="Which: another label than before, all, malignant labels, or when a key is pressed.",
+    help="Save when the label changes, always, when the label is malignant, or when a key is "
+    "pressed.",
 )  # fmt: skip
 @click.option(
     "--preview", type=click.Choice(["none", "window", "web"]), default="none", show_default=True
@@ -85,18 +103,16 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="json: one object an answer.",
+    help="json: one object a prediction. Text prints a line when the prediction changes.",
 )  # fmt: skip
-@click.option(
-    "--abstain/--no-abstain", default=True,
-    help="Show no diagnosis of what is no dermoscopic picture (JSON always does) [default: so].",
-)  # fmt: skip
+@options.abstain
 @options.model_options(without=("views",))
 @click.pass_context
 def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) -> None:
-    """Classify what a camera sees, always its newest frame, until Ctrl-C.
+    """Classify what a camera sees, live, until Ctrl-C.
 
-    The centre square is what is classified. Ends with 0 when stopped, 1 when the camera is gone.
+    Takes the newest frame each time and classifies its centre square. Exits with 0 when it is
+    stopped, with 1 when the camera is gone.
     """
     _check(ctx, given)
     with stopped_by_signals(), ExitStack() as stack:
@@ -104,12 +120,15 @@ def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) ->
         from lesionedge.live import watch
 
         classifier = Classifier.of(model_options)
+        malignant = _malignant(given, classifier)
+        if classifier.unknown_notice is not None:
+            tell(f"warning: {classifier.unknown_notice}")
         preview = _preview(given["preview"], given["preview_address"])
         if preview is not None:
             stack.callback(preview.close)
         pressed = _pressed(given, preview, stack)
         camera = stack.enter_context(_camera(given))
-        tally, recorder = Tally(), _recorder(given, classifier)
+        tally, recorder = Tally(), _recorder(given, malignant)
         stack.callback(lambda: tell(summary(camera, tally, recorder)))
         if recorder is not None:
             stack.enter_context(recorder)
@@ -184,12 +203,29 @@ def _limited(
         raise CameraError(f"{camera.description}: gave no frame in {duration:g} s")
 
 
-def _recorder(given: dict[str, Any], classifier: Classifier) -> FrameRecorder | None:
+def _malignant(given: dict[str, Any], classifier: Classifier) -> frozenset[str]:
+    """Return the malignant labels; refuse to wait for them where there may be none.
+
+    Raises:
+        ModelError: They are to be saved, and it is not known which they are, or there are none.
+    """
+    if given["save_when"] == "malignant":
+        from lesionedge.diagnosis import malignant_of
+        from lesionedge.errors import ModelError
+
+        if not any(malignant_of(classifier.diagnoses, model=classifier.model)):
+            raise ModelError(
+                f"{classifier.model}: none of its labels is malignant, so that --save-when "
+                "malignant would save nothing; leave it out, or give --malignant LABELS"
+            )
+    return frozenset(d.label for d in classifier.diagnoses if d.malignant)
+
+
+def _recorder(given: dict[str, Any], malignant: frozenset[str]) -> FrameRecorder | None:
     if given["save"] is None:
         return None
     from lesionedge.frame_recorder import FrameRecorder
 
-    malignant = frozenset(d.label for d in classifier.diagnoses if d.malignant)
     return FrameRecorder(given["save"], given["save_when"], malignant=malignant, report=tell)
 
 
@@ -199,7 +235,7 @@ def _pressed(
     """Give a function that tells whether a key was pressed, in the terminal or the window."""
     if given["save_when"] != "key":
         return lambda: False
-    tell("a key saves a picture")
+    tell("press any key to save an image")
     in_terminal = stack.enter_context(keys())
 
     def pressed() -> bool:

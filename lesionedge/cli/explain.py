@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import fail, options, printable
+from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.output import OutputError
 from lesionedge.errors import LesionEdgeError
 from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_refused, percent, risk
@@ -55,6 +55,8 @@ def command(
 
     targets = _targets(paths, output)
     classifier = Classifier.of(model_options)
+    if classifier.unknown_notice is not None:
+        warn(classifier.unknown_notice)
     wanted = None if label is None else _label(label, classifier)
     failed = 0
     for path, target in zip(paths, targets):
@@ -132,7 +134,7 @@ def _lines(path: str, found: Explanation, *, abstain: bool) -> list[str]:
             f"falls by up to {most:.1f} points where the image is covered",
             f"  {risk(found.prediction)}",
         ]
-    return [*lines, *(f"  warning: {printable(text)}" for text in found.prediction.warnings)]
+    return [*lines, *(f"  warning: {printable(text)}" for text in found.prediction.remarks)]
 
 
 def _save_numbers(heat: Any, output: str) -> None:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
         Card,
         File,
         Input,
-        Label,
         Measurement,
         OperatingPoint,
         TrainingData,
     )
-    from lesionedge.diagnosis import Diagnosis
+    from lesionedge.model_options import ModelOptions
+
+KINDS = {True: "malignant", False: "benign", None: "not known whether malignant"}
+"""What people read of a class."""
 
 
 @click.command("info", epilog=options.examples("lesionedge info", "lesionedge info model.tflite"))
@@ -31,9 +33,15 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
-def command(model: str | None, form: str) -> None:
+@options.MODEL_OPTIONS["labels"]
+@options.MODEL_OPTIONS["malignant"]
+def command(
+    model: str | None, form: str, labels: str | None, malignant: tuple[str, ...] | None
+) -> None:
     """Show what MODEL (the embedded default when left out) is, was trained on and can do."""
-    card, facts = describe(model)
+    from lesionedge.model_options import ModelOptions
+
+    card, facts = describe(ModelOptions(model, labels=labels, malignant=malignant))
     if form == "json":
         import json
 
@@ -43,33 +51,33 @@ def command(model: str | None, form: str) -> None:
         click.echo(printable(line))
 
 
-def describe(model: str | None) -> tuple[Card, dict[str, Any]]:
+def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
     """Gather what a model file says and is: its card, and what is known besides.
 
     Args:
-        model: Name of an embedded model or path of a .tflite file; None for the default.
+        model_options: Which model, and what is said of its labels.
 
     Raises:
-        ModelError: It is missing, corrupt or not an image classifier.
+        ModelError: It is missing, corrupt or not an image classifier, or has no such labels.
     """
     from lesionedge import metadata
     from lesionedge.card import Card
-    from lesionedge.description import DEFAULT_MODEL, find_model
-    from lesionedge.diagnosis import describe_all
+    from lesionedge.description import diagnoses_of, find_model, name_of
     from lesionedge.interpreter import Interpreter
 
-    name = model or DEFAULT_MODEL
+    name = name_of(model_options)
     path = find_model(name)
     found = metadata.read(path)
     network = Interpreter(path)
     card = found.card or Card()
-    known = describe_all(card.codes or found.labels or ())
-    entries = {entry.label: entry for entry in card.labels}
     return card, {
         "model": name,
         "path": path,
         "size_bytes": os.path.getsize(path),
-        "labels": [_label(diagnosis, entries.get(diagnosis.label)) for diagnosis in known],
+        "labels": [
+            {"label": d.label, "name": d.name, "malignant": d.malignant}
+            for d in diagnoses_of(path, model_options, found)
+        ],
         "tensors": {
             "input": {"shape": list(network.input.shape), "dtype": network.input.dtype},
             "output": {"shape": list(network.output.shape), "dtype": network.output.dtype},
@@ -78,17 +86,6 @@ def describe(model: str | None) -> tuple[Card, dict[str, Any]]:
         "runtime": {"name": network.backend.name, "version": network.backend.version},
         "description": card.description or found.description,
         "licence": card.licence or found.license,
-    }
-
-
-def _label(known: Diagnosis, entry: Label | None) -> dict[str, Any]:
-    """Say what a label means: what the card says, else what is known of it."""
-    name = entry.name if entry else None
-    malignant = entry.malignant if entry else None
-    return {
-        "label": known.label,
-        "name": known.name if name is None else name,
-        "malignant": known.malignant if malignant is None else malignant,
     }
 
 
@@ -110,8 +107,9 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     lines += [f"  {title:<13} {value}" for title, value in rows.items() if value]
     lines += ["", "Labels"]
     for entry in facts["labels"]:
-        kind = "malignant" if entry["malignant"] else "benign"
-        lines.append(f"  {entry['label']:<8} {entry['name']} ({kind})")
+        lines.append(f"  {entry['label']:<8} {entry['name']} ({KINDS[entry['malignant']]})")
+    if any(entry["malignant"] is None for entry in facts["labels"]):
+        lines.append("  say which are malignant with --malignant mel,bcc, or in the model's card")
     if not facts["labels"]:
         lines.append("  none inside: give them to predict with --labels FILE")
     lines += _metrics(card.measurements)

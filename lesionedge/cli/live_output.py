@@ -90,7 +90,7 @@ def tell(text: str) -> None:
 def line_of(observation: Observation) -> str:
     """Put an answer into a line, what matters most first: terminals may be narrow."""
     prediction = observation.prediction
-    warnings = [f"warning: {text}" for text in prediction.warnings]
+    warnings = [f"warning: {text}" for text in prediction.remarks]
     age = f"{observation.age_ms:.0f} ms after capture"
     if observation.withheld:
         return "  ".join((CANNOT_TELL, *warnings, age))

@@ -75,6 +75,29 @@ class Normalisation(click.ParamType):  # type: ignore[type-arg]
         return mean, std
 
 
+class Labels(click.ParamType):  # type: ignore[type-arg]
+    """``mel,bcc``: labels, none of them where it is empty."""
+
+    name = "LABELS"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Parse ``mel,"Melanoma, NOS"``: a label with a comma stands in double quotes."""
+        if isinstance(value, tuple):
+            return value
+        import csv
+        import re
+
+        text = re.sub(r'"\s+(?=,|$)', '"', str(value))
+        try:
+            lines = list(csv.reader([text], skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            self.fail(f"{value!r} is no list of labels, such as mel,bcc ({error})", param, ctx)
+        labels = (label.strip() for line in lines for label in line)
+        return tuple(label for label in labels if label)
+
+
 def _also_here(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     """Take ``--verbose`` after the command's name as well as before."""
     if value:
@@ -112,6 +135,11 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "labels": click.option(
         "--labels", type=click.Path(dir_okay=False), metavar="FILE",
         help="Labels, one a line in output order, for a model that has none inside.",
+    ),
+    "malignant": click.option(
+        "--malignant", type=Labels(), metavar="LABELS",
+        help="The labels that are malignant, such as mel,bcc; none where empty [default: what the "
+        "model's card says, or is known of the labels].",
     ),
     "operating_point": click.option(
         "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",

@@ -7,6 +7,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lesionedge.cli import printable
 from lesionedge.errors import LesionEdgeError
+from lesionedge.labels import distinct
+from lesionedge.prediction import by_class
 from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_refused, percent, risk
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class TextWriter:
             lines.append(f"  {CANNOT_TELL}")
         else:
             lines += self._diagnosis(prediction)
-        lines += [f"  warning: {printable(warning)}" for warning in prediction.warnings]
+        lines += [f"  warning: {printable(warning)}" for warning in prediction.remarks]
         self._file.write("\n".join(lines) + "\n\n")
         self._any = True
 
@@ -105,10 +107,10 @@ class CsvWriter:
     def success(self, path: str, prediction: Prediction) -> None:
         """Write one prediction; a class that ``top`` does not list has an empty cell."""
         p = prediction
-        listed = {candidate.label: candidate.probability for candidate in p.top}
         reliable = "" if p.reliable is None else str(p.reliable).lower()
         malignant = "" if p.malignant_probability is None else p.malignant_probability
-        probabilities = [listed.get(label, "") for label in self._labels]
+        listed = by_class(p.top, self._labels)
+        probabilities = ["" if share is None else share for share in listed]
         self._writer.writerow(
             [path, p.label, p.name, p.probability, malignant, reliable, "; ".join(p.warnings),
              *probabilities, ""]
@@ -125,7 +127,7 @@ class CsvWriter:
 def csv_header(labels: Sequence[str]) -> list[str]:
     """Return the names of the CSV's columns, for a model's labels."""
     first = ("path", "label", "name", "probability", "malignant_probability", "reliable")
-    return [*first, "warnings", *(f"p_{label}" for label in labels), "error"]
+    return [*first, "warnings", *(f"p_{label}" for label in distinct(labels)), "error"]
 
 
 Writer = Any

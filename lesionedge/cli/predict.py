@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge import formats
-from lesionedge.cli import fail, options, printable
+from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.output import FORMATS, writer_of
 from lesionedge.cli.result_file import Target, format_of, opened
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
+from lesionedge.notice import MALIGNANT_UNKNOWN
 from lesionedge.sources import names
 from lesionedge.sources.listing import PassedOver, Source, expand
 
 if TYPE_CHECKING:
     from lesionedge.model_options import ModelOptions
+    from lesionedge.prediction import Prediction
 
 FEW = 5
 """More images than this show their progress."""
@@ -179,13 +181,24 @@ def _progress(count: int, *, shown: bool) -> Any:
     return Progress(count)
 
 
+def _tell_unknown(prediction: Prediction, progress: Any) -> bool:
+    """Say that the malignant probability is unknown, which is so for all images or for none."""
+    found = [notice for notice in prediction.warnings if notice.code == MALIGNANT_UNKNOWN]
+    if found and progress is not None:
+        progress.clear()
+    for notice in found:
+        warn(notice)
+    return True
+
+
 def _write(
     predictions: Iterator[Result], writer: Any, progress: Any, *, flush: Callable[[], None]
 ) -> int:
     """Write results as they come; return the number of images that failed."""
-    failed = 0
+    failed, told = 0, False
     for result in predictions:
         if result.prediction is not None:
+            told = told or _tell_unknown(result.prediction, progress)
             writer.success(result.path, result.prediction)
         else:
             failed += 1

@@ -37,7 +37,7 @@ class Progress:
 
     def _show(self) -> None:
         took = max(1e-9, time.monotonic() - self._begin)
-        text = f"{self._done} of {self._count} pictures, {self._done / took:.3g} a second"
+        text = f"{self._done} of {self._count} images, {self._done / took:.3g} a second"
         left = took / self._done * (self._count - self._done)
         if left >= 1:
             text += f", {_span(left)} left"

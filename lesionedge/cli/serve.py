@@ -22,7 +22,13 @@ LEAST_TOKEN = 16
 NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn")
 
 
-@click.command("serve")
+@click.command(
+    "serve",
+    epilog=options.examples(
+        "lesionedge serve",
+        "LESIONEDGE_TOKEN=a-long-secret-word lesionedge serve --host 0.0.0.0",
+    ),
+)
 @click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
     help="Where to listen; 0.0.0.0 for every network, which needs a token.",
@@ -33,10 +39,10 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 )  # fmt: skip
 @click.option(
     "--token", envvar="LESIONEDGE_TOKEN", show_envvar=True, metavar="TOKEN",
-    help="What clients must show; at least 16 characters.",
+    help="Secret that clients must send; at least 16 characters.",
 )  # fmt: skip
 @click.option(
-    "--insecure", is_flag=True, help="Serve other machines without a token: everyone may ask."
+    "--insecure", is_flag=True, help="Serve other machines without a token. Everyone can use it."
 )
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME",
@@ -44,24 +50,29 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 )  # fmt: skip
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
-    help="A web site whose pages may ask (CORS), as https://example.org; may be repeated.",
+    help="A web site whose pages may use the API (CORS), such as https://example.org; may be "
+    "repeated.",
 )  # fmt: skip
 @click.option(
     "--camera", metavar="SOURCE",
-    help="Show this device's own camera, live: auto, picamera2, rpicam, /dev/videoN, a URL, …",
+    help="Show this device's own camera live: auto, picamera2, rpicam, /dev/videoN, a URL, …",
 )  # fmt: skip
 @click.option(
-    "--size", type=Size(), default="1280x720", show_default=True, help="To ask the camera for."
+    "--size",
+    type=Size(),
+    default="1280x720",
+    show_default=True,
+    help="Image size that the camera is asked for.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 64),
-    help="Pictures answered side by side [default: physical cores, at most 4].",
+    "--jobs", type=click.IntRange(1, 64), metavar="N", cls=options.Renamed, former=("--workers",),
+    help="Images classified side by side [default: physical cores, at most 4].",
 )  # fmt: skip
 @options.model_options(without=("threads", "views", "check"))
 def command(model_options: ModelOptions, **given: Any) -> None:
-    """Serve a page and an API that classify pictures, until Ctrl-C.
+    """Serve a page and an API that classify images, until Ctrl-C.
 
-    Pictures stay in memory and leave nothing behind. The guide "Browser and API" of
+    Images stay in memory; nothing is written. The guide "Browser and API" of
     the documentation says how to put it behind TLS, run it as a service or in a container.
     """
     _check_access(given)
@@ -70,7 +81,7 @@ def command(model_options: ModelOptions, **given: Any) -> None:
     from lesionedge.web.guard import Access
     from lesionedge.web.server import listen, run
 
-    classifiers = _classifiers(model_options, given["workers"])
+    classifiers = _classifiers(model_options, given["jobs"])
     access = Access(
         token=given["token"], hosts=(*given["hosts"], given["host"]), origins=given["origins"]
     )
@@ -81,6 +92,8 @@ def command(model_options: ModelOptions, **given: Any) -> None:
         def ready() -> None:
             what = f"{service.facts['model']}, {len(classifiers)} at a time"
             _tell(f"serving {what}, at {address} (Ctrl-C ends)")
+            if classifiers[0].unknown_notice is not None:
+                _tell(f"warning: {classifiers[0].unknown_notice}")
 
         run(create_app(service, access=access), wire, ready=ready)
 
@@ -95,7 +108,7 @@ def _check_access(given: dict[str, Any]) -> None:
         )
     if token is None and not given["insecure"] and not _is_loopback(given["host"]):
         raise click.UsageError(
-            f"--host {given['host']}: other machines could ask. Give a token, "
+            f"--host {given['host']}: other machines could use it. Set a token, "
             f"LESIONEDGE_TOKEN={_proposal()}; or say --insecure"
         )
     for origin in given["origins"]:

@@ -70,7 +70,7 @@ def lines_of(observation: Observation) -> list[str]:
     """Return a prediction as a few lines of text, without a diagnosis if that is withheld."""
     prediction = observation.prediction
     if observation.withheld:
-        return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.warnings)]
+        return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.remarks)]
     second = prediction.top[1:2]
     likely = ", ".join(f"{c.label} {percent(c.probability)}" for c in second)
     head = f"{prediction.label} {percent(prediction.probability)}  {prediction.name}"
@@ -78,5 +78,5 @@ def lines_of(observation: Observation) -> list[str]:
         head + (f"   (then {likely})" if likely else ""),
         risk(prediction),
         f"{observation.age_ms:.0f} ms after capture",
-        *(f"warning: {text}" for text in prediction.warnings),
+        *(f"warning: {text}" for text in prediction.remarks),
     ]

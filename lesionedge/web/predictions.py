@@ -24,7 +24,9 @@ class Likelihood(BaseModel):
     label: str = Field(description="What people read.", examples=["Melanoma"])
     prob: float = Field(description="Calibrated probability, 0-1.", examples=[0.85])
     code: str = Field(description="The short code.", examples=["mel"])
-    malignant: bool = Field(description="Whether it counts towards malignant_probability.")
+    malignant: bool | None = Field(
+        description="Whether it counts towards malignant_probability; null where not known."
+    )
 
 
 class Class(BaseModel):
@@ -55,7 +57,9 @@ class PredictionBody(BaseModel):
     label: str = Field(description="Code of the most likely class, as the command line has it.")
     name: str = Field(description="Its name.")
     probability: float = Field(description="Its calibrated probability, 0-1.")
-    malignant_probability: float = Field(description="Sum over the malignant classes, 0-1.")
+    malignant_probability: float | None = Field(
+        description="Sum over the malignant classes, 0-1; null where it is not known which are."
+    )
     reliable: bool | None = Field(
         default=None, description="Whether the image is of a kind that the model may speak about."
     )
@@ -132,12 +136,12 @@ def prediction_of(
         prediction: The prediction.
         path: What the client calls the image; None leaves the key out.
     """
-    malignant = {d.label for d in classifier.diagnoses if d.malignant}
+    malignant = {d.label: d.malignant for d in classifier.diagnoses}
     return {
         "predictions": [
             {
                 "label": c.name, "prob": c.probability, "code": c.label,
-                "malignant": c.label in malignant,
+                "malignant": malignant[c.label],
             }
             for c in prediction.top
         ],

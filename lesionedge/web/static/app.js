@@ -436,12 +436,14 @@ function limitsOf(card) {
   return [element("h3", "", "Limits"), list];
 }
 
+const KINDS = new Map([[true, "malignant"], [false, "benign"], [null, "unknown"]]);
+
 function labelsOf(labels) {
   const table = element("table");
   table.append(element("caption", "hidden", "What it knows"));
   table.append(row("th", [["", "Diagnosis"], ["", "Code"], ["", "Kind"]]));
   for (const one of labels) {
-    table.append(row("td", [["", one.name], ["", one.label], ["", one.malignant ? "malignant" : "benign"]]));
+    table.append(row("td", [["", one.name], ["", one.label], ["", KINDS.get(one.malignant)]]));
   }
   return table;
 }

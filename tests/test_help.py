@@ -1,0 +1,86 @@
+"""Every command's --help: its examples run, its options have one name each."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import click
+import pytest
+
+from lesionedge.cli import COMMANDS, main
+
+SAME = {
+    "--format": ("predict", "camera", "benchmark", "info", "doctor"),
+    "--output": ("predict", "batch", "explain"),
+    "--jobs": ("predict", "serve", "batch"),
+    "--threads": ("predict", "camera", "explain", "benchmark"),
+    "--model": ("predict", "camera", "serve", "batch", "explain", "benchmark"),
+    "--labels": ("predict", "camera", "serve", "batch", "explain"),
+    "--normalize": ("predict", "camera", "serve", "batch", "explain"),
+    "--malignant": ("predict", "camera", "serve", "batch", "explain"),
+}
+"""Option -> the commands that have it under this name."""
+
+
+def command_of(name):
+    return main.get_command(click.Context(main), name)
+
+
+def examples(name):
+    epilog = command_of(name).epilog or ""
+    return re.findall(r"^ +((?:[A-Z_]+=\S+ )?lesionedge .*)$", epilog, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_examples(cli_run, name):
+    shown = cli_run(name, "--help").stdout
+    assert "Examples:" in shown
+    assert examples(name)
+    for line in examples(name):
+        assert line in shown
+
+
+@pytest.mark.parametrize(("option", "commands"), SAME.items())
+def test_the_same_option_has_the_same_name(option, commands):
+    for name in commands:
+        opts = [opt for param in command_of(name).params for opt in param.opts]
+        assert option in opts, name
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [(name, line) for name in COMMANDS for line in examples(name)
+     if "s3://" not in line and name not in ("camera", "serve", "benchmark")],
+)  # fmt: skip
+def test_the_examples_run(cli_run, name, line, draw, tmp_path, monkeypatch, models):
+    """On images of the names that the examples have."""
+    monkeypatch.chdir(tmp_path)
+    for image in ("photo.jpg", "a.jpg", "b.jpg", "folder/c.jpg", "archive/d.jpg"):
+        (tmp_path / image).parent.mkdir(exist_ok=True)
+        draw(120, 90, seed=1).save(tmp_path / image)
+    (tmp_path / "model.tflite").write_bytes((models / "int8.tflite").read_bytes())
+    words = shlex.split(line)
+    assert words[0] == "lesionedge"
+    if "--show-failed" in words:
+        cli_run("batch", "archive/", "-o", "results/")
+    done = cli_run(*words[1:])
+    assert done.exit_code == 0, done.output
+    assert done.stdout or "-o" in words
+
+
+def test_former_names_of_options_are_understood(cli_run, int8, picture, tmp_path):
+    done = cli_run("batch", picture, "--out", tmp_path / "out", "-m", int8, "--workers", 1)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out").is_dir()
+    assert cli_run("doctor", "--json").stdout.startswith("{")
+    for name in ("batch", "doctor", "benchmark"):
+        shown = cli_run(name, "--help").stdout
+        assert not re.search(r"--(out|workers|json|markdown)\b", shown)
+
+
+def test_version(cli_run):
+    import lesionedge
+
+    for option in ("-V", "--version"):
+        assert cli_run(option).stdout == f"lesionedge {lesionedge.__version__}\n"
