@@ -152,7 +152,7 @@ def _spelled(
     if isinstance(given, (str, os.PathLike)):
         return labels.read(given)
     if given is not None:
-        return labels.in_order(tuple(given), "the list of labels")
+        return labels.in_order(given, "the list of labels")
     # In a file of our own the card's entries are in output order, whatever they look like.
     return inside if inside == card.codes else labels.in_order(inside, f"{path}: its metadata")
 

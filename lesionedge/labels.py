@@ -21,6 +21,12 @@ _NUMBERED = re.compile(
 )
 
 
+class Settled(tuple[str, ...]):
+    """Labels that are in output order already, whatever they begin with."""
+
+    __slots__ = ()
+
+
 def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Read a labels file.
 
@@ -64,6 +70,8 @@ def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
     Raises:
         ModelError: Some are numbered and others not, or a number is missing or there twice.
     """
+    if isinstance(labels, Settled):
+        return labels
     found = [_NUMBERED.fullmatch(label) for label in labels]
     numbered = [match for match in found if match]
     rests = {match["label"] for match in numbered}

@@ -121,6 +121,7 @@ _ENDINGS = (
 )  # fmt: skip
 
 
+@functools.cache
 def _plain(word: str) -> str:
     for british, american in _SPELLINGS:
         word = word.replace(british, american)
@@ -151,7 +152,9 @@ def _tables() -> _Tables:
         for whole, part in zip((True, False), listed.split("|")):
             for term in part.split(";"):
                 alone = term.lstrip().startswith("=")
-                terms.setdefault(_joined(words(term)), _Term(code, whole, alone=alone))
+                # Plain already but for plurals, so that they are quickly read.
+                joined = _joined(map(_plain, term.replace("=", "").split()))
+                terms.setdefault(joined, _Term(code, whole, alone=alone))
     generic = frozenset(words(vocabulary.GENERIC))
     return _Tables(classes, terms, generic, generic | frozenset(words(vocabulary.QUALIFIERS)))
 

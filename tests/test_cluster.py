@@ -302,5 +302,5 @@ def test_no_cluster_at_the_address_is_an_error(archive, int8, tmp_path):
     run = batch(archive, tmp_path, int8, "--engine", "ray", "--address", "127.0.0.1:1")
     _, errors = run.communicate()
     assert run.returncode == 1
-    assert "no Ray cluster answers there" in errors
+    assert "there is no Ray cluster" in errors
     assert "Traceback" not in errors

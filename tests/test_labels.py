@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from lesionedge import labels
@@ -61,3 +63,9 @@ def test_gaps_duplicates_and_missing_numbers_are_refused(lines, said, tmp_path):
     file.write_text("\n".join(lines))
     with pytest.raises(ModelError, match=said):
         labels.read(file)
+
+
+def test_what_is_settled_stays():
+    again = pickle.loads(pickle.dumps(labels.Settled(["1 spot", "0 dots"])))
+    assert labels.in_order(again, "list") == ("1 spot", "0 dots")
+    assert labels.in_order(tuple(again), "list") == ("dots", "spot")

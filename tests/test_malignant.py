@@ -441,3 +441,17 @@ def test_explain_takes_the_same_options(things, picture, cli_run, tmp_path):
     done = cli_run("explain", picture, "-m", things, "--malignant", "wart", "-o",
                    tmp_path / "heat.png")  # fmt: skip
     assert done.exit_code == 1
+
+
+def test_batch_orders_labels_once(things, folder, cli_run, tmp_path, scores):
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    spots = ("1 spot", "0 dots", *THINGS[2:])
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(f"{n} {label}" for n, label in enumerate(spots)))
+    done = cli_run(
+        "batch", folder, "-m", things, "--labels", file, "--out", tmp_path / "out", "--workers", 1
+    )
+    assert done.exit_code == 0, done.stderr
+    for row in pq.read_table(tmp_path / "out").to_pylist():
+        own = Classifier(things).probabilities(row["path"]).tolist()
+        assert list(row["probabilities"].items()) == list(zip(spots, own))

@@ -200,7 +200,7 @@ def test_the_position_and_the_camera_in_a_picture_are_not_told(server, draw):
     [
         (b"plain text", "image/jpeg", 400, "not an image"),
         (b"", "image/jpeg", 400, "empty"),
-        (b"\xff\xd8\xff\xe0 and no more", "image/jpeg", 400, "picture"),
+        (b"\xff\xd8\xff\xe0 and no more", "image/jpeg", 400, "cannot be read as an image"),
         (b"8BPS" + bytes(40), "image/vnd.adobe.photoshop", 400, "expected JPEG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "image/jpeg", 400, "not an image"),
         (b"x", "text/plain", 415, "text/plain"),

@@ -310,3 +310,18 @@ def test_the_api_is_documented_without_a_cdn(open_page, browser, server):
     page.get_by_role("button", name="Execute").click()
     page.wait_for_selector(".live-responses-table .response")
     assert '"ready": true' in page.locator(".live-responses-table").inner_text()
+
+
+def test_a_model_of_unknown_labels(open_page, models, pictures):
+    with serving("-m", models / "foreign.tflite") as running:
+        page = open_page(running.url)
+        page.set_input_files("#files", pictures / "lesion-0.jpg")
+        card = results(page).first
+        assert card.locator(".malignant").inner_text() == "Malignant unknown"
+        assert "--malignant mel,bcc" in card.locator(".warning").first.inner_text()
+        assert card.locator(".kind").count() == 0
+        page.click("#about-open")
+        page.wait_for_selector("#about-content table")
+        row = page.locator("#about-content tr", has_text="thing 0").inner_text()
+        assert row.split("\t")[-1] == "unknown"
+        assert not severe(page)

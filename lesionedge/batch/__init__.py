@@ -1,1 +1,1 @@
-"""Archives of pictures, answered into a folder of Parquet files by many processes or nodes."""
+"""Classifies archives of images into Parquet files, in many processes or nodes."""

@@ -1,4 +1,4 @@
-"""The engine ``ray``: Ray Data hands pictures to a pool of actors, one model and one core each."""
+"""The engine ``ray``: Ray Data hands images to a pool of actors, one model and one core each."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from lesionedge.errors import LesionEdgeError
 from lesionedge.interpreter import quiet
 
 OBJECT_STORE_BYTES = 300_000_000
-"""Shared memory of a Ray that is started here: names go in and rows come out, never pictures."""
+"""Shared memory of a Ray that is started here: names go in and rows come out, never images."""
 
 RETRIES = 3
 """So often Ray gives a chunk to another actor when its actor has died."""
 
 
 class Predictor:
-    """An actor: holds one model, answers blocks of names."""
+    """An actor: holds one model and classifies blocks of names."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._classifier = model.load()
 
     def __call__(self, names: Any) -> Any:
-        """Give the rows (a ``pyarrow.Table``) of a table of names."""
+        """Return the rows (a ``pyarrow.Table``) of a table of names."""
         from lesionedge.batch.rows import classified
 
         return classified(names["path"].to_pylist(), self._classifier, self._model)
@@ -51,7 +51,7 @@ def connected(address: str | None, *, workers: int | None, verbose: bool) -> Ite
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"log_to_driver": verbose}
     if address == "local":
-        # Ray reports how it is used to its makers unless told otherwise.
+        # Ray reports how it is used to its makers unless it is switched off.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES}
         options |= {"include_dashboard": False}
@@ -105,8 +105,7 @@ def _no_cluster(address: str, error: Exception) -> LesionEdgeError:
         )
     reason = _first_line(cause)
     return LesionEdgeError(
-        f"--address {address}: no Ray cluster answers there ({reason}); start one with: "
-        "ray start --head"
+        f"--address {address}: there is no Ray cluster ({reason}); start one with: ray start --head"
     )
 
 
@@ -118,15 +117,15 @@ def cores() -> int:
 def predictions(
     chunks: Iterable[Sequence[str]], model: Model, *, workers: int | None
 ) -> Generator[Any, None, None]:
-    """Answer pictures on the cluster.
+    """Classify images on the cluster.
 
-    Ray replaces actors that die and gives their chunks to others; the pictures of a chunk that has
+    Ray replaces actors that die and gives their chunks to others; the images of a chunk that has
     outlived several are left out. Nodes that join later take their part, unless ``workers`` says
     how many actors there are.
 
     Args:
-        chunks: Names of pictures, some at a time.
-        model: What answers.
+        chunks: Names of images, some at a time.
+        model: What classifies.
         workers: How many actors; None for one a core of the cluster, also as it grows.
 
     Returns:
@@ -138,7 +137,7 @@ def predictions(
     ray, data, pa = need("ray"), need("ray.data"), need("pyarrow")
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # who asks for the answers sees what is missing
+    context.max_errored_blocks = -1  # the caller sees what is missing
     tables = [pa.table({"path": pa.array(chunk, pa.string())}) for chunk in chunks]
     if workers is None:
         pool = data.ActorPoolStrategy(min_size=1, initial_size=min(cores(), len(tables)))

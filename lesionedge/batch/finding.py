@@ -58,7 +58,7 @@ def _name(path: str) -> str:
 
 
 def _stored(url: str, passed_over: PassedOver) -> Iterator[Source]:
-    """Give the images behind a URL: one file, a folder to its depth, or a pattern's matches."""
+    """Return the images behind a URL: one file, a folder to its depth, or a pattern's matches."""
     scheme, _, rest = url.partition("://")
     before, chain, behind = rest.partition("::")
     try:
@@ -81,13 +81,13 @@ def _stored(url: str, passed_over: PassedOver) -> Iterator[Source]:
 
 
 def _host(files: Any, scheme: str, path: str) -> str:
-    """Give the server, where it is no part of the file system's paths, as in ``ftp://``."""
+    """Return the server, where it is no part of the file system's paths, as in ``ftp://``."""
     host = path.partition("/")[0]
     return host if files._get_kwargs_from_urls(f"{scheme}://{host}/").get("host") else ""
 
 
 def _inside(files: Any, path: str) -> Iterator[str]:
-    """Give the files of a path or pattern, sorted, without hidden ones."""
+    """Return the files of a path or pattern, sorted, without hidden ones."""
     if not patterns.is_pattern(path):
         yield from _below(files, path, path)
         return

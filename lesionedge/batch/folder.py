@@ -32,10 +32,10 @@ class Folder(Protocol):
         """List the files, but those whose names start with ``_``."""
 
     def path(self, name: str) -> str:
-        """Give the path or URL of a file."""
+        """Return the path or URL of a file."""
 
     def read(self, name: str) -> Any:
-        """Give what ``pyarrow.parquet`` reads a file from."""
+        """Return what ``pyarrow.parquet`` reads a file from."""
 
     def write(self, name: str, table: Any) -> None:
         """Write rows (a ``pyarrow.Table``) to a file, in place of what is there.
@@ -85,11 +85,11 @@ class LocalFolder:
         return [name for name in os.listdir(self._shown) if not name.startswith("_")]
 
     def path(self, name: str) -> str:
-        """Give the path of a file."""
+        """Return the path of a file."""
         return os.path.join(self._shown, name)
 
     def read(self, name: str) -> Any:
-        """Give its path."""
+        """Return its path."""
         return self.path(name)
 
     def write(self, name: str, table: Any) -> None:
@@ -133,11 +133,11 @@ class StoredFolder:
         return [name for name in names if not name.startswith("_") and name not in ("", own)]
 
     def path(self, name: str) -> str:
-        """Give the URL of a file."""
+        """Return the URL of a file."""
         return f"{self.name}/{name}"
 
     def read(self, name: str) -> Any:
-        """Give what a file holds, as a file."""
+        """Return what a file holds, as a file."""
         with self._tried("read", name):
             return need("pyarrow").BufferReader(self._files.cat_file(self._at(name)))
 
@@ -154,7 +154,7 @@ class StoredFolder:
             self._put(_UNFINISHED, content)
             self._files.invalidate_cache()
             if self._files.exists(self._at(name)):  # not all servers rename over a file
-                self._files.rm_file(self._at(name))  # a kill here: its pictures are answered again
+                self._files.rm_file(self._at(name))  # a kill here: its images are classified again
             self._files.mv(self._at(_UNFINISHED), self._at(name))
 
     def remove(self, name: str) -> None:
@@ -208,7 +208,7 @@ def _locked(path: str) -> int:
         os.close(handle)
         raise LesionEdgeError(
             f"{os.path.dirname(path)}: another lesionedge batch is writing there; wait for it, "
-            "or give another --out"
+            "or name another --output"
         ) from None
     except BaseException:
         os.close(handle)

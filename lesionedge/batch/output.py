@@ -162,7 +162,7 @@ class Output:
             if before.get(key) != now[key]:
                 raise LesionEdgeError(
                     f"{path}: holds predictions with {name} {_short(before.get(key))}, not "
-                    f"{_short(now[key])}; give the same, or another --output"
+                    f"{_short(now[key])}; use the same, or another --output"
                 )
 
     def _read(self, part: str, columns: list[str] | None = None) -> Any:

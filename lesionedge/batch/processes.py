@@ -21,7 +21,7 @@ _FALSE_STARTS = 3
 
 
 class _Worker:
-    """A process that answers the chunks it is sent."""
+    """A process that classifies the chunks that it gets."""
 
     def __init__(self, context: SpawnContext, model: Model) -> None:
         self.pipe, theirs = context.Pipe()
@@ -51,13 +51,13 @@ class _Worker:
 def predictions(
     chunks: Iterable[Sequence[str]], model: Model, *, workers: int
 ) -> Generator[Any, None, None]:
-    """Answer pictures in worker processes.
+    """Classify images in worker processes.
 
-    A worker that dies is replaced; the pictures that it had been given are left out.
+    A worker that dies is replaced; the images that it had been given are left out.
 
     Args:
-        chunks: Names of pictures, some at a time; taken as workers become free.
-        model: What answers.
+        chunks: Names of images, some at a time; taken as workers become free.
+        model: What classifies.
         workers: How many processes.
 
     Returns:
@@ -98,7 +98,7 @@ class _Crew:
         self.workers[worker.pipe] = worker
 
     def give(self, chunk: Sequence[str]) -> None:
-        """Send pictures to the worker that has the fewest."""
+        """Send images to the worker that has the fewest."""
         while True:
             worker = min(self.workers.values(), key=lambda worker: worker.given)
             try:
@@ -110,7 +110,7 @@ class _Crew:
             return
 
     def take_in(self, *, until: int) -> Iterator[Any]:
-        """Give the tables that come, until at most so many chunks are being answered."""
+        """Return the tables that come, until at most so many chunks are under way."""
         while sum(worker.given for worker in self.workers.values()) > until:
             for ready in wait(list(self.workers)):
                 yield from self._received(self.workers[ready])  # type: ignore[index]

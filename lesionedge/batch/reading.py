@@ -1,7 +1,7 @@
-"""Names of pictures, on disks and behind URLs, and what they hold.
+"""Names of images, on disks and behind URLs, and their contents.
 
 A name is what the column ``path`` has: the absolute path of a local file or the URL of any other.
-It alone identifies a picture, from whatever folder or node it is read.
+It alone identifies an image, from whatever folder or node it is read.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from lesionedge.sources.archive import Archive
 
 READ_AHEAD = 16
-"""Pictures behind URLs that a worker reads at a time: their answers come late, not slowly."""
+"""Images behind URLs that a worker reads at a time: a store responds late, not slowly."""
 
-_turn = threading.Lock()  # fsspec has one connection to an FTP server, which answers in order
+_turn = threading.Lock()  # fsspec has one connection to an FTP server, which responds in order
 
 _BY_ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # pyarrow has these built in
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -48,7 +48,7 @@ def is_url(source: str) -> bool:
 
 
 def by_arrow(name: str) -> bool:
-    """Tell whether pyarrow itself opens a path or URL."""
+    """Return whether pyarrow itself opens a path or URL."""
     return not is_url(name) or name.partition("://")[0] in (*_BY_ARROW, "file")
 
 
@@ -63,14 +63,14 @@ def local_name(path: str) -> str:
 
 
 def local_path(name: str) -> str | None:
-    """Give the path of a local file's name; None for other URLs."""
+    """Return the path of a local file's name; None for other URLs."""
     if name.startswith(_FILE):
         return os.fsdecode(unquote_to_bytes(name[len(_FILE) :]))
     return None if is_url(name) else name
 
 
 def contents(names: Sequence[str]) -> Iterator[str | bytes | ImageError]:
-    """Give what to classify of each picture: a local path, or bytes that were read ahead.
+    """Return what to classify of each image: a local path, or bytes that were read ahead.
 
     Args:
         names: As in the column ``path``.
@@ -157,7 +157,7 @@ def _stored_archive(url: str) -> Archive:
 
 
 def opened(url: str) -> tuple[Any, str]:
-    """Give the file system of a URL (fsspec's kind), and the path in it.
+    """Return the file system of a URL (fsspec's kind), and the path in it.
 
     Raises:
         LesionEdgeError: There is none.
@@ -191,7 +191,7 @@ def _by_fsspec(scheme: str, chain: str) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """Give one line that says why a file system could not."""
+    """Return one line that says why a file system could not."""
     text = getattr(error, "strerror", None) or str(error) or repr(error)
     for pattern, kept in _WRAPPED:
         text = re.sub(pattern, kept, text, flags=re.DOTALL)

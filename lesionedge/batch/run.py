@@ -1,4 +1,4 @@
-"""From a list of pictures to rows: each is answered once, whatever becomes of the workers."""
+"""From a list of images to rows: each gets one row, whatever happens to the workers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lesionedge.batch.output import Output
 from lesionedge.errors import LesionEdgeError
 
 CHUNK = 64
-"""Pictures that a worker is given at a time, at most, in archives of up to a million."""
+"""Images that a worker is given at a time, at most, in archives of up to a million."""
 
 MOST_CHUNKS = 20_000
 """Larger archives get larger chunks: a cluster's scheduler holds all of them."""
 
-_ALONE = 2  # passes in which pictures that were left out are given one by one
+_ALONE = 2  # passes in which images that were left out are given one by one
 
 Engine = Callable[[Iterable[Sequence[str]], Model], Generator[Any, None, None]]
 """Chunks of names -> tables of rows; it may leave chunks out whose workers died."""
@@ -40,7 +40,7 @@ def names(found: Iterable[str]) -> Any:
 
 
 def without(listed: Any, done: Any) -> Any:
-    """Give the names of a list that are not in another (``pyarrow`` arrays)."""
+    """Return the names of a list that are not in another (``pyarrow`` arrays)."""
     compute = need("pyarrow.compute")
     return listed.filter(compute.invert(compute.is_in(listed, value_set=done)))
 
@@ -49,16 +49,16 @@ def classify(
     todo: Any, output: Output, engine: Engine, model: Model, *, workers: int,
     step: Callable[[int], None],
 ) -> None:  # fmt: skip
-    """Answer pictures into a folder.
+    """Classify images into a folder.
 
-    A picture that is left out, since its worker died, is given again, alone; when that kills
+    An image that is left out, since its worker died, is given again, alone; when that kills
     worker after worker, this is its error.
 
     Args:
-        todo: Names of pictures (a ``pyarrow`` array), each once.
+        todo: Names of images (a ``pyarrow`` array), each once.
         output: Where the rows go.
-        engine: Who answers.
-        model: What answers.
+        engine: Where they are classified.
+        model: What classifies.
         workers: How many work at a time, about.
         step: Called with the number of rows that came.
 

@@ -15,7 +15,8 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
 
     Args:
         address: ``auto``, ``picamera2``, ``rpicam``, ``/dev/videoN`` or its number, a URL, a
-            video file, or images: a folder, a pattern such as ``*.jpg`` or ``frame-%04d.png``, or a file.
+            video file, or images: a folder, a file, a pattern such as ``*.jpg`` or
+            ``frame-%04d.png``.
         size: (width, height) in px to request from a camera.
 
     Raises:

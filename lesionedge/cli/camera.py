@@ -1,4 +1,4 @@
-"""``lesionedge camera``: answers to what a camera sees, until it is stopped."""
+"""``lesionedge camera``: classifies what a camera sees, until it is stopped."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _recorder(given: dict[str, Any], malignant: frozenset[str]) -> FrameRecorder
 def _pressed(
     given: dict[str, Any], preview: Preview | None, stack: ExitStack
 ) -> Callable[[], bool]:
-    """Give a function that tells whether a key was pressed, in the terminal or the window."""
+    """Return a function that tells whether a key was pressed, in the terminal or the window."""
     if given["save_when"] != "key":
         return lambda: False
     tell("press any key to save an image")

@@ -111,7 +111,7 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     if any(entry["malignant"] is None for entry in facts["labels"]):
         lines.append("  say which are malignant with --malignant mel,bcc, or in the model's card")
     if not facts["labels"]:
-        lines.append("  none inside: give them to predict with --labels FILE")
+        lines.append("  none inside: name them with --labels FILE")
     lines += _metrics(card.measurements)
     lines += _operating_points(card.operating_points)
     if card.limits:

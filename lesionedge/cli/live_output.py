@@ -1,4 +1,4 @@
-"""What ``lesionedge camera`` writes: answers as text or JSON, and a summary at the end."""
+"""What ``lesionedge camera`` writes: predictions as text or JSON, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from lesionedge.live import Observation
 
 SAMPLES = 10_000
-"""So many capture-to-answer times, drawn from all, stand for all."""
+"""Number of times that the sample keeps."""
 
 
 def as_dict(observation: Observation, source: str) -> dict[str, Any]:
-    """Give an observation as one JSON object."""
+    """Return an observation as one JSON object."""
     frame = observation.frame
     return {
         "timestamp": frame.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -37,7 +37,7 @@ def as_dict(observation: Observation, source: str) -> dict[str, Any]:
 
 
 class Tally:
-    """Capture-to-answer times: a fair sample of all (reservoir sampling; Vitter 1985)."""
+    """Times from capture to prediction: a fair sample of all (reservoir sampling; Vitter 1985)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -53,7 +53,7 @@ class Tally:
             self._sample[place] = age_ms
 
     def quantiles(self) -> tuple[float, float, float]:
-        """Give p50, p90 and p99."""
+        """Return p50, p90 and p99."""
         ranked = sorted(self._sample)
         p50, p90, p99 = (
             ranked[min(len(ranked) - 1, int(len(ranked) * q))] for q in (0.5, 0.9, 0.99)
@@ -72,11 +72,9 @@ def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str
         text += f", {times} without a camera"
     if tally.count:
         p50, p90, p99 = tally.quantiles()
-        text += f"; capture to answer p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
+        text += f"; capture to prediction p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
     if recorder is not None:
-        text += (
-            f"; {recorder.saved} pictures saved, {recorder.failed + recorder.skipped} could not be"
-        )
+        text += f"; {recorder.saved} images saved, {recorder.failed + recorder.skipped} not saved"
     return text
 
 
@@ -88,7 +86,7 @@ def tell(text: str) -> None:
 
 
 def line_of(observation: Observation) -> str:
-    """Put an answer into a line, what matters most first: terminals may be narrow."""
+    """Return a prediction as one line, what matters most first: terminals may be narrow."""
     prediction = observation.prediction
     warnings = [f"warning: {text}" for text in prediction.remarks]
     age = f"{observation.age_ms:.0f} ms after capture"
@@ -105,7 +103,7 @@ def line_of(observation: Observation) -> str:
 
 
 class Json:
-    """One object an answer."""
+    """One object a prediction."""
 
     def __init__(self) -> None:
         import json
@@ -113,7 +111,7 @@ class Json:
         self._dumps = json.dumps
 
     def write(self, _observation: Observation, facts: dict[str, Any]) -> None:
-        """Write one answer."""
+        """Write one prediction."""
         sys.stdout.write(self._dumps(facts) + "\n")
         sys.stdout.flush()  # who reads a pipe need not wait
 
@@ -122,7 +120,7 @@ class Json:
 
 
 class Text:
-    """A steady line on a terminal; elsewhere a line whenever the answer changes."""
+    """A steady line on a terminal; elsewhere a line whenever the prediction changes."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
@@ -131,7 +129,7 @@ class Text:
         self._any = False
 
     def write(self, observation: Observation, facts: dict[str, Any]) -> None:
-        """Write one answer."""
+        """Write one prediction."""
         self._any = True
         # What is withheld is the same whatever the label would be.
         state = (None if observation.withheld else facts["label"], facts["warnings"])

@@ -105,7 +105,7 @@ def _also_here(ctx: click.Context, _param: click.Parameter, value: bool) -> None
 
 
 def is_verbose(ctx: click.Context) -> bool:
-    """Tell whether ``--verbose`` was given, before or after the command's name."""
+    """Return whether ``--verbose`` was given, before or after the command's name."""
     return bool((ctx.obj or {}).get("verbose"))
 
 
@@ -130,7 +130,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "check": click.option(
         "--check/--no-check", default=True,
-        help="Tell whether an image is a dermoscopic one, and a good one [default: --check].",
+        help="Check whether an image is dermoscopic and of good quality [default: --check].",
     ),
     "labels": click.option(
         "--labels", type=click.Path(dir_okay=False), metavar="FILE",
@@ -155,7 +155,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
 
 
 def model_options(*, without: Container[str] = ()) -> Callable[[Command], Command]:
-    """Give a command the options of ``ModelOptions``, and ``--verbose``.
+    """Return a command the options of ``ModelOptions``, and ``--verbose``.
 
     The command is called with them as one keyword, ``model_options``.
 

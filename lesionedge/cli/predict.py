@@ -164,7 +164,7 @@ def _check_output(output: str | None, sources: list[Source], resume: bool) -> No
 
 
 def _is_in(output: str, path: str) -> bool:
-    """Tell whether an image is in a file: itself, or as a member of an archive."""
+    """Return whether an image is in a file: itself, or as a member of an archive."""
     file = names.split(path)[1] if names.is_member(path) else path
     try:
         return os.path.samefile(output, file)

@@ -1,4 +1,4 @@
-"""How far a long list of pictures is, on standard error."""
+"""Shows the progress of a long list of images on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Progress:
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def step(self, count: int = 1) -> None:
-        """Count pictures that are done."""
+        """Count images that are done."""
         self._done += count
         now = time.monotonic()
         if now - self._shown >= (0.2 if self._terminal else 10.0):

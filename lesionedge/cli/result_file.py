@@ -154,8 +154,8 @@ def _read_part(
                     done.append(entry)
         except (ValueError, KeyError, TypeError, LookupError) as error:
             raise OutputError(
-                f"{part}: cannot be continued ({error}); give the options of the run that left "
-                "it, or remove it"
+                f"{part}: cannot be continued ({error}); repeat the options of that run, "
+                "or remove it"
             ) from error
     return tuple(done), length
 

@@ -1,4 +1,4 @@
-"""How long commands end when they are told to."""
+"""Signals that stop a long command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """End tidily, as by Ctrl-C, when told to or when the terminal is closed."""
+    """Stop as on Ctrl-C when a signal says so or the terminal closes."""
     import signal
     import threading
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """End as by Ctrl-C when told to end, such as by systemd."""
+    """Stop as on Ctrl-C when SIGTERM comes, such as from systemd."""
     import signal
     import threading
 
@@ -31,7 +31,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def keys() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether a key was pressed since it was last asked."""
+    """Return a function that tells whether a key was pressed since it was last asked."""
     if sys.stdin is None or sys.stdin.closed:
         yield lambda: False
         return

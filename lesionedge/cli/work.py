@@ -1,4 +1,4 @@
-"""Classifies a list of pictures, in this process or in several, in their order."""
+"""Classifies a list of images, in this process or in several, in their order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture's work."""
+    """One image's work."""
 
     path: str
     """As given."""
@@ -33,7 +33,7 @@ class Job:
     error: str | None = None
     """Why there is nothing to classify."""
     drawing: str | None = None
-    """Where the picture with its answer drawn on it goes."""
+    """Where the image with its prediction drawn on it goes."""
 
     @property
     def image(self) -> Any:
@@ -43,12 +43,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """One picture's answer, or its error."""
+    """One image's prediction, or its error."""
 
     path: str
     """As given."""
     prediction: Prediction | None = None
-    """The answer."""
+    """The prediction."""
     error: str | None = None
     """Why there is none."""
 
@@ -213,13 +213,13 @@ def results(
     """Classify.
 
     Args:
-        work: The pictures, taken a few ahead of the results.
+        work: The images, taken a few ahead of the results.
         settings: How.
         processes: In how many processes.
-        count: How many pictures there are.
+        count: How many images there are.
 
     Returns:
-        One result a picture, in their order; to be closed, also when it is left early.
+        One result an image, in their order; to be closed, also when it is left early.
     """
     if processes > 1 and count > 1:
         return _in_processes(work, settings, min(processes, count), count)
@@ -255,7 +255,7 @@ def _in_processes(
     from lesionedge.machine import default_threads
     from lesionedge.parallel import in_processes
 
-    settings.load()  # a model that cannot be used is told once, here, and not by every worker
+    settings.load()  # an unusable model is reported once, not by every worker
     if settings.model_options.threads is None:
         each = replace(settings.model_options, threads=max(1, default_threads() // processes))
         settings = replace(settings, model_options=each)

@@ -203,7 +203,7 @@ def create_app(service: Service, *, access: Access | None = None) -> Guard:
     """Make the ASGI application.
 
     Args:
-        service: What answers.
+        service: What classifies.
         access: Who may ask; None: everyone who calls the server by its own name.
     """
     access = access or Access()
@@ -398,7 +398,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _described(app: FastAPI, *, secured: bool) -> dict[str, Any]:
-    """Give the OpenAPI document, with what the guard may answer anywhere."""
+    """Return the OpenAPI document, with what the guard may return anywhere."""
     if app.openapi_schema is None:
         found = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes

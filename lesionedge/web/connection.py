@@ -56,7 +56,7 @@ class Connection(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, as JSON like every error."""
+        """Respond to what is no HTTP, with JSON as for every error."""
         self._refuse(400, msg)
 
     def check(self, now_s: float, *, ending: bool) -> None:

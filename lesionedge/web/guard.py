@@ -1,4 +1,4 @@
-"""What stands before the application: who may ask, and what browsers are told about safety."""
+"""Checks requests before the application: who may use it, and the headers for browsers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")
 OPEN_FOLDERS = ("/assets/", "/docs/")
-"""What is answered without a token: the page itself, its parts, and whether the server is ready."""
+"""What needs no token: the page, its parts, and whether the server is ready."""
 
 HEARD = "lesionedge.heard"
 """Where ``Guard`` puts the request's body into its scope."""
@@ -42,7 +42,7 @@ HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-"""What every answer carries."""
+"""Headers of every response."""
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE)
 
@@ -66,9 +66,9 @@ class Guard:
         """Stand before an application.
 
         Args:
-            application: What answers those who pass.
+            application: What serves those who pass.
             access: Who does.
-            metrics: Where answers are counted.
+            metrics: Where responses are counted.
         """
         self._application = application
         self._token = access.token
@@ -77,14 +77,14 @@ class Guard:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
         begin_s, status = time.perf_counter(), 0
         heard = scope[HEARD] = _Heard(receive)
 
-        async def told(message: Message) -> None:
+        async def send_out(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -94,9 +94,9 @@ class Guard:
         try:
             self._check(scope, _headers(scope))
         except Refusal as refusal:
-            await refuse(refusal, scope, told)
+            await refuse(refusal, scope, send_out)
         else:
-            await self._application(scope, heard, told)
+            await self._application(scope, heard, send_out)
         if status:  # else the client went away
             took_s = time.perf_counter() - begin_s
             self._metrics.responded(scope["path"], scope["method"], status, took_s)
@@ -123,7 +123,7 @@ class Guard:
             )  # fmt: skip
 
     def _is_own(self, host: str) -> bool:
-        """Tell whether the server may be called so.
+        """Return whether the server may be called so.
 
         A foreign site can have its own name lead here (DNS rebinding); it cannot own a number.
         """
@@ -145,7 +145,7 @@ class _Heard:
         self.ended = False
 
     async def __call__(self) -> Message:
-        """Give the next part."""
+        """Return the next part."""
         message = await self._receive()
         self.ended = not message.get("more_body", False)
         return message
@@ -174,7 +174,7 @@ async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
 
 
 def is_address(name: str) -> bool:
-    """Tell whether this is a number rather than a name."""
+    """Return whether this is a number rather than a name."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

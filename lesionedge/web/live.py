@@ -1,4 +1,4 @@
-"""The device's own camera, for the page: the newest answered frame, while somebody looks."""
+"""The device's own camera, for the page: the newest classified frame, while somebody looks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lesionedge.live import Observation
 
 LOOKED_AT_S = 10.0
-"""Frames are answered for so long after the last time that somebody asked for one."""
+"""Seconds after the last request during which frames are still classified."""
 WAIT_S = 10.0
 """How long a request waits for a new frame."""
 MOST_WATCHERS = 16
@@ -33,7 +33,7 @@ _TICK_S = 0.25
 
 
 class LiveView:
-    """Captures all the time, answers while somebody looks, keeps the newest answer."""
+    """Captures all the time, classifies while somebody looks, keeps the newest prediction."""
 
     def __init__(
         self, source: str, size: tuple[int, int], classifier: Classifier, *,
@@ -45,7 +45,7 @@ class LiveView:
             source: As ``Camera`` takes it.
             size: (width, height) in px to ask the camera for.
             classifier: One that is used for nothing else.
-            report: Told when the camera goes and comes back.
+            report: Gets a line when the camera goes and comes back.
         """
         self._source, self._size, self._classifier = source, size, classifier
         self._report = report
@@ -74,7 +74,7 @@ class LiveView:
         self._camera.__enter__()
 
     def start(self) -> None:
-        """Begin to answer; from within the event loop that will ask."""
+        """Begin to classify; call it in the event loop of the requests."""
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         self._thread.start()
 

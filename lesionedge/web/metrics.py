@@ -22,40 +22,38 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
 class Metrics:
-    """Counts and times; nothing of any picture or client is in them."""
+    """Counts and times; nothing of an image or a client is in them."""
 
     def __init__(self, *, waiting: Callable[[], float], places: int) -> None:
         """Begin at zero.
 
         Args:
-            waiting: Gives how many pictures wait or are being answered.
+            waiting: Returns how many requests wait or run.
             places: How many may.
         """
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter(
-            "lesionedge_requests", "Requests answered", ["path", "method", "status"],
+            "lesionedge_requests", "Requests handled", ["path", "method", "status"],
             registry=registry,
         )  # fmt: skip
         self._errors = Counter(
             "lesionedge_errors", "Requests refused or failed", ["status"], registry=registry
         )
         self._latency = Histogram(
-            "lesionedge_request_seconds", "From a request's head to its answer", ["path"],
+            "lesionedge_request_seconds", "From a request's head to its response", ["path"],
             buckets=BUCKETS_S, registry=registry,
         )  # fmt: skip
         self._stages = Histogram(
-            "lesionedge_stage_seconds", "Parts of answering a picture", ["stage"],
+            "lesionedge_stage_seconds", "Parts of classifying an image", ["stage"],
             buckets=BUCKETS_S, registry=registry,
         )  # fmt: skip
-        queue = Gauge(
-            "lesionedge_queue", "Pictures that wait or are being answered", registry=registry
-        )
+        queue = Gauge("lesionedge_queue", "Requests that wait or run", registry=registry)
         queue.set_function(waiting)
         Gauge("lesionedge_queue_limit", "How many may", registry=registry).set(places)
 
     def responded(self, path: str, method: str, status: int, seconds: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         path = path if path in PATHS else "other"
         method = method if method in _METHODS else "other"
         self._requests.labels(path, method, str(status)).inc()
@@ -64,10 +62,10 @@ class Metrics:
         self._latency.labels(path).observe(seconds)
 
     def predicted(self, timings_ms: Mapping[str, float]) -> None:
-        """Record the parts of an answer."""
+        """Record the parts of a prediction."""
         for stage, took_ms in timings_ms.items():
             self._stages.labels(stage).observe(took_ms / 1000)
 
     def text(self) -> bytes:
-        """Give all of it."""
+        """Return all of it."""
         return generate_latest(self._registry)

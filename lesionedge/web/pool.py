@@ -23,8 +23,8 @@ _MEMORY = 0.1  # weight of the newest job's time in the running mean
 class Pool:
     """Runs jobs that need a classifier; to be used from the event loop's thread.
 
-    Many requests side by side keep all cores busy with one network thread each; that gives more
-    answers a second than one network with all threads, of which decoding uses only one.
+    Many requests side by side keep all cores busy with one network thread each; that makes more
+    predictions a second than one network with all threads, of which decoding uses only one.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Pool:
         for classifier in classifiers:
             self._free.put(classifier)
         self.workers = len(classifiers)
-        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="lesionedge-answer")
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="lesionedge-worker")
         self.places = places
         self.waiting = 0
         """Jobs that run or wait now."""
@@ -59,7 +59,7 @@ class Pool:
         """
         if self.full:
             wait_s = max(1, math.ceil(self.waiting * self._mean_s / self.workers))
-            raise busy(f"{self.waiting} pictures are waiting already; try again", wait_s)
+            raise busy(f"{self.waiting} requests are waiting already; try again", wait_s)
 
     async def run(self, job: Callable[[Classifier, float], T]) -> T:
         """Run a job in a thread.

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 
 
-class Refusal(Exception):  # noqa: N818 - an answer more than an error
-    """A request that is not answered as it wishes."""
+class Refusal(Exception):  # noqa: N818 - a response more than an error
+    """A request that gets an error."""
 
     def __init__(
         self, status: int, reason: str, *, headers: Mapping[str, str] | None = None
@@ -16,8 +16,8 @@ class Refusal(Exception):  # noqa: N818 - an answer more than an error
 
         Args:
             status: The HTTP status.
-            reason: What was found, what was expected, what to do; never a part of a picture.
-            headers: Further headers of the answer.
+            reason: What was found, what was expected, what to do; never a part of an image.
+            headers: Further headers of the response.
         """
         super().__init__(reason)
         self.status = status
@@ -26,12 +26,12 @@ class Refusal(Exception):  # noqa: N818 - an answer more than an error
 
     @property
     def body(self) -> bytes:
-        """The answer's body."""
+        """The response's body."""
         return error_body(self.reason)
 
 
 def error_body(reason: str) -> bytes:
-    """Give an error as the JSON that every error is."""
+    """Return an error as the JSON of all errors."""
     return json.dumps({"error": reason}).encode()
 
 

@@ -1,4 +1,4 @@
-"""Runs the application until it is told to end."""
+"""Runs the application until it is stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TALKATIVE = ("python_multipart", "PIL")
 
 
 class ServeError(LesionEdgeError):
-    """The server cannot listen where it was told to."""
+    """The server cannot listen at that address."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -53,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(application: Guard, wire: socket.socket, *, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what has been asked, and return.
+    """Serve until SIGTERM or SIGINT; then finish the running requests, and return.
 
     Args:
         application: From ``create_app``.
