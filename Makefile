@@ -161,7 +161,7 @@ FUZZ := .fuzz
 fuzz: $(VENV)/.dev
 	$(PIP) install -e ".[fuzz]" $(EDITABLE)
 	$(BIN)/python tests/fuzz/make_corpus.py $(FUZZ)
-	for part in image heic dicom archive metadata; do mkdir -p $(FUZZ)/found-$$part && \
+	for part in icc image heic dicom archive metadata; do mkdir -p $(FUZZ)/found-$$part && \
 	  $(BIN)/python tests/fuzz/fuzz_$$part.py -max_total_time=$(FUZZ_S) -timeout=2 -rss_limit_mb=1024 \
 	  -max_len=40000 -artifact_prefix=$(FUZZ)/$$part- $(FUZZ)/found-$$part $(FUZZ)/$$part || exit 1; done
 

@@ -32,9 +32,9 @@ def main() -> None:
         paths = [path for path in folder.rglob("*") if formats.is_image_name(path.name)]
         says = sum(says_something(path) for path in paths)
         changes = [change for path in paths if (change := changed(path)) is not None]
-        mean = f"by {np.mean(changes):.1f} levels" if changes else "so that no input changes"
+        mean = f", by {np.mean(changes):.1f} levels" if changes else ""
         print(f"{folder}: {len(paths)} images, {says} say what their colours are, "
-              f"{len(changes)} are converted, {mean}")  # fmt: skip
+              f"{len(changes)} are converted{mean}")  # fmt: skip
 
 
 def says_something(path: Path) -> bool:

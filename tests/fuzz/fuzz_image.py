@@ -9,7 +9,12 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["lesionedge.image", "PIL"]):
+READERS = (
+    "image", "image_file", "encodings", "tiff", "jpeg2000", "deep", "pixels", "colour", "icc",
+    "isobmff", "rgb_space",
+)  # fmt: skip
+
+with atheris.instrument_imports(include=[*(f"lesionedge.{name}" for name in READERS), "PIL"]):
     from PIL import Image
 
     from lesionedge import image as images

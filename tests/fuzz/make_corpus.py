@@ -46,9 +46,76 @@ def main() -> None:
     (pictures / "seed-exif.jpg").write_bytes(file.getvalue())
     for model in MODELS.glob("*.tflite"):
         (models / model.name).write_bytes(model.read_bytes())
+    write_rare(pictures)
+    write_profiles(folder / "icc")
     write_heic(folder / "heic", picture)
     write_dicom(folder / "dicom", picture)
     write_archives(folder / "archive")
+
+
+def write_rare(folder: Path) -> None:
+    """Write images of rare encodings and with statements on their colours."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    import make_images as files
+    import make_profiles as profiles
+
+    colours = files.smooth(24, 20)
+    image, grey = files.as_image(colours), files.grey_of(colours)
+    p3 = profiles.space("display-p3")
+    deep, levels = files.whole(colours, 16), files.whole(colours, 8)
+    tag = {34675: (7, p3)}
+    made = {
+        "profile.jpg": files.encoded(image, "JPEG", icc_profile=p3),
+        "profile.webp": files.encoded(image, "WEBP", icc_profile=p3),
+        "profile.bmp": files.bmp_with_profile(levels, p3),
+        "profile.gif": files.gif_with_profile(image.quantize(16), p3),
+        "profile.tif": files.tiff_of(levels, 8, 2, more=tag),
+        "profile-deep.tif": files.tiff_of(deep, 16, 2, more=tag),
+        "profile-grey.tif": files.tiff_of(
+            files.whole(grey, 16), 16, 1, more={34675: (7, profiles.grey(profiles.gamma(1.8)))}
+        ),
+        "planes.tif": files.tiff_of(deep, 16, 2, planar=2),
+        "twelve.tif": files.tiff_of(files.whole(colours, 12), 16, 2, order=">"),
+        "packed.tif": files.tiff_of(files.whole(grey, 12), 12, 1),
+        "inverted.tif": files.tiff_of(files.whole(grey, 16), 16, 0),
+        "deepest.tif": files.tiff_of(files.whole(grey, 32), 32, 1),
+        "cmyk.tif": files.tiff_of(files.whole(colours, 8)[..., [0, 1, 2, 0]], 8, 5),
+        "reversed.tif": files.tiff_of(levels, 8, 2, fill=2),
+        "ycbcr.tif": files.tiff_ycbcr(colours, 2, 2, video=True),
+        "deep.png": files.png(deep, 16, 2, chunks=files.iccp(p3)),
+        "cicp.png": files.png(levels, 8, 2, chunks=files.cicp(12, 13)),
+        "hdr.png": files.png(deep, 16, 2, chunks=files.cicp(9, 16)),
+        "gama.png": files.png(
+            levels, 8, 2, chunks=files.gama(0.5) + files.chrm(profiles.ADOBE), interlaced=True
+        ),
+        "clear.png": files.png(files.whole(grey, 4), 4, 0, chunks=files.chunk(b"tRNS", b"\0\7")),
+        "attribute.tga": files.tga(2, 32, levels[..., [2, 1, 0, 0]].astype("u1").tobytes(), 24, 20),
+        "plain.psd": files.psd([levels[..., n] for n in range(3)], 8, 3, p3),
+        "rle.bmp": files.bmp(
+            files.bmp_rle8(files.whole(grey, 8)), 24, 20, 8, kind=1, palette=bytes(1024)
+        ),
+    }
+    if files.has("jpg_2000"):
+        stream = files.codestream(image)
+        made["profile.jp2"] = files.jp2(stream, image.size, 3, colour=b"\2\0\0" + p3)
+    if files.has("avif"):
+        made["profile.avif"] = files.encoded(image, "AVIF", icc_profile=p3)
+    for name, content in made.items():
+        (folder / f"rare-{name}").write_bytes(content)
+
+
+def write_profiles(folder: Path) -> None:
+    """Write ICC profiles of all kinds that are read; tables small enough to be changed."""
+    import make_profiles as profiles
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {name: profiles.space(name) for name in profiles.SPACES}
+    made["grey"] = profiles.grey(profiles.gamma(1.8))
+    made["cmyk"] = profiles.cmyk(lambda inks: (1 - inks[..., :3]) * (1 - inks[..., 3:]))
+    for name in ("formula", "small table"):
+        made[name] = profiles.SRGB_PROFILES[name]
+    for name, content in made.items():
+        (folder / f"{name.replace(' ', '-')}.icc").write_bytes(content)
 
 
 def write_heic(folder: Path, image: Image.Image) -> None:
