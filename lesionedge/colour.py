@@ -210,13 +210,19 @@ def _is_srgbs(space: RGBSpace) -> bool:
     return all(abs(a - b) < 0.002 for a, b in zip(own, wanted))
 
 
+def _ifd(exif: Image.Exif, tag: int) -> dict[int, Any]:
+    """Return a directory within EXIF, empty if there is none, where Pillow before 12 fails."""
+    try:
+        return exif.get_ifd(tag)
+    except KeyError:
+        return {}
+
+
 def _exif(image: Image.Image) -> Iterator[Statement]:
     """Read EXIF's colour tags; DCF 2.0 defines how they name Adobe RGB."""
     exif = image.getexif()
-    details = exif.get_ifd(_EXIF_IFD)
-    colour_space, index = details.get(_COLOUR_SPACE), ""
-    if _INTEROP_IFD in details:
-        index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")).strip("\0 ")
+    colour_space = _ifd(exif, _EXIF_IFD).get(_COLOUR_SPACE)
+    index = str(_ifd(exif, _INTEROP_IFD).get(_INTEROP_INDEX, "")).strip("\0 ")
     if colour_space == 1:
         return
     if index == "R03" or colour_space == 2:

@@ -58,6 +58,8 @@ def open_image(source: Any, name: str) -> Image.Image:
     except MissingDecoderError:
         raise
     except UnidentifiedImageError as error:
+        by_name = formats.unreadable_kind(name)
+        kind = kind or (by_name if by_name not in formats.EXTRAS else None)
         raise ImageError(f"{name}: {_unidentified(kind, content)}") from error
     except PermissionError as error:
         raise ImageError(f"{name}: no permission to read it") from error

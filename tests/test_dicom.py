@@ -584,6 +584,20 @@ def test_the_colour_profile_is_handed_on(tmp_path, rgb):
         assert image.info["icc_profile"] == profile
 
 
+def test_the_colour_profile_counts(tmp_path):
+    """A profile whose red and green are exchanged: what is stored as red is green."""
+    from PIL import ImageCms
+
+    exchanged = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = exchanged.index(b"rXYZ"), exchanged.index(b"gXYZ")
+    exchanged[red : red + 4], exchanged[green : green + 4] = b"gXYZ", b"rXYZ"
+    patch = np.full((32, 32, 3), (220, 10, 10), np.uint8)
+    path = write(tmp_path / "a.dcm", patch, "RGB", ICCProfile=bytes(exchanged))
+    found = read(path)[0, 0].astype(int)
+    assert found[1] > 200
+    assert found[0] < 60
+
+
 # What is no photograph, or damaged
 
 

@@ -37,6 +37,14 @@ def test_every_part_has_pictures_of_every_source(data):
     assert (table.groupby(["source", "group"])["split"].nunique() == 1).all()
 
 
+def test_what_systems_leave_about_is_no_picture(data):
+    before = len(sources.table(data))
+    for name in ("._n1.jpg", "__MACOSX/n2.jpg", "@eaDir/n3.jpg"):
+        (data / "not_skin" / name).parent.mkdir(exist_ok=True)
+        (data / "not_skin" / name).touch()
+    assert len(sources.table(data)) == before
+
+
 def test_the_gate_has_not_seen_what_the_twins_are_asked_about(data):
     table = sources.table(data)
     fold = pd.read_csv(FOLD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import sys
@@ -123,6 +124,7 @@ def test_a_grid_of_tiles(tmp_path, draw):
     assert_near(read(write(tmp_path / "a.heic", image, tile_size=512)), image)
 
 
+@functools.cache  # it holds the time at which it was made
 def profile():
     from PIL import ImageCms
 
@@ -137,6 +139,16 @@ def test_the_colour_profile_is_handed_on(tmp_path, drawn):
     path = write(tmp_path / "b.heic", drawn, color_primaries=12)
     with image_file.open_image(str(path), "b.heic") as image:
         assert image.info["cicp"] == bytes((12, 13, 0, 1))
+
+
+def test_display_p3_becomes_srgb(tmp_path):
+    """As iPhones write it, by a profile or by code points: (234, 51, 35) there is (255, 0, 0)."""
+    patch = Image.new("RGB", (64, 48), (234, 51, 35))
+    path = write(tmp_path / "nclx.heic", patch, color_primaries=12)
+    found = read(path).reshape(-1, 3).mean(axis=0)
+    assert np.abs(found - (255, 0, 0)).max() <= 3, found
+    plain = read(write(tmp_path / "srgb.heic", patch, icc_profile=profile()))
+    assert_near(plain, patch)
 
 
 @pytest.mark.parametrize("matrix", [1, 6, 9])

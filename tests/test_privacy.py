@@ -107,6 +107,84 @@ def test_predict(sealed, out, photo):
     assert_anonymous(out / "drawn" / "photo.jpg")
 
 
+def test_predict_on_what_phones_and_clinics_hand_over(sealed, out, draw, tmp_path_factory):
+    """An archive is read where it is, decoders write no files, patients stay unnamed."""
+    pillow_heif, _ = pytest.importorskip("pillow_heif"), pytest.importorskip("pydicom")
+    import zipfile
+
+    import numpy as np
+    from test_dicom import PATIENT, write
+
+    folder = tmp_path_factory.mktemp("handed")
+    image = draw(120, 80, seed=4)
+    exif = Image.Exif()
+    exif[0x010F] = "Jane Doe's phone"
+    pillow_heif.from_pillow(image).save(folder / "a.heic", exif=exif.tobytes())
+    write(folder / "b.dcm", np.asarray(image), "RGB")
+    with zipfile.ZipFile(folder / "c.zip", "w") as file:
+        file.write(folder / "a.heic", "inner/a.heic")
+        file.write(folder / "b.dcm", "inner/b.dcm")
+    done = sealed(
+        *command("predict", folder, folder / "c.zip", "--format", "json", "--annotate",
+                 out / "handed")
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["path"][-6:] for line in done.stdout.splitlines()] == [
+        "a.heic", "/b.dcm", "/c.zip", "/c.zip"
+    ]  # fmt: skip
+    made = sorted((out / "handed").iterdir())
+    assert [path.name for path in made] == ["a-2.png", "a.png", "b-2.png", "b.png"]
+    for path in made:
+        assert_anonymous(path)
+        assert PATIENT.encode() not in path.read_bytes()
+    assert PATIENT not in done.stdout + done.stderr
+
+
+WATCHED = """
+import sys
+seen = []
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg"):
+        seen.append(arguments[1])
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        seen.append(arguments[0])
+sys.addaudithook(watch)
+from lesionedge.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print(seen)
+print("socket" in sys.modules, "urllib.request" in sys.modules)
+"""
+
+
+def watched(*arguments):
+    """Run a command; give its output, what sockets it asked for, and whether they were loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *map(str, arguments)], capture_output=True, text=True
+    )
+    *output, seen, loaded = done.stdout.splitlines()
+    return "\n".join(output) + done.stderr, seen, loaded
+
+
+def test_a_socket_opens_only_where_an_address_was_typed(photo, tmp_path, int8):
+    import zipfile
+
+    from file_server import FileServer
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.write(photo, "http:::www.example.org:a.jpg")
+    said, seen, loaded = watched("predict", photo, photo.parent, tmp_path / "a.zip", "-m", int8)
+    assert said.count("Melanoma") >= 3, said
+    assert (seen, loaded) == ("[]", "False False")
+    with FileServer(photo.parent) as server:  # its page links to another server
+        said, seen, _ = watched("predict", f"{server.url}/", "-m", int8)
+        assert "Melanoma" in said
+        assert b"elsewhere.invalid" in server.page(photo.parent)
+        assert set(eval(seen)) == {"127.0.0.1", ("127.0.0.1", server.port)}
+
+
 def test_explain(sealed, out, photo):
     done = sealed(*command("explain", photo, "-o", out / "heat.png"))
     assert done.returncode == 0, done.stderr
@@ -158,4 +236,4 @@ finally:
 
 def test_what_the_sealed_commands_left_is_what_was_asked_for(sealed, out):
     made = {path.name for path in out.iterdir()}
-    assert made <= {"proof", "drawn", "heat.png", "kept"}
+    assert made <= {"proof", "drawn", "handed", "heat.png", "kept"}

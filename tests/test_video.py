@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from fractions import Fraction
 
@@ -223,6 +224,88 @@ def test_formats_that_are_laid_out_otherwise(form, full):
     frame.color_range, frame.colorspace = full, BT709
     seen = video.to_rgb(frame, video.Tags.of(frame, None), None, None)
     assert abs(np.asarray(seen, float) - patches(*SIZE) * 255).mean() < 1
+
+
+PRIMARIES = {
+    1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)),
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+}
+DISPLAY_P3, PQ, HLG = 12, 16, 18
+
+
+def to_xyz(primaries: int) -> np.ndarray:
+    """SMPTE RP 177: RGB's light -> CIE XYZ, for a white of D65."""
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in PRIMARIES[primaries]]).T
+    white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
+    return columns * np.linalg.solve(columns, white)
+
+
+def light_of(srgb: np.ndarray) -> np.ndarray:
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def from_light(light: np.ndarray) -> np.ndarray:
+    light = np.clip(light, 0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def in_other_primaries(srgb: np.ndarray, primaries: int) -> np.ndarray:
+    """The light of sRGB's values, of other primaries."""
+    return light_of(srgb) @ (np.linalg.inv(to_xyz(primaries)) @ to_xyz(1)).T
+
+
+def wide_video(tmp_path, values, primaries, transfer, matrix=BT2020):
+    planes = to_yuv(values, matrix, LIMITED, 10)
+    frames = [frame_of(planes, "yuv444p10le") for _ in range(2)]
+    return write(tmp_path / "a.mkv", frames, codec="ffv1", form="yuv444p10le", size=SIZE,
+                 colorspace=matrix, color_range=LIMITED, color_primaries=primaries,
+                 color_trc=transfer)  # fmt: skip
+
+
+@pytest.mark.parametrize(("primaries", "matrix"), [(9, BT2020), (DISPLAY_P3, BT709)])
+def test_wide_colours_become_srgb(tmp_path, primaries, matrix):
+    values = from_light(in_other_primaries(patches(*SIZE), primaries))
+    assert error(wide_video(tmp_path, values, primaries, 1, matrix)) < 1.5
+
+
+def pq_of(light: np.ndarray) -> np.ndarray:
+    """SMPTE ST 2084, of light where 1 is the reference white of 203 cd/m²."""
+    power = np.clip(light * 203 / 10_000, 0, 1) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
+
+
+def hlg_of(light: np.ndarray) -> np.ndarray:
+    """ARIB STD-B67, of a display of 1,000 cd/m² (ITU-R BT.2100, table 5)."""
+    shown = np.maximum(light * 203 / 1000, 1e-9)
+    luminance = shown @ to_xyz(9)[1]
+    scene = shown * (luminance ** (1 / 1.2 - 1))[..., None]
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    low, high = np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c
+    return np.where(scene <= 1 / 12, low, high)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "encode", "limit"),
+    [(PQ, pq_of, 2.5), (HLG, hlg_of, 1.5)],  # 8 bits are few for PQ
+)
+def test_hdr_becomes_srgb_with_a_warning(tmp_path, transfer, encode, limit, cli_run, int8):
+    values = encode(in_other_primaries(patches(*SIZE), 9))
+    path = wide_video(tmp_path, values, 9, transfer)
+    assert error(path) < limit
+    result = cli_run("camera", "--source", path, "-m", int8, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert all("hdr" in json.loads(line)["warning_codes"] for line in result.stdout.splitlines())
+
+
+def test_colours_coded_in_an_unknown_way_have_a_warning(tmp_path, cli_run, int8):
+    path = colour_video(tmp_path, "yuv444p", BT709, LIMITED, colorspace=8)  # YCgCo
+    result = cli_run("camera", "--source", path, "-m", int8, "--format", "json")
+    codes = json.loads(result.stdout.splitlines()[0])["warning_codes"]
+    assert "video-colours" in codes and "hdr" not in codes
+    path = colour_video(tmp_path, "yuv444p", BT709, LIMITED, colorspace=BT709)
+    result = cli_run("camera", "--source", path, "-m", int8, "--format", "json")
+    assert "video-colours" not in json.loads(result.stdout.splitlines()[0])["warning_codes"]
 
 
 # Display matrix (a, b, c, d) -> what EXIF calls the same orientation.

@@ -36,7 +36,7 @@ grep -q "/dev/video0 (vivid): YUYV 640x480, .* frames/s" said.txt
 python3 - <<'CHECK'
 import json
 rows = [json.loads(line) for line in open("answers.jsonl")]
-assert all(abs(sum(row["probabilities"].values()) - 1) < 0.02 for row in rows), rows
+assert all(abs(sum(c["probability"] for c in row["top"]) - 1) < 0.02 for row in rows), rows
 assert len({row["frame"] for row in rows}) == 3, rows
 CHECK
 

@@ -51,7 +51,7 @@ def open_http(address: str) -> Source:
 
 def _source(address: str, response: Response) -> Source:
     kind = response.content_type
-    if kind == "multipart/x-mixed-replace":
+    if kind.startswith("multipart/"):
         return HttpImages(address, response)
     head = response.peek(formats.HEAD_BYTES)
     if not head:
@@ -186,7 +186,7 @@ class HttpImages:
 
 def _comes_whole(response: Response) -> bool:
     """Return whether a response is a single image."""
-    if response.content_type == "multipart/x-mixed-replace":
+    if response.content_type.startswith("multipart/"):
         return False
     return response.length is not None or not response.peek(3).startswith(_JPEG)
 

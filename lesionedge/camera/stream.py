@@ -179,7 +179,9 @@ class StreamSource:
         self._failed = 0
         for frame in decoded:
             place_s = _seconds(frame.time)
-            yield Shot(self._content(frame), self._sent_s(place_s), place_s)
+            tags = video.Tags.of(frame, self._stream.codec_context)
+            content = None if self._damage.holds(frame) else _content(frame, tags)
+            yield Shot(content, self._sent_s(place_s), place_s, tags.notices)
         if self.live:
             self._catch_up(packet)
 
@@ -188,12 +190,6 @@ class StreamSource:
         if self._turn is None:
             return data
         return functools.partial(video.turned_jpeg, data, self._turn)
-
-    def _content(self, frame: Any) -> Content | None:
-        if self._damage.holds(frame):
-            return None
-        tags = video.Tags.of(frame, self._stream.codec_context)
-        return functools.partial(video.to_rgb, frame, tags, video.turn_of(frame))
 
     def _turn_of_stream(self) -> Transpose | None:
         """Return what makes JPEGs upright that are not decoded here: by one that is."""
@@ -242,6 +238,10 @@ class _Lateness:
         self._before_s = now_s
         self.now_s = offset_s - self._least_s
         return self.now_s
+
+
+def _content(frame: Any, tags: video.Tags) -> Content:
+    return functools.partial(video.to_rgb, frame, tags, video.turn_of(frame))
 
 
 def _options(address: str) -> dict[str, str]:

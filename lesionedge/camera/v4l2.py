@@ -427,12 +427,21 @@ def _capture(v4l2: Any) -> int:
 
 
 def _matrix(v4l2: Any, pix: Any) -> str:
-    encoding = pix.ycbcr_enc
+    encoding, colour_space = pix.ycbcr_enc, pix.colorspace
     if encoding == v4l2.V4L2_YCBCR_ENC_DEFAULT:
-        hd = (v4l2.V4L2_COLORSPACE_REC709, v4l2.V4L2_COLORSPACE_DCI_P3)
-        return "709" if pix.colorspace in hd else "601"
-    hd = (v4l2.V4L2_YCBCR_ENC_709, v4l2.V4L2_YCBCR_ENC_XV709)
-    return "709" if encoding in hd else "601"
+        # As the kernel's V4L2_MAP_YCBCR_ENC_DEFAULT has it.
+        return {
+            v4l2.V4L2_COLORSPACE_REC709: "709",
+            v4l2.V4L2_COLORSPACE_DCI_P3: "709",
+            v4l2.V4L2_COLORSPACE_BT2020: "2020",
+            v4l2.V4L2_COLORSPACE_SMPTE240M: "240M",
+        }.get(colour_space, "601")
+    return {
+        v4l2.V4L2_YCBCR_ENC_709: "709",
+        v4l2.V4L2_YCBCR_ENC_XV709: "709",
+        v4l2.V4L2_YCBCR_ENC_BT2020: "2020",
+        v4l2.V4L2_YCBCR_ENC_SMPTE240M: "240M",
+    }.get(encoding, "601")
 
 
 def _is_full_range(v4l2: Any, pix: Any) -> bool:

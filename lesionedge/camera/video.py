@@ -6,12 +6,13 @@ FFmpeg's scaler: most of them take all video for BT.601.
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from lesionedge import image as images
 from lesionedge.camera import yuv
@@ -31,14 +32,20 @@ SWAPPING = (
 HD_WIDTH_PX, SD_HEIGHT_PX = 1280, 576
 """Video without colour tags counts as BT.709 from this width on, or above this height."""
 
+HDR = Notice(
+    "hdr", "high dynamic range: what is brighter than its white was cut off; record without HDR"
+)
 UNKNOWN_MATRIX = Notice(
     "video-colours", "the video codes its colours in a way that is not known here: they may be off"
 )
 
 # ITU-T H.273, table 4.
-_MATRICES = {1: "709", 4: "FCC", 5: "601", 6: "601", 7: "240M", 9: "2020", 10: "2020"}
+_MATRICES = {1: "709", 4: "FCC", 5: "601", 6: "601", 7: "240M", 9: "2020"}
 _UNSPECIFIED = (0, 3, 2)  # 0 stands for RGB, which a frame of another format cannot be
 _LIMITED, _FULL = 1, 2
+_BT2020, _WIDE = 9, (9, 10, 11, 12)  # primaries: BT.2020, CIE XYZ, and the two of DCI P3
+_TABLE_SIDE = 49
+_HDR, _SRGB = (16, 18), 13  # transfer: PQ and HLG; sRGB's own
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,13 @@ class Tags:
             said("color_trc", _UNSPECIFIED),
             color_range == _FULL or (full_by_format and color_range != _LIMITED),
         )
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What the reader of a prediction should know of these colours."""
+        hdr = (HDR,) if self.transfer in _HDR else ()
+        known = self.matrix in _MATRICES or self.matrix in _UNSPECIFIED
+        return hdr if known else (*hdr, UNKNOWN_MATRIX)
 
 
 def to_rgb(
@@ -145,15 +159,37 @@ def _from_rgb(frame: Any, divisor: int) -> Image.Image:
 def _from_yuv(frame: Any, tags: Tags, divisor: int) -> Image.Image:
     if not _has_planes(frame.format):
         frame = frame.reformat(format=_planar(frame.format))
-    luma, *chroma = (
-        _plane(frame, number, full_range=tags.full_range)
-        for number in range(_plane_count(frame.format))
-    )
-    share = (frame.format.chroma_width(8) / 8, frame.format.chroma_height(8) / 8)
-    if not chroma:
-        chroma, share = [Image.new("L", luma.size, 128)] * 2, (1.0, 1.0)
-    rows = yuv.matrix(_matrix(tags, luma.size), full_range=tags.full_range)
-    return yuv.to_rgb(luma, chroma, share, rows, divisor)
+    rows = yuv.matrix(_matrix(tags, (frame.width, frame.height)), full_range=tags.full_range)
+    made = yuv.to_rgb(_planes(frame, full_range=tags.full_range), rows, divisor)
+    table = _to_srgb(tags.primaries, tags.transfer)
+    return made if table is None else made.filter(table)
+
+
+@functools.lru_cache(maxsize=4)
+def _to_srgb(primaries: int, transfer: int) -> ImageFilter.Color3DLUT | None:
+    """Return what brings a video's colours to sRGB.
+
+    None for those that screens show as they are: of BT.709, and of BT.601, whose primaries are
+    nearly the same.
+    """
+    if transfer in _HDR:
+        primaries = _BT2020 if primaries in _UNSPECIFIED else primaries
+    elif primaries in _WIDE:
+        transfer = _SRGB
+    else:
+        return None
+    import numpy as np
+
+    from lesionedge import rgb_space
+
+    try:
+        conversion = rgb_space.conversion(rgb_space.from_code_points(primaries, transfer))
+    except rgb_space.ColourError:
+        return None
+    steps = np.linspace(0, 65535, _TABLE_SIDE).round().astype(np.uint16)
+    blue, green, red = np.meshgrid(steps, steps, steps, indexing="ij")
+    converted = conversion.deep(np.stack([red, green, blue], -1).reshape(-1, 1, 3))
+    return ImageFilter.Color3DLUT(_TABLE_SIDE, converted.astype(np.float32).reshape(-1) / 255)
 
 
 def _has_planes(form: Any) -> bool:
@@ -178,6 +214,16 @@ def _plane_count(form: Any) -> int:
     return 3 if len(form.components) >= 3 else 1
 
 
+def _planes(frame: Any, *, full_range: bool) -> yuv.Planes:
+    share = (frame.format.chroma_width(8) / 8, frame.format.chroma_height(8) / 8)
+    numbers = range(_plane_count(frame.format))
+    luma, *chroma = (_plane(frame, number, full_range=full_range) for number in numbers)
+    if not chroma:
+        blank = Image.new("L", luma.size, 128)
+        return yuv.Planes(luma, (blank, blank), (1.0, 1.0))
+    return yuv.Planes(luma, (chroma[0], chroma[1]), share)
+
+
 def _plane(frame: Any, number: int, *, full_range: bool) -> Image.Image:
     """Return a plane as mode L."""
     import numpy as np
@@ -188,22 +234,23 @@ def _plane(frame: Any, number: int, *, full_range: bool) -> Image.Image:
         width, height = form.chroma_width(width), form.chroma_height(height)
     if not _is_wide(form):
         return Image.frombuffer("L", (width, height), plane, "raw", "L", plane.line_size, 1)
-    bits = form.components[number].bits
     rows = np.frombuffer(plane, "<u2").reshape(-1, plane.line_size // 2)[:height, :width]
-    return Image.fromarray(_eight_bits(rows, bits, full_range=full_range))
+    return Image.fromarray(_eight_bits(rows, form.components[number].bits, full_range=full_range))
 
 
 def _eight_bits(values: NDArray[np.uint16], bits: int, *, full_range: bool) -> NDArray[np.uint8]:
     """Round to 8 bits: of 10, 940 is 235 in limited range, 1023 is 255 in full range."""
     import numpy as np
 
-    wide = values.astype(np.uint32)
     if full_range:
         top = (1 << bits) - 1
-        rounded = (wide * 255 + top // 2) // top
-    else:
-        rounded = np.minimum((wide + (1 << (bits - 9))) >> (bits - 8), 255)
-    return np.asarray(rounded, np.uint8)
+        table = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
+        return np.asarray(table[np.minimum(values, top)])
+    half = 1 << (bits - 9)
+    rounded = np.minimum(values, (1 << bits) - 1 - half)
+    rounded += half
+    rounded >>= bits - 8
+    return rounded.astype(np.uint8)
 
 
 def _matrix(tags: Tags, size: tuple[int, int]) -> str:

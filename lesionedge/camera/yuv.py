@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from PIL import Image
 
 SHARES = {
@@ -30,28 +32,37 @@ def matrix(name: str, *, full_range: bool) -> tuple[float, ...]:
     return tuple(value for cb, cr in rows for value in (y, cb, cr, -y * black - 128 * (cb + cr)))
 
 
-def to_rgb(
-    luma: Image.Image, chroma: list[Image.Image], share: tuple[float, float],
-    rows: tuple[float, ...], divisor: int = 1,
-) -> Image.Image:  # fmt: skip
-    """Return an RGB image from three planes.
+@dataclass(frozen=True)
+class Planes:
+    """A frame before it becomes RGB."""
+
+    luma: Image.Image
+    """Mode L."""
+    chroma: tuple[Image.Image, Image.Image]
+    """Cb and Cr, mode L."""
+    share: tuple[float, float]
+    """Samples of chroma for one of luma, across and down."""
+
+    def reduced(self, divisor: int) -> list[Image.Image]:
+        """Return all three in one size: the luma's, divided by this, or a little less."""
+        width, height = self.luma.size
+        if min(self.share) < 1:
+            divisor -= divisor % 2 if divisor > 1 else 0  # so that samples of both are whole
+        luma = self.luma.reduce(divisor) if divisor > 1 else self.luma
+        factors = divisor * self.share[0], divisor * self.share[1]
+        box = (0.0, 0.0, width * self.share[0], height * self.share[1])
+        return [luma, *(_scaled(plane, luma.size, factors, box) for plane in self.chroma)]
+
+
+def to_rgb(planes: Planes, rows: tuple[float, ...], divisor: int = 1) -> Image.Image:
+    """Return an RGB image from planes.
 
     Args:
-        luma: Mode L.
-        chroma: Cb and Cr, mode L.
-        share: Samples of chroma for one of luma, across and down.
+        planes: Of a frame.
         rows: From ``matrix``.
         divisor: The sides of the result are divided by this, or a little less.
     """
-    width, height = luma.size
-    if min(share) < 1:
-        divisor -= divisor % 2 if divisor > 1 else 0  # so that samples of both are whole
-    if divisor > 1:
-        luma = luma.reduce(divisor)
-    factors = divisor * share[0], divisor * share[1]
-    box = (0.0, 0.0, width * share[0], height * share[1])
-    planes = [luma, *(_scaled(plane, luma.size, factors, box) for plane in chroma)]
-    return Image.merge("RGB", planes).convert("RGB", rows)
+    return Image.merge("RGB", planes.reduced(divisor)).convert("RGB", rows)
 
 
 def _scaled(

@@ -22,7 +22,7 @@ class Layout:
     row_bytes: int
     """Bytes from one row to the next."""
     matrix: str = "601"
-    """``601`` or ``709``: the ITU-R recommendation that its colours follow."""
+    """One of ``yuv.SHARES``: what its colours follow."""
     full_range: bool = False
     """Luma from 0 to 255; False: from 16 to 235, as from most cameras."""
 
@@ -48,8 +48,7 @@ def to_rgb(data: bytes, layout: Layout, preprocessing: images.Preprocessing | No
     shape, strides = (height, width // 2, 4), (layout.row_bytes, 4, 1)
     pairs = np.lib.stride_tricks.as_strided(rows, shape, strides, writeable=False)
     luma = Image.fromarray(np.ascontiguousarray(pairs[..., 0::2]).reshape(height, width))
-    chroma = [Image.fromarray(np.ascontiguousarray(pairs[..., c])) for c in (1, 3)]
+    blue, red = (Image.fromarray(np.ascontiguousarray(pairs[..., c])) for c in (1, 3))
     rows_to_rgb = yuv.matrix(layout.matrix, full_range=layout.full_range)
-    return yuv.to_rgb(
-        luma, chroma, (0.5, 1.0), rows_to_rgb, reduction((width, height), preprocessing)
-    )
+    divisor = reduction((width, height), preprocessing)
+    return yuv.to_rgb(yuv.Planes(luma, (blue, red), (0.5, 1.0)), rows_to_rgb, divisor)

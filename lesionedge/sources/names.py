@@ -9,7 +9,7 @@ import re
 _SCHEME = "zip://"
 _CACHES = ("simplecache", "filecache", "blockcache", "cached")  # fsspec's; they may come between
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
 
 
 def is_address(text: str) -> bool:
@@ -45,7 +45,7 @@ def split(name: str) -> tuple[str, str]:
     ways = [(name[: at.start()], name[at.end() + 2 :]) for at in re.finditer("(?=::)", name)][::-1]
     if not ways:
         return name, ""
-    if not _URL.match(ways[0][1]):
+    if not re.match(_URL, ways[0][1]):
         for member, where in ways:
             if os.path.isfile(where):
                 return member, where
@@ -58,7 +58,7 @@ def split(name: str) -> tuple[str, str]:
 def _is_link(before: str, shorter: str) -> bool:
     """Return whether what two ways to split have between them is a link of fsspec's chain."""
     link = before[len(shorter) + 2 :]
-    return link in _CACHES or _URL.match(link) is not None
+    return link in _CACHES or re.match(_URL, link) is not None
 
 
 def base_name(path: str) -> str:

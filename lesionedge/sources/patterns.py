@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-MAGIC = re.compile(r"[*?[]")
-_RANGE = re.compile(r"(.)-(.)|(.)", re.DOTALL)
-_PART = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|[^*?[]+|\[")
+# Compiled when they are used: that takes a millisecond, and most commands hold no pattern.
+_RANGE = r"(?s)(.)-(.)|(.)"
+_PART = r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|[^*?[]+|\["
 
 
 def is_pattern(name: str) -> bool:
     """Return whether a name holds ``*``, ``?`` or ``[``."""
-    return MAGIC.search(name) is not None
+    return any(c in name for c in "*?[")
 
 
 def compiled(pattern: str, *, magic: str = "*?[") -> re.Pattern[str]:
@@ -21,13 +21,13 @@ def compiled(pattern: str, *, magic: str = "*?[") -> re.Pattern[str]:
         pattern: Such as ``2019/**/*.jpg``.
         magic: The characters with a special meaning; others stand for themselves.
     """
-    return re.compile("".join(_translated(part, magic) for part in _PART.findall(pattern)))
+    return re.compile("".join(_translated(part, magic) for part in re.findall(_PART, pattern)))
 
 
 def folder_of(pattern: str) -> str:
     """Return the part of a pattern up to the last slash before a special character."""
-    found = MAGIC.search(pattern)
-    return pattern[: pattern.rfind("/", 0, found.start() if found else None) + 1]
+    end = min((pattern.index(c) for c in "*?[" if c in pattern), default=len(pattern))
+    return pattern[: pattern.rfind("/", 0, end) + 1]
 
 
 def _translated(part: str, magic: str) -> str:
@@ -47,7 +47,7 @@ def _translated(part: str, magic: str) -> str:
 def _set(inside: str) -> str:
     """Translate a bracket's characters and ranges; ``!`` at the start negates them."""
     negated = inside[0] in "!^"
-    found = _RANGE.findall(inside[1:] if negated else inside)
+    found = re.findall(_RANGE, inside[1:] if negated else inside)
     ranges = [
         f"{re.escape(low)}-{re.escape(high)}" for low, high, _ in found if low and low <= high
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lesionedge import formats
 from lesionedge.errors import LesionEdgeError
 from train.datasets import images
 
@@ -91,4 +92,5 @@ def _drawn_split(group: str) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    return sorted(p for p in found if not formats.is_hidden(str(p.relative_to(folder))))

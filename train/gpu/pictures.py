@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from lesionedge import formats
 from lesionedge.atomic import whole_file
 from train.recipe import Augment
 from train.settings import RecipeError
@@ -103,6 +104,8 @@ def _decode(source: Path, names: Sequence[str], size: tuple[int, int], cache: Pa
     found = archive.namelist() if archive else [str(p) for p in source.rglob("*") if p.is_file()]
     by_name: dict[str, str] = {}
     for name in found:
+        if formats.is_hidden(name if archive else str(Path(name).relative_to(source))):
+            continue
         first = by_name.setdefault(Path(name).stem, name)
         if first != name and Path(name).stem in wanted:
             raise RecipeError(f"{source}: two files are called {Path(name).stem}: {first}, {name}")
