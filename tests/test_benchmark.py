@@ -57,7 +57,7 @@ def test_faults_come_through_the_other_process(int8, tmp_path):
         benchmark.measure_apart([benchmark.example_image()], model="none", **QUICK)
     with pytest.raises(ImageError, match="none.jpg"):
         benchmark.measure_apart([str(tmp_path / "none.jpg")], model=int8, **QUICK)
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         benchmark.measure([], model=int8)
 
 

@@ -104,9 +104,9 @@ def _needs_seeking(response: Response) -> bool:
 
     Servers that send no parts then have to send the whole first.
     """
-    head, at = response.peek(_LARGEST_HEAD_BYTES), 0
-    if head[4:8] not in _MOVIE_BEGINS:
+    if response.peek(8)[4:] not in _MOVIE_BEGINS:
         return False
+    head, at = response.peek(_LARGEST_HEAD_BYTES), 0
     while at + 8 <= len(head):
         kind, size = head[at + 4 : at + 8], int.from_bytes(head[at : at + 4], "big")
         if kind == b"moov":
