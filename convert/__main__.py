@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # The models are Keras 2's, which TensorFlow takes only when asked at its start.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -86,12 +88,19 @@ def fix_batch(files: tuple[Path, ...]) -> None:
         click.echo(f"{file}: {'the batch is fixed now' if changed else 'was so already'}", err=True)
 
 
+def _measured_file(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command FILE, and what was measured of it."""
+    path = click.Path(exists=True, dir_okay=False, path_type=Path)
+    metrics = click.option(
+        "--metrics", type=path, required=True,
+        help="The metrics.json of an evaluation that measured a file of FILE's name.",
+    )  # fmt: skip
+    decorated: Callable[..., Any] = click.argument("file", type=path)(metrics(command))
+    return decorated
+
+
 @main.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--metrics", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
-    help="The metrics.json of an evaluation that measured a file of this name.",
-)  # fmt: skip
+@_measured_file
 def figures(file: Path, metrics: Path) -> None:
     """Put the figures measured on a file of FILE's name into FILE's card.
 
@@ -104,11 +113,7 @@ def figures(file: Path, metrics: Path) -> None:
 
 
 @main.command("operating-points")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--metrics", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
-    help="The metrics.json of an evaluation that measured FILE.",
-)  # fmt: skip
+@_measured_file
 def operating_points(file: Path, metrics: Path) -> None:
     """Put the operating points measured on FILE itself into its card.
 

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import io
-import json
 import pickle
 import threading
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
+from cards import with_card
 
 import lesionedge
 from lesionedge import Classifier, ImageError, ModelError, Prediction
@@ -132,27 +129,11 @@ def test_a_model_of_no_fixed_size_is_refused(models):
         Classifier(models / "open-size.tflite", labels=["a", "b", "c"], normalize=(0, 255))
 
 
-def with_card(model, folder, **changes):
-    """Copy a model of ours with another card."""
-    content = Path(model).read_bytes()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    card = {**json.loads(files["lesionedge.json"]), **changes}
-    files["lesionedge.json"] = json.dumps(card).encode()
-    path = folder / "changed.tflite"
-    with open(path, "wb") as file:
-        file.write(content[: content.index(b"PK\x03\x04")])
-        with zipfile.ZipFile(file, "a") as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-    return path
-
-
 def test_the_cards_crop_and_meanings_are_used(int8, picture, tmp_path):
     section = {"width_px": 32, "height_px": 32, "crop": "stretch", "resampling": "box"}
     labels = [{"label": label, "name": label * 2, "malignant": label == "nv"}
               for label in Classifier(int8).labels]  # fmt: skip
-    changed = Classifier(with_card(int8, tmp_path, input=section, labels=labels))
+    changed = Classifier(with_card(int8, tmp_path / "changed.tflite", input=section, labels=labels))
     assert changed.preprocessing.crop == "stretch"
     assert changed.names[4] == "melmel"
     answer = changed.classify(picture)
@@ -170,7 +151,7 @@ def test_the_cards_crop_and_meanings_are_used(int8, picture, tmp_path):
 )  # fmt: skip
 def test_unusable_cards_are_refused(int8, tmp_path, changes):
     with pytest.raises(ModelError, match="card"):
-        Classifier(with_card(int8, tmp_path, **changes))
+        Classifier(with_card(int8, tmp_path / "changed.tflite", **changes))
 
 
 def test_a_replaced_model_file_is_noticed(models, picture, tmp_path):

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cards import with_card
 from PIL import ImageChops
 from serving import serving
 
@@ -264,7 +265,9 @@ def test_wrong_labels_on_the_command_line(things, picture, cli_run):
 
 
 def test_operating_points_need_to_know(int8, picture, cli_run, tmp_path, models):
-    card_with_points = _with_point(int8, tmp_path / "points.tflite")
+    point = {"sensitivity": 0.95, "threshold": 0.5, "measured_sensitivity": 0.95,
+             "measured_specificity": 0.6}  # fmt: skip
+    card_with_points = with_card(int8, tmp_path / "points.tflite", operating_points=[point])
     assert Classifier(card_with_points).classify(picture).operating_point is not None
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(THINGS))
@@ -288,23 +291,6 @@ def test_operating_points_need_to_know(int8, picture, cli_run, tmp_path, models)
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["operating_point"]["threshold"] == 0.5
-
-
-def _with_point(source, target: Path) -> Path:
-    content = Path(source).read_bytes()
-    with zipfile.ZipFile(io.BytesIO(content)) as files:
-        start = min(entry.header_offset for entry in files.infolist())
-        texts = {name: files.read(name) for name in files.namelist()}
-    point = {"sensitivity": 0.95, "threshold": 0.5, "measured_sensitivity": 0.95,
-             "measured_specificity": 0.6}  # fmt: skip
-    card = json.loads(texts["lesionedge.json"]) | {"operating_points": [point]}
-    texts["lesionedge.json"] = json.dumps(card).encode()
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as files:
-        for name, text in texts.items():
-            files.writestr(name, text)
-    target.write_bytes(content[:start] + made.getvalue())
-    return target
 
 
 def test_annotated_images(things, picture, cli_run, tmp_path):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cards import with_card
 from training import program
 
 from lesionedge import Classifier, ModelError
@@ -152,28 +151,12 @@ def test_the_decision_point_weighs_both_classes_alike():
     assert calibration.decision_point(probability, np.ones(4000, bool)) == []
 
 
-def with_points(source: Path, target: Path, points: object) -> Path:
-    """The same model file with other operating points in its card."""
-    content = source.read_bytes()
-    with zipfile.ZipFile(io.BytesIO(content)) as files:
-        start = min(entry.header_offset for entry in files.infolist())
-        texts = {name: files.read(name) for name in files.namelist()}
-    card = json.loads(texts["lesionedge.json"]) | {"operating_points": points}
-    texts["lesionedge.json"] = json.dumps(card).encode()
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as files:
-        for name, text in texts.items():
-            files.writestr(name, text)
-    target.write_bytes(content[:start] + made.getvalue())
-    return target
-
-
 def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_run):
     one_output = models / "sigmoid.tflite"
     risk = Classifier(one_output).classify(picture).malignant_probability
     for threshold, label in ((risk - 0.01, "malignant"), (risk + 0.01, "benign")):
         points = [{"name": "decision", "threshold": threshold}]
-        file = with_points(one_output, tmp_path / f"{label}.tflite", points)
+        file = with_card(one_output, tmp_path / f"{label}.tflite", operating_points=points)
         answer = Classifier(file).classify(picture)
         assert answer.label == label == answer.top[0].label
         assert {c.label for c in answer.top} == {"benign", "malignant"}
@@ -184,7 +167,7 @@ def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_
     # Points of other kinds decide nothing.
     plain = [{"sensitivity": 0.9, "threshold": 0.999, "measured_sensitivity": 0.9,
               "measured_specificity": 0.5}]  # fmt: skip
-    file = with_points(one_output, tmp_path / "plain.tflite", plain)
+    file = with_card(one_output, tmp_path / "plain.tflite", operating_points=plain)
     assert Classifier(file).threshold is None
 
 
@@ -192,7 +175,7 @@ def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_
     "points", [[{"name": "decision"}], [7], [{"name": "decision", "threshold": 2}]]
 )
 def test_an_unusable_threshold_is_an_error(models, tmp_path, points):
-    file = with_points(models / "sigmoid.tflite", tmp_path / "x.tflite", points)
+    file = with_card(models / "sigmoid.tflite", tmp_path / "x.tflite", operating_points=points)
     with pytest.raises(ModelError, match=r"x\.tflite: .*card"):
         Classifier(file)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 
@@ -173,14 +174,11 @@ class HttpImages:
         """Yield a response's JPEGs, each when it is complete."""
         cutter, last_s = Cutter(), time.monotonic()
         while data := self._response.read():
-            damaged = cutter.damaged
-            frames = cutter.feed(data)
-            now_s = time.monotonic()
-            yield from (Shot(None, now_s) for _ in range(cutter.damaged - damaged))
-            yield from (Shot(frame, now_s) for frame in frames)
-            if frames:
-                last_s = now_s
-            elif now_s - last_s > STALL_S:
+            shots = cutter.shots(functools.partial(cutter.feed, data))
+            yield from shots
+            if any(shot.content is not None for shot in shots):
+                last_s = time.monotonic()
+            elif time.monotonic() - last_s > STALL_S:
                 raise CameraError(f"{self._name}: sends no JPEG (none for {STALL_S:g} s)")
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import functools
 import io
 import re
+import time
+from collections.abc import Callable
+
+from lesionedge.camera.frame import Shot
 
 LARGEST_BYTES = 32_000_000
 """A frame that has no end at this size is dropped."""
@@ -39,6 +43,18 @@ class Cutter:
             self.damaged += 1
             self._drop(len(self._held))
         return frames
+
+    def shots(self, feed: Callable[[], list[bytes]]) -> list[Shot]:
+        """Return the frames that a piece completes, and a shot without content for each damaged.
+
+        Args:
+            feed: Feeds the piece to this cutter and returns the complete frames.
+        """
+        before = self.damaged
+        frames = feed()
+        now_s = time.monotonic()
+        damaged = [Shot(None, now_s)] * (self.damaged - before)
+        return damaged + [Shot(frame, now_s) for frame in frames]
 
     def _next(self) -> bytes | None:
         """Continue where the bytes ran out; return None when they run out again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import selectors
 import shutil
@@ -97,14 +98,11 @@ class RpicamSource:
             waiting.register(self._stream("stdout"), selectors.EVENT_READ)
             waiting.register(self._stream("stderr"), selectors.EVENT_READ)
             while True:
-                damaged = cutter.damaged
-                frames = self._read(waiting, cutter)
-                now_s = time.monotonic()
-                yield from (Shot(None, now_s) for _ in range(cutter.damaged - damaged))
-                yield from (Shot(frame, now_s) for frame in frames)
-                if frames:
-                    last_s = now_s
-                elif now_s - last_s > STALL_S:
+                shots = cutter.shots(functools.partial(self._read, waiting, cutter))
+                yield from shots
+                if any(shot.content is not None for shot in shots):
+                    last_s = time.monotonic()
+                elif time.monotonic() - last_s > STALL_S:
                     raise CameraError(f"{self._name}: gives no frames (none for {STALL_S:g} s)")
                 else:
                     yield None

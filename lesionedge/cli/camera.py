@@ -25,23 +25,6 @@ if TYPE_CHECKING:
     from lesionedge.preview import Preview
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]
-    """``WxH`` in pixels."""
-
-    name = "WxH"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Parse ``1280x720``."""
-        if isinstance(value, tuple):
-            return value
-        width, _, height = str(value).lower().partition("x")
-        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-            self.fail(f"{value!r} is not WIDTHxHEIGHT, such as 1280x720", param, ctx)
-        return int(width), int(height)
-
-
 @click.command(
     "camera",
     epilog=options.examples(
@@ -55,13 +38,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
     help="auto, picamera2, rpicam, /dev/videoN or its number N, a URL, a video file, or a folder "
     "or pattern of images.",
 )  # fmt: skip
-@click.option(
-    "--size",
-    type=Size(),
-    default="1280x720",
-    show_default=True,
-    help="Image size that the camera is asked for.",
-)
+@options.camera_size
 @click.option(
     "--every", type=click.FloatRange(min=0), default=0.0, metavar="S",
     help="Wait at least S seconds between predictions: less heat, less power.",

@@ -98,6 +98,29 @@ class Labels(click.ParamType):  # type: ignore[type-arg]
         return tuple(label for label in labels if label)
 
 
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """``WxH`` in pixels."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Parse ``1280x720``."""
+        if isinstance(value, tuple):
+            return value
+        width, _, height = str(value).lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            self.fail(f"{value!r} is not WIDTHxHEIGHT, such as 1280x720", param, ctx)
+        return int(width), int(height)
+
+
+camera_size = click.option(
+    "--size", type=Size(), default="1280x720", show_default=True,
+    help="Image size that the camera is asked for.",
+)  # fmt: skip
+
+
 def _also_here(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     """Take ``--verbose`` after the command's name as well as before."""
     if value:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import options, printable
-from lesionedge.cli.camera import Size
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -57,13 +56,7 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
     "--camera", metavar="SOURCE",
     help="Show this device's own camera live: auto, picamera2, rpicam, /dev/videoN, a URL, …",
 )  # fmt: skip
-@click.option(
-    "--size",
-    type=Size(),
-    default="1280x720",
-    show_default=True,
-    help="Image size that the camera is asked for.",
-)
+@options.camera_size
 @click.option(
     "--jobs", type=click.IntRange(1, 64), metavar="N", cls=options.Renamed, former=("--workers",),
     help="Images classified side by side [default: physical cores, at most 4].",

@@ -1,4 +1,4 @@
-"""Every picture that ``evaluate`` draws of one model, with the words below it."""
+"""Every image that ``evaluate`` draws of one model, with the words below it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.image import Preprocessing
 
 SAMPLE, WORST = 12, 16
-"""How many pictures the galleries show."""
+"""How many images the galleries show."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture file and what it shows."""
+    """An image file and what it shows."""
 
     file: Path
     """The PNG."""
@@ -37,7 +37,7 @@ def draw(
 
     Args:
         model: What was measured.
-        asked: The pictures that it answered.
+        asked: The images that it answered.
         facts: The run's card.
         folder: Where the PNGs go.
 
@@ -59,8 +59,8 @@ def draw(
         subgroup_plot.draw(model.figures["subgroups"], model.figures, file)
         yield Drawing(
             file, "By sex, age, body site and confirmation",
-            "In brackets: pictures; malignant ones among them. Bars: 95 % intervals by lesion; "
-            f"hollow: fewer than {subgroup_plot.FEW} lesions; dotted: all pictures. Groups differ "
+            "In brackets: images; malignant ones among them. Bars: 95 % intervals by lesion; "
+            f"hollow: fewer than {subgroup_plot.FEW} lesions; dotted: all images. Groups differ "
             "in their mix of diagnoses, which moves the accuracy by itself.",
         )  # fmt: skip
     yield from _galleries(model, asked, facts, folder)
@@ -73,7 +73,9 @@ def _answers(
     per_class, malignant = model.figures["per_class"], _malignant_classes(facts)
     file = folder / f"confusion-{model.name}.png"
     plots.confusion(model.figures["confusion"]["value"], labels, file)
-    yield Drawing(file, "Confusion", "Rows: truth; columns: answer. Right: each row sums to 100 %.")
+    yield Drawing(
+        file, "Confusion", "Rows: truth; columns: prediction. Right: each row sums to 100 %."
+    )
     file = folder / f"roc-{model.name}.png"
     plots.roc(model.probabilities, asked.truth, labels, per_class, file)
     yield Drawing(
@@ -92,7 +94,7 @@ def _answers(
     yield Drawing(
         file, "Reliability",
         "Bars: how often it is true; dots: at the bin's mean probability, with 95 % intervals by "
-        "lesion. On the dashed line a probability means what it says. Below: how many pictures.",
+        "lesion. On the dashed line a probability means what it says. Below: how many images.",
     )  # fmt: skip
 
 
@@ -111,7 +113,7 @@ def _malignant(
     )  # fmt: skip
     yield Drawing(
         file, "Malignant: sensitivity and specificity",
-        "Of the test that calls a picture malignant from this probability on. Bands: 95 % "
+        "Of the test that calls an image malignant from this probability on. Bands: 95 % "
         "intervals by lesion.",
     )  # fmt: skip
 

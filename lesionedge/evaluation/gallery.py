@@ -21,14 +21,14 @@ BARS = 3
 
 
 def sample(truth: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
-    """Choose pictures by chance, of every class as many as there can be.
+    """Choose images by chance, of every class as many as there can be.
 
     Returns:
         (at most count,) row numbers, in the order of the classes.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(truth))
-    turns = np.zeros(len(truth), np.int64)  # how many of a picture's class come before it
+    turns = np.zeros(len(truth), np.int64)  # how many of an image's class come before it
     for c in np.unique(truth):
         of_class = truth[order] == c
         turns[of_class] = np.arange(of_class.sum())
@@ -42,7 +42,7 @@ def worst(score: np.ndarray, wrong: np.ndarray, lesions: np.ndarray, count: int)
     Args:
         score: (N,) how bad a mistake is.
         wrong: (N,) bool, which are mistakes.
-        lesions: (N,) int; pictures of one lesion share a number.
+        lesions: (N,) int; images of one lesion share a number.
         count: How many at most.
 
     Returns:
@@ -59,11 +59,11 @@ def draw(
     rows: np.ndarray, paths: Sequence[Path], probabilities: np.ndarray, answers: np.ndarray,
     truth: np.ndarray, labels: Sequence[str], preprocessing: Preprocessing, file: Path,
 ) -> None:  # fmt: skip
-    """Draw pictures with truth, answer and the likeliest classes' probabilities.
+    """Draw images with truth, answer and the likeliest classes' probabilities.
 
     Args:
-        rows: Which pictures.
-        paths: The N pictures' files.
+        rows: Which images.
+        paths: The N images' files.
         probabilities: (N, classes).
         answers: (N,) int, the classes named.
         truth: (N,) int class numbers.

@@ -10,21 +10,21 @@ import numpy as np
 
 RESAMPLES = 1000
 Weighted = Callable[[np.ndarray], "np.ndarray | float"]
-"""A figure of pictures that count as often as their weights, (N,) float, say."""
+"""A figure of images that count as often as their weights, (N,) float, say."""
 
 
 def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> np.ndarray:
-    """Draw whole lesions with replacement, since pictures of one lesion are not independent.
+    """Draw whole lesions with replacement, since images of one lesion are not independent.
 
     (Cluster bootstrap; Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x.)
 
     Args:
-        groups: (N,) int; pictures of one lesion share a number.
+        groups: (N,) int; images of one lesion share a number.
         seed: Fixes the resamples.
         count: How many.
 
     Returns:
-        (count, N) int: how often each picture is in each resample.
+        (count, N) int: how often each image is in each resample.
     """
     _, numbers = np.unique(groups, return_inverse=True)
     lesions = int(numbers.max()) + 1
@@ -33,16 +33,16 @@ def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> n
 
 
 def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
-    """Give a figure with the 2.5th and 97.5th percentile of its resamples.
+    """Return a figure with the 2.5th and 97.5th percentile of its resamples.
 
     Args:
-        figure: A number, or an array of them, by the pictures' weights; NaN where undefined.
+        figure: A number, or an array of them, by the images' weights; NaN where undefined.
         draws: From ``resamples``.
-        value: The figure of the pictures as they are; None to have ``figure`` give it.
+        value: The figure of the images as they are; None to have ``figure`` give it.
 
     Returns:
         ``{"value", "low", "high"}``, numbers or nested lists of them. A resample that leaves a
-        figure undefined, as one without any picture of a class does, is left out of it; what is
+        figure undefined, as one without any image of a class does, is left out of it; what is
         undefined altogether is None.
     """
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def share(found: int, of: int) -> tuple[float, float]:
 
 
 def plain(values: Any) -> Any:
-    """Give numbers as JSON has them: lists of float, None for what is not a number."""
+    """Return numbers as JSON has them: lists of float, None for what is not a number."""
     if np.ndim(values):
         return [plain(value) for value in np.asarray(values)]
     return float(values) if np.isfinite(values) else None

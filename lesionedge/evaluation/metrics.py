@@ -28,14 +28,14 @@ def measure(
     Args:
         probabilities: (N, classes) float, rows sum to 1.
         truth: (N,) int class numbers.
-        groups: (N,) int; pictures of one lesion share a number.
+        groups: (N,) int; images of one lesion share a number.
         labels: Class codes in output order.
         malignant: Which classes count as malignant.
         answers: (N,) int, the class that is named; None for the most likely.
         seed: Fixes the resamples.
 
     Returns:
-        Figures as ``{"value", "low", "high"}``; those that these pictures leave undefined are
+        Figures as ``{"value", "low", "high"}``; those that these images leave undefined are
         left out. ``per_class`` by label; ``confusion`` as matrices (row: truth, column: answer)
         of counts with lowest and highest.
     """
@@ -109,7 +109,7 @@ def _sensitivity(positive: np.ndarray, score: np.ndarray) -> float:
 
 
 def auroc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
-    """Give the area under the ROC curve with its interval; None where there is no such area."""
+    """Return the area under the ROC curve with its interval; None where there is no such area."""
     value = sk.roc_auc_score(positive, score) if _both(positive) else float("nan")
     found: dict[str, Any] = interval(weighted.auroc(positive, score), draws, value=value)
     return found

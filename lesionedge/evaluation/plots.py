@@ -33,7 +33,7 @@ LEAST_RATE = 1e-4
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write a picture whole or not at all."""
+    """Write an image whole or not at all."""
     with whole_file(file) as stream:
         figure.savefig(stream, dpi=DPI, format="png")
 
@@ -98,7 +98,7 @@ def confusion(counts: Sequence[Sequence[float]], labels: Sequence[str], file: Pa
         ticks = range(len(labels))
         axes.set(xticks=ticks, yticks=ticks, yticklabels=labels)
         axes.set_xticklabels(labels, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set(xlabel="answer", ylabel="truth", title=title)
+        axes.set(xlabel="prediction", ylabel="truth", title=title)
     save(figure, file)
 
 
@@ -137,7 +137,7 @@ def precision_recall(
 def _panels(
     truth: np.ndarray, labels: Sequence[str]
 ) -> tuple[Figure, Iterator[tuple[Any, int, str]]]:
-    """Give a panel for each class that the truth has; of two classes, for the second alone."""
+    """Return a panel for each class that the truth has; of two classes, for the second alone."""
     shown = [c for c in range(len(labels)) if 0 < (truth == c).sum() < len(truth)]
     shown = shown[-1:] if len(labels) == 2 else shown
     columns = min(4, max(1, len(shown)))
@@ -194,7 +194,7 @@ def reliability(
 
 
 def _bin_intervals(true: np.ndarray, bins: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Give the lowest and highest share of each bin that there is, (2, bins)."""
+    """Return the lowest and highest share of each bin that there is, (2, bins)."""
     spread = []
     for number in np.unique(bins):
         weights = draws[:, bins == number]

@@ -68,19 +68,19 @@ def write(
 
 
 def span(figure: Mapping[str, float] | None) -> str:
-    """Give a value with its interval."""
+    """Return a value with its interval."""
     if figure is None or figure["value"] is None:
         return "–"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
 def percent(value: float) -> str:
-    """Give a share as people read it."""
+    """Return a share as people read it."""
     return f"{value:.1%}" if value >= 0.1 else f"{value:.2%}"
 
 
 def embedded(drawing: Drawing | Path) -> str:
-    """Give a picture as a data URL; photographs as JPEG, which is a fifth of the size."""
+    """Return an image as a data URL; photographs as JPEG, which is a fifth of the size."""
     file = drawing if isinstance(drawing, Path) else drawing.file
     content, kind = file.read_bytes(), "png"
     with Image.open(io.BytesIO(content)) as picture:

@@ -1,4 +1,4 @@
-"""What is won by answering only some pictures: accuracy against the share answered."""
+"""What is won by answering only some images: accuracy against the share answered."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import Weighted, interval
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-"""Shares of the pictures answered that ``metrics.json`` tells of."""
+"""Shares of the images answered that ``metrics.json`` tells of."""
 
 
 def curve(score: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tighten the threshold on a score.
 
     Args:
-        score: (N,) how fit for an answer each picture is; the highest are answered first.
+        score: (N,) how fit for an answer each image is; the highest are answered first.
         right: (N,) bool, whether the answer would be right.
 
     Returns:
@@ -38,7 +38,7 @@ def measure(
     """Measure what each score's threshold wins.
 
     Args:
-        scores: Name -> (N,) how fit for an answer a picture is, such as the top probability
+        scores: Name -> (N,) how fit for an answer an image is, such as the top probability
             (``confidence``) or a gate's.
         truth: (N,) int class numbers.
         answers: (N,) int, the top class.
@@ -64,7 +64,7 @@ def _area_of(score: np.ndarray, right: np.ndarray) -> Weighted:
 
 
 def area(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> float:
-    """Area under the risk-coverage curve; pictures of one score are answered together."""
+    """Area under the risk-coverage curve; images of one score are answered together."""
     order = np.argsort(-score, kind="stable")
     ranked, weights = score[order], weights[order]
     last = np.searchsorted(-ranked, -ranked, side="right") - 1

@@ -17,7 +17,7 @@ FEW = 20
 
 
 def draw(found: Mapping[str, Any], overall: Mapping[str, Any], file: Path) -> None:
-    """Draw every group's figures with their intervals, and dotted what all pictures give.
+    """Draw every group's figures with their intervals, and dotted what all images give.
 
     Args:
         found: ``subgroups`` of ``metrics.json``, not empty.

@@ -19,12 +19,12 @@ UNKNOWN = "unknown"
 VARIABLES = {
     "sex": "sex", "age_band": "age", "site": "localization", "confirmation": "dx_type",
 }  # fmt: skip
-"""What pictures are grouped by -> the column of ``split.csv`` that it comes from."""
+"""What images are grouped by -> the column of ``split.csv`` that it comes from."""
 HISTOLOGY, OTHERWISE = "histology", "otherwise"
 
 
 def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Give each picture's group, by every variable that the table knows something of.
+    """Return each image's group, by every variable that the table knows something of.
 
     Args:
         table: Rows of ``split.csv``, with any of the columns sex, age, localization, dx_type.
@@ -72,10 +72,10 @@ def measure(
         malignant: Which classes count as malignant.
         answers: (N,) int, the class that is named; None for the most likely.
         threshold: Of the malignant probability, for sensitivity and specificity, or (N,) each
-            picture's own; None leaves them out.
+            image's own; None leaves them out.
 
     Returns:
-        Variable -> group -> pictures, lesions, malignant pictures, accuracy, balanced accuracy
+        Variable -> group -> images, lesions, malignant images, accuracy, balanced accuracy
         (over the classes that the group has), malignant AUROC, sensitivity and specificity,
         with intervals by lesion; None where a group has no case for a figure.
     """

@@ -16,14 +16,14 @@ def at(
     """Measure a threshold.
 
     Args:
-        threshold: A picture with at least this probability counts as found; or (N,) each
-            picture's own.
+        threshold: An image with at least this probability counts as found; or (N,) each
+            image's own.
         risk: (N,) malignant probabilities.
         positive: (N,) bool, the truth.
         draws: From ``intervals.resamples``.
 
     Returns:
-        sensitivity, specificity and the share of pictures found, each with its interval.
+        sensitivity, specificity and the share of images found, each with its interval.
     """
     found = risk >= threshold
     return {
@@ -36,7 +36,7 @@ def at(
 def curves(
     risk: np.ndarray, positive: np.ndarray, grid: np.ndarray, draws: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Give sensitivity and specificity at each of a grid of thresholds.
+    """Return sensitivity and specificity at each of a grid of thresholds.
 
     Args:
         risk: (N,) malignant probabilities.

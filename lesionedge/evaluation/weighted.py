@@ -1,4 +1,4 @@
-"""Figures of pictures that count as often as their weights say, for the bootstrap.
+"""Figures of images that count as often as their weights say, for the bootstrap.
 
 scikit-learn gives the values that ``evaluate`` reports; its checks of the input cost more than the
 sums, too much to be made a thousand times a figure. These give the spread, and tests hold them
@@ -72,7 +72,7 @@ def sensitivity_at(positive: np.ndarray, score: np.ndarray, *, specificity: floa
 def _tally(
     positive: np.ndarray, score: np.ndarray
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Give the weights of positives and of negatives by score, (S,) each, from the highest."""
+    """Return the weights of positives and of negatives by score, (S,) each, from the highest."""
     values, place = np.unique(-score, return_inverse=True)
 
     def count(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
