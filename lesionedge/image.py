@@ -51,6 +51,8 @@ DECODE_MARGIN = 1.4
 REDUCING_GAP = 2.0
 """Pillow first box-reduces very large images to this many times the model's size."""
 
+ANIMATED = Notice("animated", "animated image: only its first frame was classified")
+
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "box": Image.Resampling.BOX,
@@ -423,4 +425,4 @@ def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
         return ()
     if image.format == "TIFF":
         return (Notice("pages", "image of several pages: only its first was classified"),)
-    return (Notice("animated", "animated image: only its first frame was classified"),)
+    return (ANIMATED,)

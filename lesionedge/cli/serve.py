@@ -58,6 +58,10 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 )  # fmt: skip
 @options.camera_size
 @click.option(
+    "--app", "phone_app", metavar="DIR", type=click.Path(exists=True, file_okay=False),
+    help="Serve the phone's app at /app/, too: a folder that make app has built.",
+)  # fmt: skip
+@click.option(
     "--jobs", type=click.IntRange(1, 64), metavar="N", cls=options.Renamed, former=("--workers",),
     help="Images classified side by side [default: physical cores, at most 4].",
 )  # fmt: skip
@@ -70,6 +74,7 @@ def command(model_options: ModelOptions, **given: Any) -> None:
     """
     _check_access(given)
     _require()
+    _check_app(given["phone_app"])
     from lesionedge.web.app import Service, create_app
     from lesionedge.web.guard import Access
     from lesionedge.web.server import listen, run
@@ -88,7 +93,8 @@ def command(model_options: ModelOptions, **given: Any) -> None:
             if classifiers[0].unknown_notice is not None:
                 _tell(f"warning: {classifiers[0].unknown_notice}")
 
-        run(create_app(service, access=access), wire, ready=ready)
+        application = create_app(service, access=access, phone_app=given["phone_app"])
+        run(application, wire, ready=ready)
 
 
 def _check_access(given: dict[str, Any]) -> None:
@@ -107,6 +113,19 @@ def _check_access(given: dict[str, Any]) -> None:
     for origin in given["origins"]:
         if not re.fullmatch(r"https?://[a-z0-9.\[\]:_-]+", origin):
             raise click.UsageError(f"--allow-origin {origin}: expected https://NAME or http://NAME")
+
+
+def _check_app(folder: str | None) -> None:
+    if folder is None:
+        return
+    from lesionedge.web.phone import missing
+
+    lacking = missing(folder)
+    if lacking is not None:
+        raise click.UsageError(
+            f"--app {folder}: has no {lacking}; expected a folder that make app has built, such as "
+            "dist/app"
+        )
 
 
 def _proposal() -> str:

@@ -22,9 +22,9 @@ export const EN = {
 
 let spoken = EN;
 
-/** Speak another language; what it lacks stays English. */
-export function speak(language) {
-  spoken = { ...EN, ...language };
+/** Speak a language; what it lacks stays English. */
+export function speak(...languages) {
+  spoken = Object.assign({}, EN, ...languages);
 }
 
 /** Return the text of a key, in the language that is spoken. */
@@ -32,6 +32,9 @@ export function text(key, ...values) {
   const found = spoken[key];
   return typeof found === "function" ? found(...values) : found;
 }
+
+/** Return whether a key has a text of its own in the language that is spoken. */
+export const has = (key) => Object.hasOwn(spoken, key);
 
 /** Return a probability, 0-1, in percent: never 0.0 %, and 100.0 % only for 1. */
 export function percent(share) {
