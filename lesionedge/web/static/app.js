@@ -147,9 +147,15 @@ function summary(entry) {
   return `${entry.name}: ${entry.error ? `failed: ${entry.error}` : `${headline(entry.found)}.`}`;
 }
 
+/** Whether a label says the same as its name, so that one of the two is enough. */
+function isOwnName(label, name) {
+  return label.toLowerCase() === name.toLowerCase();
+}
+
 function headline(found) {
   if (found.reliable === false) return CANNOT_TELL;
-  return `${found.name} (${found.label}), ${percent(found.probability)}`;
+  const named = isOwnName(found.label, found.name) ? found.name : `${found.name} (${found.label})`;
+  return `${named}, ${percent(found.probability)}`;
 }
 
 function riskOf({ malignant_probability: malignant, operating_point: point }) {
@@ -192,9 +198,10 @@ function barsOf(predictions) {
 
 function barOf(one) {
   const line = element("tr");
-  const name = element("th", "", one.label === one.code ? one.label : `${one.label} `);
+  const own = isOwnName(one.code, one.label);
+  const name = element("th", "", own ? one.label : `${one.label} `);
   name.scope = "row";
-  if (one.label !== one.code) name.append(element("code", "", one.code));
+  if (!own) name.append(element("code", "", one.code));
   if (one.malignant) name.append(element("span", "kind", " malignant"));
   const share = element("td", "share");
   share.setAttribute("aria-hidden", "true");
