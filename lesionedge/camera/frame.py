@@ -35,6 +35,8 @@ class Shot(NamedTuple):
     """Its place in a file that plays at a speed of its own."""
     warnings: tuple[Notice, ...] = ()
     """What the reader of a prediction should know of it."""
+    path: str | None = None
+    """The image file that it is; None for a frame of a camera, a stream or a video."""
 
 
 class Source(Protocol):
@@ -74,6 +76,8 @@ class Frame:
     """Content and ``captured_s`` of the frame before it, to detect motion."""
     warnings: tuple[Notice, ...] = ()
     """What the reader of a prediction should know, whatever is in the frame."""
+    path: str | None = None
+    """The image file that it is; None for a frame of a camera, a stream or a video."""
 
     @property
     def jpeg(self) -> bytes | None:
@@ -163,6 +167,11 @@ def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None)
     left, top, right, bottom = images.crop_box(size, preprocessing)
     spare = min((right - left) / preprocessing.width_px, (bottom - top) / preprocessing.height_px)
     return max(1, int(spare / images.DECODE_MARGIN))
+
+
+def counted(number: int) -> str:
+    """Return a number of frames: ``1 frame``, ``2 frames``."""
+    return f"{number} frame" if number == 1 else f"{number} frames"
 
 
 def shown(address: str) -> str:
