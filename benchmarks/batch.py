@@ -4,9 +4,9 @@
     python benchmarks/batch.py memory [--pictures 100000] [--json FILE]
     python benchmarks/batch.py driver [--pictures 200000] [--json FILE]
 
-``speed``: pictures per second, after start-up, of two bare processes of ``classify_many``
+``speed``: images per second, after start-up, of two bare processes of ``classify_many``
 and of the engines ``local`` and ``ray`` with two workers, on the same files, Parquet included.
-``memory``: an archive of links to a few hundred small pictures, answered by ``cnn``; the most that
+``memory``: an archive of links to a few hundred small images, answered by ``cnn``; the most that
 the command, its workers and Ray's object store hold, by tenths of the run.
 ``driver``: rows per second that the one process takes in and writes when it has not to wait.
 """
@@ -39,7 +39,7 @@ from lesionedge.batch.output import Output
 from lesionedge.model_options import ModelOptions
 
 DRAWN = 300
-"""Pictures that are drawn; the others are links to them."""
+"""Images that are drawn; the others are links to them."""
 MOST_LINKS = 1000  # to one file: file systems have a limit
 WARM = 64
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def archive(folder: str, count: int, size: tuple[int, int]) -> list[str]:
-    """Make an archive: drawn pictures, and links to them."""
+    """Make an archive: drawn images, and links to them."""
     script = Path(__file__).parent.parent / "examples" / "synthetic_lesion.py"
     draw = runpy.run_path(str(script))["draw"]
     drawn = max(1, min(DRAWN, count // 10), count // MOST_LINKS)
@@ -102,7 +102,7 @@ def speed(paths: list[str], workers: int, rounds: int) -> dict[str, Any]:
 
 
 def bare(paths: list[str], workers: int) -> float:
-    """Give the pictures per second of bare processes, each with its share of the files."""
+    """Give the images per second of bare processes, each with its share of the files."""
     context = multiprocessing.get_context("spawn")
     gate = context.Barrier(workers + 1)
     crew = [
@@ -130,8 +130,8 @@ def _bare(paths: Sequence[str], gate: Any) -> None:
 
 
 def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
-    """Give an engine's pictures per second from when all its workers work."""
-    answers = {"local": processes.predictions, "ray": cluster.predictions}[name]
+    """Give an engine's images per second from when all its workers work."""
+    results = {"local": processes.predictions, "ray": cluster.predictions}[name]
     arrived: list[tuple[float, int]] = []
 
     def step(count: int) -> None:
@@ -143,7 +143,7 @@ def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
         out = stack.enter_context(tempfile.TemporaryDirectory(prefix="lesionedge-"))
         output = stack.enter_context(Output(out, model, save_every_s=30))
         run.classify(
-            run.names(paths), output, partial(answers, workers=workers), model,
+            run.names(paths), output, partial(results, workers=workers), model,
             workers=workers, step=step,
         )  # fmt: skip
         output.save()

@@ -32,7 +32,7 @@ from lesionedge import machine
 from lesionedge.live import FrameClassifier
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mjpeg_server import pictures
+from mjpeg_server import images
 
 SETTLE_S = 4.0
 
@@ -56,7 +56,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run every case."""
     classifier = lesionedge.Classifier(options.model)
     width, height = map(int, options.size.split("x"))
-    jpegs = pictures(width, height)
+    jpegs = images(width, height)
     own = models_rate(classifier, jpegs, options.seconds)
     cases = {}
     for name, rate in {"stream": options.rate, "fast stream": 2 * own}.items():

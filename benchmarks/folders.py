@@ -1,14 +1,14 @@
-"""Folders of pictures: is memory constant, and what do processes gain?
+"""Folders of images: is memory constant, and what do processes gain?
 
     python benchmarks/folders.py [--pictures 10000] [--turns 5] [--json FILE]
 
 Runs ``lesionedge predict FOLDER`` as a process of its own, as users do:
 
-- its peak memory for a folder of 100 pictures and for one of ``--pictures``;
-- pictures per second, start-up included, of one job with one thread, of ``--jobs 2`` (a thread
+- its peak memory for a folder of 100 images and for one of ``--pictures``;
+- images per second, start-up included, of one job with one thread, of ``--jobs 2`` (a thread
   each) and of the defaults, in turns, for a folder of 3,000.
 
-The pictures are 50 drawn ones of 600x450 px, linked under as many names as are wanted.
+The images are 50 drawn ones of 600x450 px, linked under as many names as are wanted.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def draw(folder: Path) -> list[Path]:
-    """Draw some pictures that differ."""
+    """Draw some images that differ."""
     folder.mkdir()
     paths = [folder / f"{number}.jpg" for number in range(DRAWN)]
     for number, path in enumerate(paths):
@@ -71,7 +71,7 @@ def draw(folder: Path) -> list[Path]:
 
 
 def link(drawn: list[Path], folder: Path, count: int) -> Path:
-    """Make a folder of so many pictures."""
+    """Make a folder of so many images."""
     folder.mkdir()
     for number in range(count):
         os.link(drawn[number % len(drawn)], folder / f"{number:06d}.jpg")
@@ -84,16 +84,16 @@ def predict(folder: Path, *settings: str) -> tuple[float, float]:
     out = folder.with_suffix(".jsonl")
     line = [program, "predict", str(folder), "--format", "json", "-o", str(out), *settings]
     measured = apart.run(line)
-    with out.open() as answers:
-        given = sum(1 for _ in answers)
+    with out.open() as predictions:
+        given = sum(1 for _ in predictions)
     wanted = len(os.listdir(folder))
     if given != wanted:
-        raise SystemExit(f"{given} answers to {wanted} pictures")
+        raise SystemExit(f"{given} answers to {wanted} images")
     return measured
 
 
 def speeds(folder: Path, turns: int) -> dict[str, list[float]]:
-    """Give pictures per second, a figure a turn, of every way."""
+    """Give images per second, a figure a turn, of every way."""
     count = len(os.listdir(folder))
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     for turn in range(turns):
@@ -107,12 +107,12 @@ def report(figures: dict[str, Any]) -> None:
     """Print what was found."""
     print(f"{figures['machine']}, lesionedge {figures['lesionedge']}, {figures['date']}")
     (few, least), (many, most) = figures["peak_mb"].items()
-    print(f"peak memory: {least:.1f} MB for {few} pictures, {most:.1f} MB for {many} "
+    print(f"peak memory: {least:.1f} MB for {few} images, {most:.1f} MB for {many} "
           f"({most / least:.3f} times)")  # fmt: skip
     one = figures["per_s"]["one job, one thread"]
     for way, rates in figures["per_s"].items():
         gain = statistics.median(a / b for a, b in zip(rates, one))
-        print(f"{way}: {statistics.median(rates):.0f} pictures/s ({gain:.2f} times)")
+        print(f"{way}: {statistics.median(rates):.0f} images/s ({gain:.2f} times)")
 
 
 if __name__ == "__main__":

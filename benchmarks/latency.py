@@ -4,12 +4,12 @@
 
 Five figures, each measured in turns with its counterpart so that a drifting clock meets both:
 
-- one picture in one process: ``Classifier.classify(path)`` against Pillow's open, crop and resize
+- one image in one process: ``Classifier.classify(path)`` against Pillow's open, crop and resize
   and the interpreter's invoke, written by hand with the same number of threads;
 - a cold start: ``lesionedge predict one.jpg`` against a bare script doing the same;
 - ``import lesionedge`` on top of the Python interpreter's own start;
 - peak memory of ``lesionedge predict``;
-- what the gate and the quality measures add to a picture (all else is without them: nothing
+- what the gate and the quality measures add to an image (all else is without them: nothing
   written by hand has them).
 """
 
@@ -43,11 +43,11 @@ except ImportError:
     from tflite_runtime.interpreter import Interpreter
 network = Interpreter(sys.argv[1], num_threads=int(sys.argv[3]))
 network.allocate_tensors()
-picture = Image.open(sys.argv[2]).convert("RGB")
-side = min(picture.size)
-left, top = (picture.width - side) // 2, (picture.height - side) // 2
+image = Image.open(sys.argv[2]).convert("RGB")
+side = min(image.size)
+left, top = (image.width - side) // 2, (image.height - side) // 2
 box = (left, top, left + side, top + side)
-pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR, box))[None]
+pixels = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR, box))[None]
 network.set_tensor(network.get_input_details()[0]["index"], pixels)
 network.invoke()
 print(network.get_tensor(network.get_output_details()[0]["index"])[0])
@@ -93,13 +93,13 @@ def machine() -> dict[str, str]:
     }
 
 
-def warm(classifier: lesionedge.Classifier, picture: str, rounds: int) -> dict[str, float]:
-    """Time one picture in one process, both ways in turns."""
+def warm(classifier: lesionedge.Classifier, image: str, rounds: int) -> dict[str, float]:
+    """Time one image in one process, both ways in turns."""
     by_hand = hand_written(classifier.path, classifier.threads)
     for _ in range(20):
-        classifier.classify(picture)
-        by_hand(picture)
-    ours, theirs = in_turns(lambda: classifier.classify(picture), lambda: by_hand(picture), rounds)
+        classifier.classify(image)
+        by_hand(image)
+    ours, theirs = in_turns(lambda: classifier.classify(image), lambda: by_hand(image), rounds)
     return compared(ours, theirs)
 
 
@@ -115,11 +115,11 @@ def hand_written(model: str, threads: int) -> Callable[[str], Any]:
     out = network.get_output_details()[0]["index"]
 
     def classify(path: str) -> Any:
-        picture = Image.open(path).convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        image = Image.open(path).convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         box = (left, top, left + side, top + side)
-        pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR, box))
+        pixels = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR, box))
         network.set_tensor(into, pixels[None])
         network.invoke()
         return network.get_tensor(out)[0]
@@ -127,16 +127,16 @@ def hand_written(model: str, threads: int) -> Callable[[str], Any]:
     return classify
 
 
-def cold(classifier: lesionedge.Classifier, picture: str, starts: int) -> dict[str, float]:
-    """Time a process that answers one picture, both ways in turns, and its peak memory."""
-    ours = [sys.executable, "-m", "lesionedge", "predict", "--no-check", picture]
+def cold(classifier: lesionedge.Classifier, image: str, starts: int) -> dict[str, float]:
+    """Time a process that answers one image, both ways in turns, and its peak memory."""
+    ours = [sys.executable, "-m", "lesionedge", "predict", "--no-check", image]
     script = Path(sys.executable).parent / "lesionedge"
     if script.exists():
-        ours = [str(script), "predict", "--no-check", picture]
+        ours = [str(script), "predict", "--no-check", image]
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE)
-        theirs = [sys.executable, str(bare), classifier.path, picture, str(classifier.threads)]
+        theirs = [sys.executable, str(bare), classifier.path, image, str(classifier.threads)]
         times, peaks = processes(ours, theirs, starts)
     return compared(*times) | {
         "peak_memory_mb": statistics.median(peaks[0]),
@@ -151,15 +151,13 @@ def importing(starts: int) -> dict[str, float]:
     return {"extra_ms": statistics.median(a - b for a, b in zip(ours, theirs))}
 
 
-def checking(bare: lesionedge.Classifier, picture: str, rounds: int) -> dict[str, float]:
-    """Time one picture in one process with and without the check, in turns."""
+def checking(bare: lesionedge.Classifier, image: str, rounds: int) -> dict[str, float]:
+    """Time one image in one process with and without the check, in turns."""
     whole = lesionedge.Classifier()
     for _ in range(20):
-        whole.classify(picture)
-    checked, plain = in_turns(
-        lambda: whole.classify(picture), lambda: bare.classify(picture), rounds
-    )
-    own = [whole.classify(picture).timings_ms["check"] for _ in range(rounds)]
+        whole.classify(image)
+    checked, plain = in_turns(lambda: whole.classify(image), lambda: bare.classify(image), rounds)
+    own = [whole.classify(image).timings_ms["check"] for _ in range(rounds)]
     return {
         "extra_ms": statistics.median(a - b for a, b in zip(checked, plain)),
         "own_ms": statistics.median(own),
@@ -210,7 +208,7 @@ def report(figures: dict[str, Any]) -> str:
     """Lay the figures out for people."""
     rows = [f"{key}: {value}" for key, value in figures["machine"].items()]
     rows.append(f"{figures['picture']}, mobilenetv2, {figures['threads']} threads")
-    for name, title in (("warm", "one picture, one process"), ("cold", "cold start")):
+    for name, title in (("warm", "one image, one process"), ("cold", "cold start")):
         f = figures[name]
         rows.append(
             f"{title:<26} {f['ours_ms']:8.2f} ms, by hand {f['by_hand_ms']:8.2f} ms, "

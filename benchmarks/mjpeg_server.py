@@ -1,4 +1,4 @@
-"""A camera in the network: serves drawn pictures as MJPEG over HTTP, on loopback, until killed.
+"""A camera in the network: serves drawn images as MJPEG over HTTP, on loopback, until killed.
 
     python benchmarks/mjpeg_server.py [--size 1280x720] [--rate 30] [--faults]
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--faults", action="store_true")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
-    jpegs = pictures(width, height)
+    jpegs = images(width, height)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -52,7 +52,7 @@ def main() -> None:
         server.serve_forever()
 
 
-def pictures(width: int, height: int) -> list[bytes]:
+def images(width: int, height: int) -> list[bytes]:
     """Draw a lesion and move it about a little: JPEGs of quality 85, as cameras give them."""
     with Image.open(io.BytesIO(example_image(width, height))) as opened:
         drawn = opened.convert("RGB")
@@ -65,7 +65,7 @@ def pictures(width: int, height: int) -> list[bytes]:
 
 
 def paced(jpegs: list[bytes], rate: float, faults: bool) -> Iterator[bytes]:
-    """Give the pictures in turns, so many a second."""
+    """Give the images in turns, so many a second."""
     begin_s = time.monotonic()
     number = 0
     while not (faults and number == CLOSED_AFTER):

@@ -1,16 +1,16 @@
-"""This package against its peers: the same pictures, the same network, in turns, in one run.
+"""This package against its peers: the same images, the same network, in turns, in one run.
 
     python benchmarks/peers.py [--quick] [--json FILE] [--markdown FILE] [--plot FILE.png]
 
 Makes a virtual environment for each peer (in ``.venv-peers``, 4 GB in all; kept for the next time),
 then measures, always in turns so that a drifting clock meets all:
 
-- warm: from a picture's file to the answer, in a process that has loaded the model, the next one
+- warm: from an image's file to the answer, in a process that has loaded the model, the next one
   as soon as the last is answered (MLPerf's single stream); the ratio of each turn to the floor's,
   median and middle half;
-- alone: the same for one picture after a pause of 20 ms, when threads and caches have gone cold;
+- alone: the same for one image after a pause of 20 ms, when threads and caches have gone cold;
 - cold: from the start of a process to its first answer, and the process's peak memory;
-- a folder of 1,000 pictures, one after the other, in pictures per second;
+- a folder of 1,000 images, one after the other, in images per second;
 - what the environment takes on disk.
 
 The peers are the modules of ``benchmarks/peer``; each says there what it does.
@@ -42,10 +42,10 @@ ROOT = HERE.parent
 ENVIRONMENTS = ROOT / ".venv-peers"
 MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-int8.tflite"
 FLOAT_MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-float16.tflite"
-PICTURES = {
+IMAGES = {
     "600x450": {"width": 600, "height": 450},
     "1920x1080": {"width": 1920, "height": 1080},
-    # As large a file as a HAM10000 picture enlarged to that size: 0.5 to 0.6 MB.
+    # As large a file as a HAM10000 image enlarged to that size: 0.5 to 0.6 MB.
     "4000x3000": {"width": 4000, "height": 3000, "grain": 1.5, "grain_px": 7},
     # 2.3 MB: what a phone writes of something finely structured all over.
     "4000x3000, grainy": {"width": 4000, "height": 3000},
@@ -54,12 +54,12 @@ FLOOR, OURS = "LiteRT + Pillow by hand", "lesionedge"
 UNCOUNTED, BURST = 2, 6
 """Answers that open a turn and those that count."""
 PAUSE_S = 0.02
-"""Before a picture alone: by then no runtime's threads spin any more."""
+"""Before an image alone: by then no runtime's threads spin any more."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to classify a picture."""
+    """One way to classify an image."""
 
     module: str
     """Of ``benchmarks/peer``."""
@@ -107,7 +107,7 @@ class Worker:
         self._read()
 
     def ask(self, *paths: Path) -> tuple[float, int]:
-        """Let it classify pictures; give the milliseconds that it took and its last answer."""
+        """Let it classify images; give the milliseconds that it took and its last answer."""
         assert self._process.stdin is not None
         print("\t".join(map(str, paths)), file=self._process.stdin, flush=True)
         took_ms, best = self._read().split()
@@ -141,13 +141,13 @@ def main() -> None:
     rounds, starts, folder = (3, 2, 50) if options.quick else (25, 11, 1000)
     with tempfile.TemporaryDirectory() as temporary:
         peers = prepare(options.only, Path(temporary))
-        pictures = draw_pictures(Path(temporary))
+        images = draw_images(Path(temporary))
         figures = {
             "machine": about(), "threads": options.threads, "rounds": rounds,
-            "picture_bytes": {name: path.stat().st_size for name, path in pictures.items()},
-            **in_process(peers, pictures, options.threads, rounds),
-            "cold": cold(peers, pictures["600x450"], options.threads, starts),
-            "folder_per_s": throughput(peers, pictures["600x450"], options.threads, folder),
+            "picture_bytes": {name: path.stat().st_size for name, path in images.items()},
+            **in_process(peers, images, options.threads, rounds),
+            "cold": cold(peers, images["600x450"], options.threads, starts),
+            "folder_per_s": throughput(peers, images["600x450"], options.threads, folder),
             "disk_bytes": {name: disk_bytes(peer) for name, peer in peers.items()},
         }  # fmt: skip
     text = "\n".join(table(figures))
@@ -195,26 +195,26 @@ def make_environment(peer: Peer) -> None:
     stamp.write_text(wanted)
 
 
-def draw_pictures(folder: Path) -> dict[str, Path]:
+def draw_images(folder: Path) -> dict[str, Path]:
     """Draw a JPEG of each size."""
     from lesionedge.benchmark import example_image
 
     paths = {}
-    for number, (name, drawing) in enumerate(PICTURES.items()):
+    for number, (name, drawing) in enumerate(IMAGES.items()):
         paths[name] = folder / f"{number}.jpg"
         paths[name].write_bytes(example_image(**drawing))  # type: ignore[arg-type]
     return paths
 
 
 def in_process(
-    peers: dict[str, Peer], pictures: dict[str, Path], threads: int, rounds: int
+    peers: dict[str, Peer], images: dict[str, Path], threads: int, rounds: int
 ) -> dict[str, Any]:
-    """Time every peer on every picture, in turns whose order changes: in bursts, and alone."""
-    empty = {size: {name: [] for name in peers} for size in pictures}
+    """Time every peer on every image, in turns whose order changes: in bursts, and alone."""
+    empty = {size: {name: [] for name in peers} for size in images}
     warm, alone = copy.deepcopy(empty), copy.deepcopy(empty)
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(peer, threads)) for name, peer in peers.items()}
-        for size, path in pictures.items():
+        for size, path in images.items():
             say(f"warm, {size}")
             for name in turns(workers, rounds):
                 workers[name].ask(*[path] * UNCOUNTED)
@@ -234,14 +234,14 @@ def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
 
 
 def cold(
-    peers: dict[str, Peer], picture: Path, threads: int, starts: int
+    peers: dict[str, Peer], image: Path, threads: int, starts: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Time processes of their own that answer one picture; and their peak memory."""
+    """Time processes of their own that answer one image; and their peak memory."""
     found: dict[str, dict[str, list[float]]] = {p: {"ms": [], "peak_mb": []} for p in peers}
     for turn in range(-1, starts):
         say(f"cold start {turn + 1} of {starts}")
         for name, peer in peers.items():
-            command = [*line(peer, threads), str(picture)]
+            command = [*line(peer, threads), str(image)]
             took_ms, peak_mb = apart.run(command, environment())
             if turn >= 0:
                 found[name]["ms"].append(took_ms)
@@ -249,11 +249,11 @@ def cold(
     return found
 
 
-def throughput(peers: dict[str, Peer], picture: Path, threads: int, count: int) -> dict[str, float]:
-    """Let every peer answer a folder of pictures, one after the other."""
-    folder = picture.parent / "folder"
+def throughput(peers: dict[str, Peer], image: Path, threads: int, count: int) -> dict[str, float]:
+    """Let every peer answer a folder of images, one after the other."""
+    folder = image.parent / "folder"
     folder.mkdir()
-    paths = [Path(shutil.copy(picture, folder / f"{number}.jpg")) for number in range(count)]
+    paths = [Path(shutil.copy(image, folder / f"{number}.jpg")) for number in range(count)]
     found = {}
     for name, peer in peers.items():
         say(f"folder of {count}: {name}")
@@ -342,11 +342,11 @@ def table(figures: dict[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from times_table(figures["warm_ms"], figures["picture_bytes"])
-    yield f"The same for one picture after a pause of {PAUSE_S * 1000:.0f} ms"
+    yield f"The same for one image after a pause of {PAUSE_S * 1000:.0f} ms"
     yield ""
     yield from times_table(figures["alone_ms"], figures["picture_bytes"])
     yield from against_us(figures)
-    yield "| | cold start | peak memory | folder of pictures | on disk |"
+    yield "| | cold start | peak memory | folder of images | on disk |"
     yield "|---|---:|---:|---:|---:|"
     for name, start in figures["cold"].items():
         disk_mb = figures["disk_bytes"][name] / 1e6
@@ -360,7 +360,7 @@ def table(figures: dict[str, Any]) -> Iterator[str]:
 def times_table(
     times_ms: dict[str, dict[str, list[float]]], sizes_bytes: dict[str, int]
 ) -> Iterator[str]:
-    """Give each peer's median and its ratio to the floor, a column a picture."""
+    """Give each peer's median and its ratio to the floor, a column an image."""
     heads = [f"{size} ({sizes_bytes[size] / 1e6:.2f} MB)" for size in times_ms]
     yield f"| | {' | '.join(heads)} |"
     yield "|---|" + "---:|" * len(heads)
@@ -394,7 +394,7 @@ def against_us(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
-    """Draw the warm times, a panel a picture size."""
+    """Draw the warm times, a panel an image size."""
     import matplotlib as mpl
 
     mpl.use("Agg")

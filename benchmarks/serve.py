@@ -11,7 +11,7 @@ breaks off in mid-upload comes ten times a second.
 
 The measure is ``Classifier.classify`` in a plain loop, in one process with all threads, on the same
 files in memory; both run in turns. ``--soak`` sends so many requests, a tenth of them broken
-pictures, and watches the server's memory.
+images, and watches the server's memory.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def main() -> int:
     parser.add_argument("--soak", type=int, metavar="N", help="send N requests, watch the memory")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    pictures = [picture(seed) for seed in range(8)]
+    images = [drawn(seed) for seed in range(8)]
     with serving() as (port, process):
         if options.soak:
-            figures = soak(port, process.pid, pictures, options)
+            figures = soak(port, process.pid, images, options)
         else:
-            figures = measure(port, process.pid, pictures, options)
+            figures = measure(port, process.pid, images, options)
         figures["drained"] = ends(process)
     figures |= {"machine": machine.processor().name, "date": time.strftime("%Y-%m-%d")}
     if options.json:
@@ -85,8 +85,8 @@ def main() -> int:
     return report_soak(figures) if options.soak else report(figures)
 
 
-def picture(seed: int) -> bytes:
-    """Draw a 600x450 JPEG; each another size of file, by its quality."""
+def drawn(seed: int) -> bytes:
+    """Draw a 600x450 JPEG; the quality, and so the file size, grows with the seed."""
     from PIL import Image
 
     content = io.BytesIO()
@@ -120,17 +120,17 @@ def ends(process: subprocess.Popen[str]) -> bool:
     return False
 
 
-def measure(port: int, server: int, pictures: Sequence[bytes], options: Any) -> dict[str, Any]:
+def measure(port: int, server: int, images: Sequence[bytes], options: Any) -> dict[str, Any]:
     """Ask in turns: the plain loop, then each form."""
     from lesionedge import Classifier
 
     classifier = Classifier()
     rows: dict[str, list[dict[str, Any]]] = {"loop": []} | {form: [] for form in options.form}
-    loop_rate(classifier, pictures, 1.0)
+    loop_rate(classifier, images, 1.0)
     for _ in range(options.turns):
-        rows["loop"].append({"rate": loop_rate(classifier, pictures, options.seconds)})
+        rows["loop"].append({"rate": loop_rate(classifier, images, options.seconds)})
         for form in options.form:
-            requests = [request(form, content, port) for content in pictures]
+            requests = [request(form, content, port) for content in images]
             before, whole = cpu_s(server), machine.condition()
             load = in_a_process(port, requests, options, until_s=options.seconds)
             took_s = cpu_s(server) - before
@@ -138,11 +138,11 @@ def measure(port: int, server: int, pictures: Sequence[bytes], options: Any) -> 
     return {"clients": options.clients, "half_sent": options.half_sent, "rows": rows}
 
 
-def loop_rate(classifier: Any, pictures: Sequence[bytes], seconds: float) -> float:
+def loop_rate(classifier: Any, images: Sequence[bytes], seconds: float) -> float:
     """Give the answers a second of a plain loop."""
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        classifier.classify(pictures[count % len(pictures)])
+        classifier.classify(images[count % len(images)])
         count += 1
     return count / (time.perf_counter() - begin)
 
@@ -309,10 +309,10 @@ async def _breaks_off(port: int, whole: bytes) -> None:
         writer.transport.abort()
 
 
-def soak(port: int, server: int, pictures: Sequence[bytes], options: Any) -> dict[str, Any]:
+def soak(port: int, server: int, images: Sequence[bytes], options: Any) -> dict[str, Any]:
     """Send many requests, a tenth of them broken, and record what the server holds."""
-    whole = [request(form, content, port) for content in pictures for form in FORMS]
-    broken = [request("raw", content[: len(content) // 3], port) for content in pictures[:3]]
+    whole = [request(form, content, port) for content in images for form in FORMS]
+    broken = [request("raw", content[: len(content) // 3], port) for content in images[:3]]
     steps, rows, others = 20, [], {}
     requests = [*whole, *broken]
     for _ in range(steps):
@@ -350,7 +350,7 @@ def report(figures: dict[str, Any]) -> int:
     """Print a table and say whether the target is met."""
     rows, good = figures["rows"], figures["drained"]
     loop = statistics.median(one["rate"] for one in rows["loop"])
-    print(f"plain loop, all threads: {loop:.0f} pictures/s")
+    print(f"plain loop, all threads: {loop:.0f} images/s")
     for form in (name for name in rows if name != "loop"):
         turns = rows[form]
         middle = {

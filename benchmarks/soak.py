@@ -1,4 +1,4 @@
-"""Does memory, or anything else, leak? Many predictions of mixed pictures, some of them broken.
+"""Does memory, or anything else, leak? Many predictions of mixed images, some of them broken.
 
     python benchmarks/soak.py [--predictions 100000] [--json FILE]
 
@@ -43,14 +43,14 @@ def main() -> int:
     if options.predictions <= SETTLED:
         parser.error(f"--predictions must be over {SETTLED}")
     with tempfile.TemporaryDirectory() as folder:
-        figures = soak(make_pictures(Path(folder)), options.predictions, options.model)
+        figures = soak(make_images(Path(folder)), options.predictions, options.model)
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
     return report(figures)
 
 
-def make_pictures(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Give what is asked in turns: name -> a function that makes the picture source anew."""
+def make_images(folder: Path) -> dict[str, Callable[[], Any]]:
+    """Give what is asked in turns: name -> a function that makes the image source anew."""
     jpeg, photo = example_image(), example_image(1920, 1080)
     with Image.open(io.BytesIO(jpeg)) as opened:
         rgb = opened.convert("RGB")
@@ -64,7 +64,7 @@ def make_pictures(folder: Path) -> dict[str, Callable[[], Any]]:
     Image.fromarray(deep).save(folder / "deep.png")
     (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (folder / "empty.jpg").touch()
-    (folder / "text.jpg").write_text("not a picture")
+    (folder / "text.jpg").write_text("not an image")
     pixels = np.asarray(rgb)
     by_path: dict[str, Callable[[], Any]] = {
         path.name: lambda path=path: str(path) for path in sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""What the tests share: small real models, drawn pictures, the command line."""
+"""What the tests share: small real models, drawn images, the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw() -> Callable[..., Image.Image]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path, draw: Callable[..., Image.Image]) -> Path:
+def photo(tmp_path: Path, draw: Callable[..., Image.Image]) -> Path:
     """A 300x200 JPEG."""
     path = tmp_path / "lesion.jpg"
     draw(300, 200, seed=1).save(path, quality=95)

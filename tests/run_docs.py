@@ -139,7 +139,7 @@ wait_for() {
     if curl --silent --fail --output /dev/null "$1"; then return 0; fi
     sleep 0.25
   done
-  echo "nothing answers at $1"; return 1
+  echo "nothing responds at $1"; return 1
 }
 trap 'cat printed >&2; jobs -p | xargs -r kill' EXIT
 : >printed

@@ -23,7 +23,7 @@ BOUNDARY = "a-boundary"
 ROOT = Path(__file__).parent.parent
 
 
-class Answer:
+class Response:
     """What came back."""
 
     def __init__(self, status: int, headers: Any, body: bytes) -> None:
@@ -56,17 +56,17 @@ class Server:
 
     def ask(
         self, method: str, path: str, body: Any = None, *, host: str = "127.0.0.1", **headers: str
-    ) -> Answer:
+    ) -> Response:
         wire = http.client.HTTPConnection(host, self.port, timeout=60)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             wire.request(method, path, body, named, encode_chunked=named.get("chunked") == "yes")
-            answer = wire.getresponse()
-            return Answer(answer.status, answer.headers, answer.read())
+            response = wire.getresponse()
+            return Response(response.status, response.headers, response.read())
         finally:
             wire.close()
 
-    def predict(self, content: bytes, **headers: str) -> Answer:
+    def predict(self, content: bytes, **headers: str) -> Response:
         return self.ask("POST", "/v1/predict", content, Content_Type="image/jpeg", **headers)
 
     def connect(self) -> socket.socket:

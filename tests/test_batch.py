@@ -24,21 +24,21 @@ pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: make test-dev
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory, draw):
-    """Eight pictures in two folders, two that are none, and a text file."""
+    """Eight images in two folders, two that are none, and a text file."""
     root = tmp_path_factory.mktemp("archive")
     (root / "2019").mkdir()
     for number in range(8):
         folder = root / "2019" if number % 2 else root
         draw(120, 100, seed=number).save(folder / f"{number}.jpg")
-    (root / "broken.jpg").write_bytes(b"no picture")
+    (root / "broken.jpg").write_bytes(b"no image")
     (root / "2019" / "empty.png").write_bytes(b"")
-    (root / "notes.txt").write_text("not a picture")
+    (root / "notes.txt").write_text("not an image")
     return root
 
 
 @pytest.fixture(scope="module")
 def long_archive(tmp_path_factory, draw):
-    """Pictures for some seconds: links to one large one."""
+    """Images for some seconds: links to one large one."""
     root = tmp_path_factory.mktemp("long")
     # PNG, whatever the name: decoding takes its time.
     draw(1600, 1200, seed=1).save(root / "0000.jpg", format="PNG")
@@ -86,7 +86,7 @@ def children(process):
     return found
 
 
-def test_every_picture_has_its_row(cli_run, archive, int8, tmp_path):
+def test_every_image_has_its_row(cli_run, archive, int8, tmp_path):
     done = cli_run("batch", archive, "-o", tmp_path / "out", "-m", int8, "--jobs", 2)
     assert done.exit_code == 1, done.output  # two failed
     rows = table(tmp_path / "out").to_pylist()
@@ -99,13 +99,13 @@ def test_every_picture_has_its_row(cli_run, archive, int8, tmp_path):
             assert row["error"].startswith(row["path"])
             assert (row["label"], row["probabilities"], row["probability"]) == (None, None, None)
             continue
-        answer = classifier.classify(row["path"])
+        prediction = classifier.classify(row["path"])
         assert row["error"] is None
-        assert (row["label"], row["probability"]) == (answer.label, answer.probability)
-        assert row["probabilities"] == {c.label: c.probability for c in answer.top}
-        assert row["malignant_probability"] == answer.malignant_probability
+        assert (row["label"], row["probability"]) == (prediction.label, prediction.probability)
+        assert row["probabilities"] == {c.label: c.probability for c in prediction.top}
+        assert row["malignant_probability"] == prediction.malignant_probability
         for key in ("name", "top", "reliable", "warnings", "warning_codes", "operating_point"):
-            assert row[key] == answer.to_dict()[key]
+            assert row[key] == prediction.to_dict()[key]
     assert all(name.endswith(".parquet") for name in parts(tmp_path / "out"))
 
 
@@ -127,7 +127,7 @@ def test_the_summary_counts_labels_and_errors_and_shows_how_to_see_them(
     )
 
 
-def test_run_again_it_answers_only_what_is_new(cli_run, archive, int8, tmp_path, monkeypatch):
+def test_a_second_run_classifies_only_new_images(cli_run, archive, int8, tmp_path, monkeypatch):
     copy, out = tmp_path / "archive", tmp_path / "out"
     shutil.copytree(archive, copy)
     cli_run("batch", copy, "-o", out, "-m", int8, "--jobs", 1)
@@ -170,7 +170,7 @@ def test_a_run_that_was_ended_continues(cli_run, long_archive, int8, tmp_path, n
     assert not (tmp_path / "_unfinished").exists()
 
 
-def test_what_was_answered_is_saved_when_it_is_stopped(int8, tmp_path):
+def test_finished_predictions_are_saved_when_it_is_stopped(int8, tmp_path):
     from lesionedge.batch import rows, run
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
@@ -206,7 +206,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(long_archive, int8, tmp
     assert not any(row["error"] for row in rows)
 
 
-def test_a_picture_that_kills_every_worker_gets_an_error(int8, tmp_path):
+def test_an_image_that_kills_every_worker_gets_an_error(int8, tmp_path):
     from lesionedge.batch import rows, run
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
@@ -230,7 +230,7 @@ def test_a_picture_that_kills_every_worker_gets_an_error(int8, tmp_path):
     assert tries["000"] <= 2
 
 
-def test_workers_that_cannot_answer_at_all_are_an_error(int8, tmp_path):
+def test_workers_that_cannot_predict_at_all_are_an_error(int8, tmp_path):
     from lesionedge.batch import run
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
@@ -276,7 +276,7 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(cli_run, archive
     assert "1 of 1 images are done" in done.stderr
 
 
-def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_path):
+def test_images_behind_a_url_get_the_same_predictions(cli_run, archive, int8, tmp_path):
     pytest.importorskip("fsspec", reason="needs fsspec: make test-device installs it")
     packed = tmp_path / "archive.zip"
     with zipfile.ZipFile(packed, "w") as file:
@@ -305,7 +305,7 @@ def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_
         (["*.nothing"], 1, "no image matches"),
         (["s4://bucket"], 1, "s4://bucket: cannot be opened"),
         (["-"], 2, "SOURCE -"),
-        (["pictures", "--address", "1.2.3.4:5"], 2, "--engine ray"),
+        (["images", "--address", "1.2.3.4:5"], 2, "--engine ray"),
     ],
 )
 def test_sources_that_are_none(cli_run, int8, tmp_path, arguments, status, message):
@@ -314,7 +314,7 @@ def test_sources_that_are_none(cli_run, int8, tmp_path, arguments, status, messa
     assert message in done.stderr
 
 
-def test_answers_of_another_model_are_not_mixed_in(cli_run, archive, int8, models, tmp_path):
+def test_predictions_of_another_model_are_not_mixed_in(cli_run, archive, int8, models, tmp_path):
     cli_run("batch", archive, "-o", tmp_path, "-m", int8, "--jobs", 1)
     other = models / "float32.tflite"
     done = cli_run("batch", archive, "-o", tmp_path, "-m", other, "--jobs", 1)

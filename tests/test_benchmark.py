@@ -23,9 +23,9 @@ def with_p90(m, *, model="m", threads=1, p90=1.0):
     return dataclasses.replace(m, model=model, threads=threads, latency_ms=latency)
 
 
-def test_the_drawn_picture_is_a_jpeg_of_the_size_asked_for():
-    with Image.open(io.BytesIO(benchmark.example_image(320, 240))) as picture:
-        assert (picture.format, picture.size) == ("JPEG", (320, 240))
+def test_the_drawn_image_is_a_jpeg_of_the_size_asked_for():
+    with Image.open(io.BytesIO(benchmark.example_image(320, 240))) as image:
+        assert (image.format, image.size) == ("JPEG", (320, 240))
 
 
 def test_every_stage_is_measured(measured):
@@ -97,11 +97,11 @@ def test_threads_to_try_begin_at_one_and_end_at_all_cores():
     assert counts == sorted(set(counts))
 
 
-def test_the_command_prints_json_and_draws(cli_run, int8, picture, tmp_path, monkeypatch):
+def test_the_command_prints_json_and_draws(cli_run, int8, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "QUICK_QUERIES", 2)
     monkeypatch.setattr(benchmark, "QUICK_SECONDS", 0.0)
     plot = tmp_path / "plot.png"
-    result = cli_run("benchmark", picture, "-m", int8, "--quick", "--json", "--plot", plot,
+    result = cli_run("benchmark", photo, "-m", int8, "--quick", "--json", "--plot", plot,
                      "--threads", "auto")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)

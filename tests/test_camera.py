@@ -39,7 +39,7 @@ def jpegs(draw) -> list[bytes]:
 
 @pytest.fixture
 def folder(tmp_path, jpegs):
-    path = tmp_path / "pictures"
+    path = tmp_path / "images"
     path.mkdir()
     for number, content in enumerate(jpegs, start=8):
         (path / f"{number}.jpg").write_bytes(content)
@@ -105,8 +105,8 @@ def video(path, draw, *, codec: str, frames: int = 12):
         stream.width, stream.height = 320, 240
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for seed in range(frames):
-            picture = av.VideoFrame.from_image(draw(320, 240, seed=seed))
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_image(draw(320, 240, seed=seed))
+            container.mux(stream.encode(image))
         container.mux(stream.encode())
     return path
 
@@ -129,7 +129,7 @@ def test_a_jpeg_that_breaks_off_is_counted_and_the_next_is_whole(jpegs):
     assert cutter.damaged >= 1
 
 
-def test_yuyv_becomes_the_picture_that_it_was(draw):
+def test_yuyv_becomes_the_image_that_it_was(draw):
     import numpy as np
 
     whole = np.asarray(draw(64, 48, seed=1).convert("YCbCr"), np.uint8)
@@ -141,7 +141,7 @@ def test_yuyv_becomes_the_picture_that_it_was(draw):
     assert abs(made - np.asarray(draw(64, 48, seed=1), int)).mean() < 6
 
 
-def test_pictures_come_in_the_order_of_their_numbers_and_none_is_missed(folder, jpegs):
+def test_images_come_in_the_order_of_their_numbers_and_none_is_missed(folder, jpegs):
     with lesionedge.Camera(str(folder)) as camera:
         frames = list(camera)
     assert [frame.jpeg for frame in frames] == jpegs
@@ -149,7 +149,7 @@ def test_pictures_come_in_the_order_of_their_numbers_and_none_is_missed(folder, 
     assert (camera.seen, camera.dropped, camera.damaged) == (6, 0, 0)
 
 
-def test_a_pattern_and_a_broken_picture(folder, classifier):
+def test_a_pattern_and_a_broken_image(folder, classifier):
     (folder / "10.jpg").write_bytes(b"\xff\xd8\xffbroken")
     with lesionedge.Camera(str(folder / "%d.jpg")) as camera:
         seen = list(lesionedge.watch(camera, classifier))
@@ -186,7 +186,7 @@ def test_images_of_the_extras(folder, draw, classifier):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
-def test_every_frame_of_a_video_is_answered(tmp_path, draw, classifier, name, codec):
+def test_every_frame_of_a_video_is_classified(tmp_path, draw, classifier, name, codec):
     path = video(tmp_path / name, draw, codec=codec)
     with lesionedge.Camera(str(path)) as camera:
         seen = list(lesionedge.watch(camera, classifier))
@@ -289,7 +289,7 @@ def test_rpicam_is_a_child_process_that_writes_mjpeg(tmp_path, jpegs, monkeypatc
     assert seen[0].frame.jpeg in jpegs
 
 
-def test_answers_are_averaged_until_the_scene_changes(tmp_path, classifier, draw):
+def test_predictions_are_averaged_until_the_scene_changes(tmp_path, classifier, draw):
     same, other = draw(320, 240, seed=1), Image.linear_gradient("L").resize((320, 240))
     for number in range(3):
         same.save(tmp_path / f"{number}.png")
@@ -303,11 +303,11 @@ def test_answers_are_averaged_until_the_scene_changes(tmp_path, classifier, draw
 
 
 def test_only_the_part_asked_for_is_classified(tmp_path, classifier, draw):
-    picture = draw(400, 300, seed=3)
-    picture.save(tmp_path / "1.png")
+    image = draw(400, 300, seed=3)
+    image.save(tmp_path / "1.png")
     with lesionedge.Camera(str(tmp_path)) as camera:
         (seen,) = lesionedge.watch(camera, classifier, crop=0.5)
-    by_hand = classifier.classify(picture.crop((125, 75, 275, 225)))
+    by_hand = classifier.classify(image.crop((125, 75, 275, 225)))
     assert seen.prediction.top == by_hand.top
     assert seen.window == (125 / 400, 75 / 300, 275 / 400, 225 / 300)
 
@@ -321,17 +321,17 @@ def test_settings_out_of_range(classifier, settings):
 def test_light_sharpness_and_motion_are_measured(draw):
     from PIL import ImageFilter
 
-    picture = draw(300, 300, seed=2)
-    seen = scene.luma(picture)
+    image = draw(300, 300, seed=2)
+    seen = scene.luma(image)
     assert scene.warnings(scene.measure(seen), 0.0) == ()
-    dark = scene.luma(picture.point(lambda value: value * 0.2))
+    dark = scene.luma(image.point(lambda value: value * 0.2))
     assert scene.warnings(scene.measure(dark), 0.0) == (scene.DARK_TEXT,)
-    blurred = scene.luma(picture.filter(ImageFilter.GaussianBlur(6)))
+    blurred = scene.luma(image.filter(ImageFilter.GaussianBlur(6)))
     assert scene.warnings(scene.measure(blurred), 0.0) == (scene.BLURRED_TEXT,)
     assert scene.warnings(scene.measure(seen), 20.0) == (scene.MOVING_TEXT,)
     white = scene.luma(Image.new("RGB", (300, 300), "white"))
     assert scene.BRIGHT_TEXT in scene.warnings(scene.measure(white), 0.0)
-    brighter = scene.luma(picture.point(lambda value: min(255, value + 20)))
+    brighter = scene.luma(image.point(lambda value: min(255, value + 20)))
     assert scene.difference(seen, brighter) < 3  # a lamp is no motion
 
 
@@ -356,7 +356,7 @@ def test_text_is_a_line_a_change_when_piped(cli_run, folder, int8):
 
 
 @pytest.mark.parametrize(("when", "least"), [("always", 6), ("changed", 1), ("malignant", 0)])
-def test_pictures_are_saved_with_their_answers(cli_run, folder, int8, tmp_path, when, least):
+def test_images_are_saved_with_their_predictions(cli_run, folder, int8, tmp_path, when, least):
     out = tmp_path / "saved"
     result = cli_run("camera", "--source", folder, "-m", int8, "--format", "json",
                      "--save", out, "--save-when", when)  # fmt: skip
@@ -425,7 +425,7 @@ def test_a_full_disk(folder, int8, tmp_path):
     assert len(names) < 12 and len(names) % 2 == 0
 
 
-def test_a_slow_disk_holds_no_answer_back(folder, classifier, tmp_path, monkeypatch):
+def test_a_slow_disk_delays_no_prediction(folder, classifier, tmp_path, monkeypatch):
     said: list[str] = []
     seen = observations(folder, classifier)
     go_on, synchronise = threading.Event(), os.fsync
@@ -445,7 +445,7 @@ def test_a_slow_disk_holds_no_answer_back(folder, classifier, tmp_path, monkeypa
     assert len(said) == 1 and "too slow" in said[0]
 
 
-def test_a_slow_disk_is_waited_for_where_no_picture_may_be_missed(folder, classifier, tmp_path):
+def test_a_slow_disk_is_waited_for_where_no_image_may_be_missed(folder, classifier, tmp_path):
     seen = observations(folder, classifier)
     with keeper_of(tmp_path / "out", []) as recorder:
         paths = [recorder.offer(o, {"label": o.prediction.label}, wait=True) for o in seen]
@@ -453,7 +453,9 @@ def test_a_slow_disk_is_waited_for_where_no_picture_may_be_missed(folder, classi
     assert recorder.saved == 6
 
 
-def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, classifier, jpegs):
+def test_mjpeg_without_huffman_tables_is_classified_and_saved_with_them(
+    tmp_path, classifier, jpegs
+):
     """As many USB cameras give it."""
     head, scan = jpegs[0].index(b"\xff\xc4"), jpegs[0].index(b"\xff\xda")
     bare = jpegs[0][:head] + jpegs[0][scan:]
@@ -531,7 +533,7 @@ def test_a_terminal_gets_one_line_that_is_written_anew(folder, int8):
     assert got.count("\n") == 2
 
 
-def test_a_key_saves_the_picture(server, int8, tmp_path):
+def test_a_key_saves_the_image(server, int8, tmp_path):
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     on_a_terminal("--source", url(server()), "-m", int8, "--duration", 20,
                   "--save", tmp_path / "out", "--save-when", "key",
@@ -578,7 +580,7 @@ def test_closed_standard_streams(folder, int8):
     assert "Traceback" not in without_input.stderr + without_output.stderr
 
 
-def test_a_video_that_breaks_off_is_answered_once_and_ends(tmp_path, draw, classifier):
+def test_a_video_that_breaks_off_is_classified_once_and_ends(tmp_path, draw, classifier):
     whole = video(tmp_path / "a.mkv", draw, codec="mjpeg", frames=10).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
     with lesionedge.Camera(str(tmp_path / "cut.mkv")) as camera:
@@ -594,7 +596,7 @@ def test_the_frame_shown_is_what_a_model_with_a_margin_sees(folder, models, draw
     assert observation.window == (100 / 320, 60 / 240, 220 / 320, 180 / 240)
 
 
-def test_the_time_between_answers_is_passed_on(folder, classifier):
+def test_the_time_between_predictions_is_passed_on(folder, classifier):
     times = []
     with lesionedge.Camera(str(folder)) as camera:
         seen = lesionedge.watch(

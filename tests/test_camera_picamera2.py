@@ -67,22 +67,22 @@ def with_real_signatures(path: Path, name: str, bodies: dict[str, object]) -> ty
 
 @pytest.fixture
 def calls(package, monkeypatch) -> list[tuple[str, dict[str, object]]]:
-    """Put the class in picamera2's place; gives the calls with their arguments."""
+    """Replace picamera2's class; return the calls that were made, with their arguments."""
     made: list[tuple[str, dict[str, object]]] = []
     array = np.zeros((720, 1280, 3), np.uint8)
     array[..., 0] = 200
 
-    def answers(name, answer):
+    def returning(name, result):
         def body(given):
             made.append((name, {key: given[key] for key in given if key != "self"}))
-            return answer
+            return result
 
         return body
 
     facts = {"SensorTimestamp": time.monotonic_ns()}
     request = with_real_signatures(
         package / "request.py", "CompletedRequest",
-        {"make_array": answers("make_array", array), "get_metadata": answers("facts", facts)},
+        {"make_array": returning("make_array", array), "get_metadata": returning("facts", facts)},
     )()  # fmt: skip
     plain = {
         "global_camera_info": INFO, "__init__": None, "create_video_configuration": {"c": 1},
@@ -91,7 +91,9 @@ def calls(package, monkeypatch) -> list[tuple[str, dict[str, object]]]:
         "captured_request": contextlib.nullcontext(request),
     }  # fmt: skip
     made_class = with_real_signatures(
-        package / "picamera2.py", "Picamera2", {name: answers(name, plain[name]) for name in plain}
+        package / "picamera2.py",
+        "Picamera2",
+        {name: returning(name, plain[name]) for name in plain},
     )
     module = types.SimpleNamespace(Picamera2=made_class)
     monkeypatch.setattr(adapter, "load", lambda name, install: module)

@@ -67,7 +67,7 @@ def serve(python, film):
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg"])
-def test_frames_of_a_stream_are_answered_as_they_come(serve, int8, codec):
+def test_frames_of_a_stream_are_classified_as_they_come(serve, int8, codec):
     _, port = serve()
     classifier = lesionedge.Classifier(int8, threads=1)
     with lesionedge.Camera(f"rtsp://127.0.0.1:{port}/{codec}") as camera:

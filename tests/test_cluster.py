@@ -34,7 +34,7 @@ QUIETLY = {
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory, draw):
-    """Pictures for half a minute: links to a few large ones, and two that are none."""
+    """Images for half a minute: links to a few large ones, and two that are none."""
     root = tmp_path_factory.mktemp("archive")
     for number in range(4):
         # PNG, whatever the name: decoding takes its time.
@@ -42,7 +42,7 @@ def archive(tmp_path_factory, draw):
     for number in range(4, COUNT - 2):
         os.link(root / f"{number % 4:04d}.jpg", root / f"{number:04d}.jpg")
     for number in (COUNT - 2, COUNT - 1):
-        (root / f"{number:04d}.jpg").write_bytes(b"no picture")
+        (root / f"{number:04d}.jpg").write_bytes(b"no image")
     return root
 
 

@@ -148,7 +148,7 @@ def test_grey_profiles(bits, curve, light):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_grey_with_the_profile_of_the_coloured_picture(bits):
+def test_grey_with_the_profile_of_the_coloured_image(bits):
     grey = files.whole(files.grey_of(COLOURS), bits)
     chunks = files.iccp(profiles.space("linear"))
     expected = profiles.expected_grey(grey / (2**bits - 1), lambda v: v)
@@ -288,7 +288,7 @@ def test_large_jpegs_are_converted_at_the_reduced_scale(draw):
 
 
 @needs_littlecms
-def test_turned_pictures_are_converted_too(draw):
+def test_turned_images_are_converted_too(draw):
     exif = Image.Exif()
     exif[0x0112] = 6
     image = files.as_image(COLOURS)

@@ -228,7 +228,7 @@ def test_tiffs_that_say_how_many_bits_they_use(channels, bits):
     assert np.abs(decoded(content).max() - 0.9 * 255) < 2
 
 
-def test_fourteen_bits_may_be_a_dark_picture():
+def test_fourteen_bits_may_be_a_dark_image():
     levels = files.whole(COLOURS, 14)
     content = files.tiff_of(levels, 16, 2)
     assert np.abs(decoded(content) - levels / 65535 * 255).max() <= 1.1
@@ -259,7 +259,7 @@ def test_other_tiffs_are_refused_by_what_they_are():
             images.decode(made)
 
 
-def test_a_preview_before_the_picture_is_refused(tmp_path):
+def test_a_preview_before_the_image_is_refused(tmp_path):
     small, large = files.as_image(COLOURS), files.as_image(COLOURS).resize((112, 80))
     path = tmp_path / "a.tif"
     small.save(path, save_all=True, append_images=[large], tiffinfo={254: 1})

@@ -36,16 +36,16 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def answers():
-    """Truth, probabilities and lesions of 400 made-up pictures of three classes."""
+def predictions():
+    """Truth, probabilities and lesions of 400 made-up images of three classes."""
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 3, 400)
     raw = np.round(rng.random((400, 3)) + np.eye(3)[truth] * 0.7, 2)  # with ties
     return truth, raw / raw.sum(1, keepdims=True), np.arange(400) // 2
 
 
-def test_the_bootstraps_figures_are_scikit_learns(answers):
-    truth, probabilities, lesions = answers
+def test_the_bootstraps_figures_are_scikit_learns(predictions):
+    truth, probabilities, lesions = predictions
     chosen = probabilities.argmax(1)
     for weights in intervals.resamples(lesions, count=5).astype(float):
         positive, score = truth == 1, probabilities[:, 1]
@@ -71,8 +71,8 @@ def test_lesions_are_drawn_whole():
     assert (draws[:, [0, 2, 5]].sum(1) == 3).all()
 
 
-def test_what_pictures_leave_undefined_is_left_out(answers):
-    _, probabilities, lesions = answers
+def test_what_images_leave_undefined_is_left_out(predictions):
+    _, probabilities, lesions = predictions
     truth = np.ones(len(lesions), np.int64)
     found = metrics.measure(
         probabilities, truth, lesions, ["mel", "nv", "df"], [True, False, False]
@@ -94,7 +94,7 @@ def test_a_score_that_knows_its_mistakes_wins_by_withholding():
     ones = np.ones(1000)
     assert risk_coverage.area(knowing, right, ones) < 0.06
     assert risk_coverage.area(blind, right, ones) == pytest.approx(0.3, abs=0.05)
-    # With one score for all, everything is answered or nothing.
+    # With one score for all, every image is classified or none is.
     assert risk_coverage.area(ones, right, ones) == pytest.approx(1 - right.mean())
     draws = intervals.resamples(np.arange(1000), count=100)
     found = risk_coverage.measure({"a": knowing, "b": blind}, right * 1, np.ones(1000), draws)
@@ -136,8 +136,8 @@ def test_groups_are_named_as_people_read_them():
     assert subgroups.groups_of(table[["group"]].assign(sex="unknown", age=None)) == {}
 
 
-def test_each_group_is_measured_by_itself(answers):
-    truth, probabilities, lesions = answers
+def test_each_group_is_measured_by_itself(predictions):
+    truth, probabilities, lesions = predictions
     sex = np.where(np.arange(400) < 100, "male", "female")
     table = pd.DataFrame({"sex": sex, "group": lesions})
     found = subgroups.measure(probabilities, truth, table, [True, False, False], threshold=0.4)
@@ -169,7 +169,7 @@ def run(tmp_path_factory, draw, models) -> Run:
 
 
 def make_run(root: Path, draw, file: Path) -> Run:
-    """Draw pictures, and write what a run that made this file would have left."""
+    """Draw images, and write what a run that made this file would have left."""
     (root / "ham" / "images").mkdir(parents=True)
     card = Classifier(file).card.to_dict() | {
         "calibration": {"temperature": {"float": 1.0}},
@@ -219,8 +219,8 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     table = run.table()
     table = table[table["split"] == "test"]
     folder = run.folder.parent / "ham" / "images"
-    answers = [classifier.classify(folder / path).label for path in table["path"]]
-    assert found["accuracy"]["value"] == pytest.approx((table["label"] == answers).mean())
+    predictions = [classifier.classify(folder / path).label for path in table["path"]]
+    assert found["accuracy"]["value"] == pytest.approx((table["label"] == predictions).mean())
     assert set(found["subgroups"]) == {"sex", "age_band", "site", "confirmation"}
     assert sum(group["pictures"] for group in found["subgroups"]["sex"].values()) == 40
     for point in found["operating_points"]:
@@ -229,15 +229,15 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     assert not (run.folder / "metrics.json").exists()
 
 
-def test_every_plot_is_a_picture_with_something_on_it(evaluated):
+def test_every_plot_is_an_image_with_something_on_it(evaluated):
     kinds = ("confusion", "roc", "precision-recall", "reliability", "thresholds", "risk-coverage",
              "subgroups", "samples", "mistakes")  # fmt: skip
     names = {f"{kind}-int8.tflite.png" for kind in kinds} | {"training.png"}
     assert names <= {path.name for path in (evaluated / "plots").iterdir()}
     for path in (evaluated / "plots").iterdir():
-        with Image.open(path) as picture:
-            assert min(picture.size) > 300
-            assert np.asarray(picture.convert("L")).std() > 5
+        with Image.open(path) as photo:
+            assert min(photo.size) > 300
+            assert np.asarray(photo.convert("L")).std() > 5
 
 
 def test_a_two_class_model_is_measured_by_its_own_decision(tmp_path, draw, models):
@@ -274,12 +274,12 @@ class Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.links: list[str] = []
-        self.pictures = 0
+        self.images = 0
         self.text = ""
 
     def handle_starttag(self, tag, attrs):
         self.links += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
-        self.pictures += tag == "img"
+        self.images += tag == "img"
         assert tag not in ("script", "link", "iframe", "object")
 
     def handle_data(self, data):
@@ -290,7 +290,7 @@ def test_the_report_needs_nothing_but_itself(evaluated):
     text = (evaluated / "report.html").read_text()
     page = Links()
     page.feed(text)
-    assert page.pictures == len(list((evaluated / "plots").iterdir()))
+    assert page.images == len(list((evaluated / "plots").iterdir()))
     assert all(link.startswith(("data:image/", "#")) for link in page.links)
     assert "url(" not in text
     assert "@import" not in text
@@ -299,7 +299,7 @@ def test_the_report_needs_nothing_but_itself(evaluated):
     assert "not a diagnosis" in page.text
 
 
-def test_a_folder_without_models_or_pictures_says_what_to_give(run, tmp_path, models):
+def test_a_folder_without_models_or_images_says_what_to_give(run, tmp_path, models):
     cache = tmp_path / "cache"
     with pytest.raises(RunError, match="--data"):
         evaluate(run, cache_folder=cache, files=[models / "int8.tflite"], out=tmp_path)

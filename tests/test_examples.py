@@ -22,7 +22,7 @@ def run(name, *arguments):
     return subprocess.run(line, capture_output=True, text=True)
 
 
-def test_the_bundled_picture_is_what_its_script_draws(tmp_path):
+def test_the_bundled_image_is_what_its_script_draws(tmp_path):
     done = run("synthetic_lesion.py", tmp_path / "again.jpg")
     assert done.returncode == 0, done.stderr
     with (
@@ -38,8 +38,8 @@ def test_other_seeds_and_sizes(tmp_path):
         run("synthetic_lesion.py", tmp_path / "a.png", "--seed", 9, "--size", "320x200").returncode
         == 0
     )
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (320, 200)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (320, 200)
 
 
 def test_classify_folder_sorts_by_risk_and_reports_failures(tmp_path):
@@ -73,7 +73,7 @@ def test_the_units_command_is_one_that_there_is(cli_run):
     assert "none.mp4: no such file" in result.stderr
 
 
-def test_answers_reach_an_mqtt_broker(tmp_path, int8):
+def test_predictions_reach_an_mqtt_broker(tmp_path, int8):
     """The line of the guide, with a real broker."""
     if None in map(shutil.which, ("mosquitto", "mosquitto_sub", "mosquitto_pub")):
         pytest.skip("needs an MQTT broker (mosquitto): sudo make tools")
@@ -140,5 +140,5 @@ def test_the_synthetic_dataset_is_a_dataset(tmp_path):
     for line in lines[1:]:
         path, label, _ = line.split(",")
         assert label in ("plain", "veiled")
-        with Image.open(tmp_path / "mine" / path) as picture:
-            assert picture.size == (200, 150)
+        with Image.open(tmp_path / "mine" / path) as image:
+            assert image.size == (200, 150)

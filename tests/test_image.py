@@ -20,21 +20,21 @@ from lesionedge.image import Preprocessing
 SQUARE = Preprocessing(32, 32)
 
 
-def encoded(picture, form="PNG", **options):
+def encoded(photo, form="PNG", **options):
     file = io.BytesIO()
-    picture.save(file, form, **options)
+    photo.save(file, form, **options)
     return file.getvalue()
 
 
 def test_every_kind_of_source_gives_the_same_pixels(draw, tmp_path):
-    picture = draw(90, 70, seed=1)
+    photo = draw(90, 70, seed=1)
     path = tmp_path / "a.png"
-    picture.save(path)
+    photo.save(path)
     wanted = images.model_input(path, SQUARE)
     assert wanted.shape == (32, 32, 3)
     assert wanted.dtype == np.uint8
-    sources = [str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), picture,
-               np.asarray(picture), Image.open(path)]  # fmt: skip
+    sources = [str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), photo,
+               np.asarray(photo), Image.open(path)]  # fmt: skip
     for source in sources:
         assert np.array_equal(images.model_input(source, SQUARE), wanted)
 
@@ -46,8 +46,8 @@ TURNS = {
 }  # fmt: skip
 
 
-def turned(picture, orientation):
-    return picture.transpose(TURNS[orientation]) if orientation > 1 else picture
+def turned(photo, orientation):
+    return photo.transpose(TURNS[orientation]) if orientation > 1 else photo
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -100,7 +100,7 @@ def test_pil_images_are_turned_where_they_are_as_stored(draw, tmp_path, form, or
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_pictures_decoded_at_a_reduced_scale_fit_the_same(draw, orientation):
+def test_turned_images_decoded_at_a_reduced_scale_fit_the_same(draw, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(draw(300, 200, seed=2).resize((1200, 800)), "JPEG", exif=exif, quality=95)
@@ -164,16 +164,16 @@ def test_broken_exif_is_no_reason_to_fail(draw):
     "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"]
 )
 def test_every_mode_becomes_rgb(draw, mode):
-    picture = draw(40, 40, seed=3)
+    photo = draw(40, 40, seed=3)
     if mode.startswith("I"):
-        grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
-        picture = Image.fromarray(grey if mode == "I;16" else grey.astype(np.int32))
+        grey = np.asarray(photo.convert("L")).astype(np.uint16) * 257
+        photo = Image.fromarray(grey if mode == "I;16" else grey.astype(np.int32))
     elif mode == "PA":
-        picture = picture.convert("P").convert("PA")
+        photo = photo.convert("P").convert("PA")
     else:
-        picture = picture.convert(mode)
-    assert picture.mode == mode
-    result = images.decode(picture).image
+        photo = photo.convert(mode)
+    assert photo.mode == mode
+    result = images.decode(photo).image
     assert result.mode == "RGB"
     lightness = np.asarray(result.convert("L")).astype(int)
     wanted = np.asarray(draw(40, 40, seed=3).convert("L")).astype(int)
@@ -220,8 +220,8 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale_with_the_same_result(draw):
 def test_the_reduced_scale_crops_the_same_part():
     # 1204 px reduced to 301: the crop begins in the middle of a pixel.
     wave = np.abs(np.arange(1204) % 150 - 75) * 3
-    picture = Image.fromarray(np.tile(wave.astype(np.uint8)[None, :, None], (1000, 1, 3)))
-    content = encoded(picture, "JPEG", quality=98)
+    photo = Image.fromarray(np.tile(wave.astype(np.uint8)[None, :, None], (1000, 1, 3)))
+    content = encoded(photo, "JPEG", quality=98)
     square = Preprocessing(96, 96)
     assert images.decode(content, square).image.size == (301, 250)
     whole = images.fit(images.decode(content).image, square).astype(int)
@@ -245,7 +245,7 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("size", [(11_000, 9_000), (14_000, 14_000)])
-def test_pictures_between_pillows_limits_and_ours_are_no_warning(form, size):
+def test_images_between_pillows_limits_and_ours_are_no_warning(form, size):
     options = {"compression": "group4"} if form == "TIFF" else {}
     content = encoded(Image.new("1", size), form, **options)
     limit = Image.MAX_IMAGE_PIXELS
@@ -271,7 +271,7 @@ def test_a_users_own_limit_comes_back(monkeypatch, draw):
         assert images.decode(content).size == (64, 64)
         assert limit == Image.MAX_IMAGE_PIXELS
         with pytest.raises(ImageError):
-            images.decode(b"no picture")
+            images.decode(b"no image")
         assert limit == Image.MAX_IMAGE_PIXELS
 
 
@@ -349,7 +349,7 @@ def test_other_things_are_refused():
         images.decode(3)
 
 
-def test_a_callers_picture_is_left_as_it_was(draw, tmp_path):
+def test_a_callers_image_is_left_as_it_was(draw, tmp_path):
     path = tmp_path / "large.jpg"
     draw(900, 600, seed=1).save(path)
     with Image.open(path) as mine:

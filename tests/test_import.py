@@ -31,10 +31,10 @@ def test_importing_the_package_loads_nothing_heavy():
     }
 
 
-def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, picture):
+def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, photo):
     code = (
         "from click.testing import CliRunner\nfrom lesionedge.cli import main\n"
-        f"print(CliRunner().invoke(main, ['predict', {str(picture)!r}, '-m', {int8!r}]).exit_code)"
+        f"print(CliRunner().invoke(main, ['predict', {str(photo)!r}, '-m', {int8!r}]).exit_code)"
     )
     loaded = loaded_after(code)
     assert "lesionedge.classifier" in loaded

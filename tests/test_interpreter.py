@@ -76,13 +76,13 @@ def test_results_do_not_alias_the_networks_memory(models):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_process_gets_the_same_answer(models):
+def test_a_forked_process_gets_the_same_result(models):
     code = (
         "import os, sys, numpy as np; from lesionedge.interpreter import Interpreter\n"
         f"n = Interpreter({str(models / 'int8.tflite')!r}, threads=2)\n"
-        "answer = lambda: n.run(np.full((32, 32, 3), 99, np.uint8)).tolist()\n"
-        "wanted = answer(); child = os.fork()\n"
-        "if not child: os._exit(answer() != wanted)\n"
+        "run = lambda: n.run(np.full((32, 32, 3), 99, np.uint8)).tolist()\n"
+        "wanted = run(); child = os.fork()\n"
+        "if not child: os._exit(run() != wanted)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
@@ -100,16 +100,16 @@ def test_models_may_have_any_name(models, tmp_path, name):
     assert np.array_equal(Interpreter(os.fsencode(path)).run(pixels), wanted)
 
 
-def test_several_threads_get_their_own_answers(models):
+def test_several_threads_get_their_own_results(models):
     network = Interpreter(models / "int8.tflite")
-    pictures = [np.full((32, 32, 3), level, np.uint8) for level in range(0, 250, 10)]
-    wanted = [network.run(picture) for picture in pictures]
+    images = [np.full((32, 32, 3), level, np.uint8) for level in range(0, 250, 10)]
+    wanted = [network.run(image) for image in images]
     faults = []
 
     def check():
-        for picture, answer in list(zip(pictures, wanted)) * 20:
-            if not np.array_equal(network.run(picture), answer):
-                faults.append(picture[0, 0, 0])
+        for image, scores in list(zip(images, wanted)) * 20:
+            if not np.array_equal(network.run(image), scores):
+                faults.append(image[0, 0, 0])
 
     threads = [threading.Thread(target=check) for _ in range(4)]
     for thread in threads:

@@ -146,7 +146,7 @@ def test_a_thumbnail_and_several_images_in_one_file(photograph):
     assert is_refused(without(several.getvalue(), 20_000))
 
 
-def test_a_grey_picture_is_no_damage():
+def test_a_grey_image_is_no_damage():
     for settings in KINDS.values():
         for level in (0, 127, 128, 129, 255):
             assert not is_refused(jpeg(Image.new("RGB", (320, 240), (level,) * 3), **settings))

@@ -24,12 +24,12 @@ def loaded(models, name, classes=7):
         ("end-shifted", 7), ("end-complement", 2), ("end-second-of-two", 2),
     ],
 )  # fmt: skip
-def test_probabilities_of_every_make_are_shown(models, picture, name, classes):
+def test_probabilities_of_every_make_are_shown(models, photo, name, classes):
     classifier = loaded(models, name, classes)
-    pixels = classifier.model_input(picture)
+    pixels = classifier.model_input(photo)
     raw = classifier.interpreter.run((pixels.astype(np.float32) - 127.5) / np.float32(127.5))
     wanted = raw.tolist() if len(raw) > 1 else [1 - float(raw[0]), float(raw[0])]
-    found = classifier.probabilities(picture).tolist()
+    found = classifier.probabilities(photo).tolist()
     assert found == pytest.approx(wanted, abs=1e-6)
     assert sum(found) == pytest.approx(1, abs=1e-5)
     assert max(found) > 1.2 / classes  # no constant
@@ -46,17 +46,17 @@ def test_probabilities_of_every_make_are_shown(models, picture, name, classes):
         ("score-threshold", {}),  # the same, with float inputs
     ],
 )
-def test_models_as_other_programs_export_them_are_read(models, picture, name, options):
+def test_models_as_other_programs_export_them_are_read(models, photo, name, options):
     classifier = Classifier(models / f"{name}.tflite", **options)
-    prediction = classifier.classify(picture)
+    prediction = classifier.classify(photo)
     assert [d.label for d in classifier.diagnoses] == THINGS
     assert sum(c.probability for c in prediction.top) == pytest.approx(1, abs=0.02)
     info = classifier.interpreter.input
-    real = (classifier.model_input(picture) - np.float64(127.5)) / 127.5
+    real = (classifier.model_input(photo) - np.float64(127.5)) / 127.5
     if name == "int8-to-one":
         real = (real + 1) / 2
     wanted = classifier.interpreter.run(quantise(real, info))
-    assert np.abs(classifier.probabilities(picture) - wanted).max() < 0.02
+    assert np.abs(classifier.probabilities(photo) - wanted).max() < 0.02
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_a_softmax_over_one_class_is_refused(models):
 
 
 @pytest.mark.parametrize(("name", "classes"), [("end-heads", 3), ("end-doubled", 7)])
-def test_combinations_that_do_not_add_up_to_1_are_refused(models, picture, name, classes):
+def test_combinations_that_do_not_add_up_to_1_are_refused(models, photo, name, classes):
     with pytest.raises(ModelError, match=rf"{name}\.tflite: its outputs add up to [0-9.]+, so"):
-        loaded(models, name, classes).classify(picture)
+        loaded(models, name, classes).classify(photo)
 
 
 def test_score_calibration_is_refused(models):

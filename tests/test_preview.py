@@ -70,7 +70,7 @@ def test_a_taken_port_is_an_error(web):
         WebPreview(port=port)
 
 
-def test_a_browser_shows_the_live_picture(web, observation, tmp_path):
+def test_a_browser_shows_the_live_image(web, observation, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("needs Chromium: sudo make tools")
@@ -132,7 +132,7 @@ def window(display):
     preview.close()
 
 
-def test_a_window_shows_the_picture_and_takes_keys(window, display, observation):
+def test_a_window_shows_the_image_and_takes_keys(window, display, observation):
     assert window.show(observation)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -141,7 +141,7 @@ def test_a_window_shows_the_picture_and_takes_keys(window, display, observation)
         if screen.getbbox():
             break
     assert screen.getbbox()
-    assert screen.getbbox()[3] <= 400  # the picture is made to fit a Pi's small display
+    assert screen.getbbox()[3] <= 400  # the image is made to fit a Pi's small display
     assert not window.pressed()
     press(display, "space")
     assert until(window.pressed, window)
@@ -165,8 +165,8 @@ def until(condition, window) -> bool:
     return met
 
 
-def test_a_window_without_a_display_is_an_error(cli_run, picture, int8, monkeypatch):
+def test_a_window_without_a_display_is_an_error(cli_run, photo, int8, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
-    result = cli_run("camera", "--source", picture, "-m", int8, "--preview", "window")
+    result = cli_run("camera", "--source", photo, "-m", int8, "--preview", "window")
     assert result.exit_code == 1
     assert "--preview web" in result.stderr

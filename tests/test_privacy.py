@@ -75,7 +75,7 @@ def sealed(out):
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory, draw):
-    """A picture that says who, when and where."""
+    """An image that says who, when and where."""
     exif = Image.Exif()
     exif[0x010F], exif[0x0131] = "Camera maker", "Jane Doe's phone"
     exif[0x9003] = "2026:01:02 03:04:05"
@@ -92,9 +92,9 @@ def command(*arguments):
 
 
 def assert_anonymous(path: Path) -> None:
-    with Image.open(path) as picture:
-        assert not picture.getexif()
-        assert not {"exif", "comment", "xmp", "photoshop"} & picture.info.keys()
+    with Image.open(path) as image:
+        assert not image.getexif()
+        assert not {"exif", "comment", "xmp", "photoshop"} & image.info.keys()
     content = path.read_bytes()
     assert b"Jane Doe" not in content
     assert b"Exif" not in content
@@ -216,11 +216,11 @@ try:
         except OSError:
             assert server.poll() is None, "the server has ended"
             time.sleep(0.1)
-    picture = open(sys.argv[1], "rb").read()
+    image = open(sys.argv[1], "rb").read()
     ask = urllib.request.Request(
-        "http://127.0.0.1:8471/predict", picture, {"Content-Type": "image/jpeg"}
+        "http://127.0.0.1:8471/predict", image, {"Content-Type": "image/jpeg"}
     )
-    print(json.dumps({"page": len(page), "answer": json.load(urllib.request.urlopen(ask))}))
+    print(json.dumps({"page": len(page), "response": json.load(urllib.request.urlopen(ask))}))
 finally:
     server.terminate()
     server.wait(20)
@@ -231,7 +231,7 @@ finally:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["page"] > 100
-    assert found["answer"]["label"]
+    assert found["response"]["label"]
 
 
 def test_what_the_sealed_commands_left_is_what_was_asked_for(sealed, out):

@@ -12,8 +12,8 @@ from lesionedge import quality, reliability
 INPUT = images.Preprocessing(224, 224)
 
 
-def codes(picture):
-    pixels = reliability.thumbnail(images.fit(picture, INPUT))
+def codes(photo):
+    pixels = reliability.thumbnail(images.fit(photo, INPUT))
     return {notice.code for notice in quality.notices(pixels)}
 
 
@@ -24,15 +24,15 @@ def lesion():
 
 
 def disc(radius, centre=(0.5, 0.5), side=450):
-    picture = Image.new("RGB", (side, side), (222, 178, 160))
-    pen = ImageDraw.Draw(picture)
+    photo = Image.new("RGB", (side, side), (222, 178, 160))
+    pen = ImageDraw.Draw(photo)
     x, y, r = centre[0] * side, centre[1] * side, radius * side
     pen.ellipse((x - r, y - r, x + r, y + r), (110, 70, 55))
     grains = np.random.default_rng(1).normal(0, 14, (side, side, 1))
-    return Image.fromarray(np.clip(np.asarray(picture) + grains, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.asarray(photo) + grains, 0, 255).astype(np.uint8))
 
 
-def test_a_good_picture_has_no_warning(lesion):
+def test_a_good_image_has_no_warning(lesion):
     assert codes(lesion) == set()
 
 

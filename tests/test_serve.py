@@ -40,7 +40,7 @@ def jpeg(draw):
 
 @pytest.fixture(scope="module")
 def slow():
-    """A picture that takes tens of milliseconds, in a small file."""
+    """An image that takes tens of milliseconds, in a small file."""
     return huge_png(2000, 2000)
 
 
@@ -55,20 +55,20 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-# --- answers ---
+# --- predictions ---
 
 
-def test_every_form_gets_the_classifiers_own_answer(server, jpeg, int8):
+def test_every_form_gets_the_classifiers_own_prediction(server, jpeg, int8):
     own = lesionedge.Classifier(int8, threads=1).classify(jpeg)
-    for answer in (
+    for response in (
         server.predict(jpeg),
         server.ask("POST", "/predict", as_json(jpeg), **JSON),
         server.ask("POST", "/predict", as_json(jpeg, prefix=""), **JSON),
         server.ask("POST", "/predict", as_form(jpeg), **FORM),
         server.ask("POST", "/predict", as_form(jpeg, field="anything"), **FORM),
     ):
-        assert answer.status == 200
-        found = answer.json
+        assert response.status == 200
+        found = response.json
         shares = [one["prob"] for one in found["predictions"]]
         assert shares == sorted(shares, reverse=True)
         assert shares == pytest.approx([c.probability for c in own.top])
@@ -133,7 +133,7 @@ def test_results_fit_the_schema(server, jpeg):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_the_usual_kinds_of_pictures(server, draw, kind):
+def test_the_usual_kinds_of_images(server, draw, kind):
     assert server.predict(encoded(draw(64, 48, seed=2), kind)).status == 200
 
 
@@ -158,14 +158,14 @@ def test_what_phones_and_clinics_send(server, draw, int8, tmp_path):
         (heic(image), "image/heic"), (dicom(tmp_path, image), "application/dicom"),
     ):  # fmt: skip
         own = lesionedge.Classifier(int8, threads=1).classify(content)
-        for answer in (
+        for response in (
             server.ask("POST", "/predict", content, Content_Type=kind),
             server.ask("POST", "/predict", as_form(content), **FORM),
             server.ask("POST", "/predict", as_json(content), **JSON),
         ):
-            assert answer.status == 200, answer.body
-            assert answer.json["probability"] == pytest.approx(own.probability)
-            assert b"Jane" not in answer.body
+            assert response.status == 200, response.body
+            assert response.json["probability"] == pytest.approx(own.probability)
+            assert b"Jane" not in response.body
 
 
 def test_what_phones_and_clinics_send_where_the_extras_are_missing(int8, draw, tmp_path):
@@ -174,9 +174,9 @@ def test_what_phones_and_clinics_send_where_the_extras_are_missing(int8, draw, t
     without = "import sys; sys.modules.update(pillow_heif=None, pydicom=None)"
     with serving("-m", int8, before=without) as server:
         for content, extra in wanted:
-            answer = server.predict(content)
-            assert answer.status == 415
-            assert f"pip install 'lesionedge[{extra}]'" in answer.error
+            response = server.predict(content)
+            assert response.status == 415
+            assert f"pip install 'lesionedge[{extra}]'" in response.error
 
 
 def test_warnings_come_along(server, draw):
@@ -185,14 +185,14 @@ def test_warnings_come_along(server, draw):
     assert "first frame" in server.predict(moving).json["warnings"][0]
 
 
-def test_the_position_and_the_camera_in_a_picture_are_not_told(server, draw):
+def test_the_position_and_the_camera_in_an_image_are_not_told(server, draw):
     from PIL import Image
 
     exif = Image.Exif()
     exif[0x010F], exif[0x8825] = "SecretMaker", {1: "N", 2: (52.0, 31.0, 12.0)}
-    answer = server.predict(encoded(draw(64, 48, seed=2), exif=exif))
-    assert answer.status == 200
-    assert b"Secret" not in answer.body
+    response = server.predict(encoded(draw(64, 48, seed=2), exif=exif))
+    assert response.status == 200
+    assert b"Secret" not in response.body
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def test_the_position_and_the_camera_in_a_picture_are_not_told(server, draw):
         (as_form(b"\xff\xd8\xff" + bytes(900))[:200], FORM["Content_Type"], 400, "cut short"),
     ],
 )
-def test_what_is_no_picture_gets_a_reason(server, body, kind, status, reason):
-    answer = server.ask("POST", "/predict", body, Content_Type=kind)
-    assert (answer.status, reason in answer.error) == (status, True), answer.body
+def test_what_is_no_image_gets_a_reason(server, body, kind, status, reason):
+    response = server.ask("POST", "/predict", body, Content_Type=kind)
+    assert (response.status, reason in response.error) == (status, True), response.body
 
 
 def test_sizes_are_checked_before_anything_is_decoded(server, draw):
@@ -237,8 +237,8 @@ def test_uploads_over_20_mb_are_refused_and_the_reason_is_heard(server):
     heavy = b"\xff\xd8\xff" + bytes(28_000_000)
     for headers in ({}, {"Transfer_Encoding": "chunked", "chunked": "yes"}):
         body = (heavy[at : at + 65_536] for at in range(0, len(heavy), 65_536))
-        answer = server.predict(body if headers else heavy, **headers)
-        assert (answer.status, "at most 20 MB" in answer.error) == (413, True)
+        response = server.predict(body if headers else heavy, **headers)
+        assert (response.status, "at most 20 MB" in response.error) == (413, True)
     assert server.predict(heavy[:20_000_001]).status == 413
     assert server.predict(heavy[:20_000_000]).status == 400
 
@@ -253,7 +253,7 @@ def test_who_asks_before_sending_is_told_at_once(server):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_broken_pictures_never_break_the_server(server, draw, kind):
+def test_broken_images_never_break_the_server(server, draw, kind):
     rng = random.Random(kind)
     whole = encoded(draw(64, 48, seed=3), kind)
     for case in range(60):
@@ -265,9 +265,9 @@ def test_broken_pictures_never_break_the_server(server, draw, kind):
         if case % 3 == 2:
             at = rng.randrange(len(broken))
             broken[at:at] = rng.randbytes(rng.randrange(1, 300))
-        answer = server.predict(bytes(broken))
-        assert answer.status in (200, 400, 413, 422), answer.body
-        assert answer.status == 200 or answer.error
+        response = server.predict(bytes(broken))
+        assert response.status in (200, 400, 413, 422), response.body
+        assert response.status == 200 or response.error
     assert server.ask("GET", "/health").json["queue"] == 0
     assert not server.said[1:]
 
@@ -283,10 +283,10 @@ def test_the_model_says_what_it_is(server):
 def test_health_and_metrics(server, jpeg):
     assert server.ask("GET", "/health").json["ready"] is True
     server.predict(jpeg)
-    server.predict(b"not a picture")
-    answer = server.ask("GET", "/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
-    families = list(prometheus.text_string_to_metric_families(answer.body.decode()))
+    server.predict(b"not an image")
+    response = server.ask("GET", "/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    families = list(prometheus.text_string_to_metric_families(response.body.decode()))
     found = {
         s.name: s.value for family in families for s in family.samples if "_bucket" not in s.name
     }
@@ -308,16 +308,16 @@ def test_health_and_metrics(server, jpeg):
      ("GET", "/live?after=x", 422)],
 )  # fmt: skip
 def test_errors_are_json_everywhere(server, method, path, status):
-    answer = server.ask(method, path)
-    assert (answer.status, bool(answer.error)) == (status, True)
+    response = server.ask(method, path)
+    assert (response.status, bool(response.error)) == (status, True)
 
 
 def test_what_is_no_http_gets_a_reason(server):
     with server.connect() as wire:
         wire.sendall(b"\x16\x03\x01 this is TLS\r\n\r\n")
-        answer = wire.recv(4096)
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert b'{"error"' in answer
+        response = wire.recv(4096)
+    assert response.startswith(b"HTTP/1.1 400")
+    assert b'{"error"' in response
 
 
 # --- safety ---
@@ -354,8 +354,8 @@ def test_other_sites_and_names_may_be_allowed(int8, jpeg):
     site = "https://good.example"
     with serving("-m", int8, "--allow-origin", site, "--allow-host", "pi.example") as server:
         assert server.ask("GET", "/health", Host="pi.example").status == 200
-        answer = server.predict(jpeg, Origin=site)
-        assert answer.headers["access-control-allow-origin"] == site
+        response = server.predict(jpeg, Origin=site)
+        assert response.headers["access-control-allow-origin"] == site
         asked = server.ask("OPTIONS", "/predict", Origin=site, Access_Control_Request_Method="POST")
         assert asked.status == 200
         assert server.predict(jpeg, Origin="https://evil.example").status == 403
@@ -380,11 +380,11 @@ def test_an_address_that_cannot_be_had(cli_run, server, int8):
     assert "using the port" in done.stderr
 
 
-def test_with_a_token_nothing_is_answered_without_it(int8, jpeg):
+def test_with_a_token_requests_without_it_are_refused(int8, jpeg):
     with serving("-m", int8, "--host", "0.0.0.0", env={"LESIONEDGE_TOKEN": TOKEN}) as server:
         for path in ("/model", "/metrics", "/live"):
-            answer = server.ask("GET", path)
-            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+            response = server.ask("GET", path)
+            assert (response.status, response.headers["www-authenticate"]) == (401, "Bearer")
         assert server.predict(jpeg).status == 401
         assert server.predict(jpeg, Authorization=f"Bearer {TOKEN[:-1]}").status == 401
         assert server.predict(jpeg, Authorization=f"Basic {TOKEN}").status == 401
@@ -400,7 +400,7 @@ def test_insecure_serves_other_machines_without_a_token(int8, jpeg):
         assert server.predict(jpeg).status == 200
 
 
-def test_nothing_is_written_and_nothing_of_a_picture_is_logged(int8, jpeg, tmp_path):
+def test_nothing_is_written_and_nothing_of_an_image_is_logged(int8, jpeg, tmp_path):
     def no_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
@@ -434,15 +434,15 @@ def test_many_at_once_beside_half_sent_ones(server, jpeg):
 
 def test_the_queue_holds_32_and_is_bounded(server, slow):
     with ThreadPoolExecutor(120) as pool:
-        answers = list(pool.map(lambda _: server.predict(slow), range(120)))
-    good = sum(answer.status == 200 for answer in answers)
-    refused = [answer for answer in answers if answer.status != 200]
+        responses = list(pool.map(lambda _: server.predict(slow), range(120)))
+    good = sum(response.status == 200 for response in responses)
+    refused = [response for response in responses if response.status != 200]
     assert good >= 32
     assert refused
-    for answer in refused:
-        assert answer.status == 503
-        assert int(answer.headers["retry-after"]) >= 1
-        assert "try again" in answer.error
+    for response in refused:
+        assert response.status == 503
+        assert int(response.headers["retry-after"]) >= 1
+        assert "try again" in response.error
     assert server.ask("GET", "/health").json["ready"] is True
 
 
@@ -458,9 +458,9 @@ def test_slow_clients_time_out(int8, jpeg):
         for wire, start in zip(wires, starts):
             wire.sendall(start)
         for wire in wires:
-            answer = b"".join(iter(lambda wire=wire: wire.recv(4096), b""))
-            assert answer.startswith(b"HTTP/1.1 408")
-            assert b"in time" in answer
+            response = b"".join(iter(lambda wire=wire: wire.recv(4096), b""))
+            assert response.startswith(b"HTTP/1.1 408")
+            assert b"in time" in response
             wire.close()
         assert server.predict(jpeg).status == 200
         assert len(server.said) == 1
@@ -513,8 +513,8 @@ def test_clients_that_break_off_cost_nothing(server, jpeg):
 def test_all_bodies_together_have_a_limit(int8, jpeg):
     tight = "from lesionedge.web import limits; limits.MAX_HELD_BYTES = 100_000"
     with serving("-m", int8, before=tight) as server:
-        answer = server.predict(b"\xff\xd8\xff" + bytes(200_000))
-        assert (answer.status, bool(answer.headers["retry-after"])) == (503, True)
+        response = server.predict(b"\xff\xd8\xff" + bytes(200_000))
+        assert (response.status, bool(response.headers["retry-after"])) == (503, True)
         assert server.predict(jpeg).status == 200
 
 
@@ -529,7 +529,7 @@ def test_too_many_connections_are_refused(int8):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_end_it_answers_what_was_asked(int8, slow, number):
+def test_when_stopped_it_finishes_open_requests(int8, slow, number):
     with serving("-m", int8) as server:
         with ThreadPoolExecutor(20) as pool:
             asked = [pool.submit(server.predict, slow) for _ in range(20)]
@@ -552,7 +552,7 @@ def frames(tmp_path, draw):
     return tmp_path
 
 
-def test_the_live_view_gives_frames_with_answers(int8, frames):
+def test_the_live_view_returns_frames_with_predictions(int8, frames):
     with serving("-m", int8, "--camera", frames) as server:
         assert server.ask("GET", "/model").json["camera"]
         seen = 0
@@ -563,9 +563,9 @@ def test_the_live_view_gives_frames_with_answers(int8, frames):
             assert found["picture"].startswith("data:image/jpeg;base64,/9j/")
             assert found["predictions"][0]["prob"] == found["probability"]
             assert found["age_ms"] >= 0
-        while (answer := server.ask("GET", f"/live?after={seen}")).status == 200:
-            seen = answer.json["number"]
-        assert (answer.status, "has ended" in answer.error) == (503, True)
+        while (response := server.ask("GET", f"/live?after={seen}")).status == 200:
+            seen = response.json["number"]
+        assert (response.status, "has ended" in response.error) == (503, True)
         assert server.end() == 0
 
 

@@ -403,17 +403,17 @@ def site(tree):
 def test_an_address(site, jpeg):
     address = f"{site.url}/a.jpg"
     assert listed(address)[0] == [address]
-    assert site.asked == []  # read when it is its turn
+    assert site.requested == []  # read when it is its turn
     assert content(address) == jpeg
     assert content(f"{address}?size=large#top") == jpeg
-    assert site.asked == ["/a.jpg", "/a.jpg?size=large"]
+    assert site.requested == ["/a.jpg", "/a.jpg?size=large"]
 
 
 def test_a_page_of_links(site):
     found, errors, over = listed(f"{site.url}/")
     assert found == [f"{site.url}/{name}" for name in WANTED]
     assert (errors, len(over)) == ([], 4)
-    assert sorted(site.asked) == ["/", "/deep/", "/deep/er/"]  # each once, nothing hidden
+    assert sorted(site.requested) == ["/", "/deep/", "/deep/er/"]  # each once, nothing hidden
     assert listed(site.url)[0] == found
     assert listed(f"{site.url}/deep/")[0] == found[2:]
     assert listed(f"{site.url}/deep/*.jpx")[0] == [f"{site.url}/deep/c.jpx"]
@@ -449,8 +449,8 @@ def test_an_archive_at_an_address(tree, tmp_path, jpeg, ranges):
         assert (errors, len(over)) == ([], 4)
         assert content(found[0]) == content(found[-1]) == jpeg
         assert listed(f"zip://deep/::{address}")[0] == found[2:]
-        assert set(server.asked) == {"/a.zip"}
-        assert (len(server.asked) > 1) is ranges
+        assert set(server.requested) == {"/a.zip"}
+        assert (len(server.requested) > 1) is ranges
 
 
 def test_an_archive_that_changes_while_it_is_read(tmp_path):
@@ -460,24 +460,24 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path):
     with FileServer(tmp_path, ranges=True) as server:
         first, second = listed(f"{server.url}/a.zip")[0]
         assert len(content(first)) == 600_000
-        server.ranges = False  # the answer to If-Range where the file is another
+        server.ranges = False  # how servers respond to If-Range if the file has changed
         with pytest.raises(lesionedge.ImageError, match=r"a\.zip: has changed while it was read"):
             content(second)
 
 
-def answers(site, path, status, body, kind="image/jpeg", headers=None):
+def served(site, path, status, body, kind="image/jpeg", headers=None):
     site.behaviour[path] = lambda handler: site.send(handler, status, body, kind, headers)
     return f"{site.url}{path}"
 
 
-def test_what_servers_answer_instead(site, jpeg):
+def test_responses_that_are_no_image_are_errors(site, jpeg):
     cases = {
         f"{site.url}/none.jpg": "no such file (404 Not Found)",
-        answers(site, "/gone.jpg", 410, b""): "no such file (410 Gone)",
-        answers(site, "/shut.jpg", 403, b""): "the server returned 403 Forbidden",
-        answers(site, "/bad.jpg", 500, b""): "the server returned 500 Internal Server Error",
-        answers(site, "/page.jpg", 200, b" <html>", "text/html"): "is a web page, not an image",
-        answers(site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}): "came packed",
+        served(site, "/gone.jpg", 410, b""): "no such file (410 Gone)",
+        served(site, "/shut.jpg", 403, b""): "the server returned 403 Forbidden",
+        served(site, "/bad.jpg", 500, b""): "the server returned 500 Internal Server Error",
+        served(site, "/page.jpg", 200, b" <html>", "text/html"): "is a web page, not an image",
+        served(site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}): "came packed",
         "http://127.0.0.1:1/a.jpg": "cannot be read (Connection refused)",
         "http:///a.jpg": "names no server",
         "http://127.0.0.1:99999/a.jpg": "cannot be read",
@@ -490,8 +490,8 @@ def test_what_servers_answer_instead(site, jpeg):
             content(address)
         assert str(caught.value).startswith(f"{address}: {words}"), caught.value
         assert "\n" not in str(caught.value)
-    # A server that calls an image a page is believed the image.
-    assert content(answers(site, "/lie.jpg", 200, jpeg, "text/html")) == jpeg
+    # An image that a server calls a web page is read as an image.
+    assert content(served(site, "/lie.jpg", 200, jpeg, "text/html")) == jpeg
 
 
 def test_pages_that_cannot_be_listed(site):
@@ -634,5 +634,5 @@ def test_pages_without_end(site, monkeypatch):
     def page(handler):
         site.send(handler, 200, b'<a href="x/">deeper</a>', "text/html")
 
-    site.answer = page
+    site.respond = page
     assert "more than 20 pages of links" in listed(f"{site.url}/")[1][0]

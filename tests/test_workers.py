@@ -88,7 +88,7 @@ for number, strategy in turns:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, draw):
-    """Synthetic pictures laid out as HAM10000 is published."""
+    """Synthetic images laid out as HAM10000 is published."""
     root = tmp_path_factory.mktemp("ham")
     (root / "images").mkdir()
     labels = ("nv", "mel", "bcc", "bkl", "akiec", "df", "vasc")

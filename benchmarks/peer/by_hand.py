@@ -24,11 +24,11 @@ def load(model, threads):
     def classify(path):
         with Image.open(path) as file:
             file.draft("RGB", (int(side_px * MARGIN),) * 2)
-            picture = file.convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+            image = file.convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         box = (left, top, left + side, top + side)
-        pixels = picture.resize((side_px, side_px), Image.Resampling.BILINEAR, box)
+        pixels = image.resize((side_px, side_px), Image.Resampling.BILINEAR, box)
         network.set_tensor(into["index"], np.asarray(pixels)[None])
         network.invoke()
         return network.get_tensor(out["index"])[0]

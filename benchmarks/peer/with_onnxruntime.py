@@ -14,8 +14,8 @@ def load(model, threads):
 
     def classify(path):
         with Image.open(path) as file:
-            picture = file.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture)[None]
+            image = file.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image)[None]
         if "float" in into.type:
             pixels = (pixels.astype(np.float32) - 128) / 128
         return session.run(None, {into.name: pixels})[0][0]

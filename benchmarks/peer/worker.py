@@ -1,10 +1,10 @@
-"""Runs one peer in its own environment: answers pictures named on standard input and times them.
+"""Runs one peer in its own environment: answers images named on standard input and times them.
 
-    python worker.py PEER MODEL THREADS            # a line in: a picture, or many apart by tabs
-    python worker.py PEER MODEL THREADS PICTURE    # one answer and out, for cold starts
+    python worker.py PEER MODEL THREADS            # a line in: an image, or many apart by tabs
+    python worker.py PEER MODEL THREADS IMAGE    # one answer and out, for cold starts
 
 PEER is a module of this folder with ``load(model, threads)``, which gives a function from a path
-to scores. A line out: milliseconds for all the pictures of the line, and the last one's best class.
+to scores. A line out: milliseconds for all the images of the line, and the last one's best class.
 """
 
 import importlib
@@ -15,12 +15,12 @@ import time
 
 def main() -> None:
     """Serve standard input, or answer once."""
-    name, model, threads, *pictures = sys.argv[1:]
+    name, model, threads, *images = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     classify = importlib.import_module(name).load(model, int(threads))
-    if pictures:
-        print(best(classify(pictures[0])), file=out, flush=True)
+    if images:
+        print(best(classify(images[0])), file=out, flush=True)
         return
     print("ready", file=out, flush=True)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Fuzz ``lesionedge.image``: any bytes are a picture or an ImageError.
+"""Fuzz ``lesionedge.image``: any bytes are an image or an ImageError.
 
 python tests/fuzz/fuzz_image.py [libFuzzer's options] CORPUS
 """
@@ -27,7 +27,7 @@ Image.init()
 
 
 def one(content: bytes) -> None:
-    """Read one input as a picture."""
+    """Read one input as an image."""
     try:
         pixels = images.model_input(content, SETTINGS)
     except ImageError:

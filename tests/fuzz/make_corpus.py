@@ -24,32 +24,32 @@ FORMATS = {
 def main() -> None:
     """Write both corpora."""
     folder = Path(sys.argv[1])
-    pictures, models = folder / "image", folder / "metadata"
-    for made in (pictures, models):
+    images, models = folder / "image", folder / "metadata"
+    for made in (images, models):
         made.mkdir(parents=True, exist_ok=True)
-    picture = Image.linear_gradient("L").resize((24, 20)).convert("RGB")
+    image = Image.linear_gradient("L").resize((24, 20)).convert("RGB")
     for name, (kind, options) in FORMATS.items():
         if kind == "JPEG2000" and not features.check("jpg_2000"):
             continue
         file = io.BytesIO()
-        picture.save(file, kind, **options)
-        (pictures / f"seed.{name}").write_bytes(file.getvalue())
+        image.save(file, kind, **options)
+        (images / f"seed.{name}").write_bytes(file.getvalue())
     for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
         file = io.BytesIO()
-        source = picture.convert("L" if mode == "I;16" else mode)
+        source = image.convert("L" if mode == "I;16" else mode)
         (source.convert("I").convert("I;16") if mode == "I;16" else source).save(file, "PNG")
-        (pictures / f"seed-{mode.replace(';', '')}.png").write_bytes(file.getvalue())
+        (images / f"seed-{mode.replace(';', '')}.png").write_bytes(file.getvalue())
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "turned"
     file = io.BytesIO()
-    picture.save(file, "JPEG", exif=exif)
-    (pictures / "seed-exif.jpg").write_bytes(file.getvalue())
+    image.save(file, "JPEG", exif=exif)
+    (images / "seed-exif.jpg").write_bytes(file.getvalue())
     for model in MODELS.glob("*.tflite"):
         (models / model.name).write_bytes(model.read_bytes())
-    write_rare(pictures)
+    write_rare(images)
     write_profiles(folder / "icc")
-    write_heic(folder / "heic", picture)
-    write_dicom(folder / "dicom", picture)
+    write_heic(folder / "heic", image)
+    write_dicom(folder / "dicom", image)
     write_archives(folder / "archive")
 
 
