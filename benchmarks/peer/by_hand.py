@@ -1,6 +1,6 @@
-"""The floor: LiteRT (or tflite-runtime) and Pillow by someone who knows both.
+"""The floor: the fastest hand-written code with LiteRT (or tflite-runtime) and Pillow.
 
-Reduced-scale decoding included.
+It decodes JPEGs at a reduced scale.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ MARGIN = 1.4
 
 
 def load(model, threads):
-    """Load once, answer many."""
+    """Load the model; return a function from an image's path to scores."""
     network = Interpreter(model, num_threads=threads)
     network.allocate_tensors()
     into, out = network.get_input_details()[0], network.get_output_details()[0]

@@ -1,4 +1,4 @@
-"""ONNX Runtime and Pillow, on the same network converted by tf2onnx; all cores, its default."""
+"""ONNX Runtime and Pillow: the same network, converted by tf2onnx, on all cores (the default)."""
 
 import numpy as np
 import onnxruntime
@@ -8,7 +8,7 @@ SIDE_PX = 224
 
 
 def load(model, threads):
-    """Load once, answer many."""
+    """Load the model; return a function from an image's path to scores."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (into,) = session.get_inputs()
 
