@@ -120,7 +120,7 @@ def test_our_own_bytes_go_in_untouched(int8, photo):
 
 
 def test_scores_that_are_no_probabilities_are_refused(models):
-    with pytest.raises(ModelError, match=r"logits\.tflite: its outputs are no probabilities"):
+    with pytest.raises(ModelError, match=r"logits\.tflite: its outputs are not probabilities"):
         Classifier(models / "logits.tflite")
 
 
@@ -200,7 +200,7 @@ def test_wrong_number_of_labels(models, tmp_path):
     bare = models / "bare.tflite"
     with pytest.raises(ModelError, match=r"labels\.txt has 2 labels; its output needs 7"):
         Classifier(bare, labels=file, normalize=(127.5, 127.5))
-    with pytest.raises(ModelError, match="list given has 1 labels; its output needs 7"):
+    with pytest.raises(ModelError, match="list of labels has 1 labels; its output needs 7"):
         Classifier(bare, labels=["a"], normalize=(127.5, 127.5))
     with pytest.raises(ModelError, match="none: labels cannot be read"):
         Classifier(bare, labels=tmp_path / "none", normalize=(127.5, 127.5))

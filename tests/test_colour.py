@@ -614,7 +614,7 @@ def test_an_unusable_profile_is_srgb_with_a_warning(profile, text, tmp_path, int
     found = images.decode(path)
     assert np.array_equal(np.asarray(found.image), LEVELS)
     assert [w.code for w in found.warnings] == ["colour"]
-    assert "taken for sRGB" in found.warnings[0]
+    assert "treated as sRGB" in found.warnings[0]
     import re
 
     assert re.search(text, found.warnings[0])

@@ -50,10 +50,10 @@ def test_a_number_in_front_keeps_a_label_that_begins_with_digits():
         (["0 mel", "2 nv"], r"names.txt: its 2 labels .*no number 1; expected 0 to 1, each once"),
         (["1 mel", "3 nv"], r"no number 2; expected 1 to 2"),
         (["2 mel", "3 nv"], r"no number 0; expected 0 to 1"),
-        (["0 mel", "0 nv"], r"number 0 is there twice \('mel' and 'nv'\)"),
+        (["0 mel", "0 nv"], r"number 0 occurs twice \('mel' and 'nv'\)"),
         (
             ["0 mel", "1 nv", "bcc"],
-            r"label 3 \('bcc'\) has no number, others have, such as '0 mel'",
+            r"label 3 \('bcc'\) has no number, but others have, such as '0 mel'",
         ),
         (["0 mel", "999999 nv"], r"no number 1;"),
     ],
@@ -66,6 +66,6 @@ def test_gaps_duplicates_and_missing_numbers_are_refused(lines, said, tmp_path):
 
 
 def test_what_is_settled_stays():
-    again = pickle.loads(pickle.dumps(labels.Settled(["1 spot", "0 dots"])))
+    again = pickle.loads(pickle.dumps(labels.OrderedLabels(["1 spot", "0 dots"])))
     assert labels.in_order(again, "list") == ("1 spot", "0 dots")
     assert labels.in_order(tuple(again), "list") == ("dots", "spot")

@@ -81,7 +81,7 @@ def test_logits_between_0_and_1_would_pass_by_their_numbers(models):
 
 
 def test_a_sigmoid_for_each_of_several_classes_is_refused(models):
-    with pytest.raises(ModelError, match=r"7 outputs are a sigmoid each.*softmax over all"):
+    with pytest.raises(ModelError, match=r"7 outputs have a sigmoid each.*softmax over all"):
         loaded(models, "end-sigmoids")
 
 
@@ -119,7 +119,7 @@ def test_a_score_below_the_models_own_threshold_is_told(models, draw):
 def test_numbers_out_of_range_are_refused():
     outputs = Outputs("m.tflite", combined=False, threshold=None)
     for values in ([0.2, float("nan")], [1.2, -0.2], [3.0]):
-        with pytest.raises(ModelError, match=r"m\.tflite: its outputs, .* are no probabilities"):
+        with pytest.raises(ModelError, match=r"m\.tflite: its outputs, .* are not probabilities"):
             outputs.probabilities(np.array(values, np.float32))
     assert outputs.probabilities(np.array([0.25], np.float32)).tolist() == [0.75, 0.25]
 

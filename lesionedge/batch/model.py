@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, replace
 
 from lesionedge.classifier import Classifier
-from lesionedge.labels import Settled
+from lesionedge.labels import OrderedLabels
 from lesionedge.model_options import ModelOptions
 from lesionedge.notice import Notice
 
@@ -48,7 +48,7 @@ class Model:
             content = file.read()
         digest = hashlib.sha256(content).hexdigest()
         if options.labels is not None:  # a file of this machine may not be there elsewhere
-            options = replace(options, labels=Settled(loaded.labels))
+            options = replace(options, labels=OrderedLabels(loaded.labels))
         notice = loaded.unknown_notice
         malignant = tuple(d.label for d in loaded.diagnoses if d.malignant)
         return cls(

@@ -120,7 +120,7 @@ def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) ->
             facts = as_dict(observation, camera.source)
             if recorder is not None:
                 facts["saved"] = recorder.offer(
-                    observation, facts, asked=pressed(), wait=not camera.live
+                    observation, facts, key_pressed=pressed(), wait=not camera.live
                 )
             writer.write(observation, facts)
             if preview is not None and not preview.show(observation):

@@ -157,7 +157,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "labels": click.option(
         "--labels", type=click.Path(dir_okay=False), metavar="FILE",
-        help="Labels, one a line in output order, for a model that has none inside.",
+        help="Labels, one per line in output order, for a model that has none inside.",
     ),
     "malignant": click.option(
         "--malignant", type=Labels(), metavar="LABELS",

@@ -68,7 +68,7 @@ class TextWriter:
 
 
 class JsonWriter:
-    """For programs: one JSON object a line."""
+    """For programs: one JSON object per line."""
 
     def __init__(self, file: IO[str]) -> None:
         import json

@@ -53,7 +53,7 @@ FEW = 5
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of folders too.")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default=None,
-    help="json: one object a line. Default: by the ending of -o (.csv, .jsonl, .json), else text.",
+    help="json: one object per line. Default: by the suffix of -o (.csv, .jsonl, .json) or text.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(readable=False), metavar="FILE",

@@ -194,7 +194,7 @@ class Service:
             raise Refusal(413, f"{width}x{height} px; expected at most 200 megapixels")
         if min(width, height) < images.MIN_SIDE_PX:
             raise Refusal(
-                422, f"{width}x{height} px; expected at least {images.MIN_SIDE_PX} px a side"
+                422, f"{width}x{height} px; expected at least {images.MIN_SIDE_PX} px per side"
             )
         return self._huge if pixels > limits.HUGE_PIXELS else nullcontext()
 
