@@ -16,7 +16,7 @@ import lesionedge
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory, draw):
-    """Three images in two folders, a broken one, litter, and kinds that are not read."""
+    """Three images in two folders, a broken one, litter, and kinds that cannot be read."""
     root = tmp_path_factory.mktemp("tree")
     (root / "deep").mkdir()
     for number, name in enumerate(("a.jpg", "b.mpo", "deep/c.jpg")):
@@ -32,7 +32,7 @@ def tree(tmp_path_factory, draw):
 
 IMAGES = ["a.jpg", "b.mpo", "deep/broken.png", "deep/c.jpg"]
 PASSED = (
-    "lesionedge: 3 files are of kinds that are not read here: 2 camera raw (x.cr2, y.cr2; export "
+    "lesionedge: 3 files are of kinds that cannot be read here: 2 camera raw (x.cr2, y.cr2; export "
     "it as JPEG or TIFF), 1 JPEG XL (z.jxl; convert it to JPEG or PNG)"
 )
 
@@ -77,8 +77,8 @@ def test_a_folder(cli_run, tree, expected, int8):
     done = cli_run("predict", tree, "-r", "-m", int8, "--format", "json")
     check(done, {n: expected[n] for n in ("a.jpg", "b.mpo", *IMAGES[2:])}, lambda n: str(tree / n))
     done = cli_run("predict", tree, "-m", int8, "--format", "json")
-    assert done.exit_code == 0  # what is not read is no failure in a folder
-    assert done.stderr.startswith("lesionedge: 2 files are of kinds that are not read here: 1 cam")
+    assert done.exit_code == 0  # in a folder, files that cannot be read are no failure
+    assert done.stderr.startswith("lesionedge: 2 files are of kinds that cannot be read here: 1 c")
     assert len(rows(done)) == 2
 
 
@@ -95,8 +95,8 @@ def test_a_folder_of_what_is_not_read(cli_run, tmp_path, int8):
     done = cli_run("predict", tmp_path, "-m", int8)
     assert done.exit_code == 1  # there is no prediction at all
     error, line = done.stderr.splitlines()
-    assert error.startswith(f"lesionedge: error: {tmp_path}: holds no images that are read here")
-    assert "1 file is of a kind that is not read here: 1 camera raw (a.nef;" in line
+    assert error.startswith(f"lesionedge: error: {tmp_path}: holds no images that can be read here")
+    assert "1 file is of a kind that cannot be read here: 1 camera raw (a.nef;" in line
 
 
 @pytest.mark.parametrize(("suffix", "module"), [("heic", "pillow_heif"), ("dcm", "pydicom")])
@@ -146,8 +146,9 @@ def test_an_archive_that_is_none(cli_run, tmp_path, int8):
     path.write_bytes(b"text")
     done = cli_run("predict", path, "-m", int8, "--format", "json")
     assert done.exit_code == 1
-    assert done.stderr == f"lesionedge: error: {path}: is no zip archive, or is damaged\n"
-    assert rows(done) == [{"path": str(path), "error": f"{path}: is no zip archive, or is damaged"}]
+    assert done.stderr == f"lesionedge: error: {path}: is not a zip archive, or is damaged\n"
+    error = f"{path}: is not a zip archive, or is damaged"
+    assert rows(done) == [{"path": str(path), "error": error}]
 
 
 def test_drawings_of_members_and_addresses(cli_run, packed, tree, tmp_path, int8):

@@ -596,7 +596,7 @@ def test_code_points_of_avif():
         (b"nonsense", "damaged"),
         (b"", "damaged"),
         (profiles.space("display-p3")[:200], "cannot be used|damaged|needs littlecms"),
-        (profiles.grey(profiles.gamma(1.8)), "one of L images"),
+        (profiles.grey(profiles.gamma(1.8)), "for L images"),
         (profiles.space("display-p3").replace(b"mntr", b"link"), "kind"),
         (profiles.space("display-p3").replace(b"RGB XYZ ", b"YCbrXYZ "), "kind"),
         (

@@ -47,15 +47,18 @@ def test_a_number_in_front_keeps_a_label_that_begins_with_digits():
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["0 mel", "2 nv"], r"names.txt: its 2 labels .*no number 1; expected 0 to 1, each once"),
-        (["1 mel", "3 nv"], r"no number 2; expected 1 to 2"),
-        (["2 mel", "3 nv"], r"no number 0; expected 0 to 1"),
+        (
+            ["0 mel", "2 nv"],
+            r"names.txt: its 2 labels .*the number 1 is missing; expected 0 to 1, each once",
+        ),
+        (["1 mel", "3 nv"], r"the number 2 is missing; expected 1 to 2"),
+        (["2 mel", "3 nv"], r"the number 0 is missing; expected 0 to 1"),
         (["0 mel", "0 nv"], r"number 0 occurs twice \('mel' and 'nv'\)"),
         (
             ["0 mel", "1 nv", "bcc"],
             r"label 3 \('bcc'\) has no number, but others have, such as '0 mel'",
         ),
-        (["0 mel", "999999 nv"], r"no number 1;"),
+        (["0 mel", "999999 nv"], r"the number 1 is missing;"),
     ],
 )
 def test_gaps_duplicates_and_missing_numbers_are_refused(lines, said, tmp_path):

@@ -118,7 +118,7 @@ def test_numbered_labels_everywhere(order, form, things, models, photo, scores, 
 
 def test_numbers_with_gaps_and_duplicates_are_refused(things, tmp_path, cli_run, photo):
     for lines, said in (
-        (["0 a", "1 b", "2 c", "3 d", "4 e", "5 f", "7 g"], "no number 6; expected 0 to 6"),
+        (["0 a", "1 b", "2 c", "3 d", "4 e", "5 f", "7 g"], "number 6 is missing; expected 0"),
         (["0 a", "1 b", "2 c", "3 d", "4 e", "5 f", "5 g"], "the number 5 occurs twice"),
         (["0 a", "1 b", "2 c", "3 d", "4 e", "5 f", "g"], "label 7 ('g') has no number"),
     ):

@@ -81,7 +81,7 @@ def test_many_of_a_kind_are_counted_and_some_named(tmp_path):
         (tmp_path / f"{number:02d}.nef").touch()
     _, errors, over = listed(tmp_path)
     assert str(over).startswith("12 camera raw (00.nef, 01.nef, 02.nef, …; export")
-    assert errors == [f"{tmp_path}: holds no images that are read here"]
+    assert errors == [f"{tmp_path}: holds no images that can be read here"]
 
 
 @pytest.mark.parametrize(("module", "suffix", "kind"), [("pillow_heif", "HEIC", "heic"),
@@ -284,7 +284,7 @@ def test_members_without_a_suffix(tmp_path, jpeg):
 
 def test_archives_that_are_named_wrongly():
     assert "expected zip://MEMBER::ARCHIVE" in listed("zip://a.jpg")[1][0]
-    assert "lesionedge batch reads others" in listed("zip://a.jpg::s3://bucket/a.zip")[1][0]
+    assert "lesionedge batch reads more" in listed("zip://a.jpg::s3://bucket/a.zip")[1][0]
 
 
 def test_damaged_archives_are_one_line(tree, tmp_path):
@@ -295,7 +295,7 @@ def test_damaged_archives_are_one_line(tree, tmp_path):
         bad.write_bytes(broken)
         found, errors, _ = listed(bad)
         assert found == []
-        assert errors == [f"{bad}: is no zip archive, or is damaged"]
+        assert errors == [f"{bad}: is not a zip archive, or is damaged"]
     assert listed(tmp_path / "none.zip")[1] == [f"{tmp_path}/none.zip: no such file"]
 
 
@@ -477,7 +477,7 @@ def test_responses_that_are_no_image_are_errors(site, jpeg):
         served(site, "/shut.jpg", 403, b""): "the server returned 403 Forbidden",
         served(site, "/bad.jpg", 500, b""): "the server returned 500 Internal Server Error",
         served(site, "/page.jpg", 200, b" <html>", "text/html"): "is a web page, not an image",
-        served(site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}): "came packed",
+        served(site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}): "the server sent it c",
         "http://127.0.0.1:1/a.jpg": "cannot be read (Connection refused)",
         "http:///a.jpg": "names no server",
         "http://127.0.0.1:99999/a.jpg": "cannot be read",
@@ -623,7 +623,7 @@ def test_a_server_that_drips(site, monkeypatch):
             pass
 
     site.behaviour["/drip.jpg"] = drip
-    with pytest.raises(lesionedge.ImageError, match="has not come in"):
+    with pytest.raises(lesionedge.ImageError, match="did not arrive in"):
         content(f"{site.url}/drip.jpg")
 
 
