@@ -24,7 +24,7 @@ _READ_ERRORS = (
     struct.error,
 )  # fmt: skip
 _HDR = Notice(
-    "hdr", "high dynamic range: what is brighter than its white was cut off; export it as sRGB"
+    "hdr", "high dynamic range: light brighter than white was cut off; export it as sRGB"
 )
 _EXIF_IFD, _INTEROP_IFD = 0x8769, 0xA005
 _COLOUR_SPACE, _INTEROP_INDEX = 0xA001, 1

@@ -166,7 +166,7 @@ def test_a_folder_as_systems_leave_it(folder, jpegs, classifier):
     (folder / "9.jpg").rename(folder / "9.jfif")
     (folder / "x.cr2").write_bytes(b"raw")
     with lesionedge.Camera(str(folder)) as camera:
-        assert "6 images, and files that are not read: 1 camera raw (x.cr2" in camera.description
+        assert "6 images, and files that cannot be read: 1 camera raw (x.cr2" in camera.description
         assert [frame.jpeg for frame in camera] == jpegs
     raw = lesionedge.Camera(str(folder / "x.cr2"))
     with pytest.raises(lesionedge.CameraError, match="no images there .*1 camera raw"), raw:
@@ -523,7 +523,7 @@ def test_a_signal_ends_it_while_it_connects(int8):
             _, said = child.communicate(timeout=20)
             accepted.close()
     assert child.returncode == 0
-    assert b"nothing came" not in said and b"Traceback" not in said
+    assert b"nothing arrived" not in said and b"Traceback" not in said
 
 
 def test_a_terminal_gets_one_line_that_is_written_anew(folder, int8):

@@ -218,7 +218,7 @@ def test_what_holds_no_frame_is_an_error(serve, tmp_path, recordings, command, i
         f"{address}/empty.mkv": b"ends before its first frame",
         f"{address}/page.html": b"no video that FFmpeg can read",
         f"{address}/nothing.mp4": b"the server sends nothing",
-        f"{address}/none.mp4": b"the server says 404",
+        f"{address}/none.mp4": b"the server returned 404",
     }.items():
         done = command("camera", "--source", source, "-m", int8)
         assert done.returncode == 1, (source, done.stderr)
@@ -412,7 +412,7 @@ def test_a_stream_that_ends_is_asked_for_again_at_once(serve, jpegs):
         deadline = time.monotonic() + 20
         while not any("back after 0 s" in text for text in said) and time.monotonic() < deadline:
             camera.wait(0.1)
-    assert "the server ended it; trying again" in said[0]
+    assert "the server ended the stream; trying again" in said[0]
     assert said[1].endswith("back after 0 s")
 
 

@@ -477,7 +477,9 @@ def test_responses_that_are_no_image_are_errors(site, jpeg):
         served(site, "/shut.jpg", 403, b""): "the server returned 403 Forbidden",
         served(site, "/bad.jpg", 500, b""): "the server returned 500 Internal Server Error",
         served(site, "/page.jpg", 200, b" <html>", "text/html"): "is a web page, not an image",
-        served(site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}): "the server sent it c",
+        served(
+            site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}
+        ): "the server sent it compressed",
         "http://127.0.0.1:1/a.jpg": "cannot be read (Connection refused)",
         "http:///a.jpg": "names no server",
         "http://127.0.0.1:99999/a.jpg": "cannot be read",
