@@ -23,9 +23,7 @@ _READ_ERRORS = (
     OSError, ValueError, SyntaxError, LookupError, TypeError, ArithmeticError, AttributeError,
     struct.error,
 )  # fmt: skip
-_HDR = Notice(
-    "hdr", "high dynamic range: light brighter than white was cut off; export it as sRGB"
-)
+_HDR = Notice("hdr", "high dynamic range: light brighter than white was cut off; export it as sRGB")
 _EXIF_IFD, _INTEROP_IFD = 0x8769, 0xA005
 _COLOUR_SPACE, _INTEROP_INDEX = 0xA001, 1
 _WHITE_POINT, _PRIMARIES = 0x013E, 0x013F

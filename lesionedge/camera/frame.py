@@ -35,6 +35,8 @@ class Shot(NamedTuple):
     """Its position in a file that has its own speed."""
     warnings: tuple[Notice, ...] = ()
     """Warnings for people who read its prediction."""
+    path: str | None = None
+    """The image file; None for a frame of a camera, a stream or a video."""
 
 
 class Source(Protocol):
@@ -74,6 +76,8 @@ class Frame:
     """Content and ``captured_s`` of the frame before it, to detect motion."""
     warnings: tuple[Notice, ...] = ()
     """Warnings about the source for people who read its predictions."""
+    path: str | None = None
+    """The image file; None for a frame of a camera, a stream or a video."""
 
     @property
     def jpeg(self) -> bytes | None:
@@ -159,6 +163,11 @@ def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None)
     left, top, right, bottom = images.crop_box(size, preprocessing)
     spare = min((right - left) / preprocessing.width_px, (bottom - top) / preprocessing.height_px)
     return max(1, int(spare / images.DECODE_MARGIN))
+
+
+def counted(number: int) -> str:
+    """Return a number of frames: ``1 frame``, ``2 frames``."""
+    return f"{number} frame" if number == 1 else f"{number} frames"
 
 
 def shown(address: str) -> str:
