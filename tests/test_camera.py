@@ -648,4 +648,4 @@ def test_the_time_between_predictions_is_passed_on(folder, classifier):
 def test_options_without_effect_are_refused(cli_run, folder, int8):
     for option in (["--save-when", "key"], ["--preview-address", "127.0.0.1:0"]):
         result = cli_run("camera", "--source", folder, "-m", int8, *option)
-        assert result.exit_code == 2 and "goes with" in result.stderr
+        assert result.exit_code == 2 and "needs" in result.stderr

@@ -274,11 +274,11 @@ def test_an_interrupted_run_is_resumed(cli_run, command, int8, draw, tmp_path, n
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "--resume goes on" in said
+    assert "--resume continues" in said
     assert not (tmp_path / name).exists()
     again = command(*arguments, *images, cwd=tmp_path)
     assert again.returncode == 1
-    assert b"--resume" in again.stderr  # what is done is not thrown away
+    assert b"--resume" in again.stderr  # the finished results are kept
     content = part.read_bytes()
     part.write_bytes(content[: content.rindex(b"3.png") + 9])  # cut within the last line
     done = command(*arguments, "--resume", *images, cwd=tmp_path)

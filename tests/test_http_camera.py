@@ -508,7 +508,7 @@ def test_no_frame_within_the_duration_is_an_error(serve, cli_run, int8):
 
     result = cli_run("camera", "--source", serve(Handler), "-m", int8, "--duration", 0.5)
     assert result.exit_code == 1
-    assert "gave no frame in 0.5 s" in result.stderr
+    assert "sent no frame in 0.5 s" in result.stderr
 
 
 def test_https_with_a_certificate_of_its_own(serve, recordings, jpegs, classifier, tmp_path):

@@ -261,7 +261,7 @@ def test_wrong_labels_on_the_command_line(things, photo, cli_run):
     assert "has no label 'wart'" in done.stderr and "thing 0" in done.stderr
     done = cli_run("predict", photo, "-m", things, "--malignant", '"thing')
     assert done.exit_code == 2
-    assert "is no list of labels" in done.stderr
+    assert "is not a list of labels" in done.stderr
 
 
 def test_operating_points_need_to_know(int8, photo, cli_run, tmp_path, models):
