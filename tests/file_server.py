@@ -1,4 +1,4 @@
-"""An HTTP server on loopback for tests: files, and every kind of bad behaviour."""
+"""An HTTP server on loopback for tests; it serves files, and can behave badly."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ LABELS = [diagnosis.label for diagnosis in HAM10000]
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all models."""
     keras.utils.set_random_seed(1)
     softmax, sigmoid = network(7, "softmax"), network(1, "sigmoid")
     FOLDER.mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def main() -> None:
     write("oblong", foreign(quantised(network(7, "softmax", 24), tf.uint8, tf.uint8), things))
     for name, tail in ENDS.items():
         write(f"end-{name}", converter(ended(tail)).convert())
-    # An input made for 0 to 1, and metadata that feeds it -1 to 1.
+    # The input expects 0 to 1, but the metadata normalises to -1 to 1.
     to_one = quantised(ended(ENDS["softmax"]), tf.uint8, tf.uint8, low=0)
     write("contradicting", foreign(to_one, things))
     write("int8-to-one", quantised(ended(ENDS["softmax"]), tf.int8, tf.int8, low=0))
@@ -78,20 +78,20 @@ def network(outputs: int, activation: str, height_px: int = SIDE_PX) -> keras.Mo
 
 
 def dense(outputs: int, deviation: float = 4.0) -> keras.layers.Layer:
-    """A layer whose outputs differ."""
+    """Return a layer whose outputs differ."""
     return keras.layers.Dense(
         outputs, kernel_initializer=keras.initializers.RandomNormal(0, deviation)
     )
 
 
 def by_hand(x: tf.Tensor) -> tf.Tensor:
-    """Shares of a sum; of powers of e the converter would make a softmax again."""
+    """Return shares of a sum; of powers of e, the converter would make a softmax again."""
     powers = tf.pow(2.0, x)
     return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
 
 
 def shifted(x: tf.Tensor) -> tf.Tensor:
-    """Probabilities under other priors."""
+    """Return probabilities under other priors."""
     weighted = tf.nn.softmax(x) * tf.constant([[1.0, 2, 3, 4, 5, 6, 7]])
     return weighted / tf.reduce_sum(weighted, axis=-1, keepdims=True)
 
@@ -121,21 +121,21 @@ UNITS = {"score-calibration": "calibration", "score-threshold": "thresholding"}
 
 
 def ended(tail: Callable[[tf.Tensor], tf.Tensor]) -> keras.Model:
-    """A network of a few weights with an end of its own."""
+    """Return a network of a few weights that ends with ``tail``."""
     images = keras.Input((SIDE_PX, SIDE_PX, 3), batch_size=1)
     means = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(images))
     return keras.Model(images, tail(means))
 
 
 def half_tensors(model: keras.Model) -> keras.Model:
-    """The same network between float16 tensors, which the converter makes of casts only."""
+    """Return the same network with float16 input and output, which need explicit casts."""
     images = keras.Input((SIDE_PX, SIDE_PX, 3), dtype=tf.float16)
     scores = model(keras.layers.Lambda(lambda x: tf.cast(x, tf.float32))(images))
     return keras.Model(images, keras.layers.Lambda(lambda x: tf.cast(x, tf.float16))(scores))
 
 
 def mobilenet(outputs: int) -> keras.Model:
-    """MobileNetV2's kind of network: inverted residuals around depthwise convolutions."""
+    """Return a small network like MobileNetV2: inverted residuals with depthwise convolutions."""
     images = keras.Input((SIDE_PX, SIDE_PX, 3))
     x = normalised(keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(images))
     for stride in (2, 1):
@@ -150,17 +150,17 @@ def mobilenet(outputs: int) -> keras.Model:
 
 
 def normalised(x: tf.Tensor) -> tf.Tensor:
-    """Batch normalisation and ReLU6."""
+    """Apply batch normalisation and ReLU6."""
     return keras.layers.ReLU(6)(keras.layers.BatchNormalization()(x))
 
 
 def converter(model: keras.Model) -> tf.lite.TFLiteConverter:
-    """Plain float32."""
+    """Return a converter to plain float32."""
     return tf.lite.TFLiteConverter.from_keras_model(model)
 
 
 def half(model: keras.Model) -> bytes:
-    """Float16 weights."""
+    """Return a model with float16 weights."""
     made = converter(model)
     made.optimizations = [tf.lite.Optimize.DEFAULT]
     made.target_spec.supported_types = [tf.float16]
@@ -168,7 +168,7 @@ def half(model: keras.Model) -> bytes:
 
 
 def quantised(model: keras.Model, inside: tf.DType, outside: tf.DType, low: float = -1) -> bytes:
-    """Int8 throughout, with these types of input and output, for inputs from ``low`` to 1."""
+    """Return an int8 model with these input and output types, for inputs from ``low`` to 1."""
     rng = np.random.default_rng(1)
     sample = rng.uniform(low, 1, (64, 1, *model.input_shape[1:])).astype(np.float32)
     sample[0], sample[1] = low, 1
@@ -181,7 +181,7 @@ def quantised(model: keras.Model, inside: tf.DType, outside: tf.DType, low: floa
 
 
 def packed(model: bytes, labels: list[str], activation: str = "softmax") -> bytes:
-    """With our metadata and card."""
+    """Add our metadata and a card to a model."""
     known = {d.label: d for d in HAM10000}
     card = {
         "format": 1, "name": "test", "version": "1", "description": "A model for tests",
@@ -198,7 +198,7 @@ def packed(model: bytes, labels: list[str], activation: str = "softmax") -> byte
 
 
 def score_unit(kind: str) -> standard.ProcessUnitT:
-    """What is to be done with the scores behind the network."""
+    """Return a process unit: a step for the scores after the network."""
     unit = standard.ProcessUnitT()
     if kind == "calibration":
         unit.optionsType = standard.ProcessUnitOptions.ScoreCalibrationOptions
@@ -215,7 +215,7 @@ def score_unit(kind: str) -> standard.ProcessUnitT:
 def foreign(
     model: bytes, labels: list[str], scores_unit: standard.ProcessUnitT | None = None
 ) -> bytes:
-    """With standard metadata as other programs write it, and no card."""
+    """Add standard metadata as other programs write it, without a card."""
     options = standard.NormalizationOptionsT()
     options.mean, options.std = [127.5], [127.5]
     unit = standard.ProcessUnitT()

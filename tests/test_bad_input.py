@@ -1,4 +1,4 @@
-"""Every bad input is one line that names the file, and never a traceback."""
+"""Every bad input causes one line that names the file, and never a traceback."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_no_permission(int8, photo, draw, tmp_path):
     photo.chmod(0o600 if os.getuid() == 0 else 0)
     for folder in [tmp_path, *tmp_path.parents][:3]:
         folder.chmod(folder.stat().st_mode | 0o055)
-    # Root may read everything: become somebody else, once all modules are loaded (the Python
-    # that runs the tests may lie where that somebody cannot look).
+    # Root may read everything: become another user after all modules are loaded (the Python
+    # that runs the tests may be in a folder which that user cannot read).
     script = (
         "import difflib, os\n"
         "from click.testing import CliRunner\n"
@@ -97,7 +97,7 @@ def test_no_permission(int8, photo, draw, tmp_path):
     check(done, "lesion.jpg", words="permission")
 
 
-def test_folder_where_a_file_is_wanted(command, int8, photo, tmp_path):
+def test_a_folder_instead_of_a_file(command, int8, photo, tmp_path):
     (tmp_path / "empty").mkdir()
     check(command("predict", tmp_path / "empty", "-m", int8), "empty", words="holds no images")
     check(command("predict", photo, "-m", tmp_path), tmp_path.name)

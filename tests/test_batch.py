@@ -1,4 +1,4 @@
-"""``lesionedge batch`` with the engine ``local``, and equal rows from Ray where it is installed."""
+"""``lesionedge batch`` with the engine ``local``; if Ray is installed, it makes the same rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: make test-dev
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory, draw):
-    """Eight images in two folders, two that are none, and a text file."""
+    """Eight images in two folders, two broken images, and a text file."""
     root = tmp_path_factory.mktemp("archive")
     (root / "2019").mkdir()
     for number in range(8):
@@ -39,9 +39,9 @@ def archive(tmp_path_factory, draw):
 
 @pytest.fixture(scope="module")
 def long_archive(tmp_path_factory, draw):
-    """Images for some seconds: links to one large one."""
+    """Images that take some seconds: links to a large one."""
     root = tmp_path_factory.mktemp("long")
-    # PNG, whatever the name: decoding takes its time.
+    # PNG in spite of the name, because decoding it takes long.
     draw(1600, 1200, seed=1).save(root / "0000.jpg", format="PNG")
     for number in range(1, 240):
         os.link(root / "0000.jpg", root / f"{number:04d}.jpg")
@@ -60,7 +60,7 @@ def start(*arguments):
     line = [sys.executable, "-m", "lesionedge", "batch", *map(str, arguments)]
     return subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that runs the tests in its background has them ignore Ctrl-C, and their children.
+        # If a shell runs the tests in the background, they and their children ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
 
@@ -134,7 +134,7 @@ def test_a_second_run_classifies_only_new_images(cli_run, archive, int8, tmp_pat
     cli_run("batch", copy, "-o", out, "-m", int8, "--jobs", 1)
     before = {name: (out / name).stat().st_mtime_ns for name in parts(out)}
     shutil.copy(copy / "0.jpg", copy / "new.jpg")
-    monkeypatch.chdir(copy)  # from wherever it is named
+    monkeypatch.chdir(copy)  # the archive may be named from any folder
     done = cli_run("batch", ".", "2019", "-o", out, "-m", int8, "--jobs", 1)
     assert "10 of 11 images done before" in done.stderr
     rows = table(out).to_pylist()
@@ -146,7 +146,7 @@ def test_a_second_run_classifies_only_new_images(cli_run, archive, int8, tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_was_ended_continues(cli_run, long_archive, int8, tmp_path, number):
+def test_an_interrupted_run_is_continued(cli_run, long_archive, int8, tmp_path, number):
     run = start(long_archive, "-o", tmp_path, "-m", int8, "--jobs", 2, "--save-every", 0)
     wait_for(lambda: len(parts(tmp_path)) >= 2, run)
     workers = children(run)
@@ -154,7 +154,7 @@ def test_a_run_that_was_ended_continues(cli_run, long_archive, int8, tmp_path, n
     run.send_signal(number)
     run.communicate()
     assert run.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
-    (tmp_path / "_unfinished").write_bytes(b"half a file")  # as a kill at the wrong moment leaves
+    (tmp_path / "_unfinished").write_bytes(b"half a file")  # as after a kill at the wrong moment
     for _ in range(100):
         if not any(os.path.exists(f"/proc/{worker}") for worker in workers):
             break
@@ -251,7 +251,7 @@ def test_workers_that_cannot_predict_at_all_are_an_error(int8, tmp_path):
     assert parts(tmp_path) == []
 
 
-def test_failures_are_tried_again_when_asked(cli_run, archive, int8, tmp_path, draw):
+def test_retry_failed_tries_failures_again(cli_run, archive, int8, tmp_path, draw):
     copy, out = tmp_path / "archive", tmp_path / "out"
     shutil.copytree(archive, copy)
     cli_run("batch", copy, "-o", out, "-m", int8, "--jobs", 1)
@@ -312,7 +312,7 @@ def test_images_behind_a_url_get_the_same_predictions(cli_run, archive, int8, tm
         (["images", "--address", "1.2.3.4:5"], 2, "--engine ray"),
     ],
 )
-def test_sources_that_are_none(cli_run, int8, tmp_path, arguments, status, message):
+def test_missing_sources_are_errors(cli_run, int8, tmp_path, arguments, status, message):
     done = cli_run("batch", *arguments, "-o", tmp_path / "out", "-m", int8, "--jobs", 1)
     assert done.exit_code == status
     assert message in done.stderr
@@ -328,7 +328,7 @@ def test_predictions_of_another_model_are_not_mixed_in(cli_run, archive, int8, m
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "part-000001.parquet", "part-1.parquet"])
-def test_a_folder_with_anything_else_is_refused(cli_run, archive, int8, tmp_path, name):
+def test_a_folder_with_other_files_is_refused(cli_run, archive, int8, tmp_path, name):
     (tmp_path / name).write_text("mine")
     done = cli_run("batch", archive, "-o", tmp_path, "-m", int8)
     assert done.exit_code == 1
@@ -336,7 +336,7 @@ def test_a_folder_with_anything_else_is_refused(cli_run, archive, int8, tmp_path
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_two_at_once_are_refused(cli_run, archive, long_archive, int8, tmp_path):
+def test_two_commands_at_once_are_refused(cli_run, archive, long_archive, int8, tmp_path):
     run = start(long_archive, "-o", tmp_path, "-m", int8, "--jobs", 1)
     try:
         wait_for(lambda: len(children(run)) == 1, run)
@@ -348,7 +348,7 @@ def test_two_at_once_are_refused(cli_run, archive, long_archive, int8, tmp_path)
         run.communicate()
 
 
-def test_labels_that_are_alike_have_columns_of_their_own(cli_run, archive, models, tmp_path):
+def test_equal_labels_have_their_own_columns(cli_run, archive, models, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("???\n" * 6 + "mel\n")
     done = cli_run(

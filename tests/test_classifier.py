@@ -12,7 +12,7 @@ import lesionedge
 from lesionedge import Classifier, ImageError, ModelError, Prediction
 
 
-def test_a_prediction_is_whole(int8, photo):
+def test_a_prediction_is_complete(int8, photo):
     prediction = lesionedge.classify(photo, model=int8)
     assert isinstance(prediction, Prediction)
     assert len(prediction.top) == 7
@@ -38,7 +38,7 @@ def test_top_k(int8, photo):
         classifier.classify(photo, top_k=0)
 
 
-def test_the_card_gives_labels_names_and_preprocessing(int8):
+def test_labels_names_and_preprocessing_come_from_the_card(int8):
     classifier = Classifier(int8)
     assert classifier.labels == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
     assert classifier.names[4] == "Melanoma"
@@ -46,7 +46,7 @@ def test_the_card_gives_labels_names_and_preprocessing(int8):
     assert classifier.preprocessing.crop == "centre"
 
 
-def test_model_input_is_what_the_network_is_fed(int8, photo):
+def test_model_input_is_the_networks_input(int8, photo):
     classifier = Classifier(int8)
     pixels = classifier.model_input(photo)
     assert pixels.shape == (32, 32, 3)
@@ -76,9 +76,9 @@ def test_a_model_without_metadata_needs_labels_and_normalisation(models, photo):
     names = [f"thing {n}" for n in range(7)]
     with pytest.raises(ModelError, match="--normalize"):
         Classifier(bare, labels=names)
-    given = Classifier(bare, labels=names, normalize=(127.5, 127.5))
+    explicit = Classifier(bare, labels=names, normalize=(127.5, 127.5))
     standard = Classifier(models / "foreign.tflite")
-    assert np.array_equal(given.probabilities(photo), standard.probabilities(photo))
+    assert np.array_equal(explicit.probabilities(photo), standard.probabilities(photo))
 
 
 def test_a_message_names_all_that_is_missing_and_no_more(models):
@@ -103,7 +103,7 @@ def test_impossible_normalisation_is_refused(int8, normalize):
         Classifier(int8, normalize=normalize)
 
 
-def test_float_networks_are_fed_the_difference_over_the_deviation(models, photo):
+def test_float_networks_get_the_difference_over_the_deviation(models, photo):
     classifier = Classifier(models / "float32.tflite")
     pixels = classifier.model_input(photo)
     by_hand = (pixels.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
@@ -111,20 +111,20 @@ def test_float_networks_are_fed_the_difference_over_the_deviation(models, photo)
     assert np.array_equal(classifier.probabilities(photo), wanted)
 
 
-def test_our_own_bytes_go_in_untouched(int8, photo):
+def test_pixels_go_unchanged_into_our_own_models(int8, photo):
     classifier = Classifier(int8)
     wanted = classifier.interpreter.run(classifier.model_input(photo))
-    given = Classifier(int8, normalize=(127.5, 127.5))
+    explicit = Classifier(int8, normalize=(127.5, 127.5))
     assert np.array_equal(classifier.probabilities(photo), wanted)
-    assert np.array_equal(given.probabilities(photo), wanted)
+    assert np.array_equal(explicit.probabilities(photo), wanted)
 
 
-def test_scores_that_are_no_probabilities_are_refused(models):
+def test_scores_that_are_not_probabilities_are_refused(models):
     with pytest.raises(ModelError, match=r"logits\.tflite: its outputs are not probabilities"):
         Classifier(models / "logits.tflite")
 
 
-def test_a_model_of_no_fixed_size_is_refused(models):
+def test_a_model_without_a_fixed_size_is_refused(models):
     with pytest.raises(ModelError, match=r"its inputs are \[1, -1, -1, 3\] float32"):
         Classifier(models / "open-size.tflite", labels=["a", "b", "c"], normalize=(0, 255))
 
@@ -184,7 +184,7 @@ def test_normalisation_is_computed_for_every_type(models, photo):
     assert np.abs(predictions[0] - predictions[1]).max() < 0.05
 
 
-def test_a_sigmoid_model_gives_both_classes(models, photo):
+def test_a_sigmoid_model_returns_both_classes(models, photo):
     prediction = Classifier(models / "sigmoid.tflite").classify(photo)
     assert {c.label for c in prediction.top} == {"benign", "malignant"}
     assert sum(c.probability for c in prediction.top) == pytest.approx(1)
@@ -251,7 +251,7 @@ def test_classify_many_reads_only_a_little_ahead_and_stops_clean(int8, photo):
     assert not [t for t in threading.enumerate() if t.name.startswith("lesionedge-decode")]
 
 
-def test_one_thread_is_one_thread(int8, draw):
+def test_with_one_thread_no_others_are_started(int8, draw):
     images = [np.asarray(draw(40, 40, seed=n)) for n in range(5)]
     running = []
 

@@ -35,7 +35,7 @@ def folder(tmp_path, draw):
     return root
 
 
-def test_json_is_the_contract(cli_run, int8, photo):
+def test_json_has_the_documented_keys(cli_run, int8, photo):
     result = cli_run("predict", photo, "-m", int8, "--format", "json")
     assert result.exit_code == 0
     (prediction,) = lines(result)
@@ -65,7 +65,7 @@ def test_a_label_that_is_its_own_name_is_shown_once(cli_run, models, photo):
     assert "  Benign " in text and "benign" not in text
 
 
-def test_csv_has_the_contracts_columns(cli_run, int8, photo, tmp_path):
+def test_csv_has_the_documented_columns(cli_run, int8, photo, tmp_path):
     result = cli_run("predict", photo, tmp_path / "none.jpg", "-m", int8, "--format", "csv")
     assert result.exit_code == 1
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -154,7 +154,7 @@ def started(arguments):
     process = subprocess.Popen(
         [sys.executable, "-m", "lesionedge", "predict", "--format", "json", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # A test run in the background has SIGINT ignored, and so would what it starts.
+        # Tests in the background ignore SIGINT, and so would the processes that they start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
@@ -213,7 +213,7 @@ def test_output_to_a_file_leaves_stdout_empty(cli_run, int8, photo, tmp_path):
     assert not (tmp_path / "out.json.part").exists()
 
 
-def test_the_outputs_ending_says_the_format(cli_run, int8, photo, tmp_path):
+def test_the_suffix_of_the_output_selects_the_format(cli_run, int8, photo, tmp_path):
     run = ("predict", photo, photo, tmp_path / "none.jpg", "-m", int8, "-o")
     for name in ("a.csv", "a.jsonl", "a.json"):
         done = cli_run(*run, tmp_path / name)
@@ -226,7 +226,7 @@ def test_the_outputs_ending_says_the_format(cli_run, int8, photo, tmp_path):
     assert "error" in array[2]
 
 
-def test_an_ending_and_a_format_that_contradict_each_other_are_refused(
+def test_a_suffix_and_a_format_that_contradict_each_other_are_refused(
     cli_run, int8, photo, tmp_path
 ):
     done = cli_run("predict", photo, "-m", int8, "--format", "json", "-o", tmp_path / "a.csv")
@@ -244,7 +244,7 @@ def test_k_leaves_the_other_cells_empty(cli_run, int8, photo):
 
 
 @pytest.mark.parametrize("name", ["results/", "no/such/folder/a.csv"])
-def test_an_output_in_no_folder_is_refused(cli_run, int8, photo, tmp_path, name):
+def test_an_output_in_a_missing_folder_is_refused(cli_run, int8, photo, tmp_path, name):
     done = cli_run("predict", photo, "-m", int8, "-o", f"{tmp_path}/{name}")
     assert done.exit_code == 2
     assert "folder" in done.stderr
@@ -252,7 +252,7 @@ def test_an_output_in_no_folder_is_refused(cli_run, int8, photo, tmp_path, name)
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
 def test_an_interrupted_run_is_resumed(cli_run, command, int8, draw, tmp_path, name):
-    """A named pipe holds the run in its middle; Ctrl-C there, then --resume."""
+    """A named pipe stops the run in the middle; then come Ctrl-C and --resume."""
     for number in range(4):
         draw(60 + number, 60, seed=number).save(tmp_path / f"{number}.png")
     os.mkfifo(tmp_path / "9.png")
@@ -272,9 +272,9 @@ def test_an_interrupted_run_is_resumed(cli_run, command, int8, draw, tmp_path, n
             break
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, message = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "--resume continues" in said
+    assert "--resume continues" in message
     assert not (tmp_path / name).exists()
     again = command(*arguments, *images, cwd=tmp_path)
     assert again.returncode == 1
@@ -289,7 +289,7 @@ def test_an_interrupted_run_is_resumed(cli_run, command, int8, draw, tmp_path, n
 
 
 def _facts(path):
-    """Return what does not depend on the clock or the folder."""
+    """Return the facts that do not depend on the clock or the folder."""
     if path.suffix == ".csv":
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
         return [(os.path.basename(row.pop("path")), bool(row.pop("error")), row) for row in rows]
@@ -348,9 +348,9 @@ def test_labels_and_normalize(cli_run, models, photo, tmp_path):
     result = cli_run("predict", photo, "-m", models / "bare.tflite", "--labels", labels,
                      "--normalize", "127.5,127.5", "--format", "json")  # fmt: skip
     assert result.exit_code == 0
-    given = lines(result)[0]
+    explicit = lines(result)[0]
     standard = lines(cli_run("predict", photo, "-m", models / "foreign.tflite", "--format", "json"))
-    assert given["top"] == standard[0]["top"]
+    assert explicit["top"] == standard[0]["top"]
 
 
 def test_a_quantized_mobilenet_made_elsewhere(cli_run, models, photo):
@@ -376,7 +376,7 @@ def test_no_paths_is_exit_2(cli_run):
 
 
 @pytest.mark.parametrize("name", ["-dash.jpg", "with space.jpg", "emoji 🩺.jpg", "new\nline.jpg"])
-def test_odd_names_simply_work(command, int8, draw, tmp_path, name):
+def test_odd_names_work(command, int8, draw, tmp_path, name):
     draw(40, 40, seed=1).save(tmp_path / name, "JPEG")
     for form in ("text", "json", "csv"):
         done = command("predict", "-m", int8, "--format", form, "--", name, cwd=tmp_path)

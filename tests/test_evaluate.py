@@ -37,14 +37,14 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def predictions():
-    """Truth, probabilities and lesions of 400 made-up images of three classes."""
+    """True classes, probabilities and lesions of 400 invented images of three classes."""
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 3, 400)
     raw = np.round(rng.random((400, 3)) + np.eye(3)[truth] * 0.7, 2)  # with ties
     return truth, raw / raw.sum(1, keepdims=True), np.arange(400) // 2
 
 
-def test_the_bootstraps_figures_are_scikit_learns(predictions):
+def test_the_bootstraps_figures_equal_scikit_learns(predictions):
     truth, probabilities, lesions = predictions
     chosen = probabilities.argmax(1)
     for weights in intervals.resamples(lesions, count=5).astype(float):
@@ -63,7 +63,7 @@ def test_the_bootstraps_figures_are_scikit_learns(predictions):
         assert np.allclose(found, np.stack(table[:3]))
 
 
-def test_lesions_are_drawn_whole():
+def test_whole_lesions_are_resampled():
     draws = intervals.resamples(np.array([5, 5, 9, 9, 9, 7]), count=50)
     assert draws.shape == (50, 6)
     assert (draws[:, 0] == draws[:, 1]).all()
@@ -71,7 +71,7 @@ def test_lesions_are_drawn_whole():
     assert (draws[:, [0, 2, 5]].sum(1) == 3).all()
 
 
-def test_what_images_leave_undefined_is_left_out(predictions):
+def test_undefined_figures_are_left_out(predictions):
     _, probabilities, lesions = predictions
     truth = np.ones(len(lesions), np.int64)
     found = metrics.measure(
@@ -84,7 +84,7 @@ def test_what_images_leave_undefined_is_left_out(predictions):
     assert found["accuracy"]["value"] == found["balanced_accuracy"]["value"]
 
 
-def test_a_score_that_knows_its_mistakes_wins_by_withholding():
+def test_withholding_by_a_good_score_raises_accuracy():
     rng = np.random.default_rng(5)
     right = rng.random(1000) < 0.7
     knowing, blind = right + rng.random(1000) * 0.1, rng.random(1000)
@@ -118,7 +118,7 @@ def test_thresholds_are_measured_with_intervals():
         assert curves["sensitivity"][row][1] == pytest.approx(found["sensitivity"][part], abs=1e-6)
 
 
-def test_groups_are_named_as_people_read_them():
+def test_groups_have_readable_names():
     table = pd.DataFrame(
         {
             "sex": ["male", "female", "unknown", None],
@@ -136,7 +136,7 @@ def test_groups_are_named_as_people_read_them():
     assert subgroups.groups_of(table[["group"]].assign(sex="unknown", age=None)) == {}
 
 
-def test_each_group_is_measured_by_itself(predictions):
+def test_each_group_is_measured_separately(predictions):
     truth, probabilities, lesions = predictions
     sex = np.where(np.arange(400) < 100, "male", "female")
     table = pd.DataFrame({"sex": sex, "group": lesions})
@@ -153,7 +153,7 @@ def test_each_group_is_measured_by_itself(predictions):
     assert men["sensitivity"]["value"] == pytest.approx(wanted)
 
 
-def test_the_galleries_choose_what_they_say():
+def test_the_galleries_choose_the_right_images():
     truth = np.array([0] * 90 + [1] * 8 + [2] * 2)
     shown = gallery.sample(truth, 9)
     assert np.bincount(truth[shown]).tolist() == [4, 3, 2]
@@ -164,12 +164,12 @@ def test_the_galleries_choose_what_they_say():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, draw, models) -> Run:
-    """A run folder as a release keeps it: card, split and history, but no Keras models."""
+    """A run folder as in a release: card, split and history, but no Keras models."""
     return make_run(tmp_path_factory.mktemp("evaluate"), draw, models / "int8.tflite")
 
 
 def make_run(root: Path, draw, file: Path) -> Run:
-    """Draw images, and write what a run that made this file would have left."""
+    """Draw images, and write the files of a run that could have made this model."""
     (root / "ham" / "images").mkdir(parents=True)
     card = Classifier(file).card.to_dict() | {
         "calibration": {"temperature": {"float": 1.0}},
@@ -200,7 +200,7 @@ def make_run(root: Path, draw, file: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def evaluated(run, models) -> Path:
-    """Where an evaluation of a .tflite file left its results."""
+    """The folder with the results of evaluating a .tflite file."""
     out = run.folder.parent / "out"
     evaluate(
         run, cache_folder=run.folder.parent / "cache", files=[models / "int8.tflite"],
@@ -229,7 +229,7 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     assert not (run.folder / "metrics.json").exists()
 
 
-def test_every_plot_is_an_image_with_something_on_it(evaluated):
+def test_no_plot_is_empty(evaluated):
     kinds = ("confusion", "roc", "precision-recall", "reliability", "thresholds", "risk-coverage",
              "subgroups", "samples", "mistakes")  # fmt: skip
     names = {f"{kind}-int8.tflite.png" for kind in kinds} | {"training.png"}
@@ -269,7 +269,7 @@ def test_a_two_class_model_is_measured_by_its_own_decision(tmp_path, draw, model
 
 
 class Links(HTMLParser):
-    """Collects what a page refers to, and its visible text."""
+    """Collects a page's references and its visible text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -286,7 +286,7 @@ class Links(HTMLParser):
         self.text += data
 
 
-def test_the_report_needs_nothing_but_itself(evaluated):
+def test_the_report_is_one_self_contained_file(evaluated):
     text = (evaluated / "report.html").read_text()
     page = Links()
     page.feed(text)
@@ -299,7 +299,7 @@ def test_the_report_needs_nothing_but_itself(evaluated):
     assert "not a diagnosis" in page.text
 
 
-def test_a_folder_without_models_or_images_says_what_to_give(run, tmp_path, models):
+def test_the_error_for_a_folder_without_models_or_images(run, tmp_path, models):
     cache = tmp_path / "cache"
     with pytest.raises(RunError, match="--data"):
         evaluate(run, cache_folder=cache, files=[models / "int8.tflite"], out=tmp_path)
@@ -311,7 +311,7 @@ def test_a_folder_without_models_or_images_says_what_to_give(run, tmp_path, mode
 
 
 def build(library, activation: str, outputs: int = 7):
-    """Build a small network with a Keras of either kind."""
+    """Build a small network with Keras 2 or Keras 3."""
     library.utils.set_random_seed(1)
     layers = library.layers
     return library.Sequential([

@@ -54,7 +54,7 @@ def test_the_same_option_has_the_same_name(option, commands):
      if "s3://" not in line and name not in ("camera", "serve", "benchmark")],
 )  # fmt: skip
 def test_the_examples_run(cli_run, name, line, draw, tmp_path, monkeypatch, models):
-    """On images of the names that the examples have."""
+    """Runs them on images with the names in the examples."""
     monkeypatch.chdir(tmp_path)
     for image in ("photo.jpg", "a.jpg", "b.jpg", "folder/c.jpg", "archive/d.jpg"):
         (tmp_path / image).parent.mkdir(exist_ok=True)

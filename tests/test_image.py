@@ -68,8 +68,8 @@ def test_exif_orientation_is_honoured(draw, form, orientation):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_pil_images_are_turned_where_they_are_as_stored(draw, tmp_path, form, orientation):
-    """What ``Image.open`` gives is as stored; all that was made of it is as it looks."""
+def test_unchanged_pil_images_are_turned_by_exif(draw, tmp_path, form, orientation):
+    """EXIF's orientation applies to an image from ``Image.open``, but not to copies of it."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "a.img"
@@ -87,14 +87,14 @@ def test_pil_images_are_turned_where_they_are_as_stored(draw, tmp_path, form, or
             found = images.decode(made)
             assert found.size == made.size
             assert np.array_equal(found.image, made.convert("RGB"))
-        if form != "TIFF":  # of which older Pillows keep the tag
+        if form != "TIFF":  # older versions of Pillow keep the tag
             by_hand = ImageOps.exif_transpose(opened)
             assert np.array_equal(images.decode(by_hand).image, upright)
         in_place = turned(opened.convert("RGB"), orientation)
-        if form != "TIFF":  # which Pillow has turned when it was loaded
+        if form != "TIFF":  # Pillow turns TIFFs when it loads them
             assert np.array_equal(images.decode(in_place).image, upright)
     small = Image.open(path)
-    small.thumbnail((40, 40))  # in place: it is still as stored
+    small.thumbnail((40, 40))  # in place: EXIF still applies
     found = images.decode(small)
     assert found.size == (small.size[::-1] if orientation > 4 and form != "TIFF" else small.size)
 
@@ -126,7 +126,7 @@ def test_a_named_pipe_is_read(draw, tmp_path):
     assert np.array_equal(found, images.model_input(content, SQUARE))
 
 
-def test_files_that_cannot_go_back_are_read(draw):
+def test_files_that_cannot_seek_are_read(draw):
     content = encoded(draw(64, 64, seed=1))
     read_end, write_end = os.pipe()
     with open(write_end, "wb") as file:
@@ -155,7 +155,7 @@ def test_a_callers_file_is_left_open(draw, tmp_path):
         assert not file.closed
 
 
-def test_broken_exif_is_no_reason_to_fail(draw):
+def test_broken_exif_does_not_stop_decoding(draw):
     content = encoded(draw(64, 64, seed=1), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\xff")
     assert images.decode(content).size == (64, 64)
 
@@ -183,7 +183,7 @@ def test_every_mode_becomes_rgb(draw, mode):
         assert np.abs(lightness - wanted).mean() < 6
 
 
-def test_transparency_is_laid_over_white():
+def test_transparent_pixels_become_white():
     clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     half = Image.new("LA", (20, 20), (0, 128))
     clear.putpixel((0, 0), (0, 0, 0, 255))
@@ -245,7 +245,7 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("size", [(11_000, 9_000), (14_000, 14_000)])
-def test_images_between_pillows_limits_and_ours_are_no_warning(form, size):
+def test_images_above_pillows_limit_and_below_ours_cause_no_warning(form, size):
     options = {"compression": "group4"} if form == "TIFF" else {}
     content = encoded(Image.new("1", size), form, **options)
     limit = Image.MAX_IMAGE_PIXELS
@@ -264,7 +264,7 @@ def test_other_bombs_are_refused_too(form):
         images.decode(content)
 
 
-def test_a_users_own_limit_comes_back(monkeypatch, draw):
+def test_a_users_own_limit_is_restored(monkeypatch, draw):
     content = encoded(draw(64, 64, seed=1))
     for limit in (None, 1000, 10**9):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
@@ -290,7 +290,7 @@ def test_cut_short_files_are_errors_not_grey_bars(draw, form, options, tmp_path)
     for length in np.linspace(1, len(content) - 1, 40).astype(int):
         path.write_bytes(content[:length])
         try:
-            # What is cut off the very end may hold no pixels.
+            # The very end of a file may hold no pixels.
             assert np.array_equal(images.decode(path).image, whole), length
             assert length > 0.98 * len(content)
         except ImageError as error:
@@ -344,12 +344,12 @@ def test_arrays_need_not_be_contiguous_or_writable():
     assert np.array_equal(images.model_input(turned, SQUARE), wanted)
 
 
-def test_other_things_are_refused():
+def test_sources_of_other_types_are_refused():
     with pytest.raises(ImageError, match="int is not an image"):
         images.decode(3)
 
 
-def test_a_callers_image_is_left_as_it_was(draw, tmp_path):
+def test_a_callers_image_is_not_changed(draw, tmp_path):
     path = tmp_path / "large.jpg"
     draw(900, 600, seed=1).save(path)
     with Image.open(path) as mine:
@@ -358,7 +358,7 @@ def test_a_callers_image_is_left_as_it_was(draw, tmp_path):
         assert mine.mode == "RGB"
 
 
-def test_only_animations_and_pages_are_warned_of(draw):
+def test_only_animations_and_pages_cause_a_warning(draw):
     def several(form):
         more = [draw(64, 64, seed=2)]
         return encoded(draw(64, 64, seed=1), form, save_all=True, append_images=more)

@@ -1,4 +1,4 @@
-"""Labels files: one a line, or numbered as Coral's and Teachable Machine's are."""
+"""Labels files: one label per line, or numbered as Coral's and Teachable Machine's are."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_number_in_front_keeps_a_label_that_begins_with_digits():
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (
             ["0 mel", "2 nv"],
@@ -61,14 +61,14 @@ def test_a_number_in_front_keeps_a_label_that_begins_with_digits():
         (["0 mel", "999999 nv"], r"the number 1 is missing;"),
     ],
 )
-def test_gaps_duplicates_and_missing_numbers_are_refused(lines, said, tmp_path):
+def test_gaps_duplicates_and_missing_numbers_are_refused(lines, message, tmp_path):
     file = tmp_path / "names.txt"
     file.write_text("\n".join(lines))
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         labels.read(file)
 
 
-def test_what_is_settled_stays():
+def test_ordered_labels_stay_unchanged():
     again = pickle.loads(pickle.dumps(labels.OrderedLabels(["1 spot", "0 dots"])))
     assert labels.in_order(again, "list") == ("1 spot", "0 dots")
     assert labels.in_order(tuple(again), "list") == ("dots", "spot")

@@ -1,4 +1,4 @@
-"""The models in the wheel: what they promise, and on real images where these are at hand."""
+"""The models in the wheel, and their predictions for real images if these are available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_embedded_models_are_as_small_as_promised(model):
     assert os.path.getsize(find_model(model)) <= LARGEST_BYTES[model]
 
 
-def test_embedded_models_say_what_they_are(model):
+def test_embedded_models_describe_themselves(model):
     classifier = Classifier(model)
     card = classifier.card
     assert classifier.labels == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -54,7 +54,7 @@ def test_int8_and_float16_mostly_agree(draw):
 def test_they_know_real_lesions(model, ham10000):
     """Far above chance (1/7) on a balanced handful; the measured figures are in MODEL_CARD.md.
 
-    Most of these images were trained on: this finds a broken file, not a good one.
+    Most of these images were trained on, so this test only finds broken files.
     """
     least = 0.4 if model == "cnn" else 0.6
     pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")

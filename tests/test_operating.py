@@ -1,4 +1,4 @@
-"""Operating points: in the card, in ``predict``, and rewritten by ``convert``."""
+"""Operating points in the card and in ``predict``; ``convert`` rewrites them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_embedded_models_have_operating_points(model):
 
 
 @pytest.mark.parametrize("sensitivity", [0.9, 0.95, 0.98])
-def test_json_says_which_side_an_image_falls(cli_run, photo, sensitivity):
+def test_json_has_the_side_of_the_threshold(cli_run, photo, sensitivity):
     plain = json.loads(cli_run("predict", photo, "--format", "json").stdout)
     default = next(p for p in Classifier().operating_points if p.sensitivity == 0.95)
     assert plain["operating_point"]["threshold"] == default.threshold
@@ -40,7 +40,7 @@ def test_json_says_which_side_an_image_falls(cli_run, photo, sensitivity):
     }  # fmt: skip
 
 
-def test_text_says_the_side_of_the_default_point(cli_run, photo):
+def test_text_has_the_side_of_the_default_point(cli_run, photo):
     found = Classifier().classify(photo)
     side = "above" if found.operating_point.above else "below"
     text = cli_run("predict", photo).stdout
@@ -55,7 +55,7 @@ def test_info_lists_them(cli_run, int8):
     assert "Operating points" not in cli_run("info", int8).stdout
 
 
-def test_workers_say_it_as_one_process_does(command, photo):
+def test_workers_report_the_same_side_as_one_process(command, photo):
     lines = [
         command("predict", photo, photo, photo, "--format", "json", "--operating-point", 0.9,
                 "--jobs", jobs).stdout.splitlines()
@@ -65,7 +65,7 @@ def test_workers_say_it_as_one_process_does(command, photo):
     assert one == two
 
 
-def test_what_a_card_lacks_is_an_error(cli_run, int8, photo):
+def test_a_missing_operating_point_is_an_error(cli_run, int8, photo):
     none = cli_run("predict", photo, "-m", int8, "--operating-point", 0.95)
     assert none.exit_code == 1
     assert "no operating points" in none.stderr
@@ -76,7 +76,7 @@ def test_what_a_card_lacks_is_an_error(cli_run, int8, photo):
     assert cli_run("predict", photo, "--operating-point", 1.5).exit_code == 2
 
 
-def test_named_entries_are_not_operating_points_and_broken_ones_are_told():
+def test_named_entries_are_no_operating_points_and_broken_ones_are_errors():
     entry = {"sensitivity": 0.9, "threshold": 0.2, "measured_sensitivity": 0.91,
              "measured_specificity": 0.7}  # fmt: skip
     card = Card.from_dict({"operating_points": [{"name": "decision", **entry}, entry]})

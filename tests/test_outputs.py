@@ -1,4 +1,4 @@
-"""Only probabilities of classes that exclude each other are shown as such."""
+"""Only outputs that are probabilities of classes that exclude each other are accepted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def loaded(models, name, classes=7):
         ("end-shifted", 7), ("end-complement", 2), ("end-second-of-two", 2),
     ],
 )  # fmt: skip
-def test_probabilities_of_every_make_are_shown(models, photo, name, classes):
+def test_all_ways_to_compute_probabilities_are_accepted(models, photo, name, classes):
     classifier = loaded(models, name, classes)
     pixels = classifier.model_input(photo)
     raw = classifier.interpreter.run((pixels.astype(np.float32) - 127.5) / np.float32(127.5))
@@ -32,7 +32,7 @@ def test_probabilities_of_every_make_are_shown(models, photo, name, classes):
     found = classifier.probabilities(photo).tolist()
     assert found == pytest.approx(wanted, abs=1e-6)
     assert sum(found) == pytest.approx(1, abs=1e-5)
-    assert max(found) > 1.2 / classes  # no constant
+    assert max(found) > 1.2 / classes  # not constant
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_probabilities_of_every_make_are_shown(models, photo, name, classes):
         ("score-threshold", {}),  # the same, with float inputs
     ],
 )
-def test_models_as_other_programs_export_them_are_read(models, photo, name, options):
+def test_models_of_other_programs_are_read(models, photo, name, options):
     classifier = Classifier(models / f"{name}.tflite", **options)
     prediction = classifier.classify(photo)
     assert [d.label for d in classifier.diagnoses] == THINGS
@@ -66,12 +66,12 @@ def test_models_as_other_programs_export_them_are_read(models, photo, name, opti
         ("end-gated-logits", "MUL"), ("end-clipped", "RELU"), ("end-log-softmax", "LOG_SOFTMAX"),
     ],
 )  # fmt: skip
-def test_logits_are_refused_wherever_they_lie(models, name, operator):
+def test_logits_of_any_range_are_refused(models, name, operator):
     with pytest.raises(ModelError, match=rf"{name}.*last operator is {operator}\).*a softmax"):
         loaded(models, name)
 
 
-def test_logits_between_0_and_1_would_pass_by_their_numbers(models):
+def test_logits_between_0_and_1_look_like_probabilities(models):
     from lesionedge.interpreter import Interpreter
 
     network = Interpreter(models / "end-logits-near-0.tflite")
@@ -101,19 +101,19 @@ def test_score_calibration_is_refused(models):
         Classifier(models / "score-calibration.tflite")
 
 
-def test_a_score_below_the_models_own_threshold_is_told(models, draw):
+def test_a_score_below_the_models_own_threshold_is_a_warning(models, draw):
     classifier = Classifier(models / "score-threshold.tflite")
     plain = loaded(models, "end-softmax")
     images = [np.asarray(draw(60, 50, seed=n)) for n in range(6)]
     images += [np.full((32, 32, 3), (r, g, b), np.uint8) for r, g, b in ((0, 0, 0), (255, 0, 255))]
-    told = set()
+    warned = set()
     for image in images:
         prediction = classifier.classify(image)
         codes = [notice.code for notice in prediction.warnings]
         assert (BELOW_THRESHOLD in codes) == (prediction.probability < 0.75)
-        told.add(BELOW_THRESHOLD in codes)
+        warned.add(BELOW_THRESHOLD in codes)
         assert BELOW_THRESHOLD not in [n.code for n in plain.classify(image).warnings]
-    assert told == {True, False}
+    assert warned == {True, False}
 
 
 def test_numbers_out_of_range_are_refused():
@@ -124,6 +124,6 @@ def test_numbers_out_of_range_are_refused():
     assert outputs.probabilities(np.array([0.25], np.float32)).tolist() == [0.75, 0.25]
 
 
-def test_our_own_files_ask_for_nothing_behind_the_graph(int8):
+def test_our_own_files_need_no_steps_after_the_graph(int8):
     found = metadata.read(int8)
     assert (found.score_calibration, found.score_threshold) == (False, None)

@@ -1,4 +1,4 @@
-"""Quality warnings on drawn lesions, whole and spoilt on purpose."""
+"""Quality warnings on drawn lesions, good ones and degraded ones."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_hair(lesion):
     assert "hair" in codes(hairy)
 
 
-def test_otsu_parts_two_values():
+def test_otsu_separates_two_values():
     histogram = np.zeros(256, np.int64)
     histogram[50], histogram[200] = 300, 700
     threshold, contrast = quality.otsu(histogram)
@@ -86,7 +86,7 @@ def test_one_value_has_no_contrast():
     assert quality.otsu(histogram)[1] == 0
 
 
-def test_the_measures_are_what_their_formulas_say():
+def test_the_measures_follow_their_formulas():
     rng = np.random.default_rng(3)
     seen = rng.integers(0, 256, (112, 112)).astype(np.uint8)
     wide = seen.astype(float)
@@ -98,6 +98,6 @@ def test_the_measures_are_what_their_formulas_say():
     assert found.sharpness == pytest.approx(laplacian.var(), rel=1e-4)
 
 
-def test_what_shows_no_lesion_is_not_told_of_lesions():
+def test_images_without_a_lesion_get_no_warning_about_lesions():
     pixels = reliability.thumbnail(images.fit(disc(0.04), INPUT))
     assert quality.notices(pixels, of_lesion=False) == ()

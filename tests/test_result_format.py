@@ -1,4 +1,4 @@
-"""Every output of every command, held against the published schema of a result."""
+"""Every output of every command is valid by the published schema of results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def page(tmp_path):
     return tmp_path / "page.png"
 
 
-def test_python_has_the_same_format(validate, photo):
+def test_to_dict_has_the_same_format(validate, photo):
     found = lesionedge.classify(photo).to_dict(str(photo))
     validate(found)
     assert found["path"] == str(photo)

@@ -62,10 +62,10 @@ def test_every_form_gets_the_classifiers_own_prediction(server, jpeg, int8):
     own = lesionedge.Classifier(int8, threads=1).classify(jpeg)
     for response in (
         server.predict(jpeg),
-        server.ask("POST", "/predict", as_json(jpeg), **JSON),
-        server.ask("POST", "/predict", as_json(jpeg, prefix=""), **JSON),
-        server.ask("POST", "/predict", as_form(jpeg), **FORM),
-        server.ask("POST", "/predict", as_form(jpeg, field="anything"), **FORM),
+        server.request("POST", "/predict", as_json(jpeg), **JSON),
+        server.request("POST", "/predict", as_json(jpeg, prefix=""), **JSON),
+        server.request("POST", "/predict", as_form(jpeg), **FORM),
+        server.request("POST", "/predict", as_form(jpeg, field="anything"), **FORM),
     ):
         assert response.status == 200
         found = response.json
@@ -80,46 +80,46 @@ def test_every_form_gets_the_classifiers_own_prediction(server, jpeg, int8):
         assert "/" not in found["model"]
 
 
-def test_the_paths_of_the_first_release_stay(server, jpeg):
-    old, new = (server.ask("POST", f"{prefix}/predict", jpeg, Content_Type="image/jpeg").json
+def test_the_paths_of_the_first_release_still_work(server, jpeg):
+    old, new = (server.request("POST", f"{prefix}/predict", jpeg, Content_Type="image/jpeg").json
                 for prefix in ("", "/v1"))  # fmt: skip
     assert old["predictions"] == new["predictions"]
-    assert server.ask("POST", "/explain", jpeg, Content_Type="image/jpeg").status == 200
+    assert server.request("POST", "/explain", jpeg, Content_Type="image/jpeg").status == 200
 
 
-def test_several_images_a_request(server, jpeg, draw, int8):
+def test_several_images_per_request(server, jpeg, draw, int8):
     other = encoded(draw(90, 80, seed=9))
     own = lesionedge.Classifier(int8, threads=1)
     wanted = [own.classify(jpeg).probability, None, own.classify(other).probability]
     images = [base64.b64encode(one).decode() for one in (jpeg, b"plain text", other)]
     for response in (
-        server.ask("POST", "/v1/predict", as_form(jpeg, b"plain text", other), **FORM),
-        server.ask("POST", "/v1/predict", json.dumps({"images": images}).encode(), **JSON),
+        server.request("POST", "/v1/predict", as_form(jpeg, b"plain text", other), **FORM),
+        server.request("POST", "/v1/predict", json.dumps({"images": images}).encode(), **JSON),
     ):
         assert response.status == 200, response.body
         results = response.json["results"]
         assert [one.get("probability") for one in results] == pytest.approx(wanted)
         assert "not an image" in results[1]["error"]
-    form = server.ask("POST", "/v1/predict", as_form(jpeg, jpeg), **FORM).json
+    form = server.request("POST", "/v1/predict", as_form(jpeg, jpeg), **FORM).json
     assert [one["path"] for one in form["results"]] == ["a.jpg", "a.jpg"]
-    one = server.ask("POST", "/v1/predict", json.dumps({"images": images[:1]}).encode(), **JSON)
+    one = server.request("POST", "/v1/predict", json.dumps({"images": images[:1]}).encode(), **JSON)
     assert len(one.json["results"]) == 1
 
 
 def test_too_many_images_are_refused(server, jpeg):
-    response = server.ask("POST", "/v1/predict", as_form(*[jpeg] * 17), **FORM)
+    response = server.request("POST", "/v1/predict", as_form(*[jpeg] * 17), **FORM)
     assert (response.status, "at most 16" in response.error) == (413, True)
-    response = server.ask("POST", "/v1/explain", as_form(jpeg, jpeg), **FORM)
+    response = server.request("POST", "/v1/explain", as_form(jpeg, jpeg), **FORM)
     assert (response.status, "expected one" in response.error) == (422, True)
 
 
 def test_top_k(server, jpeg):
     path = "/v1/predict?top_k=2"
-    found = server.ask("POST", path, jpeg, Content_Type="image/jpeg").json
+    found = server.request("POST", path, jpeg, Content_Type="image/jpeg").json
     assert len(found["top"]) == len(found["predictions"]) == 2
     for wrong in ("0", "many"):
         path = f"/v1/predict?top_k={wrong}"
-        assert server.ask("POST", path, jpeg, Content_Type="image/jpeg").status == 422
+        assert server.request("POST", path, jpeg, Content_Type="image/jpeg").status == 422
 
 
 def test_results_fit_the_schema(server, jpeg):
@@ -127,7 +127,7 @@ def test_results_fit_the_schema(server, jpeg):
     schema = json.loads((ROOT / "docs/reference/result.schema.json").read_text())
     validate = jsonschema.Draft202012Validator(schema).validate
     validate(server.predict(jpeg).json)
-    several = server.ask("POST", "/v1/predict", as_form(jpeg, b"plain text"), **FORM).json
+    several = server.request("POST", "/v1/predict", as_form(jpeg, b"plain text"), **FORM).json
     for one in several["results"]:
         validate(one)
 
@@ -152,23 +152,23 @@ def dicom(tmp_path, image):
     return write(tmp_path / "a.dcm", np.asarray(image), "RGB").read_bytes()
 
 
-def test_what_phones_and_clinics_send(server, draw, int8, tmp_path):
+def test_files_of_phones_and_clinics(server, draw, int8, tmp_path):
     image = draw(64, 48, seed=2)
     for content, kind in (
         (heic(image), "image/heic"), (dicom(tmp_path, image), "application/dicom"),
     ):  # fmt: skip
         own = lesionedge.Classifier(int8, threads=1).classify(content)
         for response in (
-            server.ask("POST", "/predict", content, Content_Type=kind),
-            server.ask("POST", "/predict", as_form(content), **FORM),
-            server.ask("POST", "/predict", as_json(content), **JSON),
+            server.request("POST", "/predict", content, Content_Type=kind),
+            server.request("POST", "/predict", as_form(content), **FORM),
+            server.request("POST", "/predict", as_json(content), **JSON),
         ):
             assert response.status == 200, response.body
             assert response.json["probability"] == pytest.approx(own.probability)
             assert b"Jane" not in response.body
 
 
-def test_what_phones_and_clinics_send_where_the_extras_are_missing(int8, draw, tmp_path):
+def test_files_of_phones_and_clinics_without_the_extras(int8, draw, tmp_path):
     image = draw(64, 48, seed=2)
     wanted = ((heic(image), "heic"), (dicom(tmp_path, image), "dicom"))
     without = "import sys; sys.modules.update(pillow_heif=None, pydicom=None)"
@@ -179,13 +179,13 @@ def test_what_phones_and_clinics_send_where_the_extras_are_missing(int8, draw, t
             assert f"pip install 'lesionedge[{extra}]'" in response.error
 
 
-def test_warnings_come_along(server, draw):
+def test_results_have_warnings(server, draw):
     frames = [draw(64, 48, seed=n) for n in range(2)]
     moving = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert "first frame" in server.predict(moving).json["warnings"][0]
 
 
-def test_the_position_and_the_camera_in_an_image_are_not_told(server, draw):
+def test_the_response_holds_no_position_or_camera(server, draw):
     from PIL import Image
 
     exif = Image.Exif()
@@ -217,8 +217,8 @@ def test_the_position_and_the_camera_in_an_image_are_not_told(server, draw):
         (as_form(b"\xff\xd8\xff" + bytes(900))[:200], FORM["Content_Type"], 400, "cut short"),
     ],
 )
-def test_what_is_no_image_gets_a_reason(server, body, kind, status, reason):
-    response = server.ask("POST", "/predict", body, Content_Type=kind)
+def test_a_body_without_an_image_gets_a_reason(server, body, kind, status, reason):
+    response = server.request("POST", "/predict", body, Content_Type=kind)
     assert (response.status, reason in response.error) == (status, True), response.body
 
 
@@ -233,7 +233,7 @@ def test_sizes_are_checked_before_anything_is_decoded(server, draw):
     assert (small.status, "16 px" in small.error) == (422, True)
 
 
-def test_uploads_over_20_mb_are_refused_and_the_reason_is_heard(server):
+def test_uploads_over_20_mb_are_refused_with_a_reason(server):
     heavy = b"\xff\xd8\xff" + bytes(28_000_000)
     for headers in ({}, {"Transfer_Encoding": "chunked", "chunked": "yes"}):
         body = (heavy[at : at + 65_536] for at in range(0, len(heavy), 65_536))
@@ -243,7 +243,7 @@ def test_uploads_over_20_mb_are_refused_and_the_reason_is_heard(server):
     assert server.predict(heavy[:20_000_000]).status == 400
 
 
-def test_who_asks_before_sending_is_told_at_once(server):
+def test_expect_100_continue_is_refused_at_once(server):
     with server.connect() as wire:
         wire.sendall(
             b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
@@ -268,12 +268,12 @@ def test_broken_images_never_break_the_server(server, draw, kind):
         response = server.predict(bytes(broken))
         assert response.status in (200, 400, 413, 422), response.body
         assert response.status == 200 or response.error
-    assert server.ask("GET", "/health").json["queue"] == 0
-    assert not server.said[1:]
+    assert server.request("GET", "/health").json["queue"] == 0
+    assert not server.messages[1:]
 
 
-def test_the_model_says_what_it_is(server):
-    found = server.ask("GET", "/model").json
+def test_model_describes_the_model(server):
+    found = server.request("GET", "/model").json
     assert found["card"]["labels"]
     assert {one["label"] for one in found["labels"]} >= {"mel", "nv"}
     assert "research use" in found["note"]
@@ -281,10 +281,10 @@ def test_the_model_says_what_it_is(server):
 
 
 def test_health_and_metrics(server, jpeg):
-    assert server.ask("GET", "/health").json["ready"] is True
+    assert server.request("GET", "/health").json["ready"] is True
     server.predict(jpeg)
     server.predict(b"not an image")
-    response = server.ask("GET", "/metrics")
+    response = server.request("GET", "/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     families = list(prometheus.text_string_to_metric_families(response.body.decode()))
     found = {
@@ -308,11 +308,11 @@ def test_health_and_metrics(server, jpeg):
      ("GET", "/live?after=x", 422)],
 )  # fmt: skip
 def test_errors_are_json_everywhere(server, method, path, status):
-    response = server.ask(method, path)
+    response = server.request(method, path)
     assert (response.status, bool(response.error)) == (status, True)
 
 
-def test_what_is_no_http_gets_a_reason(server):
+def test_a_broken_request_gets_a_reason(server):
     with server.connect() as wire:
         wire.sendall(b"\x16\x03\x01 this is TLS\r\n\r\n")
         response = wire.recv(4096)
@@ -324,8 +324,8 @@ def test_what_is_no_http_gets_a_reason(server):
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/assets/app.js", "/nothing", "/docs", "/model"])
-def test_browsers_are_told_to_be_strict(server, path):
-    headers = server.ask("GET", path).headers
+def test_responses_have_security_headers(server, path):
+    headers = server.request("GET", path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -340,24 +340,26 @@ def test_browsers_are_told_to_be_strict(server, path):
     [("localhost", 200), ("127.0.0.1:80", 200), ("[::1]:8000", 200), ("192.168.7.1", 200),
      ("evil.example", 421), ("localhost.evil.example", 421), ("", 421), ("a b", 421)],
 )  # fmt: skip
-def test_names_that_are_not_the_servers_are_refused(server, host, status):
-    assert server.ask("GET", "/health", Host=host).status == status
+def test_foreign_host_names_are_refused(server, host, status):
+    assert server.request("GET", "/health", Host=host).status == status
 
 
-def test_pages_of_other_sites_may_not_ask(server, jpeg):
+def test_pages_of_other_sites_are_refused(server, jpeg):
     assert server.predict(jpeg, Origin="https://evil.example").status == 403
     assert server.predict(jpeg, Origin="null").status == 403
     assert server.predict(jpeg, Origin=server.url.rstrip("/")).status == 200
 
 
-def test_other_sites_and_names_may_be_allowed(int8, jpeg):
+def test_other_sites_and_names_can_be_allowed(int8, jpeg):
     site = "https://good.example"
     with serving("-m", int8, "--allow-origin", site, "--allow-host", "pi.example") as server:
-        assert server.ask("GET", "/health", Host="pi.example").status == 200
+        assert server.request("GET", "/health", Host="pi.example").status == 200
         response = server.predict(jpeg, Origin=site)
         assert response.headers["access-control-allow-origin"] == site
-        asked = server.ask("OPTIONS", "/predict", Origin=site, Access_Control_Request_Method="POST")
-        assert asked.status == 200
+        response = server.request(
+            "OPTIONS", "/predict", Origin=site, Access_Control_Request_Method="POST"
+        )
+        assert response.status == 200
         assert server.predict(jpeg, Origin="https://evil.example").status == 403
 
 
@@ -374,7 +376,7 @@ def test_weak_tokens_are_refused(cli_run, token):
     assert cli_run("serve", "--token", token).exit_code == 2
 
 
-def test_an_address_that_cannot_be_had(cli_run, server, int8):
+def test_an_unusable_address_is_an_error(cli_run, server, int8):
     done = cli_run("serve", "-m", int8, "--port", server.port)
     assert done.exit_code == 1
     assert "using the port" in done.stderr
@@ -383,7 +385,7 @@ def test_an_address_that_cannot_be_had(cli_run, server, int8):
 def test_with_a_token_requests_without_it_are_refused(int8, jpeg):
     with serving("-m", int8, "--host", "0.0.0.0", env={"LESIONEDGE_TOKEN": TOKEN}) as server:
         for path in ("/model", "/metrics", "/live"):
-            response = server.ask("GET", path)
+            response = server.request("GET", path)
             assert (response.status, response.headers["www-authenticate"]) == (401, "Bearer")
         assert server.predict(jpeg).status == 401
         assert server.predict(jpeg, Authorization=f"Bearer {TOKEN[:-1]}").status == 401
@@ -391,8 +393,8 @@ def test_with_a_token_requests_without_it_are_refused(int8, jpeg):
         assert server.predict(jpeg, Authorization="Bearer \xe4").status == 401
         assert server.predict(jpeg, Authorization=f"Bearer {TOKEN}").status == 200
         for path in ("/", "/health", "/docs", "/openapi.json", "/assets/app.js"):
-            assert server.ask("GET", path).status == 200
-        assert TOKEN not in "".join(server.said)
+            assert server.request("GET", path).status == 200
+        assert TOKEN not in "".join(server.messages)
 
 
 def test_insecure_serves_other_machines_without_a_token(int8, jpeg):
@@ -405,13 +407,15 @@ def test_nothing_is_written_and_nothing_of_an_image_is_logged(int8, jpeg, tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     environment = {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    heavy = huge_png(300, 300) + bytes(5_000_000)  # Starlette's own forms would go to a file
+    heavy = huge_png(300, 300) + bytes(
+        5_000_000
+    )  # Starlette's own form parser would write it to a file
     with serving("-m", int8, env=environment, preexec_fn=no_files, cwd=tmp_path) as server:
-        assert server.ask("POST", "/predict", as_form(heavy), **FORM).status == 200
+        assert server.request("POST", "/predict", as_form(heavy), **FORM).status == 200
         assert server.predict(jpeg).status == 200
         assert server.predict(b"secret words").status == 400
         assert server.end() == 0
-        assert len(server.said) == 1
+        assert len(server.messages) == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -432,7 +436,7 @@ def test_many_at_once_beside_half_sent_ones(server, jpeg):
             wire.close()
 
 
-def test_the_queue_holds_32_and_is_bounded(server, slow):
+def test_the_queue_has_a_limit(server, slow):
     with ThreadPoolExecutor(120) as pool:
         responses = list(pool.map(lambda _: server.predict(slow), range(120)))
     good = sum(response.status == 200 for response in responses)
@@ -443,7 +447,7 @@ def test_the_queue_holds_32_and_is_bounded(server, slow):
         assert response.status == 503
         assert int(response.headers["retry-after"]) >= 1
         assert "try again" in response.error
-    assert server.ask("GET", "/health").json["ready"] is True
+    assert server.request("GET", "/health").json["ready"] is True
 
 
 def test_slow_clients_time_out(int8, jpeg):
@@ -463,10 +467,10 @@ def test_slow_clients_time_out(int8, jpeg):
             assert b"in time" in response
             wire.close()
         assert server.predict(jpeg).status == 200
-        assert len(server.said) == 1
+        assert len(server.messages) == 1
 
 
-def test_a_client_that_drips_times_out(int8):
+def test_a_client_that_sends_too_slowly_times_out(int8):
     with serving("-m", int8, before=IMPATIENT) as server, server.connect() as wire:
         wire.sendall(b"GET /health HTTP/1.1\r\n")
         with pytest.raises(OSError):
@@ -475,7 +479,7 @@ def test_a_client_that_drips_times_out(int8):
                 time.sleep(0.1)
 
 
-def test_a_client_that_takes_nothing_is_cut_off(int8):
+def test_a_client_that_reads_nothing_is_disconnected(int8):
     with serving("-m", int8, before=IMPATIENT) as server, socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.connect(("127.0.0.1", server.port))
@@ -489,7 +493,7 @@ def test_a_client_that_takes_nothing_is_cut_off(int8):
 
 
 def connections(server) -> int:
-    """How many sockets the server has, besides its own pair: the listening one, and clients."""
+    """Return how many sockets the server has, without its own pair: the listening one, clients'."""
     from pathlib import Path
 
     port = f":{server.port:04X}"
@@ -497,7 +501,7 @@ def connections(server) -> int:
     return sum(line.split()[1].endswith(port) and line.split()[3] == "01" for line in lines) + 1
 
 
-def test_clients_that_break_off_cost_nothing(server, jpeg):
+def test_clients_that_break_off_leave_nothing_behind(server, jpeg):
     for _ in range(100):
         with server.connect() as wire:
             wire.sendall(
@@ -506,8 +510,8 @@ def test_clients_that_break_off_cost_nothing(server, jpeg):
             )
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert server.predict(jpeg).status == 200
-    assert server.ask("GET", "/health").json["queue"] == 0
-    assert not server.said[1:]
+    assert server.request("GET", "/health").json["queue"] == 0
+    assert not server.messages[1:]
 
 
 def test_all_bodies_together_have_a_limit(int8, jpeg):
@@ -532,14 +536,14 @@ def test_too_many_connections_are_refused(int8):
 def test_when_stopped_it_finishes_open_requests(int8, slow, number):
     with serving("-m", int8) as server:
         with ThreadPoolExecutor(20) as pool:
-            asked = [pool.submit(server.predict, slow) for _ in range(20)]
-            while server.ask("GET", "/health").json["queue"] < 15:
+            requests = [pool.submit(server.predict, slow) for _ in range(20)]
+            while server.request("GET", "/health").json["queue"] < 15:
                 time.sleep(0.01)
             with server.connect() as half:
                 half.sendall(b"GET / HT")
                 assert server.end(number) == 0
-            assert [one.result().status for one in asked] == [200] * 20
-        assert len(server.said) == 1
+            assert [one.result().status for one in requests] == [200] * 20
+        assert len(server.messages) == 1
 
 
 # --- the device's own camera ---
@@ -554,29 +558,29 @@ def frames(tmp_path, draw):
 
 def test_the_live_view_returns_frames_with_predictions(int8, frames):
     with serving("-m", int8, "--camera", frames) as server:
-        assert server.ask("GET", "/model").json["camera"]
+        assert server.request("GET", "/model").json["camera"]
         seen = 0
         for _ in range(5):
-            found = server.ask("GET", f"/live?after={seen}").json
+            found = server.request("GET", f"/live?after={seen}").json
             assert found["number"] > seen
             seen = found["number"]
             assert found["picture"].startswith("data:image/jpeg;base64,/9j/")
             assert found["predictions"][0]["prob"] == found["probability"]
             assert found["age_ms"] >= 0
-        while (response := server.ask("GET", f"/live?after={seen}")).status == 200:
+        while (response := server.request("GET", f"/live?after={seen}")).status == 200:
             seen = response.json["number"]
         assert (response.status, "has ended" in response.error) == (503, True)
         assert server.end() == 0
 
 
-def test_several_watch(int8, frames):
+def test_several_clients_can_watch(int8, frames):
     with serving("-m", int8, "--camera", frames) as server:
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda _: server.ask("GET", "/live").status, range(4)))
+            found = list(pool.map(lambda _: server.request("GET", "/live").status, range(4)))
         assert found == [200] * 4
 
 
-def test_a_camera_that_is_absent_is_told_at_once(cli_run, int8):
+def test_an_absent_camera_is_an_error_at_once(cli_run, int8):
     done = cli_run("serve", "-m", int8, "--port", "0", "--camera", "/nowhere/frames-%d.jpg")
     assert done.exit_code == 1
     assert "/nowhere" in done.stderr
@@ -602,7 +606,7 @@ sys.addaudithook(watch)
 """
 
 
-def test_it_needs_no_network_and_calls_nobody(int8, jpeg, tmp_path):
+def test_it_needs_no_network_and_opens_no_connection(int8, jpeg, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg)
     body = f"""{ALONE}
 sys.path.insert(0, {sys.path[0]!r}); sys.path[:0] = {[p for p in sys.path if p.endswith("tests")]!r}
@@ -610,11 +614,11 @@ from serving import serving, as_form, FORM
 jpeg = open({str(tmp_path / "a.jpg")!r}, "rb").read()
 with serving("-m", {int8!r}, before={GUARDED!r}) as server:
     for path in ("/", "/assets/app.js", "/docs", "/openapi.json", "/model", "/health", "/metrics"):
-        assert server.ask("GET", path).status == 200, path
+        assert server.request("GET", path).status == 200, path
     assert server.predict(jpeg).status == 200
-    assert server.ask("POST", "/predict", as_form(jpeg), **FORM).status == 200
+    assert server.request("POST", "/predict", as_form(jpeg), **FORM).status == 200
     assert server.end() == 0
-    assert len(server.said) == 1, server.said
+    assert len(server.messages) == 1, server.messages
 print("alone and well")
 """
     import subprocess
@@ -625,7 +629,7 @@ print("alone and well")
     assert done.stdout == "alone and well\n", done.stderr
 
 
-def test_what_is_missing_is_named(cli_run, monkeypatch):
+def test_missing_libraries_are_named(cli_run, monkeypatch):
     import importlib.util
 
     real = importlib.util.find_spec

@@ -57,7 +57,7 @@ def images(tmp_path_factory, draw):
 
 @pytest.fixture
 def open_page(browser):
-    """Opens the page; afterwards nothing else may have been asked and nothing blocked."""
+    """Opens the page; afterwards checks that nothing else was requested and nothing was blocked."""
     contexts, faults = [], []
 
     def opened(url, *, width=1100, height=900, scheme="light", **options):
@@ -68,11 +68,11 @@ def open_page(browser):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        # Chromium holds file choosers back only while somebody listens for them, and playwright
-        # does not wait until it does: told here, it is in force long before a key opens one.
+        # Chromium intercepts file choosers only while somebody listens for them, and playwright
+        # does not wait for that. Listening from here on, it is active long before a key opens one.
         page.on("filechooser", lambda chooser: None)
         own = (url, f"blob:{url}", "data:")
-        page.on("request", lambda r: r.url.startswith(own) or faults.append(f"asked {r.url}"))
+        page.on("request", lambda r: r.url.startswith(own) or faults.append(f"requested {r.url}"))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on(
             "console", lambda m: faults.append(m.text) if "Content Security" in m.text else None
@@ -101,7 +101,7 @@ def severe(page):
 def test_a_dropped_file_shows_its_bars(open_page, server, images):
     page = open_page(server.url)
     file = images / "lesion-0.jpg"
-    wire = page.context.new_cdp_session(page)  # a drag from outside, as the browser itself sees it
+    wire = page.context.new_cdp_session(page)  # a drag from outside the browser
     data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         at = {"type": kind, "x": 300, "y": 180, "data": data}
@@ -136,7 +136,7 @@ def test_a_pasted_image_is_classified(open_page, server):
     assert results(page).first.locator(".bars tbody tr").count() > 1
 
 
-def test_several_files_and_one_that_is_bad(open_page, server, images):
+def test_several_files_and_a_bad_one(open_page, server, images):
     page = open_page(server.url)
     page.set_input_files("#files", sorted(map(str, images.iterdir())))
     cards = results(page, 4)
@@ -152,7 +152,7 @@ def test_several_files_and_one_that_is_bad(open_page, server, images):
     assert page.locator(".card").count() == 0
 
 
-def test_results_can_be_saved(open_page, server, images):
+def test_results_can_be_downloaded(open_page, server, images):
     page = open_page(server.url)
     page.set_input_files("#files", [str(images / "lesion-1.jpg"), str(images / "notes.jpg")])
     results(page, 2)
@@ -173,8 +173,8 @@ def test_results_can_be_saved(open_page, server, images):
     assert found["results"][0]["predictions"] == own["predictions"]
 
 
-def test_the_verdict_is_python_s_word_for_word(open_page, photo, tmp_path):
-    """A refused image and one beside the default operating point, by the embedded model."""
+def test_the_page_uses_the_same_words_as_python(open_page, photo, tmp_path):
+    """A refused image and one near the default operating point, with the embedded model."""
     from PIL import Image
 
     Image.new("RGB", (300, 200), "white").save(tmp_path / "page.png")
@@ -220,14 +220,14 @@ def test_the_model_and_its_limits_are_one_click_away(open_page, int8):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1100])
-def test_nobody_is_kept_out(open_page, server, images, width, scheme):
+def test_the_page_is_accessible(open_page, server, images, width, scheme):
     page = open_page(server.url, width=width, scheme=scheme)
     page.set_input_files("#files", [str(images / "lesion-2.jpg"), str(images / "notes.jpg")])
     results(page, 2)
     assert not severe(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     footer = page.locator("footer").bounding_box()
-    assert footer["y"] + footer["height"] <= 900.5  # in sight, wherever one has scrolled to
+    assert footer["y"] + footer["height"] <= 900.5  # visible at every scroll position
     assert "not a diagnosis" in page.locator("footer").inner_text()
 
 
@@ -252,7 +252,7 @@ def test_the_keyboard_alone_is_enough(open_page, server, images):
     assert page.evaluate("document.activeElement.id") == "files"
 
 
-def test_the_token_is_asked_for_and_kept_for_this_visit(open_page, int8, images):
+def test_the_page_requests_the_token_and_keeps_it_for_this_visit(open_page, int8, images):
     with serving("-m", int8, "--token", TOKEN) as server:
         page = open_page(server.url)
         page.fill("#token", "a wrong one")

@@ -45,7 +45,7 @@ def test_the_views_are_all_different(int8, draw):
     assert len(predictions) == 8
 
 
-def test_one_view_is_what_there_was(int8, photo):
+def test_one_view_equals_no_augmentation(int8, photo):
     plain, one = Classifier(int8), Classifier(int8, views=1)
     assert plain.views == 1
     direct = plain.interpreter.run(plain.model_input(photo))
@@ -53,7 +53,7 @@ def test_one_view_is_what_there_was(int8, photo):
     assert np.array_equal(plain.probabilities(photo), direct)
 
 
-def test_every_way_to_ask_gives_the_same(int8, photo):
+def test_every_interface_averages_the_same(int8, photo):
     classifier = Classifier(int8, views=8)
     wanted = classifier.probabilities(photo)
     pixels = classifier.model_input(photo)
@@ -94,7 +94,7 @@ def test_a_single_call_may_use_another_number_of_views(int8, photo):
 
 
 @pytest.mark.parametrize(("count", "turns"), [(2, [1]), (4, [1, 2, 3]), (8, range(1, 8))])
-def test_a_whole_group_of_views_does_not_see_how_an_image_is_turned(models, draw, count, turns):
+def test_a_whole_group_of_views_is_invariant_to_turns(models, draw, count, turns):
     for name in ("int8", "float32", "int8-tensors"):
         classifier = Classifier(models / f"{name}.tflite", views=count)
         pixels = classifier.model_input(draw(40, 40, seed=5))
@@ -150,8 +150,8 @@ def test_the_cards_threshold_decides_by_the_mean(models, draw, monkeypatch):
 
 @pytest.mark.parametrize("name", ["bare", "bare-float"])
 def test_pixels_are_turned_however_they_are_normalised(models, photo, name):
-    given = {"labels": [f"thing {n}" for n in range(7)], "normalize": (120.0, 130.0)}
-    classifier = Classifier(models / f"{name}.tflite", views=8, **given)
+    options = {"labels": [f"thing {n}" for n in range(7)], "normalize": (120.0, 130.0)}
+    classifier = Classifier(models / f"{name}.tflite", views=8, **options)
     pixels = classifier.model_input(photo)
     turned = [np.ascontiguousarray(turn(pixels)) for turn in SYMMETRIES.values()]
     each = classifier.probabilities_of_inputs(turned, views=1)
@@ -166,7 +166,7 @@ def test_views_are_pickled(int8, photo):
     assert np.array_equal(again.probabilities(photo), classifier.probabilities(photo))
 
 
-def test_the_gate_looks_at_the_image_as_it_is(photo):
+def test_the_gate_checks_the_unturned_image(photo):
     one, eight = Classifier(), Classifier(views=8)
     predictions = one.classify(photo), eight.classify(photo)
     assert predictions[0].reliable == predictions[1].reliable is not None
@@ -175,7 +175,7 @@ def test_the_gate_looks_at_the_image_as_it_is(photo):
     assert predictions[0].probability != predictions[1].probability
 
 
-def test_explain_explains_the_image_as_it_is(int8, photo):
+def test_explain_uses_the_unturned_image(int8, photo):
     one = lesionedge.explain(photo, model=Classifier(int8))
     eight = lesionedge.explain(photo, model=Classifier(int8, views=8))
     assert np.array_equal(one.heat, eight.heat)
@@ -183,7 +183,7 @@ def test_explain_explains_the_image_as_it_is(int8, photo):
     assert eight.prediction.views == 1
 
 
-def test_predict_averages_and_says_over_how_many(cli_run, int8, photo):
+def test_predict_averages_and_reports_the_number_of_views(cli_run, int8, photo):
     plain = cli_run("predict", photo, "-m", int8, "--format", "json")
     assert "views" not in json.loads(plain.stdout)
     one = cli_run("predict", photo, "-m", int8, "--format", "json", "--views", 1)
@@ -218,7 +218,7 @@ def test_predict_refuses_other_numbers(cli_run, int8, photo, views):
     assert "--views" in done.stderr
 
 
-def test_predict_tells_what_an_oblong_input_allows(cli_run, models, photo):
+def test_predict_names_the_limit_for_an_oblong_input(cli_run, models, photo):
     oblong = models / "oblong.tflite"
     assert cli_run("predict", photo, "-m", oblong, "--views", 4).exit_code == 0
     for jobs in (1, 2):
@@ -228,10 +228,10 @@ def test_predict_tells_what_an_oblong_input_allows(cli_run, models, photo):
         assert done.stdout == ""
 
 
-def test_operating_points_are_for_single_views_and_predict_says_so(cli_run, photo):
-    asked = ("predict", photo, "--operating-point", 0.95, "--format", "json")
-    assert "single views" not in cli_run(*asked).stderr
-    done = cli_run(*asked, "--views", 2)
+def test_predict_notes_that_operating_points_are_for_single_views(cli_run, photo):
+    arguments = ("predict", photo, "--operating-point", 0.95, "--format", "json")
+    assert "single views" not in cli_run(*arguments).stderr
+    done = cli_run(*arguments, "--views", 2)
     assert done.exit_code == 0
     assert "chosen on single views" in done.stderr
     prediction = json.loads(done.stdout)
@@ -240,7 +240,7 @@ def test_operating_points_are_for_single_views_and_predict_says_so(cli_run, phot
     assert point["above"] == (prediction["malignant_probability"] >= point["threshold"])
 
 
-def test_batch_averages_and_does_not_mix(cli_run, int8, draw, tmp_path):
+def test_batch_averages_and_does_not_mix_numbers_of_views(cli_run, int8, draw, tmp_path):
     parquet = pytest.importorskip(
         "pyarrow.parquet", reason="needs pyarrow: make test-device installs it"
     )
@@ -248,12 +248,12 @@ def test_batch_averages_and_does_not_mix(cli_run, int8, draw, tmp_path):
     archive.mkdir()
     for number in range(3):
         draw(60, 50, seed=number).save(archive / f"{number}.png")
-    asked = ("batch", archive, "--out", out, "-m", int8, "--workers", 1)
-    assert cli_run(*asked, "--views", 4).exit_code == 0
+    arguments = ("batch", archive, "--out", out, "-m", int8, "--workers", 1)
+    assert cli_run(*arguments, "--views", 4).exit_code == 0
     classifier = Classifier(int8, views=4, threads=1)
     for row in parquet.read_table(out).to_pylist():
         assert row["probability"] == classifier.classify(row["path"]).probability
-    other = cli_run(*asked)
+    other = cli_run(*arguments)
     assert other.exit_code == 1
     assert "holds predictions with --views 4, not 1" in other.stderr
-    assert "3 of 3 images done before" in cli_run(*asked, "--views", 4).stderr
+    assert "3 of 3 images done before" in cli_run(*arguments, "--views", 4).stderr

@@ -1,4 +1,4 @@
-"""Make what fuzzing starts from: small images of every format, archives, the tests' small models.
+"""Make the first inputs for fuzzing: small images of every format, archives, small models.
 
 python tests/fuzz/make_corpus.py FOLDER
 """
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def write_rare(folder: Path) -> None:
-    """Write images of rare encodings and with statements on their colours."""
+    """Write images of rare encodings, and images that describe their colours."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     import make_images as files
     import make_profiles as profiles
@@ -105,7 +105,7 @@ def write_rare(folder: Path) -> None:
 
 
 def write_profiles(folder: Path) -> None:
-    """Write ICC profiles of all kinds that are read; tables small enough to be changed."""
+    """Write ICC profiles of all supported kinds, with tables small enough for the fuzzer."""
     import make_profiles as profiles
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def write_heic(folder: Path, image: Image.Image) -> None:
 
 
 def write_dicom(folder: Path, image: Image.Image) -> None:
-    """Write DICOM files: ways to store pixels, of which the fuzzer makes others."""
+    """Write DICOM files that store pixels in different ways, for the fuzzer to change."""
     import numpy as np
     from pydicom import uid
 
@@ -168,7 +168,7 @@ def write_dicom(folder: Path, image: Image.Image) -> None:
 
 
 def write_archives(folder: Path) -> None:
-    """Write zip archives of each way to pack."""
+    """Write zip archives of each compression method."""
     folder.mkdir(parents=True, exist_ok=True)
     for method in (0, 8, 12):
         with zipfile.ZipFile(folder / f"{method}.zip", "w", method) as file:
