@@ -29,7 +29,7 @@ from lesionedge.evaluation import (
     weighted,
 )
 from lesionedge.image import Preprocessing, model_input
-from train.evaluate import evaluate
+from train.evaluate.measure import evaluate
 from train.run import Run, RunError
 
 ROOT = Path(__file__).parent.parent
