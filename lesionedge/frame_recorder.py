@@ -151,7 +151,7 @@ class FrameRecorder:
             self._failing = True
             self._next_report_s = time.monotonic() + _REPORT_AGAIN_S
             reason = getattr(error, "strerror", None) or error
-            self._report(f"{self._folder}: cannot save images ({reason}); the camera goes on")
+            self._report(f"{self._folder}: cannot save images ({reason}); the camera continues")
 
     def _skip(self) -> None:
         self.skipped += 1

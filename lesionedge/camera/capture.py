@@ -328,7 +328,7 @@ class Camera:
         """Wait before the next attempt.
 
         Raises:
-            CameraError: It is time to give up.
+            CameraError: No frame came within the time limit.
         """
         outage = self._outage
         if outage is None:

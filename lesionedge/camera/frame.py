@@ -155,8 +155,8 @@ def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | N
 def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None) -> int:
     """Return the whole number that an image's sides may be divided by before preprocessing.
 
-    It is for frames that are no JPEG. Their pixels are averaged in squares, which blurs more than a
-    JPEG's reduced scale does; so ``image.DECODE_MARGIN`` holds, whatever a card says of JPEGs.
+    It is for frames that are not JPEGs. Their pixels are averaged in squares, which blurs more than
+    a JPEG's reduced scale does; so ``image.DECODE_MARGIN`` is used, not the card's value.
 
     Args:
         size: (width, height) in px.

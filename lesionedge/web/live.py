@@ -125,7 +125,7 @@ class LiveView:
             if self._camera.ended and not self._stopped.is_set() and not self._fault:
                 self._fail(f"{self._source}: has ended")
                 return
-            # The camera gave up, but a server goes on waiting for it.
+            # The camera gave up, but a server continues to wait for it.
             self._camera.close()
             self._stopped.wait(1)
             if not self._stopped.is_set():
