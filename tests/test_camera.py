@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from cards import with_card
 from PIL import Image
 
 import lesionedge
@@ -631,6 +632,20 @@ def test_the_frame_shown_is_what_a_model_with_a_margin_sees(folder, models, draw
     classifier.preprocessing = dataclasses.replace(classifier.preprocessing, crop_fraction=0.5)
     observation = observations(folder, classifier)[0]
     assert observation.window == (100 / 320, 60 / 240, 220 / 320, 180 / 240)
+
+
+@pytest.mark.parametrize(("margin", "height_px"), [(None, 240), (1.4, 240), (1.0, 120)])
+def test_the_card_says_how_far_a_jpeg_frame_is_reduced(tmp_path, draw, int8, margin, height_px):
+    # The model looks at the middle 72 px in 32: half as many are enough for 1.0, not for 1.4.
+    (tmp_path / "frames").mkdir()
+    draw(320, 240, seed=3).save(tmp_path / "frames" / "a.jpg")
+    section = {"width_px": 32, "height_px": 32, "crop_fraction": 0.3}
+    if margin is not None:
+        section["decode_margin"] = margin
+    classifier = Classifier(with_card(int8, tmp_path / "m.tflite", input=section), threads=1)
+    with lesionedge.Camera(str(tmp_path / "frames")) as camera:
+        frame = next(iter(camera))
+    assert frame.decoded(classifier.preprocessing).image.height == height_px
 
 
 def test_the_time_between_answers_is_passed_on(folder, classifier):

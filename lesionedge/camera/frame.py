@@ -102,8 +102,9 @@ class Frame:
         """Decode the frame.
 
         Args:
-            preprocessing: If given, the scale may be reduced, but to
-                ``image.DECODE_MARGIN`` times the size that these settings need or more.
+            preprocessing: If given, the scale may be reduced: of a JPEG to ``decode_margin`` times
+                the size that these settings need or more, of other content (``reduction``) to
+                ``image.DECODE_MARGIN`` times.
 
         Raises:
             ImageError: The frame is damaged.
@@ -153,6 +154,9 @@ def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | N
 
 def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None) -> int:
     """Return the whole number that an image's sides may be divided by before preprocessing.
+
+    It is for frames that are no JPEG. Their pixels are averaged in squares, which blurs more than a
+    JPEG's reduced scale does; so ``image.DECODE_MARGIN`` holds, whatever a card says of JPEGs.
 
     Args:
         size: (width, height) in px.
