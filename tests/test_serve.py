@@ -379,7 +379,7 @@ def test_weak_tokens_are_refused(cli_run, token):
 def test_an_unusable_address_is_an_error(cli_run, server, int8):
     done = cli_run("serve", "-m", int8, "--port", server.port)
     assert done.exit_code == 1
-    assert "using the port" in done.stderr
+    assert "no other program uses the port" in done.stderr
 
 
 def test_with_a_token_requests_without_it_are_refused(int8, jpeg):
