@@ -6,15 +6,12 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from lesionedge import rgb_space
 from lesionedge.rgb_space import ColourError, Curve, MatrixConversion
-
-if TYPE_CHECKING:
-    pass
 
 MAX_BYTES = 8_000_000
 """Larger profiles count as damaged; those of printing presses have two or three megabytes."""
