@@ -61,10 +61,10 @@ print(gc.isenabled(), gc.get_freeze_count(), file=sys.stderr)
 """
 
 
-def test_predicting_one_plain_jpeg_loads_little(picture):
+def test_predicting_one_plain_jpeg_loads_little(photo):
     """Each start of the command line pays for every module; modules of others come on top."""
     pytest.importorskip("ai_edge_litert")
-    loaded = loaded_after(PREDICT, picture)
+    loaded = loaded_after(PREDICT, photo)
     assert "lesionedge.jpeg_scan" in loaded
     own = {name for name in loaded if name.startswith("lesionedge")}
     assert len(own) <= 40, sorted(own)
@@ -73,14 +73,14 @@ def test_predicting_one_plain_jpeg_loads_little(picture):
                 "sources.archive", "sources.remote", "terms", "tiff", "vocabulary",
                 "cli.progress"}  # fmt: skip
     assert not own & {f"lesionedge.{name}" for name in unneeded}
-    others = loaded - own - loaded_after(PEERS, picture)
+    others = loaded - own - loaded_after(PEERS, photo)
     heavy = {"bz2", "csv", "ipaddress", "lzma", "pathlib", "shutil", "urllib.parse", "zipfile"}
     assert not others & heavy
 
 
-def test_a_command_searches_its_model_for_no_garbage(picture):
+def test_a_command_searches_its_model_for_no_garbage(photo):
     done = subprocess.run(
-        [sys.executable, "-c", PREDICT, str(picture)], capture_output=True, check=True, text=True
+        [sys.executable, "-c", PREDICT, str(photo)], capture_output=True, check=True, text=True
     )
     enabled, frozen = done.stderr.split()[-2:]
     assert enabled == "True"
