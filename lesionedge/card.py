@@ -30,7 +30,7 @@ class Label(NamedTuple):
     name: str | None = None
     """The name for people; None: the vocabulary's name for the code."""
     malignant: bool | None = None
-    """Whether it is malignant; None: as the vocabulary says for the code."""
+    """Whether it is malignant; None: the vocabulary decides by the code."""
     extra: Extra = _NONE
 
 
@@ -47,6 +47,8 @@ class Input(NamedTuple):
     """As ``image.Preprocessing.crop_fraction``."""
     resampling: str = "bilinear"
     """As ``image.Preprocessing.resampling``."""
+    decode_margin: float | None = None
+    """As ``image.Preprocessing.decode_margin``; None: 1.4."""
     mean: tuple[float, ...] = ()
     """What is subtracted from each channel's pixels, 0-255."""
     std: tuple[float, ...] = ()
@@ -98,9 +100,9 @@ class Calibration(NamedTuple):
     split: str = ""
     """The images that it was fitted on."""
     pictures: int | None = None
-    """How many."""
+    """How many images."""
     lesions: int | None = None
-    """Of how many lesions."""
+    """How many lesions they show."""
     extra: Extra = _NONE
 
 
@@ -176,7 +178,7 @@ class Measurement(NamedTuple):
     pictures: int
     """How many images."""
     lesions: int
-    """Of how many lesions."""
+    """How many lesions they show."""
     figures: Mapping[str, Figure]
     """Name, such as ``balanced_accuracy`` -> value."""
 
@@ -240,7 +242,7 @@ class Card:
         """Whether each class is malignant, in output order.
 
         Raises:
-            ModelError: The card does not say it of some class.
+            ModelError: The card does not say it for some class.
         """
         silent = [entry.label for entry in self.labels if entry.malignant is None]
         if silent:
@@ -287,7 +289,7 @@ class Card:
         """Read a card's text.
 
         Raises:
-            ModelError: It is not JSON, or no card.
+            ModelError: It is not JSON, or not a card.
         """
         import json
 
@@ -398,7 +400,7 @@ def _share(value: Any) -> float:
 
 
 def _threshold(value: Any) -> float:
-    # One that nothing reaches is above 1, or without end.
+    # A threshold that nothing reaches is above 1, or infinite.
     number = _number(value)
     if not number >= 0:
         raise ValueError(f"{value!r} is not a threshold, 0 or more")
@@ -483,7 +485,8 @@ _CARD: Mapping[str, Reader] = {
     )),
     "input": _section(
         Input, width_px=_whole, height_px=_whole, crop=_text, crop_fraction=_number,
-        resampling=_text, mean=_many(_number), std=_many(_number),
+        resampling=_text, decode_margin=_or_null(_number), mean=_many(_number),
+        std=_many(_number),
     ),
     "output": _section(Output, activation=_text),
     "quantization": _section(Quantization, training=_text),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lesionedge import image as images
 from lesionedge.camera import scene
-from lesionedge.camera.frame import Content, decode
+from lesionedge.camera.frame import Content, counted, decode
 from lesionedge.errors import CameraError, ImageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lesionedge.prediction import Prediction
 
 MOST_DAMAGED = 100
-"""So many frames of a camera that cannot be decoded, one after the other, end it."""
+"""If more frames than this in a row cannot be decoded, a live camera counts as broken."""
 
 _TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this are not compared for motion
@@ -55,12 +55,12 @@ class Observation:
 
 
 class FrameClassifier:
-    """Classifies frames one by one and remembers what the next ones need."""
+    """Classifies frames one by one and keeps what it needs for the next ones."""
 
     def __init__(
         self, classifier: Classifier, *, smooth: int = 1, crop: float = 1.0, abstain: bool = True
     ) -> None:
-        """Create it.
+        """Create a classifier of frames.
 
         Args:
             classifier: The loaded model.
@@ -206,14 +206,16 @@ def _observations(
         try:
             observation = frame_classifier.look(frame)
         except ImageError as error:
-            camera.count_damaged()
+            camera.count_damaged(frame, str(error))
             damaged += 1
             if camera.live and damaged > MOST_DAMAGED:
                 raise CameraError(
-                    f"{camera.description}: {damaged} damaged frames, one by one; the last: {error}"
+                    f"{camera.description}: {damaged} damaged frames in a row; the last: {error}"
                 ) from error
             continue
         count, damaged = count + 1, 0
         yield observation
     if not count and damaged and not camera.closed:
-        raise CameraError(f"{camera.description}: none of its {camera.seen} frames can be decoded")
+        raise CameraError(
+            f"{camera.description}: no frame can be decoded, of {counted(camera.seen)}"
+        )

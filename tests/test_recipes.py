@@ -13,7 +13,8 @@ from cards import with_card
 from training import program
 
 from lesionedge import Classifier, ModelError
-from train import calibration, recipe, schedule
+from train import calibration, recipe
+from train.fit import schedule
 from train.gate import recipe as gate_recipe
 from train.settings import RecipeError
 
@@ -36,7 +37,7 @@ def test_a_shortened_recipe_is_kept_as_run():
     )
     short = recipe.loads(text, "x.toml")
     assert [stage.epochs for stage in short.stages] == [3]
-    assert short.shortened.pictures == 500
+    assert short.shortened.images == 500
     assert short.model.weights == "random"
     assert short.stages[0].train == "all"  # frozen at random would be useless
     assert recipe.shortened_text("a = 1\n", recipe.Shortened()) == "a = 1\n"
@@ -151,18 +152,18 @@ def test_the_decision_point_weighs_both_classes_alike():
     assert calibration.decision_point(probability, np.ones(4000, bool)) == []
 
 
-def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_run):
+def test_the_cards_threshold_decides_between_two(models, photo, tmp_path, cli_run):
     one_output = models / "sigmoid.tflite"
-    risk = Classifier(one_output).classify(picture).malignant_probability
+    risk = Classifier(one_output).classify(photo).malignant_probability
     for threshold, label in ((risk - 0.01, "malignant"), (risk + 0.01, "benign")):
         points = [{"name": "decision", "threshold": threshold}]
         file = with_card(one_output, tmp_path / f"{label}.tflite", operating_points=points)
-        answer = Classifier(file).classify(picture)
+        answer = Classifier(file).classify(photo)
         assert answer.label == label == answer.top[0].label
         assert {c.label for c in answer.top} == {"benign", "malignant"}
         assert sum(c.probability for c in answer.top) == pytest.approx(1)
         assert answer.malignant_probability == pytest.approx(risk)
-        told = cli_run("predict", picture, "-m", file, "--format", "json")
+        told = cli_run("predict", photo, "-m", file, "--format", "json")
         assert json.loads(told.stdout)["label"] == label
     # Points of other kinds decide nothing.
     plain = [{"sensitivity": 0.9, "threshold": 0.999, "measured_sensitivity": 0.9,
@@ -232,12 +233,12 @@ def own(tmp_path_factory, draw) -> Path:
     rows = [("path", "label", "patient", "sex")]
     for number in range(96):
         label = ("mole", "wart", "freckle", "scar")[number % 4]
-        picture = draw(40, 40, seed=number)
+        image = draw(40, 40, seed=number)
         if label == "wart":
-            picture = picture.convert("L").convert("RGB")  # easily told apart
-        picture.save(root / f"{number}.png")
+            image = image.convert("L").convert("RGB")  # easily told apart
+        image.save(root / f"{number}.png")
         rows.append((f"{number}.png", label, f"P{number // 4}", "female"))
-    with (root / "pictures.csv").open("w", newline="") as file:
+    with (root / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     (root / "own.toml").write_text(OWN)
     program("train", "fit", root / "own.toml", "--data", root, "--out", root / "run")
@@ -308,7 +309,7 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
         "train", "fit", bad, "--data", own.parent, "--out", own.parent / "x", check=False
     )
     assert done.returncode == 1
-    assert "names frekle; the dataset pictures has freckle, mole, scar, wart" in done.stderr
+    assert "names frekle; the dataset images has freckle, mole, scar, wart" in done.stderr
     assert "Traceback" not in done.stderr
     asking = OWN.replace('malignant = ["wart"]\nnames = { wart = "Wart" }\n', "")
     bad.write_text(asking.replace('wart = ["wart"]', 'veiled = ["wart"]'))

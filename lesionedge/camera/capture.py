@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from lesionedge.camera.choice import open_source
-from lesionedge.camera.frame import Content, Frame, Shot, Source, shown
+from lesionedge.camera.frame import Content, Frame, Shot, Source, counted, shown
 from lesionedge.errors import CameraError, LesionEdgeError
 
 DEFAULT_SIZE = (1280, 720)
@@ -38,11 +38,11 @@ class _Outage:
 
 
 class Camera:
-    """A camera, a stream or a file, read by a thread of its own.
+    """A camera, a stream or a file, read by its own thread.
 
-    ``for frame in camera`` yields the newest frame each time; there is no queue. Frames that nobody
-    took in time are counted and dropped. Files and images wait instead, so that none is missed. If
-    a camera disconnects, it is opened again as soon as it is back.
+    ``for frame in camera`` yields the newest frame each time; there is no queue. Frames that are
+    not taken in time are counted and dropped. Files and images wait instead, so that none is
+    missed. If a camera disconnects, it is opened again as soon as it is back.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Camera:
                 images: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
             size: (width, height) in px to request; the actual size may differ.
             give_up_s: Raise a CameraError after this many seconds without a frame. None: at once if
-                there is no camera at the start, after ``GIVE_UP_S`` later on. There is no wait
-                for a file that breaks off.
+                there is no camera at the start, after ``GIVE_UP_S`` later on. A file that breaks
+                off raises at once.
             realtime: Play a video file at its own speed, like a camera.
             report: Called with a message when the camera disconnects and when it is back, from the
                 capturing thread.
@@ -98,7 +98,7 @@ class Camera:
         """Open the camera and start to capture.
 
         Raises:
-            CameraError: It is absent, busy or unusable, and ``give_up_s`` says not to wait.
+            CameraError: It is absent, busy or unusable, and ``give_up_s`` is None or has passed.
             MissingDependencyError: It needs a library that is not installed.
         """
         if self._thread is not None:
@@ -127,7 +127,7 @@ class Camera:
 
     @property
     def live(self) -> bool:
-        """Whether frames that nobody takes in time are dropped; known once it is open."""
+        """Whether frames that are not taken in time are dropped; known once it is open."""
         return self._live or self._realtime
 
     @property
@@ -154,7 +154,7 @@ class Camera:
                 yield frame
 
     def wait(self, timeout_s: float) -> Frame | None:
-        """Return the newest frame that nobody took yet.
+        """Return the newest frame that has not been taken yet.
 
         Args:
             timeout_s: How long to wait for a frame.
@@ -185,10 +185,20 @@ class Camera:
         if seconds > 0:
             self._stop.wait(seconds)
 
-    def count_damaged(self) -> None:
-        """Count a frame that could not be decoded."""
+    def count_damaged(self, frame: Frame, reason: str) -> None:
+        """Count a frame that could not be decoded; if it is an image file, report its name.
+
+        Args:
+            frame: The frame.
+            reason: What was found in it.
+        """
         with self._changed:
             self.damaged += 1
+        self._report_file(frame.path, reason)
+
+    def _report_file(self, path: str | None, reason: str) -> None:
+        if path is not None:
+            self._report(f"{path}: {reason}")
 
     def _await_opening(self) -> None:
         """Wait until the camera is open or absent. Ctrl-C works here, unlike inside a library.
@@ -203,12 +213,12 @@ class Camera:
                 raise self._error
 
     def _run(self) -> None:
-        """Capture until the source ends, it is given up, or ``close``."""
+        """Capture until the source ends, the camera gives up, or ``close`` is called."""
         try:
             while not self._stop.is_set():
                 try:
                     self._capture()
-                    self._refuse_nothing()
+                    self._check_that_frames_came()
                     return
                 except CameraError as error:
                     # A file that breaks off would break off there again.
@@ -217,7 +227,7 @@ class Camera:
                         raise
                     self._wait_for_return(error)
         except BaseException as error:
-            # Store any error: otherwise the thread that waits for frames would wait for ever.
+            # Store any error: otherwise the thread that waits for frames would wait forever.
             self._error = error
             if not isinstance(error, LesionEdgeError):
                 raise
@@ -227,7 +237,7 @@ class Camera:
                 self._changed.notify_all()
 
     def _capture(self) -> None:
-        """Publish frames until the source ends or ``close``."""
+        """Publish frames until the source ends or ``close`` is called."""
         source = open_source(self.source, self.size)
         self._connected_s = time.monotonic()
         with self._changed:
@@ -247,7 +257,7 @@ class Camera:
             source.close()
 
     def _wanted_of(self, source: Source) -> Iterator[Shot | None]:
-        """Yield a source's frames until ``close``; ask an on-demand source only when needed."""
+        """Yield a source's frames until ``close``; read an on-demand source only when needed."""
         frames = source.frames()
         while not self._stop.is_set():
             if source.on_demand:
@@ -264,17 +274,17 @@ class Camera:
             while not self._wanted and not self._stop.is_set():
                 self._changed.wait(_TICK_S)
             self._wanted = False
-        self._last_s = time.monotonic()  # until now, nobody missed a frame
+        self._last_s = time.monotonic()  # until now, no frame was missed
 
-    def _refuse_nothing(self) -> None:
-        """Complain of a file that has ended without a frame.
+    def _check_that_frames_came(self) -> None:
+        """Check that a file had a frame before it ended.
 
         Raises:
-            CameraError: It held none, or none that was whole.
+            CameraError: It had no frame, or only damaged ones.
         """
         if not self._has_come and not self._stop.is_set():
-            found = f"none of its {self.seen} frames is whole" if self.seen else "holds no frame"
-            raise CameraError(f"{self.description}: {found}")
+            found = f", but {counted(self.seen)} that cannot be read" if self.seen else ""
+            raise CameraError(f"{self.description}: holds no whole frame{found}")
 
     def _paced(self, shot: Shot, position_s: float) -> Shot:
         """Wait until a file's frame is due."""
@@ -293,6 +303,7 @@ class Camera:
             self.seen += 1
             if shot.content is None:
                 self.damaged += 1
+                self._report_file(shot.path, "cannot be read, or is empty")
                 return
             while not live and self._slot is not None and not self._stop.is_set():
                 self._changed.wait(_TICK_S)
@@ -301,8 +312,9 @@ class Camera:
             age = timedelta(seconds=now_s - captured_s)
             timestamp = datetime.now(timezone.utc) - age
             frame = Frame(
-                self.seen, timestamp, captured_s, shot.content, self._before, shot.warnings
-            )
+                self.seen, timestamp, captured_s, shot.content, self._before, shot.warnings,
+                shot.path,
+            )  # fmt: skip
             # Separate images show no motion.
             moving = live or shot.position_s is not None
             self._before = (shot.content, captured_s) if moving else None
@@ -316,11 +328,11 @@ class Camera:
         """Wait before the next attempt.
 
         Raises:
-            CameraError: It is time to give up.
+            CameraError: No frame came within the time limit.
         """
         outage = self._outage
         if outage is None:
-            # What was connected for a while is asked again at once.
+            # A source that was connected for a while is opened again at once.
             connected_s = time.monotonic() - self._connected_s
             outage = self._outage = _Outage(self._last_s, max(0.0, FIRST_RETRY_S - connected_s))
             with self._changed:

@@ -1,4 +1,4 @@
-"""``lesionedge benchmark``: how fast a model is on this machine."""
+"""``lesionedge benchmark``: measures how fast a model is on this machine."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
     "images", metavar="[IMAGE...]", nargs=-1, type=click.Path(exists=True, dir_okay=False)
 )
 @click.option(
-    "-m", "--model", "models", metavar="MODEL", multiple=True,
-    help="Name or .tflite file; may be repeated [default: mobilenetv2 as int8 and as float16].",
+    "-m", "--model", "models", type=options.MODEL, metavar="MODEL", multiple=True,
+    help="Name or .tflite file; may be repeated [default: mobilenetv2 in int8 and in float16].",
 )  # fmt: skip
 @click.option(
     "--threads",
     type=Threads(),
-    help="Threads that run the network; auto tries 1 to all cores [default: as predict].",
+    metavar="N|auto",
+    help="Threads that run the network; auto tries 1 to all cores [default: as for predict].",
 )
 @click.option(
-    "--quick", is_flag=True, help="Take two seconds a setting. Such figures cannot be compared."
+    "--quick", is_flag=True, help="Take two seconds per setting; do not compare such figures."
 )
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text",
@@ -64,7 +65,10 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
     help="json: one object; markdown: a table.",
 )  # fmt: skip
 @click.option(
-    "--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the stages there."
+    "--plot",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.png",
+    help="Draw the stages into FILE.png.",
 )
 def command(
     images: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, quick: bool,
@@ -72,8 +76,8 @@ def command(
 ) -> None:  # fmt: skip
     """Time predictions on this machine, one IMAGE at a time.
 
-    Without IMAGE it times a drawn 600x450 JPEG. Each setting takes at least 1,024 predictions and
-    60 seconds, as MLPerf's single-stream scenario asks.
+    Without IMAGE it uses a drawn 600x450 JPEG. Each setting takes at least 1,024 predictions and
+    60 seconds, as in MLPerf's single-stream scenario.
     """
     if plot is not None and not plot.lower().endswith(".png"):
         raise click.UsageError(f"--plot {plot}: expected a name that ends in .png")
@@ -100,9 +104,10 @@ def _measured(
     if quick:
         queries, seconds = benchmark.QUICK_QUERIES, benchmark.QUICK_SECONDS
     settings = [(model, count) for model in models for count in counts]
+    names = benchmark.short_names(models)
     for number, (model, count) in enumerate(settings, start=1):
         threaded = f", --threads {count}" if isinstance(count, int) else ""
-        what = f"{model}{threaded}, {seconds:.0f} s or more"
+        what = f"{names[model]}{threaded}, {seconds:.0f} s or more"
         click.echo(f"measuring {number} of {len(settings)}: {what}", err=True)
         yield benchmark.measure_apart(
             list(images) or [benchmark.example_image()], model=model,
@@ -142,7 +147,7 @@ def _about() -> dict[str, Any]:
 def _headline(about: dict[str, Any]) -> str:
     cpu = about["machine"]
     parts = [
-        cpu["name"], f"{cpu['hardware_threads']} hardware threads", *cpu["features"],
+        cpu["name"], f"hardware threads: {cpu['hardware_threads']}", *cpu["features"],
         f"governor {cpu['governor']}" if cpu["governor"] else "",
         f"Python {about['python']}", f"{about['runtime']['name']} {about['runtime']['version']}",
         f"lesionedge {about['lesionedge']}", about["date"],
@@ -154,9 +159,10 @@ def _text(found: list[Measurement]) -> Iterator[str]:
     from lesionedge import benchmark
 
     yield _headline(_about())
+    names = benchmark.short_names([m.model for m in found])
     for m in found:
         yield ""
-        yield f"{m.model}, {m.threads} thread{'s' if m.threads > 1 else ''}: {_length(m)}"
+        yield f"{names[m.model]}, {m.threads} thread{'s' if m.threads > 1 else ''}: {_length(m)}"
         yield f"  load {m.load_ms:.0f} ms, first prediction {m.first_ms:.1f} ms"
         yield f"  {'ms':<12}" + "".join(
             f"{name:>9}" for name in ("mean", "p50", "p90", "p99", "min", "max")
@@ -165,7 +171,7 @@ def _text(found: list[Measurement]) -> Iterator[str]:
             values = (t.mean, t.p50, t.p90, t.p99, t.min, t.max)
             yield f"  {stage:<12}" + "".join(f"{value:9.2f}" for value in values)
         yield f"  {m.images_per_s:.1f} images/s; memory {_mb(m.peak_bytes)} peak, " + (
-            f"{_mb(m.steady_bytes)} steady{_weather(m)}"
+            f"{_mb(m.steady_bytes)} steady{_condition(m)}"
         )
         yield from (f"  warning: {warning}" for warning in m.warnings)
     yield ""
@@ -177,7 +183,7 @@ def _length(m: Measurement) -> str:
     return length if m.comparable else f"{length} ({NOT_COMPARABLE})"
 
 
-def _weather(m: Measurement) -> str:
+def _condition(m: Measurement) -> str:
     parts = []
     if m.before.temperature_c is not None and m.after.temperature_c is not None:
         parts.append(f"{m.before.temperature_c:.0f} to {m.after.temperature_c:.0f} °C")
@@ -199,11 +205,12 @@ def _markdown(found: list[Measurement]) -> Iterator[str]:
         " images/s | peak memory |"
     )
     yield "|---|" + "---:|" * 11
+    names = benchmark.short_names([m.model for m in found])
     for m in found:
         medians = [f"{m.latency_ms[stage].p50:.2f}" for stage in ("decode", "preprocess", "invoke")]
         whole = m.latency_ms["whole"]
         cells = [
-            m.model, str(m.threads), f"{m.load_ms:.0f}", f"{m.first_ms:.1f}", *medians,
+            names[m.model], str(m.threads), f"{m.load_ms:.0f}", f"{m.first_ms:.1f}", *medians,
             f"{whole.p50:.2f}", f"{whole.p90:.2f}", f"{whole.p99:.2f}", f"{m.images_per_s:.1f}",
             _mb(m.peak_bytes),
         ]  # fmt: skip
@@ -213,5 +220,5 @@ def _markdown(found: list[Measurement]) -> Iterator[str]:
     if not all(m.comparable for m in found):
         yield f"A {NOT_COMPARABLE}."
     for m in found:
-        yield from (f"Warning, {m.model}: {warning}." for warning in m.warnings)
+        yield from (f"Warning, {names[m.model]}: {warning}." for warning in m.warnings)
     yield from (f"{line}." for line in benchmark.advice(found))

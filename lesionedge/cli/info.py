@@ -1,4 +1,4 @@
-"""``lesionedge info``: what a model is, was trained on and can do."""
+"""``lesionedge info``: describes a model: its labels, training data, accuracy and limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from lesionedge.cli import options, printable
 from lesionedge.titles import HEADLINES
-from lesionedge.wording import RESEARCH_USE
+from lesionedge.wording import RESEARCH_USE, is_own_name
 
 if TYPE_CHECKING:
     from lesionedge.card import (
@@ -25,20 +25,21 @@ if TYPE_CHECKING:
     from lesionedge.model_options import ModelOptions
 
 KINDS = {True: "malignant", False: "benign", None: "not known whether malignant"}
-"""What people read of a class."""
+"""The text for whether a class is malignant."""
 
 
 @click.command("info", epilog=options.examples("lesionedge info", "lesionedge info model.tflite"))
 @click.argument("model", required=False, type=click.Path(readable=False))
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="json: one object.",
+)  # fmt: skip
 @options.MODEL_OPTIONS["labels"]
 @options.MODEL_OPTIONS["malignant"]
 def command(
     model: str | None, form: str, labels: str | None, malignant: tuple[str, ...] | None
 ) -> None:
-    """Show what MODEL (the embedded default when left out) is, was trained on and can do."""
+    """Describe MODEL (default: the embedded one): labels, training data, accuracy and limits."""
     from lesionedge.model_options import ModelOptions
 
     card, facts = describe(ModelOptions(model, labels=labels, malignant=malignant))
@@ -52,10 +53,10 @@ def command(
 
 
 def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
-    """Gather what a model file says and is: its card, and what is known besides.
+    """Return a model's card, and further facts about its file.
 
     Args:
-        model_options: Which model, and what is said of its labels.
+        model_options: The model, and options about its labels.
 
     Raises:
         ModelError: It is missing, corrupt or not an image classifier, or has no such labels.
@@ -91,7 +92,9 @@ def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
 
 def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     tensors = facts["tensors"]
-    lines = [f"{facts['model']}: {facts.get('description') or 'no description inside'}"]
+    lines = [
+        f"{os.path.basename(facts['model'])}: {facts.get('description') or 'no description inside'}"
+    ]
     rows = {
         "file": f"{facts['path']} ({facts['size_bytes'] / 1e6:.2f} MB)",
         "input": _shape(tensors["input"]) + _crop(card.input),
@@ -107,11 +110,13 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     lines += [f"  {title:<13} {value}" for title, value in rows.items() if value]
     lines += ["", "Labels"]
     for entry in facts["labels"]:
-        lines.append(f"  {entry['label']:<8} {entry['name']} ({KINDS[entry['malignant']]})")
+        label, name, kind = entry["label"], entry["name"], KINDS[entry["malignant"]]
+        named = name if is_own_name(label, name) else f"{label:<8} {name}"
+        lines.append(f"  {named} ({kind})")
     if any(entry["malignant"] is None for entry in facts["labels"]):
-        lines.append("  say which are malignant with --malignant mel,bcc, or in the model's card")
+        lines.append("  name the malignant ones with --malignant mel,bcc, or in the model's card")
     if not facts["labels"]:
-        lines.append("  none inside: name them with --labels FILE")
+        lines.append("  none in the file: name them with --labels FILE")
     lines += _metrics(card.measurements)
     lines += _operating_points(card.operating_points)
     if card.limits:
@@ -134,8 +139,9 @@ def _method(section: File | None) -> str | None:
         "qat": "quantization-aware training",
         "bias-corrected": "bias correction",
         "post-training": "after training",
-        "none": "no",
     }
+    if section.method == "none":
+        return f"no ({section.format})"
     return f"{section.format}, {methods.get(section.method, section.method)}"
 
 
@@ -156,7 +162,7 @@ def _calibration(section: Calibration | None) -> str | None:
 
 def _metrics(measurements: Sequence[Measurement]) -> list[str]:
     lines = []
-    # Of both models' figures those of the rounded one, which runs here.
+    # If there are figures of both the float and the int8 model, show int8's, which runs here.
     for found in {one.split: one for one in sorted(measurements, key=lambda m: m.model)}.values():
         lines += [
             "",

@@ -1,4 +1,4 @@
-"""What ``lesionedge camera`` writes: predictions as text or JSON, and a summary at the end."""
+"""The output of ``lesionedge camera``: predictions as text or JSON, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lesionedge.camera.frame import counted as frames
 from lesionedge.camera.frame import shown
 from lesionedge.cli import printable
-from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, percent, risk
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, counted, is_own_name, percent, risk
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from lesionedge.live import Observation
 
 SAMPLES = 10_000
-"""Number of times that the sample keeps."""
+"""Size of the sample of times."""
 
 
 def as_dict(observation: Observation, source: str) -> dict[str, Any]:
     """Return an observation as one JSON object."""
     frame = observation.frame
     return {
+        **({} if frame.path is None else {"path": frame.path}),
         "timestamp": frame.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "frame": frame.number,
         "age_ms": observation.age_ms,
@@ -37,7 +39,7 @@ def as_dict(observation: Observation, source: str) -> dict[str, Any]:
 
 
 class Tally:
-    """Times from capture to prediction: a fair sample of all (reservoir sampling; Vitter 1985)."""
+    """A random sample of the times from capture to prediction (reservoir sampling; Vitter 1985)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -45,7 +47,7 @@ class Tally:
         self._random = random.Random(0)
 
     def add(self, age_ms: float) -> None:
-        """Take one more."""
+        """Add a time."""
         self.count += 1
         if len(self._sample) < SAMPLES:
             self._sample.append(age_ms)
@@ -62,9 +64,9 @@ class Tally:
 
 
 def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str:
-    """Say in a line what a run came to."""
+    """Return a run's counts and times as one line."""
     text = (
-        f"{camera.seen} frames seen, {tally.count} classified, {camera.dropped} dropped, "
+        f"{frames(camera.seen)} seen, {tally.count} classified, {camera.dropped} dropped, "
         f"{camera.damaged} damaged"
     )
     if camera.outages:
@@ -74,36 +76,38 @@ def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str
         p50, p90, p99 = tally.quantiles()
         text += f"; capture to prediction p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
     if recorder is not None:
-        text += f"; {recorder.saved} images saved, {recorder.failed + recorder.skipped} not saved"
+        text += f"; {counted(recorder.saved)} saved, {recorder.failed + recorder.skipped} not saved"
     return text
 
 
 def tell(text: str) -> None:
     """Write a line to standard error; from any thread."""
-    # In one write. On a terminal it takes the place of the steady line.
+    # In one write. On a terminal it replaces the line of the current prediction.
     clear = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
     click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
 
 
 def line_of(observation: Observation) -> str:
-    """Return a prediction as one line, what matters most first: terminals may be narrow."""
+    """Return a prediction as one line, the most important part first: terminals may be narrow."""
     prediction = observation.prediction
     warnings = [f"warning: {text}" for text in prediction.remarks]
     age = f"{observation.age_ms:.0f} ms after capture"
     if observation.withheld:
         return "  ".join((CANNOT_TELL, *warnings, age))
-    second = "".join(f", then {c.label} {percent(c.probability)}" for c in prediction.top[1:2])
+    second = "".join(f"then {c.label} {percent(c.probability)}" for c in prediction.top[1:2])
+    own = is_own_name(prediction.label, prediction.name)
+    names = [text for text in ("" if own else prediction.name, second) if text]
     return "  ".join((
         f"{prediction.label} {percent(prediction.probability)}",
         risk(prediction),
         *warnings,
-        f"{prediction.name}{second}",
+        ", ".join(names),
         age,
     ))  # fmt: skip
 
 
 class Json:
-    """One object a prediction."""
+    """Writes one JSON object per prediction."""
 
     def __init__(self) -> None:
         import json
@@ -113,34 +117,37 @@ class Json:
     def write(self, _observation: Observation, facts: dict[str, Any]) -> None:
         """Write one prediction."""
         sys.stdout.write(self._dumps(facts) + "\n")
-        sys.stdout.flush()  # who reads a pipe need not wait
+        sys.stdout.flush()  # so that the reader of a pipe does not wait
 
     def close(self) -> None:
-        """Nothing follows."""
+        """Do nothing: nothing follows."""
 
 
 class Text:
-    """A steady line on a terminal; elsewhere a line whenever the prediction changes."""
+    """Writes a line per image file. For frames it updates one line, or writes only changes."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
         self._last: tuple[Any, ...] | None = None
         self._shown_s = 0.0
-        self._any = False
+        self._any = self._open_line = False
 
     def write(self, observation: Observation, facts: dict[str, Any]) -> None:
         """Write one prediction."""
         self._any = True
-        # What is withheld is the same whatever the label would be.
+        # If the diagnosis is withheld, a change of the label changes nothing.
         state = (None if observation.withheld else facts["label"], facts["warnings"])
         line = printable(line_of(observation))
-        if self._terminal:
+        if observation.frame.path is not None:
+            sys.stdout.write(f"{printable(observation.frame.path)}  {line}\n")
+        elif self._terminal:
             now_s = time.monotonic()
             if state == self._last and now_s - self._shown_s < 0.1:
                 return
             self._shown_s = now_s
             width = max(20, _columns() - 1)
             sys.stdout.write(f"\r\x1b[K{line[:width]}")
+            self._open_line = True
         elif state != self._last:
             sys.stdout.write(f"{facts['timestamp']}  {line}\n")
         self._last = state
@@ -149,7 +156,7 @@ class Text:
     def close(self) -> None:
         """End with the research-use line."""
         if self._any:
-            sys.stdout.write(("\n" if self._terminal else "") + RESEARCH_USE + "\n")
+            sys.stdout.write(("\n" if self._open_line else "") + RESEARCH_USE + "\n")
             sys.stdout.flush()
 
 

@@ -1,10 +1,13 @@
-// What people read, in one place. The page of `lesionedge serve` speaks English; the phone's app adds a language.
-// The texts of wording.py have the same words here.
+// All texts that people read. The page of `lesionedge serve` is in English; the phone's app adds a language.
+// Texts that wording.py has too are the same there.
+
+/** Return whether a label and its name are the same, so that one of them is enough. */
+export const isOwnName = (label, name) => label.toLowerCase() === name.toLowerCase();
 
 export const EN = {
   note: "For research use only: not a diagnosis.",
   cannotTell: "Can't tell: not a dermoscopic image",
-  headline: (name, label, percent) => `${name} (${label}), ${percent}`,
+  headline: (name, label, percent) => `${isOwnName(label, name) ? name : `${name} (${label})`}, ${percent}`,
   malignant: "malignant",
   risk: (percent) => `Malignant ${percent}`,
   unknown: "unknown",
@@ -20,21 +23,21 @@ export const EN = {
   decimal: ".",
 };
 
-let spoken = EN;
+let texts = EN;
 
-/** Speak a language; what it lacks stays English. */
+/** Use languages, the last one first; texts that they lack stay English. */
 export function speak(...languages) {
-  spoken = Object.assign({}, EN, ...languages);
+  texts = Object.assign({}, EN, ...languages);
 }
 
-/** Return the text of a key, in the language that is spoken. */
+/** Return the text of a key in the language in use. */
 export function text(key, ...values) {
-  const found = spoken[key];
+  const found = texts[key];
   return typeof found === "function" ? found(...values) : found;
 }
 
 /** Return whether a key has a text of its own in the language that is spoken. */
-export const has = (key) => Object.hasOwn(spoken, key);
+export const has = (key) => Object.hasOwn(texts, key);
 
 /** Return a probability, 0-1, in percent: never 0.0 %, and 100.0 % only for 1. */
 export function percent(share) {
