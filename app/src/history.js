@@ -71,13 +71,13 @@ export async function show() {
 
 function lineOf({ time, name, found, image }) {
   const line = element("li");
-  const picture = element("img");
-  picture.src = URL.createObjectURL(image);
-  picture.alt = text("imageOf", name);
+  const copy = element("img");
+  copy.src = URL.createObjectURL(image);
+  copy.alt = text("imageOf", name);
   const facts = element("div");
   facts.append(paragraph("", headline(spoken(found))));
   facts.append(paragraph("small", `${new Date(time).toLocaleString(document.documentElement.lang)}, ${name}`));
-  line.append(picture, facts);
+  line.append(copy, facts);
   return line;
 }
 

@@ -89,7 +89,6 @@ const en = {
 const de = {
   note: "Nur für die Forschung: keine Diagnose.",
   cannotTell: "Nicht zu sagen: kein dermatoskopisches Bild",
-  headline: (name, label, percent) => `${name} (${label}), ${percent}`,
   malignant: "bösartig",
   risk: (percent) => `Bösartig ${percent}`,
   unknown: "unbekannt",
