@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -161,6 +160,8 @@ def _secure(given: dict[str, Any]) -> Callable[[], Certificate] | None:
 
     if certificate is not None:
         return lambda: authority.given(certificate, key)
+    from importlib.util import find_spec
+
     if find_spec("cryptography") is None or find_spec("segno") is None:
         from lesionedge.errors import MissingDependencyError
 
@@ -263,6 +264,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _require() -> None:
+    from importlib.util import find_spec
+
     from lesionedge.errors import MissingDependencyError
 
     missing = [name for name in NEEDED if find_spec(name) is None]
