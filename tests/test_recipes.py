@@ -242,6 +242,7 @@ def own(tmp_path_factory, draw) -> Path:
         csv.writer(file).writerows(rows)
     (root / "own.toml").write_text(OWN)
     program("train", "fit", root / "own.toml", "--data", root, "--out", root / "run")
+    program("train", "quantize", root / "run")
     return root / "run"
 
 

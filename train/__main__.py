@@ -1,4 +1,4 @@
-"""``python -m train``: recipes, prepare, folds, fit, label, weights, evaluate, pool."""
+"""``python -m train``: recipes, prepare, folds, fit, quantize, evaluate, pool, label, weights."""
 
 from __future__ import annotations
 
@@ -153,18 +153,40 @@ def fit(
         return
     from train import recipe
     from train.data.prepare import Source
-    from train.fit import stages as fitting
+    from train.fit.fit import Given
+    from train.fit.fit import fit as train
 
     at_random = str(weights) == "random"
     short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "")
     text = recipe.shortened_text(recipe.read(recipe_name), short)
-    done = fitting.fit(
-        recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), run,
-        weights=None if at_random else weights, seed=seed,
-        cache_folder=_cache_of(out, cache_folder), soft_labels=soft_labels, teachers=teachers,
+    given = Given(
+        Source(data, layout, overlap or "refuse"), _cache_of(out, cache_folder), seed,
+        None if at_random else weights, soft_labels, teachers,
     )  # fmt: skip
+    done = train(recipe.loads(text, recipe_name), text, run, given)
     if not done and workers.is_chief():
         workers.go_on_alone()
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_elsewhere
+@_layout
+@_cache
+def quantize(
+    folder: Path, data: Path | None, layout: str | None, cache_folder: Path | None
+) -> None:
+    """Make the network in FOLDER, which `fit` has trained, ready for 8 bits.
+
+    Where the recipe has a stage with `quantize = true`, it is trained that way; else it is rounded
+    with bias correction. The same command again resumes what was stopped.
+    """
+    from train.quantize.quantize import quantize as make
+    from train.run import Run
+
+    make(
+        Run(folder), data=data, layout=layout, cache_folder=_cache_of(folder, cache_folder)
+    )  # fmt: skip
 
 
 @main.command()

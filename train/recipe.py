@@ -247,6 +247,19 @@ class Recipe:
     source: str = ""
     """Where the settings come from."""
 
+    @property
+    def float_stages(self) -> tuple[Stage, ...]:
+        """What ``fit`` trains."""
+        return tuple(stage for stage in self.stages if not stage.quantize)
+
+    @property
+    def quantized(self) -> Stage:
+        """What ``quantize`` does: the last stage, or only to round."""
+        last = self.stages[-1]
+        if last.quantize:
+            return last
+        return Stage("rounded", 0, 0.0, self.input.width_px, quantize=True, freeze_batch_norm=True)
+
 
 def load(name_or_path: str) -> Recipe:
     """Read a recipe by its name or from a TOML file.
@@ -377,6 +390,11 @@ def _check(recipe: Recipe, path: str) -> None:
     if recipe.distil.crops and not recipe.distil.share:
         raise RecipeError(
             f"{path}: [distil] has crops, but a share of 0: nothing is learnt of them"
+        )
+    if not recipe.float_stages or any(stage.quantize for stage in recipe.stages[:-1]):
+        raise RecipeError(
+            f"{path}: a stage with quantize = true comes once, last, after others; found "
+            f"{', '.join(stage.name for stage in recipe.stages)}"
         )
     last = recipe.stages[-1]
     if last.input_px != recipe.input.width_px or recipe.input.width_px != recipe.input.height_px:

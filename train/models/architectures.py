@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tf_keras as keras
 
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Model
+from train.recipe import Model, Recipe
 from train.settings import RecipeError
 
 layers = keras.layers
@@ -195,3 +195,25 @@ ARCHITECTURES: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]
 
 def _is_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, layers.BatchNormalization)
+
+
+NO_QUANTIZATION_AWARE = {
+    "efficientnetb3": "tensorflow_model_optimization has no quantization-aware form of its "
+    "Rescaling and Normalization layers, nor of the Multiply in its 26 squeeze-and-excitation "
+    "blocks",
+}
+"""Architecture -> why it cannot go through quantization-aware training."""
+
+
+def check_quantizable(recipe: Recipe) -> None:
+    """Refuse a network that cannot go through quantization-aware training.
+
+    Raises:
+        RecipeError: It cannot.
+    """
+    why = NO_QUANTIZATION_AWARE.get(recipe.model.architecture)
+    if why:
+        raise RecipeError(
+            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; "
+            "leave the stage out, and python -m convert quantizes after training"
+        )
