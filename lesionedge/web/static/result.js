@@ -1,6 +1,6 @@
 // A prediction as people read it, and as files hold it: for the page of `lesionedge serve` and for the phone's app.
 
-import { percent, text } from "./words.js";
+import { isOwnName, percent, text } from "./words.js";
 
 export function element(name, kind = "", content = "") {
   const node = document.createElement(name);
@@ -74,9 +74,10 @@ function barsOf(predictions) {
 
 function barOf(one) {
   const line = element("tr");
-  const name = element("th", "", one.label === one.code ? one.label : `${one.label} `);
+  const own = isOwnName(one.code, one.label);
+  const name = element("th", "", own ? one.label : `${one.label} `);
   name.scope = "row";
-  if (one.label !== one.code) name.append(element("code", "", one.code));
+  if (!own) name.append(element("code", "", one.code));
   if (one.malignant) name.append(element("span", "kind", ` ${text("malignant")}`));
   const share = element("td", "share");
   share.setAttribute("aria-hidden", "true");

@@ -1,10 +1,13 @@
 // What people read, in one place. The page of `lesionedge serve` speaks English; the phone's app adds a language.
 // The texts of wording.py have the same words here.
 
+/** Whether a label says the same as its name, so that one of the two is enough. */
+export const isOwnName = (label, name) => label.toLowerCase() === name.toLowerCase();
+
 export const EN = {
   note: "For research use only: not a diagnosis.",
   cannotTell: "Can't tell: not a dermoscopic image",
-  headline: (name, label, percent) => `${name} (${label}), ${percent}`,
+  headline: (name, label, percent) => `${isOwnName(label, name) ? name : `${name} (${label})`}, ${percent}`,
   malignant: "malignant",
   risk: (percent) => `Malignant ${percent}`,
   unknown: "unknown",
