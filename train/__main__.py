@@ -118,6 +118,9 @@ def prepare(
     help="ImageNet weights (a file); or a float16 .tflite of the same network, or an .npz from "
     "`weights`, to go on from; without it Keras downloads ImageNet's. 'random': do without.",
 )  # fmt: skip
+@click.option(
+    "--as-given", is_flag=True, help="Take --weights as they are: train no float stage.",
+)  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
 @click.option("--images", type=click.IntRange(min=1), help="Train on at most so many images.")
 @click.option(
@@ -136,7 +139,8 @@ def prepare(
 )  # fmt: skip
 def fit(
     recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
-    cache_folder: Path | None, weights: Path | None, epochs: int | None, images: int | None,
+    cache_folder: Path | None, weights: Path | None, as_given: bool, epochs: int | None,
+    images: int | None,
     soft_labels: Path | None, teachers: tuple[Path, ...], worker_count: int,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
@@ -157,7 +161,9 @@ def fit(
     from train.fit.fit import fit as train
 
     at_random = str(weights) == "random"
-    short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "")
+    if as_given and (weights is None or at_random):
+        raise click.UsageError("--as-given needs --weights FILE")
+    short = recipe.Shortened(epochs or 0, images or 0, as_given, "random" if at_random else "")
     text = recipe.shortened_text(recipe.read(recipe_name), short)
     given = Given(
         Source(data, layout, overlap or "refuse"), _cache_of(out, cache_folder), seed,

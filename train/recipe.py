@@ -212,6 +212,9 @@ class Shortened:
     images: Count = 0
     """Training images at most, chosen by chance with the classes' shares, and no more to validate
     on; 0: all."""
+    as_given: bool = False
+    """Whether the weights that ``fit --weights`` gives are taken as they are: no float stage is
+    trained."""
     weights: Literal["", "random"] = ""
     """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
 
@@ -271,16 +274,37 @@ def load(name_or_path: str) -> Recipe:
 
 
 def read(name_or_path: str) -> str:
-    """Return a recipe's TOML.
+    """Return a recipe's TOML, with what it includes.
+
+    ``include = "FILE"``, a path from the recipe's folder, is for settings that recipes share: the
+    recipe's own go over them.
 
     Raises:
-        RecipeError: There is none.
+        RecipeError: There is none, or it cannot be read.
     """
     path = _path(name_or_path)
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    text = settings.text(path)
+    data = settings.parse(text, str(path))
+    if "include" not in data:
+        return text
+    import tomli_w
+
+    own = {key: value for key, value in data.items() if key != "include"}
+    include = data["include"]
+    if not isinstance(include, str):
+        raise RecipeError(f"{path}: include is {include!r}; expected the path of a TOML file")
+    shared = settings.read(path.parent / include)
+    return tomli_w.dumps(_over(shared, own))
+
+
+def _over(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a recipe's settings over those that it includes, table by table."""
+    tables = {
+        key: _over(shared[key], value)
+        for key, value in own.items()
+        if isinstance(value, Mapping) and isinstance(shared.get(key), Mapping)
+    }
+    return {**shared, **own, **tables}
 
 
 def loads(text: str, name_or_path: str) -> Recipe:
@@ -364,6 +388,8 @@ def _shorten(recipe: Recipe) -> Recipe:
     stages = recipe.stages
     if short.epochs:
         stages = tuple(replace(s, epochs=min(s.epochs, short.epochs)) for s in stages)
+    if short.as_given:
+        stages = tuple(s if s.quantize else replace(s, epochs=0, mix=1.0) for s in stages)
     if not short.weights:
         return replace(recipe, stages=stages)
     # Layers that start at random and are then frozen would stay at random.

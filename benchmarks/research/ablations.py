@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from twins import RELEASES
 from views import ROOT, classes, gain, gained, give, images, turned_accuracy, turned_auroc
 
 import lesionedge
@@ -35,7 +34,7 @@ from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import resamples
 
-SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
+SPLIT = ROOT / "release" / "split.csv"
 QUALITY = 60  # of the JPEG that images go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.tta
 NOISE = 4.0  # standard deviation, of 255
@@ -51,9 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Models side by side on held-out images.")
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument("models", nargs="+", help="[NAME=]FILE.tflite or an embedded one's name")
-    parser.add_argument(
-        "--split", type=Path, help="split.csv; that of mobilenetv2-teacher if not given"
-    )
+    parser.add_argument("--split", type=Path, help="split.csv; release/split.csv if not given")
     parser.add_argument("--part", default="validation", help="which of its images")
     parser.add_argument("--json", type=Path)
     parser.add_argument(

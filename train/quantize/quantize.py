@@ -49,8 +49,10 @@ def quantize(
             own = statistics_batches(recipe, training.own, training.seed)
             model = rounded(floating, list(own))
         train_stage(training, recipe.quantized, number, model, state)
-        model.set_weights(checkpoints.load_best(run, number))
-        save(model, run.int8_weights)
+        # Anew: what has been trained or measured has variables that HDF5 cannot hold.
+        made = unmeasured(load_model(run.float_weights))
+        made.set_weights(checkpoints.load_best(run, number))
+        save(made, run.int8_weights)
         card.calibrate(recipe, images, run)
         run.say(f"{run.int8_weights} written; python -m convert export converts it")
 

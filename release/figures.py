@@ -1,6 +1,6 @@
 """Write the embedded models' figures into MODEL_CARD.md, README.md and accuracy.md, between marks.
 
-python train/release/figures.py
+python release/figures.py
 
 Figures and thresholds come from the cards inside the .tflite files, where ``python -m convert
 figures`` and ``operating-points`` put them; the tables by class and by group from metrics.json.
@@ -20,14 +20,16 @@ from lesionedge.card import Card
 from lesionedge.metadata import read
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+FIGURES = HERE / "figures"
+ROOT = HERE.parent
 MODELS = {
     "`mobilenetv2` (int8)": ("mobilenetv2", "mobilenetv2-int8.tflite"),
     "`mobilenetv2-float16`": ("mobilenetv2", "mobilenetv2-float16.tflite"),
     "`cnn` (int8)": ("cnn", "cnn-int8.tflite"),
 }
-SEVERAL = {"mobilenetv2": "mobilenetv2-taught"}
-"""Where the last training was measured on one fold only: the run before it, which has several."""
+SEVERAL = {"mobilenetv2": "mobilenetv2-folds"}
+"""Where the model was measured on one fold only: the figures of the training before it, which was
+measured on three."""
 METRICS = {
     **titles.HEADLINES,
     "malignant_auroc": "malignant AUROC (mel, bcc, akiec)",
@@ -43,8 +45,8 @@ def main() -> None:
     cards, measured, folds = {}, {}, {}
     for title, (run, file) in MODELS.items():
         cards[title] = card_of(file)
-        measured[title] = json.loads((HERE / run / "metrics.json").read_text())["models"][file]
-        several = json.loads((HERE / SEVERAL.get(run, run) / "metrics.json").read_text())
+        measured[title] = json.loads((FIGURES / f"{run}.json").read_text())["models"][file]
+        several = json.loads((FIGURES / f"{SEVERAL.get(run, run)}.json").read_text())
         folds[title] = several["folds"][file]
     figures = {title: figures_of(card) for title, card in cards.items()}
     first = next(iter(MODELS))
