@@ -55,14 +55,15 @@ class Step:
     help="ImageNet weights of MobileNetV2, from which the gate begins [default: downloaded].",
 )  # fmt: skip
 @click.option(
-    "--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/release"),
-    show_default=True, help="Where the runs go.",
+    "--runs", type=click.Path(file_okay=False, path_type=Path), default=ROOT / "runs" / "release",
+    help="Where the runs go [default: runs/release].",
 )  # fmt: skip
 def main(data: Path, gate: Path | None, imagenet: Path | None, runs: Path) -> None:
     """Make, measure and convert the embedded models from base weights and DATA, HAM10000."""
+    data, runs = data.absolute(), runs.absolute()
     steps = [step for network in FORMATS for step in of_network(network, data, runs)]
     if gate is not None:
-        steps += of_gate(gate, runs, imagenet)
+        steps += of_gate(gate.absolute(), runs, imagenet and imagenet.absolute())
     steps.append(Step("figures into README and model card", (ROOT / "release" / "figures.py",)))
     begin = time.monotonic()
     for number, step in enumerate(steps, start=1):
@@ -107,7 +108,7 @@ def of_network(network: str, data: Path, runs: Path) -> Iterator[Step]:
         yield Step(f"{network}, twin: verify {form}", ("convert", "verify", file, "--run", twin))
     yield Step(
         f"{network}, twin: measure",
-        ("train", "pool", twin, "--out", pool, "--data", data, "--card", whole),
+        ("train", "pool", twin, "--out", pool, "--data", data, "--card", whole, *cache(folder)),
     )
     for form in FORMATS[network]:
         yield from of_file(network, form, folder)
@@ -121,9 +122,10 @@ def of_run(network: str, name: str, data: Path, folder: Path) -> Iterator[Step]:
     """Yield the steps from base weights to a run with a float and an int8 network."""
     run = folder / name
     base = BASE / f"{network}{'' if name == WHOLE else '-' + name}.npz"
-    fit = ("train", "fit", network, "--data", data, "--out", run, "--weights", base, "--as-given")
+    images = ("--data", data, *cache(folder))
+    fit = ("train", "fit", network, "--out", run, "--weights", base, "--as-given", *images)
     yield Step(f"{network}, {name}: fit", fit)
-    yield Step(f"{network}, {name}: quantize", ("train", "quantize", run, "--data", data))
+    yield Step(f"{network}, {name}: quantize", ("train", "quantize", run, *images))
 
 
 def of_file(network: str, form: str, folder: Path) -> Iterator[Step]:
@@ -137,7 +139,8 @@ def of_file(network: str, form: str, folder: Path) -> Iterator[Step]:
     )
     yield Step(
         f"{file.name}: measure on calibration images",
-        ("train", "evaluate", whole, "--split", "calibration", "--model", file, "--out", out),
+        ("train", "evaluate", whole, "--split", "calibration", "--model", file, "--out", out,
+         *cache(folder)),
     )  # fmt: skip
     metrics = out / "metrics.json"
     yield Step(
@@ -162,6 +165,11 @@ def of_gate(data: Path, runs: Path, imagenet: Path | None) -> list[Step]:
         Step("gate: embed", export(run, "int8", MODELS / "gate-int8.tflite")),
         Step("gate: measure", ("train.gate", "evaluate", "--data", data, "--json", evaluation)),
     ]
+
+
+def cache(folder: Path) -> tuple[str | Path, ...]:
+    """Return the option that says where prepared images go: all networks share them."""
+    return ("--cache", folder.parent / "cache")
 
 
 def export(run: Path, form: str, file: Path) -> tuple[str | Path, ...]:
