@@ -164,7 +164,7 @@ fuzz: $(VENV)/.dev
 # make gate         train and convert the gate (DATA=folder of its sources, [WEIGHTS=FILE])
 DATA ?= $(LESIONEDGE_DATA)
 gate: $(VENV)/.dev
-	$(BIN)/python -m train.gate fit --data "$(DATA)" --out runs/gate $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	$(BIN)/python -m train fit gate --data "$(DATA)" --out runs/gate $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 	$(BIN)/python -m convert export runs/gate --format int8 -o runs/gate/gate-int8.tflite
 	$(BIN)/python -m train.gate calibrate runs/gate/gate-int8.tflite --run runs/gate --data "$(DATA)"
 	$(BIN)/python -m convert export runs/gate --format int8 -o lesionedge/models/gate-int8.tflite

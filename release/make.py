@@ -159,7 +159,7 @@ def of_gate(data: Path, runs: Path, imagenet: Path | None) -> list[Step]:
     begin = ("--weights", imagenet) if imagenet else ()
     evaluation = FIGURES / "gate.json"
     return [
-        Step("gate: fit", ("train.gate", "fit", "--data", data, "--out", run, *begin)),
+        Step("gate: fit", ("train", "fit", "gate", "--data", data, "--out", run, *begin)),
         Step("gate: export", export(run, "int8", file)),
         Step("gate: threshold", ("train.gate", "calibrate", file, "--run", run, "--data", data)),
         Step("gate: embed", export(run, "int8", MODELS / "gate-int8.tflite")),

@@ -163,13 +163,19 @@ def fit(
     at_random = str(weights) == "random"
     if as_given and (weights is None or at_random):
         raise click.UsageError("--as-given needs --weights FILE")
-    short = recipe.Shortened(epochs or 0, images or 0, as_given, "random" if at_random else "")
+    short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "", as_given)
     text = recipe.shortened_text(recipe.read(recipe_name), short)
     given = Given(
         Source(data, layout, overlap or "refuse"), _cache_of(out, cache_folder), seed,
         None if at_random else weights, soft_labels, teachers,
     )  # fmt: skip
-    done = train(recipe.loads(text, recipe_name), text, run, given)
+    loaded = recipe.loads(text, recipe_name)
+    if loaded.gate is not None:
+        from train.gate.fit import fit as train_gate
+
+        train_gate(loaded, text, run, given)
+        return
+    done = train(loaded, text, run, given)
     if not done and workers.is_chief():
         workers.go_on_alone()
 

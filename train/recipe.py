@@ -204,6 +204,26 @@ class DataSettings:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Gate:
+    """What the gate is trained on: re-encoded copies of every source's training images."""
+
+    refused: Dropped
+    """Share of genuine images that the threshold may refuse on the calibration split."""
+    ham10000: Count
+    """Copies of each image of HAM10000."""
+    isic: Count
+    """Copies of each image of ISIC 2017's training set, where it is at hand."""
+    clinical: Count
+    """Copies of each clinical photograph."""
+    not_skin: Count
+    """Copies of each ordinary photograph."""
+    drawn: Count
+    """Generated images altogether."""
+    ruined: Count
+    """Images of all kinds altogether that are blurred, darkened or lit beyond use."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Shortened:
     """How a run departs from its recipe; ``fit`` writes it under the recipe that it keeps."""
 
@@ -212,11 +232,11 @@ class Shortened:
     images: Count = 0
     """Training images at most, chosen by chance with the classes' shares, and no more to validate
     on; 0: all."""
+    weights: Literal["", "random"] = ""
+    """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
     as_given: bool = False
     """Whether the weights that ``fit --weights`` gives are taken as they are: no float stage is
     trained."""
-    weights: Literal["", "random"] = ""
-    """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -236,6 +256,8 @@ class Recipe:
     distil: Distil = field(default_factory=Distil)
     data: DataSettings = field(default_factory=DataSettings)
     shortened: Shortened = field(default_factory=Shortened)
+    gate: Gate | None = None
+    """Of the gate alone: its sources, in place of a dataset."""
     cache_side_px: AtLeastOne = 256
     """Shorter side of the cached training images, from which random parts are cut."""
     cache_aspect: Positive = 4 / 3
@@ -356,6 +378,8 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
         "shortened": section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
         "stages": _stages(data.pop("stages", []), augment, path),
     }
+    if "gate" in data:
+        parts["gate"] = section(Gate, data.pop("gate"), f"{path}: [gate]")
     recipe = section(Recipe, {**data, **parts}, path)
     if not recipe.stages:
         raise RecipeError(f"{path}: has no [[stages]]; expected at least one")

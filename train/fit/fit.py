@@ -74,7 +74,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
     team = workers.join()
     with run.lock() if team.chief else nullcontext():
         if team.chief:
-            _keep_recipe(run, recipe_text)
+            keep_recipe(run, recipe_text)
         else:
             team.agree()  # when the chief has split and prepared the images
             run = replace(run, silent=True)
@@ -87,7 +87,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
         state = checkpoints.resume(run)
         training = _training(recipe, data, run, team, given, state)
         for number in range(state.stage, len(recipe.float_stages)):
-            model = _begin(training, number, state, given.weights)
+            model = begin(training, number, state, given.weights)
             state = train_stage(training, recipe.stages[number], number, model, state)
         if workers.is_member():
             return False
@@ -120,7 +120,12 @@ def _check(recipe: Recipe, given: Given) -> None:
         raise RecipeError(f"{given.weights}: no such file; expected weights to start from")
 
 
-def _keep_recipe(run: Run, text: str) -> None:
+def keep_recipe(run: Run, text: str) -> None:
+    """Write the recipe that a folder is a run of.
+
+    Raises:
+        RunError: It holds a run of another one.
+    """
     if run.recipe.exists() and run.recipe.read_text(encoding="utf-8") != text:
         raise RunError(
             f"{run.folder}: holds a run of another recipe; choose another --out, or remove it"
@@ -150,7 +155,7 @@ def _training(
     return Training(recipe, run, lessons, own, held, team, given.seed)
 
 
-def _begin(training: Training, number: int, state: State, weights: Path | None) -> keras.Model:
+def begin(training: Training, number: int, state: State, weights: Path | None) -> keras.Model:
     """Build a stage's model: with what the training starts from, or the stage before came to."""
     recipe, run = training.recipe, training.run
     # A stage may train at another size than the one that it is measured at.
@@ -180,12 +185,7 @@ def _sample(training: Training, side_px: int) -> np.ndarray:
 def _finish(training: Training, data: Data) -> None:
     """Write the best float model and the card."""
     recipe, run = training.recipe, training.run
-    model = architectures.build(
-        recipe.model, classes=len(data.labels),
-        height_px=recipe.input.height_px, width_px=recipe.input.width_px,
-    )  # fmt: skip
-    model.set_weights(checkpoints.load_best(run, len(recipe.float_stages) - 1))
-    save(model, run.float_weights)
+    save(finished(training), run.float_weights)
     crops.remove(run.crops)
     card.write(recipe, data, run, seed=training.seed)
     run.say(f"done; python -m train quantize {run.folder} makes it ready for 8 bits")
@@ -193,6 +193,17 @@ def _finish(training: Training, data: Data) -> None:
         run.say(f"python -m train evaluate {run.folder} measures it on held-out lesions")
     else:
         run.say("no test images: python -m train pool measures its folds")
+
+
+def finished(training: Training) -> keras.Model:
+    """Return the network that the stages have come to, at the size that it is used at."""
+    recipe = training.recipe
+    model = architectures.build(
+        recipe.model, classes=training.held.classes,
+        height_px=recipe.input.height_px, width_px=recipe.input.width_px,
+    )  # fmt: skip
+    model.set_weights(checkpoints.load_best(training.run, len(recipe.float_stages) - 1))
+    return model
 
 
 def save(model: keras.Model, file: Path) -> None:

@@ -19,6 +19,7 @@ from train.models.inference import load_model
 from train.quantize.rounding import rounded, unmeasured
 from train.recipe import Distil, Recipe
 from train.run import Run
+from train.settings import RecipeError
 
 
 def quantize(
@@ -37,6 +38,8 @@ def quantize(
         RecipeError: There is no quantization-aware form of the network.
     """
     recipe = run.read_recipe()
+    if recipe.gate is not None:
+        raise RecipeError(f"{recipe.name}: the gate is rounded by python -m convert export")
     check_quantizable(recipe)
     with run.lock():
         images = prepare.of_run(run, data, layout=layout, cache_folder=cache_folder)
