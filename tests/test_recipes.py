@@ -97,6 +97,67 @@ def test_settings_that_cannot_be_are_refused(change, message):
         recipe.loads(text, "own.toml")
 
 
+WHOLE = """name = "cnn"
+description = "A small custom CNN (257k parameters) at 128 px"
+source = "lesionedge"
+batch_size = 32
+weight_decay = 0.02
+ema = 0.998
+cache_side_px = 160
+
+[input]
+width_px = 128
+height_px = 128
+crop = "centre"
+resampling = "bilinear"
+
+[model]
+architecture = "cnn"
+weights = "random"
+dropout = 0.2
+
+[loss]
+tau = 1.0
+label_smoothing = 0.05
+
+[augment]
+rotation_deg = 180
+scale = [0.6, 1.05]
+shift = 0.06
+flip = true
+brightness = 0.1
+contrast = 0.25
+saturation = 0.25
+tint = 0.08
+
+[[stages]]
+name = "small"
+epochs = 20
+learning_rate = 3e-3
+warmup_epochs = 1
+input_px = 96
+keep = "last"
+patience = 10
+
+[[stages]]
+name = "full"
+epochs = 4
+learning_rate = 1e-3
+warmup_epochs = 0.2
+input_px = 128
+keep = "last"
+
+[[stages]]
+name = "quantized"
+epochs = 1
+learning_rate = 1e-4
+input_px = 128
+quantize = true
+freeze_batch_norm = true
+keep = "last"
+"""
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -122,7 +183,7 @@ def test_settings_that_cannot_be_are_refused(change, message):
     ],
 )
 def test_every_setting_has_a_type_and_bounds(old, new, message):
-    text = recipe.read("cnn")
+    text = WHOLE
     assert old in text
     with pytest.raises(RecipeError, match=message) as caught:
         recipe.loads(text.replace(old, new, 1), "own.toml")
@@ -355,8 +416,8 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
         done.stderr
     )
     assert not list(folder.glob("*.h5"))  # it has not trained
-    efficient = recipe.read("ham10000-efficientnetb3") + "quantize = true\n"
-    bad.write_text(efficient)
+    stage = OWN[OWN.rindex("[[stages]]") :].replace("input_px = 32", "input_px = 224")
+    bad.write_text(recipe.read("ham10000-efficientnetb3") + stage)
     done = program(
         "train", "fit", bad, "--data", own.parent, "--out", own.parent / "x", check=False
     )
