@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lesionedge.errors import ModelError
 from lesionedge.flatbuffer import BrokenError, Table, mapped
@@ -46,14 +45,13 @@ _COMBINING = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a model's output is computed."""
 
     kind: Kind
-    """``softmax`` or ``sigmoid``: of such an operator. ``combined``: all of it from such
-    operators, or divided by its own sum: probabilities if it adds up to 1. ``other``: of
-    anything else, such as logits."""
+    """``softmax`` or ``sigmoid``: such an operator computes it. ``combined``: it is computed from
+    the outputs of such operators, or divided by its own sum; these are probabilities if they add
+    up to 1. ``other``: anything else, such as logits."""
     operator: str
     """Name of the last operator that computes something."""
 
@@ -67,7 +65,7 @@ def ending(path: str | os.PathLike[str]) -> Ending:
     Raises:
         ModelError: The file is damaged.
     """
-    with mapped(path) as (content, _):
+    with mapped(path) as content:
         try:
             return _Graph(Table.root(content)).ending()
         except (BrokenError, struct.error, UnicodeDecodeError) as error:
@@ -187,9 +185,9 @@ def verify(path: str | os.PathLike[str]) -> None:
         path: The file.
 
     Raises:
-        ModelError: Something does not.
+        ModelError: Something lies outside.
     """
-    with mapped(path) as (content, _):
+    with mapped(path) as content:
         try:
             model = Table.root(content)
             _verify(model, "Model")

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lesionedge import flatbuffer, graph
+from lesionedge.cores import default_threads
 from lesionedge.errors import MissingDependencyError, ModelError
-from lesionedge.machine import default_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +62,7 @@ class TensorInfo:
     """The tensor's number in the graph."""
 
 
-@dataclass(frozen=True)
-class Backend:
+class Backend(NamedTuple):
     """The library that runs models here."""
 
     name: str
@@ -196,7 +195,7 @@ class Interpreter:
         except _FAILURES as error:
             raise ModelError(
                 f"{self.path}: {self.backend.name} cannot load it ({_reason(error)}); expected a "
-                "whole .tflite file of built-in operators"
+                "complete .tflite file of built-in operators"
             ) from error
         return native
 
@@ -213,7 +212,7 @@ class Interpreter:
             found: list[dict[str, Any]] = getattr(self._loaded[2], f"get_{role}_details")()
         except ValueError as error:  # such as a name that is not UTF-8
             raise ModelError(
-                f"{self.path}: its {role}s cannot be read ({_reason(error)}); is the file whole?"
+                f"{self.path}: its {role}s cannot be read ({_reason(error)}); is the file complete?"
             ) from error
         return found
 
@@ -252,7 +251,7 @@ class Interpreter:
 
     @property
     def delegated(self) -> bool | None:
-        """Whether the graph runs on XNNPACK's fast kernels; None: the runtime does not tell."""
+        """Whether the graph runs on XNNPACK's fast kernels; None: the runtime does not say."""
         operators = getattr(self._loaded[2], "_get_ops_details", None)
         if operators is None:
             return None

@@ -4,7 +4,7 @@ A JPEG has no checksum, and Pillow drops libjpeg's warnings. But after lost byte
 decoder finds its way again after some blocks and then has too few: it runs out of data before the
 last block. After overwritten bytes it may also have too many, and ends before the data. Both show
 in how much the decoder reads. It therefore gets the file in three portions: all but the last bytes
-of the scan; these, and a little that no intact file needs; the end.
+of the scan; then these bytes and a few more that no intact file needs; then the end marker.
 
 A scan cut into intervals by restart marks, or a file of several scans (progressive), resumes at the
 next mark. For such files the marks are counted. If something looks wrong, the file is decoded again
@@ -17,8 +17,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from PIL import ImageFile
 
@@ -31,7 +30,7 @@ TAIL_BYTES = 64
 """How many bytes may be left over: some cameras pad the scan before its end."""
 
 _ONES = b"\xff\x00" * 9
-"""Bits that are no Huffman code: more than a decoder reads ahead, less than a block needs."""
+"""Bits that are not a Huffman code: more than a decoder reads ahead, less than a block needs."""
 _FILLER = bytes(n * n * n % 251 + 1 for n in range(300))
 """Bits without a pattern: if blocks are missing, these bits decode to visible ones."""
 _MARK = re.compile(rb"\xff[^\x00]")
@@ -48,8 +47,7 @@ MARKS = "damaged (restart marks are missing or out of order)"
 SCANS = "damaged (some of its scans are missing)"
 
 
-@dataclass
-class _Scan:
+class _Scan(NamedTuple):
     """One run of coded pixels."""
 
     header: bytes
@@ -58,19 +56,19 @@ class _Scan:
     """MCUs between two restart marks, 0 for none."""
     end: int
     """Where in the file it ends."""
-    restarts: list[tuple[int, int]] = field(default_factory=list)
+    restarts: list[tuple[int, int]]
     """Place and marker of each restart mark in it."""
 
 
-@dataclass
-class _Layout:
+class _Layout(NamedTuple):
     """The parts of a file that the check needs."""
 
-    kind: int = 0
+    kind: int
     """The start-of-frame marker: baseline, progressive, …"""
-    frame: bytes = b""
+    frame: bytes
     """The content of its segment, after the length."""
-    scans: list[_Scan] = field(default_factory=list)
+    scans: list[_Scan]
+    """Its scans, in their order."""
 
 
 class _Portions(io.BytesIO):
@@ -95,16 +93,16 @@ class _Portions(io.BytesIO):
         return data
 
     def close(self) -> None:
-        """Close the file that it stands for."""
+        """Close the original file too."""
         if self._original is not None:
             self._original.close()
         super().close()
 
 
 def load(image: Image.Image) -> None:
-    """Decode a JPEG that Pillow has opened; in place of ``image.load()``.
+    """Decode a JPEG that Pillow has opened; use it instead of ``image.load()``.
 
-    Nothing is refused where the program has set Pillow's ``LOAD_TRUNCATED_IMAGES``.
+    If the program has set Pillow's ``LOAD_TRUNCATED_IMAGES``, no image is refused.
 
     Args:
         image: A JPEG or MPO, not loaded yet; ``draft`` may have been called.
@@ -200,7 +198,7 @@ def _precisions(layout: _Layout) -> dict[int, list[int]]:
         For each component, how many low bits of each of its 64 coefficients are still unknown.
 
     Raises:
-        ImageError: A scan builds on one that is not there.
+        ImageError: A scan builds on one that is missing.
     """
     found = {component: [-1] * 64 for component in layout.frame[6::3]}
     for scan in layout.scans:
@@ -236,8 +234,8 @@ def _filled(data: bytes, layout: _Layout) -> bytes:
 
 def _parse(data: bytes) -> _Layout:
     """Walk the segments as libjpeg does; skip the bytes between them."""
-    layout = _Layout()
-    at, interval = 2, 0
+    kind, frame, interval, at = 0, b"", 0, 2
+    scans: list[_Scan] = []
     while (found := _MARK.search(data, at)) is not None:
         at, mark = found.start(), data[found.start() + 1]
         if mark == _FILL or mark in _BARE:
@@ -248,14 +246,14 @@ def _parse(data: bytes) -> _Layout:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         content = data[at + 4 : end]
         if _is_frame(mark):
-            layout.kind, layout.frame = mark, content
+            kind, frame = mark, content
         elif mark == _DRI:
             interval = int.from_bytes(content[:2], "big")
         at = end
         if mark == _SOS and len(content) >= 6:
-            layout.scans.append(_scan(data, at, content, interval))
-            at = layout.scans[-1].end
-    return layout
+            scans.append(_scan(data, at, content, interval))
+            at = scans[-1].end
+    return _Layout(kind, frame, scans)
 
 
 def _is_frame(mark: int) -> bool:
@@ -264,8 +262,8 @@ def _is_frame(mark: int) -> bool:
 
 
 def _scan(data: bytes, at: int, header: bytes, interval: int) -> _Scan:
-    """Find the end and the restart marks of the coded pixels that begin at a place."""
-    scan = _Scan(header, interval, len(data))
+    """Find the end and the restart marks of the coded pixels that begin at ``at``."""
+    restarts: list[tuple[int, int]] = []
     while (found := _MARK.search(data, at)) is not None:
         place, at = found.start(), found.start()
         while data[at + 1 : at + 2] == b"\xff":
@@ -274,11 +272,9 @@ def _scan(data: bytes, at: int, header: bytes, interval: int) -> _Scan:
         if mark == 0:  # a fill byte, and then data: no marker
             at += 2
         elif mark in _RESTARTS:
-            scan.restarts.append((place, mark))
+            restarts.append((place, mark))
             at += 2
         else:
-            scan.end = place
-            return scan
+            return _Scan(header, interval, place, restarts)
     # Some cameras leave out the end marker and fill the rest of their buffer.
-    scan.end = len(data.rstrip(b"\0"))
-    return scan
+    return _Scan(header, interval, len(data.rstrip(b"\0")), restarts)

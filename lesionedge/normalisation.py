@@ -1,4 +1,4 @@
-"""Checks that a normalisation fits a model's input, and computes what the input stores.
+"""Checks that a normalisation fits a model's input, and computes the stored values.
 
 The network gets (pixel - mean) / std. The scale and zero point of a quantised input show which
 numbers it was made for. A normalisation outside this range belongs to another model.
@@ -7,8 +7,7 @@ numbers it was made for. A normalisation outside this range belongs to another m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lesionedge.errors import ModelError
 from lesionedge.interpreter import TensorInfo, quantise
@@ -29,8 +28,7 @@ MIN_LEVELS = 128
 _CHANNELS = ("red", "green", "blue")
 
 
-@dataclass(frozen=True)
-class Normalisation:
+class Normalisation(NamedTuple):
     """The normalisation of one network's input."""
 
     info: TensorInfo
@@ -40,8 +38,8 @@ class Normalisation:
     std: NDArray[np.float32]
     """(1,) or (3,) What the difference is divided by."""
     table: NDArray[Any] | None
-    """(256, 3): what a quantised input stores for each pixel value; None: that value itself, or a
-    float input."""
+    """(256, 3): what a quantised input stores for each pixel value; None for the value itself, or
+    for a float input."""
 
     @classmethod
     def of(
@@ -160,8 +158,8 @@ def _integer_fault(real: NDArray[np.float64], info: TensorInfo) -> str | None:
 def fitting(info: TensorInfo) -> str | None:
     """Return the MEAN,STD that spreads the grey levels over just the range of an input.
 
-    (pixel - mean) / std is then (stored - zero_point) * scale, with the pixel as what is stored
-    (in int8 less 128). None if the input is not quantised: it does not tell.
+    Then (pixel - mean) / std equals (stored - zero_point) * scale, and the stored value is the
+    pixel itself (in int8 minus 128). None if the input is not quantised: it has no such range.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Classifies a list of images, in this process or in several, in their order."""
+"""Classifies a list of images in order, in this process or in several."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lesionedge.cli.loading import load
 from lesionedge.cli.output import OutputError
 from lesionedge.errors import LesionEdgeError
 from lesionedge.sources import names
@@ -21,46 +22,43 @@ if TYPE_CHECKING:
     from lesionedge.prediction import Prediction
 
 
-@dataclass(frozen=True)
-class Job:
-    """One image's work."""
+class Job(NamedTuple):
+    """An image to classify."""
 
     path: str
-    """As given."""
+    """Its path, as the user named it."""
     content: bytes | DeferredImage | None = None
-    """What came through standard input or a pipe, which cannot be read twice; or what is in an
-    archive or at an address."""
+    """The content from standard input or a pipe, which cannot be read twice; or an image in an
+    archive or at an address. None: the file at ``path``."""
     error: str | None = None
-    """Why there is nothing to classify."""
+    """The reason why there is nothing to classify."""
     drawing: str | None = None
-    """Where the image with its prediction drawn on it goes."""
+    """The file for the image with its prediction drawn on it."""
 
     @property
     def image(self) -> Any:
-        """What to classify."""
+        """The image's source, for ``Classifier.classify``."""
         return self.path if self.content is None else self.content
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One image's prediction, or its error."""
 
     path: str
-    """As given."""
+    """Its path, as the user named it."""
     prediction: Prediction | None = None
     """The prediction."""
     error: str | None = None
-    """Why there is none."""
+    """The reason why there is none."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How images are classified; goes to worker processes (``parallel.Task``)."""
+class Settings(NamedTuple):
+    """Settings of the classification, also for worker processes (``parallel.Task``)."""
 
     model_options: ModelOptions
-    """Which model, and how it is used."""
+    """The model and its options."""
     abstain: bool
-    """Whether drawings show no diagnosis of an image that the gate refuses."""
+    """Whether drawings show no diagnosis if the gate refuses the image."""
     top_k: int | None
     """How many classes are listed; None for all."""
     threshold: float
@@ -72,9 +70,7 @@ class Settings:
         Raises:
             ModelError: It cannot be used.
         """
-        from lesionedge.classifier import Classifier
-
-        return Classifier.of(self.model_options)
+        return load(self.model_options)
 
     def run(self, loaded: Classifier, job: Job) -> Result:
         """Classify one image."""
@@ -93,7 +89,7 @@ class Settings:
     def finished(
         self, classifier: Classifier, job: Job, prediction: Prediction | LesionEdgeError
     ) -> Result:
-        """Make a job's result, and its drawing where there is to be one."""
+        """Return a job's result; make its drawing if it has one."""
         if job.error is not None:
             return Result(job.path, error=job.error)
         if isinstance(prediction, LesionEdgeError):
@@ -113,13 +109,13 @@ class Settings:
 
 
 class Drawings:
-    """Names for drawings in a folder: never two alike, never one of the images themselves."""
+    """Names drawings in a folder; no two are alike, and none overwrites one of the images."""
 
     def __init__(self, folder: str, images: Iterable[str]) -> None:
         """Make the folder.
 
         Args:
-            folder: Where drawings go.
+            folder: The folder for the drawings.
             images: Paths of the images, which no drawing may overwrite.
 
         Raises:
@@ -135,7 +131,7 @@ class Drawings:
         self._next: dict[str, int] = {}
 
     def name(self, path: str) -> str:
-        """Name a drawing after its image."""
+        """Return the path of an image's drawing, which is named after the image."""
         found = names.base_name(path).replace("\0", "_") or "image"
         stem, suffix = os.path.splitext("stdin.png" if path == "-" else found)
         if suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
@@ -164,12 +160,12 @@ def _identity(path: str) -> tuple[int, int] | None:
 def jobs_of(
     sources: Iterable[Source], drawings: Drawings | None, *, skip: int = 0
 ) -> Iterator[Job]:
-    """Return each source's job, reading standard input and pipes when it is their turn.
+    """Yield each source's job; read standard input and pipes when it is their turn.
 
     Args:
         sources: The images.
-        drawings: Names for drawings; None for no drawings.
-        skip: So many are done already; they keep the names of their drawings.
+        drawings: Names the drawings; None for no drawings.
+        skip: How many images are done already; they keep the names of their drawings.
     """
     for number, source in enumerate(sources):
         job = Job(source.path, error=source.error)
@@ -180,9 +176,9 @@ def jobs_of(
         if job.error is None and (source.path == "-" or _is_pipe(source.path)):
             job = _read(job)
         elif job.error is None and is_elsewhere(source.path):
-            job = replace(job, content=DeferredImage(source.path))
+            job = job._replace(content=DeferredImage(source.path))
         if drawings is not None and job.error is None:
-            job = replace(job, drawing=drawings.name(job.path))
+            job = job._replace(drawing=drawings.name(job.path))
         yield job
 
 
@@ -197,29 +193,29 @@ def _is_pipe(path: str) -> bool:
 
 def _read(job: Job) -> Job:
     if job.path == "-" and sys.stdin is None:
-        return replace(job, error="-: standard input is closed")
+        return job._replace(error="-: standard input is closed")
     try:
         if job.path == "-":
-            return replace(job, content=sys.stdin.buffer.read())
+            return job._replace(content=sys.stdin.buffer.read())
         with open(job.path, "rb") as pipe:
-            return replace(job, content=pipe.read())
+            return job._replace(content=pipe.read())
     except OSError as error:
-        return replace(job, error=f"{job.path}: cannot be read ({error.strerror})")
+        return job._replace(error=f"{job.path}: cannot be read ({error.strerror})")
 
 
 def results(
     work: Iterator[Job], settings: Settings, *, processes: int, count: int
 ) -> Generator[Result, None, None]:
-    """Classify.
+    """Classify images.
 
     Args:
-        work: The images, taken a few ahead of the results.
-        settings: How.
-        processes: In how many processes.
+        work: The images; a few are taken ahead of the results.
+        settings: The settings.
+        processes: How many processes share the images.
         count: How many images there are.
 
     Returns:
-        One result an image, in their order; to be closed, also when it is left early.
+        One result per image, in order. Close the generator if you stop early.
     """
     if processes > 1 and count > 1:
         return _in_processes(work, settings, min(processes, count), count)
@@ -245,18 +241,18 @@ def _in_this_process(
 
 
 def _named(job: Job, error: LesionEdgeError) -> str:
-    """Name a pipe where the error could only say how many bytes it had."""
+    """Return an error with the pipe's name, since the error itself only has its size in bytes."""
     return f"{job.path}: {error}" if isinstance(job.content, bytes) else str(error)
 
 
 def _in_processes(
     work: Iterator[Job], settings: Settings, processes: int, count: int
 ) -> Generator[Result, None, None]:
-    from lesionedge.machine import default_threads
+    from lesionedge.cores import default_threads
     from lesionedge.parallel import in_processes
 
     settings.load()  # an unusable model is reported once, not by every worker
     if settings.model_options.threads is None:
         each = replace(settings.model_options, threads=max(1, default_threads() // processes))
-        settings = replace(settings, model_options=each)
+        settings = settings._replace(model_options=each)
     return in_processes(work, settings, processes=processes, count=count)

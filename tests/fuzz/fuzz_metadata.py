@@ -11,7 +11,7 @@ import tempfile
 
 import atheris
 
-MODULES = ["metadata", "graph", "flatbuffer", "labels", "outputs", "image"]
+MODULES = ["appended", "metadata", "graph", "flatbuffer", "labels", "outputs", "image"]
 with atheris.instrument_imports(include=[f"lesionedge.{name}" for name in MODULES]):
     from lesionedge import graph, metadata, outputs
     from lesionedge.errors import ModelError
@@ -21,7 +21,7 @@ FILE = tempfile.NamedTemporaryFile(suffix=".tflite")  # noqa: SIM115 - open as l
 
 
 def one(content: bytes) -> None:
-    """Read one input as a .tflite file, in every way that the package reads one."""
+    """Read an input as a .tflite file, in every way that the package can."""
     os.ftruncate(FILE.fileno(), 0)
     os.pwrite(FILE.fileno(), content, 0)
     try:

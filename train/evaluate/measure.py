@@ -167,15 +167,15 @@ def _measure(
     draws = resamples(lesions)
     risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
     return metrics.measure(
-        probabilities, truth, lesions, labels, malignant.tolist(), answers=model.answers
+        probabilities, truth, lesions, labels, malignant.tolist(), predicted=model.predicted
     ) | {
-        "risk_coverage": risk_coverage.measure(model.scores, truth, model.answers, draws),
+        "risk_coverage": risk_coverage.measure(model.scores, truth, model.predicted, draws),
         "operating_points": [
             {**_without_arrays(point), split: thresholds.at(_of(point), risk, positive, draws)}
             for point in points
         ],
         "subgroups": subgroups.measure(
-            probabilities, truth, asked.table, malignant.tolist(), answers=model.answers,
+            probabilities, truth, asked.table, malignant.tolist(), predicted=model.predicted,
             threshold=_of(points[0]) if points else None,
         ),
     }  # fmt: skip
