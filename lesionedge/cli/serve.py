@@ -51,11 +51,12 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
     help="Secret that clients must send; at least 16 characters.",
 )  # fmt: skip
 @click.option(
-    "--insecure", is_flag=True, help="Serve other machines without a token, so anyone can use it."
-)
+    "--insecure", is_flag=True,
+    help="Serve other machines without a token: anyone on the network can use it.",
+)  # fmt: skip
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME",
-    help="A host name of this machine in clients' requests; may be repeated.",
+    help="A further name by which clients may address this server; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
