@@ -38,9 +38,20 @@ _data = click.option(
     "--data", type=click.Path(exists=True, path_type=Path), required=True,
     help="The dataset's folder, as published (for a plain csv: the folder or the file).",
 )  # fmt: skip
+
+
+def _known_layout(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is not None:
+        from train.data.layouts import LAYOUTS
+
+        if name not in LAYOUTS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(LAYOUTS)}", param=option)
+    return name
+
+
 _layout = click.option(
-    "--layout", type=click.Choice(["ham10000", "isic-archive", "isic-challenge", "csv", "folders"]),
-    help="How the folder is laid out [default: found out from what is in it].",
+    "--layout", metavar="NAME", callback=_known_layout,
+    help="How the folder is laid out (docs/reference/datasets.md) [default: found out].",
 )  # fmt: skip
 _drop_overlap = click.option(
     "--drop-overlap", "overlap", flag_value="drop",

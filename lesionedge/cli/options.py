@@ -200,7 +200,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
         "(0.9, 0.95 or 0.98) [default: 0.95].",
     ),
     "normalize": click.option(
-        "--normalize", type=Normalisation(),
+        "--normalize", type=Normalisation(), metavar="M,S",
         help="The network's input is (pixel - M) / S, for a model file without this information.",
     ),
 }  # fmt: skip

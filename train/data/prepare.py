@@ -72,6 +72,8 @@ def prepare(recipe: Recipe, source: Source, run: Run, *, seed: int, cache_folder
         RecipeError: The recipe's classes are not the dataset's.
         RunError: The run's split is of other images.
     """
+    if recipe.gate is not None:
+        raise RecipeError(f"{recipe.name}: has a [gate], whose images fit prepares itself")
     dataset = layouts.load(source.folder, layout=source.layout)
     run.say(f"{dataset.name}: {len(dataset.table)} images of {len(dataset.labels)} classes")
     for reason, count in dataset.skipped.items():

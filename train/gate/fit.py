@@ -69,6 +69,8 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
     settings = recipe.gate
     if settings is None:
         raise RecipeError(f"{recipe.name}: has no [gate]")
+    if workers.is_member():
+        raise RecipeError(f"{recipe.name}: the gate is trained by one worker alone")
     with run.lock():
         keep_recipe(run, recipe_text)
         keras.utils.set_random_seed(given.seed)
