@@ -18,7 +18,8 @@ from train import recipe
 from train.gate import sources
 from train.run import Run
 
-PARTS = ("train", "validation", "calibration", "test")
+pytestmark = pytest.mark.slow
+
 MANY = {"train": 24, "validation": 12, "calibration": 12, "test": 12}
 """Images of a source by split; three sixths of the photographs are to train on."""
 
@@ -66,7 +67,7 @@ def run(data) -> Run:
 
 
 def test_it_learns_and_says_what_it_refuses(run):
-    rows = list(csv.DictReader(run.history.open()))
+    rows = list(csv.DictReader(run.history.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     card = run.read_card()
