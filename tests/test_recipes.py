@@ -319,6 +319,7 @@ epochs = 1
 learning_rate = 1e-4
 input_px = 32
 quantize = true
+taught = 0.5
 keep = "last"
 """
 
