@@ -84,7 +84,7 @@ def test_the_same_command_again_trains_no_more(run, data):
     done = program(
         "train", "fit", data / "tiny.toml", "--data", data, "--out", run.folder, "--seed", 2
     )
-    assert "resuming: stage 2" in done.stderr
+    assert "resuming: stage 1, after epoch 3" in done.stderr
     assert run.history.read_text() == before
 
 
