@@ -1,4 +1,4 @@
-"""Write ``tests/vectors.json``: inputs and expected probabilities, to check any port with.
+"""Write ``tests/vectors.json``: inputs and expected probabilities, which check any port.
 
     python tests/make_port_vectors.py
 
@@ -82,7 +82,7 @@ def recipes() -> list[dict[str, Any]]:
 def expected(
     recipe: dict[str, Any], classifiers: dict[str, Classifier], gate: Gate
 ) -> dict[str, Any]:
-    """Return what Python makes of an image."""
+    """Return Python's result for an image."""
     classifier = classifiers[recipe["model"]]
     pixels = drawn(recipe)
     model_input = classifier.model_input(pixels)

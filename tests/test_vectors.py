@@ -1,4 +1,4 @@
-"""Python gives what ``tests/vectors.json`` says, by which ports to other languages are checked."""
+"""``tests/vectors.json``, which checks ports to other languages, holds for Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from make_port_vectors import FILE, vectors
 
 
-def test_python_gives_the_vectors():
+def test_python_predicts_the_vectors():
     wanted, found = json.loads(FILE.read_text()), vectors()
     assert wanted["about"] == found["about"]
     assert wanted["labels"] == found["labels"]
