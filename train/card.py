@@ -42,8 +42,8 @@ MEASURED = (
     "Measured on lesions held out of the same collection; other cameras and clinics will do worse"
 )
 BY_TWINS = (
-    "Measured on twins, trained without the lesions that they were asked about; other cameras and "
-    "clinics will do worse"
+    "Measured on twins: models trained in the same way, but without the lesions on which they were "
+    "measured; other cameras and clinics will do worse"
 )
 COUNTS = {2: "two classes", 7: "seven diagnoses", 9: "nine classes"}
 UNSTATED = "not stated; the recipe's [data] attribution and licence say it"
