@@ -9,6 +9,7 @@ own first prediction.
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -234,17 +235,27 @@ def best(measurements: Sequence[Measurement]) -> Measurement:
     return min(good, key=lambda m: (m.threads, m.latency_ms["whole"].p90))
 
 
+def short_names(models: Iterable[str]) -> dict[str, str]:
+    """Return the name that people read for each model: a file's without its folder, if unique."""
+    paths = dict.fromkeys(models)
+    files = [os.path.basename(path) for path in paths]
+    return {p: p if files.count(file) > 1 else file for p, file in zip(paths, files)}
+
+
 def advice(measurements: Sequence[Measurement]) -> list[str]:
     """Return lines of advice: which model and how many threads to use here."""
     lines = []
     models = list(dict.fromkeys(m.model for m in measurements))
+    names = short_names(models)
     choice = {model: best([m for m in measurements if m.model == model]) for model in models}
     for model, chosen in choice.items():
         if sum(m.model == model for m in measurements) > 1:
-            lines.append(f"{model}: use --threads {chosen.threads} here")
+            lines.append(f"{names[model]}: use --threads {chosen.threads} here")
     ranked = sorted(choice.values(), key=lambda m: m.latency_ms["whole"].p90)
     if len(ranked) > 1:
         first, second = ranked[0], ranked[1]
         ratio = second.latency_ms["whole"].p90 / first.latency_ms["whole"].p90
-        lines.append(f"{first.model} is {ratio:.2f} times as fast as {second.model} here")
+        lines.append(
+            f"{names[first.model]} is {ratio:.2f} times as fast as {names[second.model]} here"
+        )
     return lines

@@ -47,6 +47,8 @@ class Input(NamedTuple):
     """As ``image.Preprocessing.crop_fraction``."""
     resampling: str = "bilinear"
     """As ``image.Preprocessing.resampling``."""
+    decode_margin: float | None = None
+    """As ``image.Preprocessing.decode_margin``; None: 1.4."""
     mean: tuple[float, ...] = ()
     """What is subtracted from each channel's pixels, 0-255."""
     std: tuple[float, ...] = ()
@@ -483,7 +485,8 @@ _CARD: Mapping[str, Reader] = {
     )),
     "input": _section(
         Input, width_px=_whole, height_px=_whole, crop=_text, crop_fraction=_number,
-        resampling=_text, mean=_many(_number), std=_many(_number),
+        resampling=_text, decode_margin=_or_null(_number), mean=_many(_number),
+        std=_many(_number),
     ),
     "output": _section(Output, activation=_text),
     "quantization": _section(Quantization, training=_text),

@@ -109,13 +109,19 @@ def describe_model(
     )  # fmt: skip
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _demand(
     path: str, options: ModelOptions, found: ModelMetadata, input_info: TensorInfo, count: int
 ) -> None:
     """Check that labels and normalisation are known, from the options or the file."""
     wanted = []
     if options.labels is None and found.labels is None:
-        wanted.append(f"its labels: give --labels FILE (one a line, for its {count} outputs)")
+        wanted.append(
+            f"its labels: give --labels FILE (one a line, for its {_counted(count, 'output')})"
+        )
     if options.normalize is None and found.mean is None:
         fits = normalisation.fitting(input_info)
         wanted.append(
@@ -168,7 +174,7 @@ def _check_count(
     classes = 2 if count == 1 else count
     if len(diagnoses) != classes:
         raise ModelError(
-            f"{path}: {source} has {len(diagnoses)} labels; its output needs {classes}"
+            f"{path}: {source} has {_counted(len(diagnoses), 'label')}; its output needs {classes}"
             + (" (negative, positive)" if count == 1 else "")
         )
 

@@ -82,9 +82,13 @@ def _python() -> Finding:
     return Finding("Python", "ok", found)
 
 
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def _processor() -> Finding:
     chip = machine.processor()
-    parts = [chip.name, chip.architecture, f"{chip.hardware_threads} hardware threads"]
+    parts = [chip.name, chip.architecture, f"hardware threads: {chip.hardware_threads}"]
     parts.append(", ".join(chip.features) or "none of the features that these networks gain from")
     if chip.governor == "powersave":
         return Finding(
@@ -173,7 +177,7 @@ def _model() -> Finding:
             "model", "fault", f"{DEFAULT_MODEL} returns probabilities that sum to {total:.3f}",
             "pip install --upgrade --force-reinstall ai-edge-litert",
         )  # fmt: skip
-    found = f"{DEFAULT_MODEL} (int8) predicts in {took_ms:.1f} ms, {classifier.threads} threads"
+    found = f"{DEFAULT_MODEL} (int8) predicts in {took_ms:.1f} ms on {_threads(classifier.threads)}"
     if classifier.interpreter.backend.name == "tflite-runtime":
         return Finding("model", "ok", f"{found}, by tflite-runtime's own kernels")
     if classifier.interpreter.delegated is False:

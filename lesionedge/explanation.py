@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter
 from lesionedge import image as images
 from lesionedge.classifier import Classifier, shared
 from lesionedge.image import ImageSource, Preprocessing
-from lesionedge.wording import percent
+from lesionedge.wording import heading, percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ class Explanation:
         """
         from lesionedge.render import heat_map
 
-        title = f"{self.label}  {self.name}  {percent(self.probability)}"
+        title = f"{heading(self.label, self.name)}  {percent(self.probability)}"
         return heat_map(
             image, self.heat, self.preprocessing, prediction=self.prediction, title=title,
             abstain=abstain,

@@ -46,7 +46,7 @@ MIN_SIDE_PX = 16
 """Images with a shorter side than this are rejected: they show too little of a lesion."""
 
 DECODE_MARGIN = 1.4
-"""A JPEG may be decoded at a reduced scale, but at this many times the model's size or more."""
+"""``Preprocessing.decode_margin`` of a model whose card has none."""
 
 REDUCING_GAP = 2.0
 """Pillow first box-reduces very large images to this many times the model's size."""
@@ -91,6 +91,9 @@ class Preprocessing:
     """The share of that rectangle's sides that is kept, above 0, up to 1."""
     resampling: str = "bilinear"
     """Pillow's (anti-aliasing) filter: nearest, box, bilinear, bicubic or lanczos."""
+    decode_margin: float = DECODE_MARGIN
+    """A JPEG may be decoded at a reduced scale, but at this many times the model's size or more;
+    1 or more."""
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -111,6 +114,10 @@ class Preprocessing:
         if self.resampling not in _RESAMPLING:
             expected = ", ".join(_RESAMPLING)
             raise ModelError(f"card: resampling is {self.resampling!r}; expected one of {expected}")
+        if not 1 <= self.decode_margin < math.inf:
+            raise ModelError(
+                f"card: decode_margin is {self.decode_margin}; expected a number from 1 on"
+            )
 
     @classmethod
     def from_card(cls, section: Input | None) -> Preprocessing:
@@ -120,9 +127,10 @@ class Preprocessing:
             ModelError: The card has no such section, or a value is out of range.
         """
         section = present(section, "input")
+        margin = section.decode_margin
         return cls(
             section.width_px, section.height_px, section.crop, section.crop_fraction,
-            section.resampling,
+            section.resampling, DECODE_MARGIN if margin is None else margin,
         )  # fmt: skip
 
 
@@ -246,7 +254,7 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> D
     Args:
         source: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array (sRGB).
         preprocessing: If given, a JPEG may be decoded at a reduced scale, but at
-            ``DECODE_MARGIN`` times the size that these settings need or more.
+            ``decode_margin`` times the size that these settings need or more.
 
     Raises:
         ImageError: Missing, unreadable, truncated, not an image, too small or too large.
@@ -391,7 +399,7 @@ def _least_size(
     upright = size[::-1] if turned else size
     left, top, right, bottom = crop_box(upright, preprocessing)
     needed = max(preprocessing.width_px / (right - left), preprocessing.height_px / (bottom - top))
-    scale = min(1.0, DECODE_MARGIN * needed)
+    scale = min(1.0, preprocessing.decode_margin * needed)
     return math.ceil(size[0] * scale), math.ceil(size[1] * scale)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lesionedge import image as images
 from lesionedge.camera import scene
-from lesionedge.camera.frame import Content, decode
+from lesionedge.camera.frame import Content, counted, decode
 from lesionedge.errors import CameraError, ImageError
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _observations(
         try:
             observation = frame_classifier.look(frame)
         except ImageError as error:
-            camera.count_damaged()
+            camera.count_damaged(frame, str(error))
             damaged += 1
             if camera.live and damaged > MOST_DAMAGED:
                 raise CameraError(
@@ -216,4 +216,6 @@ def _observations(
         count, damaged = count + 1, 0
         yield observation
     if not count and damaged and not camera.closed:
-        raise CameraError(f"{camera.description}: none of its {camera.seen} frames can be decoded")
+        raise CameraError(
+            f"{camera.description}: no frame can be decoded, of {counted(camera.seen)}"
+        )

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lesionedge import image as images
 from lesionedge.atomic import whole_file
 from lesionedge.errors import ImageError
-from lesionedge.wording import CANNOT_TELL, is_refused, percent, risk
+from lesionedge.wording import CANNOT_TELL, heading, is_refused, percent, risk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ def heat_map(
     canvas.paste(Image.blend(canvas.crop(box), _coloured(enlarged), 0.5), box[:2])
     _frame(draw, box, max(2, unit // 8))
     verdict = CANNOT_TELL if refused else risk(prediction)
-    texts = ("" if refused else title, verdict, f"{prediction.model}: {NOTE}")
+    texts = ("" if refused else title, verdict, f"{os.path.basename(prediction.model)}: {NOTE}")
     _legend(draw, canvas, texts, most, image.height, unit)
     return canvas
 
@@ -181,7 +181,9 @@ def _refusal(
     large, small = font(unit), font(max(11, round(unit * 0.75)))
     left, y = unit * 0.5, top + round(unit * 0.5)
     draw.text((left, y), _shortened(draw, CANNOT_TELL, large, width - unit), ALERT, large)
-    draw.text((left, y + round(unit * 1.6)), f"{prediction.model}: {NOTE}", TEXT, small)
+    draw.text(
+        (left, y + round(unit * 1.6)), f"{os.path.basename(prediction.model)}: {NOTE}", TEXT, small
+    )
 
 
 def _panel(
@@ -193,7 +195,8 @@ def _panel(
     numbers = width - round(unit * 4)
     bars = round(width * 0.6)
     for candidate in prediction.top[:3]:
-        name = _shortened(draw, f"{candidate.label}  {candidate.name}", large, bars - unit)
+        named = heading(candidate.label, candidate.name)
+        name = _shortened(draw, named, large, bars - unit)
         draw.text((unit * 0.5, y), name, TEXT, large)
         end = bars + round((numbers - unit - bars) * candidate.probability)
         draw.rectangle((bars, y + unit * 0.2, max(end, bars + 1), y + unit), fill=BAR)
@@ -201,7 +204,7 @@ def _panel(
         y += step
     line = _shortened(draw, risk(prediction), large, width - unit)
     draw.text((unit * 0.5, y), line, ALERT, large)
-    draw.text((unit * 0.5, y + step), f"{prediction.model}: {NOTE}", TEXT, small)
+    draw.text((unit * 0.5, y + step), f"{os.path.basename(prediction.model)}: {NOTE}", TEXT, small)
 
 
 def font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

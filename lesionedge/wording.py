@@ -29,6 +29,16 @@ def percent(probability: float) -> str:
     return f"{probability:.1%}".replace("%", " %")
 
 
+def is_own_name(label: str, name: str) -> bool:
+    """Return whether a label says the same as its name, so that one of the two is enough."""
+    return label.casefold() == name.casefold()
+
+
+def heading(label: str, name: str) -> str:
+    """Return a class's label and name: ``mel  Melanoma``, or one of the two if it is enough."""
+    return name if is_own_name(label, name) else f"{label}  {name}"
+
+
 def counted(number: int) -> str:
     """Return a number of images: ``1 image``, ``2 images``."""
     return f"{number} image" if number == 1 else f"{number} images"

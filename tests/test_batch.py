@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import lesionedge
 from lesionedge.model_options import ModelOptions
@@ -135,12 +136,12 @@ def test_run_again_it_answers_only_what_is_new(cli_run, archive, int8, tmp_path,
     shutil.copy(copy / "0.jpg", copy / "new.jpg")
     monkeypatch.chdir(copy)  # from wherever it is named
     done = cli_run("batch", ".", "2019", "-o", out, "-m", int8, "--jobs", 1)
-    assert "10 of 11 images are done" in done.stderr
+    assert "10 of 11 images done before" in done.stderr
     rows = table(out).to_pylist()
     assert len(rows) == len({row["path"] for row in rows}) == 11
     assert before == {name: (out / name).stat().st_mtime_ns for name in before}
     done = cli_run("batch", copy, "-o", out, "-m", int8)
-    assert "11 of 11 images are done" in done.stderr
+    assert "11 of 11 images done before" in done.stderr
     assert table(out).num_rows == 11
 
 
@@ -164,7 +165,7 @@ def test_a_run_that_was_ended_continues(cli_run, long_archive, int8, tmp_path, n
     assert 0 < saved.num_rows < 240
     done = cli_run("batch", long_archive, "-o", tmp_path, "-m", int8, "--jobs", 2)
     assert done.exit_code == 0, done.output
-    assert f"{saved.num_rows} of 240 images are done" in done.stderr
+    assert f"{saved.num_rows} of 240 images done before" in done.stderr
     paths = table(tmp_path)["path"].to_pylist()
     assert paths == sorted(str(long_archive / f"{n:04d}.jpg") for n in range(240))
     assert not (tmp_path / "_unfinished").exists()
@@ -255,7 +256,7 @@ def test_failures_are_tried_again_when_asked(cli_run, archive, int8, tmp_path, d
     cli_run("batch", copy, "-o", out, "-m", int8, "--jobs", 1)
     assert table(out)["error"].null_count == 8
     done = cli_run("batch", copy, "-o", out, "-m", int8, "--jobs", 1, "--retry-failed")
-    assert "8 of 10 images are done" in done.stderr
+    assert "8 of 10 images done before" in done.stderr
     rows = table(out)
     assert (rows.num_rows, rows["error"].null_count) == (10, 9)
 
@@ -273,7 +274,7 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(cli_run, archive
     assert sum(row["path"].startswith("file://") for row in rows) == 3
     assert sum(row["error"] is None for row in rows) == 3
     done = cli_run("batch", rows[0]["path"], "-o", tmp_path / "out", "-m", int8)
-    assert "1 of 1 images are done" in done.stderr
+    assert "1 of 1 image done before" in done.stderr
 
 
 def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_path):
@@ -295,7 +296,7 @@ def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_
         assert {**row, **aside} == {**other, **aside}
         assert (row["error"] is None) == (other["error"] is None)
     done = cli_run("batch", f"zip://2019/*.jpg::{packed}", "-o", tmp_path / "b", "-m", int8)
-    assert "4 of 4 images are done" in done.stderr
+    assert "4 of 4 images done before" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -382,3 +383,18 @@ def test_ray_gives_the_same_rows(command, archive, int8, tmp_path):
         assert done.returncode == 1, done.stderr
     assert table(tmp_path / "local").equals(table(tmp_path / "ray"))
     assert b"10 of 10 images" in done.stderr
+
+
+def test_the_summary_counts_refused_images_apart(cli_run, draw, tmp_path):
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    draw(600, 450, seed=1).save(pictures / "lesion.jpg")
+    Image.new("RGB", (300, 300), "white").save(pictures / "paper.png")
+    done = cli_run("batch", pictures, "-o", tmp_path / "out", "--jobs", 1)
+    assert done.exit_code == 0, done.output
+    head, *rows, last = done.stdout.splitlines()[1:]
+    assert head == f"{tmp_path / 'out'}: 2 images"
+    assert [row.split(maxsplit=1) for row in rows] == [
+        ["1", "nv"], ["1", "Can't tell: not a dermoscopic image"],
+    ]  # fmt: skip
+    assert last == "For research use only: not a diagnosis."

@@ -78,6 +78,15 @@ def test_advice_compares_models(measured):
     assert lines == ["a: use --threads 2 here", "a is 1.50 times as fast as b here"]
 
 
+def test_files_are_named_without_their_folders_unless_two_are_alike():
+    assert benchmark.short_names(["a/b/one.tflite", "cnn"]) == {
+        "a/b/one.tflite": "one.tflite", "cnn": "cnn",
+    }  # fmt: skip
+    assert benchmark.short_names(["a/x.tflite", "b/x.tflite"]) == {
+        "a/x.tflite": "a/x.tflite", "b/x.tflite": "b/x.tflite",
+    }  # fmt: skip
+
+
 def test_throttling_and_other_programs_are_warned_of(measured):
     hot = dataclasses.replace(measured.after, throttle_flags=1 << 2)
     assert any("throttled now" in w for w in dataclasses.replace(measured, after=hot).warnings)

@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from cards import with_card
 from PIL import Image
 
 import lesionedge
@@ -347,12 +349,49 @@ def test_json_is_one_object_a_frame(cli_run, folder, int8):
     assert "3 classified" in result.stderr
 
 
-def test_text_is_a_line_a_change_when_piped(cli_run, folder, int8):
+def test_json_names_the_file_of_a_folder(cli_run, folder, int8):
+    result = cli_run("camera", "--source", folder, "-m", int8, "--format", "json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["path"] for row in rows] == [str(folder / f"{n}.jpg") for n in range(8, 14)]
+    assert {row["source"] for row in rows} == {str(folder)}
+
+
+def test_text_is_a_line_for_each_file_of_a_folder(cli_run, folder, int8):
+    for name in ("14.jpg", "15.jpg"):  # the same image again is not left out
+        (folder / name).write_bytes((folder / "13.jpg").read_bytes())
     result = cli_run("camera", "--source", folder, "-m", int8)
-    lines = result.stdout.splitlines()
-    assert lines[-1] == "For research use only: not a diagnosis."
-    assert 1 <= len(lines) - 1 <= 6
+    *lines, last = result.stdout.splitlines()
+    names = [str(folder / f"{n}.jpg") for n in range(8, 16)]
+    assert [line.partition("  ")[0] for line in lines] == names
+    assert last == "For research use only: not a diagnosis."
+
+
+def test_files_that_cannot_be_read_are_named(cli_run, folder, int8):
+    (folder / "9.jpg").write_bytes(b"\xff\xd8\xffbroken")
+    (folder / "10.jpg").write_bytes(b"")
+    result = cli_run("camera", "--source", folder, "-m", int8)
+    assert f"{folder / '9.jpg'}: " in result.stderr
+    assert f"{folder / '10.jpg'}: cannot be read, or is empty" in result.stderr
+    assert "6 frames seen, 4 classified, 0 dropped, 2 damaged" in result.stderr
+
+
+def test_text_of_a_video_is_a_line_a_change_when_piped(cli_run, tmp_path, draw, int8):
+    path = video(tmp_path / "a.avi", draw, codec="mjpeg")
+    result = cli_run("camera", "--source", path, "-m", int8)
+    *lines, last = result.stdout.splitlines()
+    columns = [line.split("  ")[1:] for line in lines]
+    states = [(c[0].split()[0], [w for w in c if w.startswith("warning")]) for c in columns]
+    assert last == "For research use only: not a diagnosis."
+    assert 1 <= len(lines) < 12
+    assert all(a != b for a, b in pairwise(states))
     assert "\x1b" not in result.stdout
+
+
+def test_one_frame_is_counted_in_the_singular(cli_run, folder, int8, tmp_path):
+    result = cli_run("camera", "--source", folder / "8.jpg", "-m", int8,
+                     "--save", tmp_path / "out")  # fmt: skip
+    assert ": 1 frame seen, 1 classified" in result.stderr
+    assert "1 image saved" in result.stderr
 
 
 @pytest.mark.parametrize(("when", "least"), [("always", 6), ("changed", 1), ("malignant", 0)])
@@ -524,8 +563,9 @@ def test_a_signal_ends_it_while_it_connects(int8):
     assert b"nothing came" not in said and b"Traceback" not in said
 
 
-def test_a_terminal_gets_one_line_that_is_written_anew(folder, int8):
-    got = on_a_terminal("--source", folder, "-m", int8)
+def test_a_terminal_gets_one_line_that_is_written_anew(tmp_path, draw, int8):
+    path = video(tmp_path / "a.avi", draw, codec="mjpeg")
+    got = on_a_terminal("--source", path, "-m", int8)
     assert got.count("\r\x1b[K") >= 2
     assert got.splitlines()[-1] == "For research use only: not a diagnosis."
     assert got.count("\n") == 2
@@ -592,6 +632,20 @@ def test_the_frame_shown_is_what_a_model_with_a_margin_sees(folder, models, draw
     classifier.preprocessing = dataclasses.replace(classifier.preprocessing, crop_fraction=0.5)
     observation = observations(folder, classifier)[0]
     assert observation.window == (100 / 320, 60 / 240, 220 / 320, 180 / 240)
+
+
+@pytest.mark.parametrize(("margin", "height_px"), [(None, 240), (1.4, 240), (1.0, 120)])
+def test_the_card_says_how_far_a_jpeg_frame_is_reduced(tmp_path, draw, int8, margin, height_px):
+    # The model looks at the middle 72 px in 32: half as many are enough for 1.0, not for 1.4.
+    (tmp_path / "frames").mkdir()
+    draw(320, 240, seed=3).save(tmp_path / "frames" / "a.jpg")
+    section = {"width_px": 32, "height_px": 32, "crop_fraction": 0.3}
+    if margin is not None:
+        section["decode_margin"] = margin
+    classifier = Classifier(with_card(int8, tmp_path / "m.tflite", input=section), threads=1)
+    with lesionedge.Camera(str(tmp_path / "frames")) as camera:
+        frame = next(iter(camera))
+    assert frame.decoded(classifier.preprocessing).image.height == height_px
 
 
 def test_the_time_between_answers_is_passed_on(folder, classifier):

@@ -200,14 +200,14 @@ def test_wrong_number_of_labels(models, tmp_path):
     bare = models / "bare.tflite"
     with pytest.raises(ModelError, match=r"labels\.txt has 2 labels; its output needs 7"):
         Classifier(bare, labels=file, normalize=(127.5, 127.5))
-    with pytest.raises(ModelError, match="list given has 1 labels; its output needs 7"):
+    with pytest.raises(ModelError, match="list given has 1 label; its output needs 7"):
         Classifier(bare, labels=["a"], normalize=(127.5, 127.5))
     with pytest.raises(ModelError, match="none: labels cannot be read"):
         Classifier(bare, labels=tmp_path / "none", normalize=(127.5, 127.5))
     file.write_bytes(b"\xff\xfe\0")
     with pytest.raises(ModelError, match=r"labels\.txt: labels are not UTF-8"):
         Classifier(bare, labels=file, normalize=(127.5, 127.5))
-    with pytest.raises(ModelError, match=r"1 labels; its output needs 2 \(negative, positive\)"):
+    with pytest.raises(ModelError, match=r"1 label; its output needs 2 \(negative, positive\)"):
         Classifier(models / "sigmoid.tflite", labels=["malignant"])
 
 

@@ -21,7 +21,10 @@ def test_info_as_json_gives_the_card_and_the_files_facts(cli_run, int8):
 
 
 def test_info_of_a_model_from_elsewhere(cli_run, models):
-    assert "thing 3" in cli_run("info", models / "foreign.tflite").stdout
+    text = cli_run("info", models / "foreign.tflite").stdout
+    assert "\n  thing 3 (not known whether malignant)\n" in text  # once: it is its own name
+    assert text.startswith("foreign.tflite: ")
+    assert text.count(str(models / "foreign.tflite")) == 1
     bare = cli_run("info", models / "bare.tflite")
     assert bare.exit_code == 0
     assert "--labels" in bare.stdout

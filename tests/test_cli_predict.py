@@ -58,6 +58,13 @@ def test_text_shows_bars_and_ends_with_the_research_line(cli_run, int8, picture)
     assert result.stdout.rstrip().splitlines()[-1] == RESEARCH_USE
 
 
+def test_a_label_that_is_its_own_name_is_shown_once(cli_run, models, picture):
+    text = cli_run("predict", picture, "-m", models / "foreign.tflite").stdout
+    assert text.count("thing 0") == 1
+    text = cli_run("predict", picture, "-m", models / "sigmoid.tflite").stdout
+    assert "  Benign " in text and "benign" not in text
+
+
 def test_csv_has_the_contracts_columns(cli_run, int8, picture, tmp_path):
     result = cli_run("predict", picture, tmp_path / "none.jpg", "-m", int8, "--format", "csv")
     assert result.exit_code == 1

@@ -206,7 +206,7 @@ def test_the_same_rows_as_local_and_a_run_killed_outright_continues(
     assert 0 < done < COUNT
     run = batch(archive, tmp_path, int8, "--engine", "ray", "--jobs", 2)
     _, errors = run.communicate()
-    assert f"{done} of {COUNT} images are done" in errors
+    assert f"{done} of {COUNT} images done before" in errors
     assert rows(tmp_path).equals(expected)
 
 

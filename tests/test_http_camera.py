@@ -230,7 +230,7 @@ def test_frames_that_are_all_damaged_are_an_error(tmp_path, jpegs, cli_run, int8
         (tmp_path / f"{number}.jpg").write_bytes(jpegs[0][:2000])
     result = cli_run("camera", "--source", tmp_path, "-m", int8)
     assert result.exit_code == 1
-    assert "none of its 3 frames can be decoded" in result.stderr
+    assert "no frame can be decoded, of 3 frames" in result.stderr
     assert "3 damaged" in result.stderr
 
 

@@ -228,6 +228,35 @@ def test_the_reduced_scale_crops_the_same_part():
     assert np.abs(images.model_input(content, square) - whole).mean() < 1
 
 
+@pytest.mark.parametrize(
+    ("size", "margin", "decoded"),
+    [
+        ((600, 450), 1.4, (600, 450)),
+        ((600, 450), 1.0, (300, 225)),
+        ((448, 448), 1.0, (224, 224)),
+        ((447, 447), 1.0, (447, 447)),
+        ((1920, 1080), 1.4, (960, 540)),
+        ((1920, 1080), 1.0, (480, 270)),
+        ((1080, 1920), 1.0, (270, 480)),
+        ((200, 200), 1.0, (200, 200)),
+    ],
+)
+def test_a_card_says_how_far_a_jpeg_may_be_reduced(draw, size, margin, decoded):
+    section = {"width_px": 224, "height_px": 224, "decode_margin": margin}
+    settings = Preprocessing.from_card(Card.from_dict({"input": section}).input)
+    found = images.decode(encoded(draw(*size, seed=5), "JPEG"), settings)
+    assert found.image.size == decoded
+    assert found.size == size
+    assert found.fit(settings).shape == (224, 224, 3)
+
+
+def test_a_card_without_a_margin_has_the_usual_one_and_stays_as_it_is():
+    content = {"input": {"width_px": 224, "height_px": 224, "crop": "centre"}}
+    card = Card.from_dict(content)
+    assert Preprocessing.from_card(card.input).decode_margin == 1.4
+    assert "decode_margin" not in card.to_dict()["input"]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (15, 400)])
 def test_too_small_is_refused(size):
     with pytest.raises(ImageError, match="too small"):
@@ -409,6 +438,9 @@ def test_crop_box_takes_the_inputs_shape():
         {"width_px": 224, "height_px": 224, "crop": "left"},
         {"width_px": 224, "height_px": 224, "crop_fraction": 1.5},
         {"width_px": 224, "height_px": 224, "resampling": "magic"},
+        {"width_px": 224, "height_px": 224, "decode_margin": 0.99},
+        {"width_px": 224, "height_px": 224, "decode_margin": float("inf")},
+        {"width_px": 224, "height_px": 224, "decode_margin": "1"},
         {"width_px": float("inf"), "height_px": 224},
         {"width_px": 224, "height_px": 224, "crop_fraction": float("nan")},
         [],

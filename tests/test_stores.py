@@ -202,10 +202,10 @@ def test_pictures_and_answers_in_a_store(scheme, engine, archive, expected, int8
     assert "3 images" in done.stdout
     done = batch(top, out, int8, "--engine", engine)
     assert done.returncode == 1, done.stderr
-    assert f"3 of {COUNT} images are done" in done.stderr
+    assert f"3 of {COUNT} images done before" in done.stderr
     alike(table(out), expected, lambda path: path.removeprefix(f"{top}/"))
     again = batch(f"{top}/**/*.jpg", out, int8, "--engine", engine)
-    assert "7 of 7 images are done" in again.stderr
+    assert "7 of 7 images done before" in again.stderr
     assert f"{out}: {COUNT} images" in again.stdout
     assert all(name.startswith("part-") for name in names_in(out))
 
@@ -236,7 +236,7 @@ def test_a_run_that_was_killed_continues_in_the_store(scheme, int8, tmp_path, dr
     assert 0 < len(saved) < LONG_COUNT
     done = batch(tmp_path, out, int8)
     assert done.returncode == 0, done.stderr
-    assert f"{len(saved)} of {LONG_COUNT} images are done" in done.stderr
+    assert f"{len(saved)} of {LONG_COUNT} images done before" in done.stderr
     counts = Counter(row["path"] for row in table(out))
     assert len(counts) == LONG_COUNT
     assert set(counts.values()) == {1}
@@ -409,11 +409,11 @@ def test_pictures_and_answers_on_an_ftp_server(archive, expected, int8, tmp_path
         for _ in range(2):
             done = batch(f"{host}/pictures", f"{host}/answers", int8)
             assert done.returncode == 1, done.stderr
-        assert f"{COUNT} of {COUNT} images are done" in done.stderr
+        assert f"{COUNT} of {COUNT} images done before" in done.stderr
         top = f"{host}/pictures/"
         alike(table(f"{host}/answers"), expected, lambda path: path.removeprefix(top))
         done = batch(f"{host}/pictures", f"{host}/answers", int8, "--retry-failed")
-        assert f"6 of {COUNT} images are done" in done.stderr
+        assert f"6 of {COUNT} images done before" in done.stderr
         alike(table(f"{host}/answers"), expected, lambda path: path.removeprefix(top))
     parts = ["part-000001.parquet", "part-000002.parquet"]
     assert sorted(os.listdir(tmp_path / "answers")) == parts

@@ -256,4 +256,4 @@ def test_batch_averages_and_does_not_mix(cli_run, int8, draw, tmp_path):
     other = cli_run(*asked)
     assert other.exit_code == 1
     assert "holds predictions with --views 4, not 1" in other.stderr
-    assert "3 of 3 images are done" in cli_run(*asked, "--views", 4).stderr
+    assert "3 of 3 images done before" in cli_run(*asked, "--views", 4).stderr

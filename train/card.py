@@ -139,7 +139,7 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
         input=Input(
             recipe.input.width_px, recipe.input.height_px, recipe.input.crop,
             recipe.input.crop_fraction, recipe.input.resampling,
-            mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3,
+            recipe.input.decode_margin, mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3,
         ),
         output=Output(recipe.model.output),
         quantization=Quantization(_rounding(recipe.stages[-1])),

@@ -122,15 +122,17 @@ class Output:
         return sum(pc.sum(pc.equal(part, False)).as_py() or 0 for part in parts)
 
     def count(self) -> tuple[Counter[str], Counter[str]]:
-        """Count the images that are written, by label and by error."""
+        """Count the images that the gate does not refuse by label, and failed ones by error."""
+        pc = need("pyarrow.compute")
         labels: Counter[str] = Counter()
         errors: Counter[str] = Counter()
         for part in self._parts:
-            table = self._read(part, ["path", "label", "error"])
-            for found in table["label"].value_counts().to_pylist():
+            table = self._read(part, ["path", "label", "reliable", "error"])
+            accepted = table.filter(pc.fill_null(table["reliable"], True))
+            for found in accepted["label"].value_counts().to_pylist():
                 if found["values"] is not None:
                     labels[found["values"]] += found["counts"]
-            bad = table.filter(need("pyarrow.compute").is_valid(table["error"]))
+            bad = table.filter(pc.is_valid(table["error"]))
             for row in bad.to_pylist():
                 errors[rows.reason(row["path"], row["error"])] += 1
         return labels, errors

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from lesionedge.camera.choice import open_source
-from lesionedge.camera.frame import Content, Frame, Shot, Source, shown
+from lesionedge.camera.frame import Content, Frame, Shot, Source, counted, shown
 from lesionedge.errors import CameraError, LesionEdgeError
 
 DEFAULT_SIZE = (1280, 720)
@@ -185,10 +185,20 @@ class Camera:
         if seconds > 0:
             self._stop.wait(seconds)
 
-    def count_damaged(self) -> None:
-        """Count a frame that could not be decoded."""
+    def count_damaged(self, frame: Frame, reason: str) -> None:
+        """Count a frame that could not be decoded; if it is an image file, report its name.
+
+        Args:
+            frame: The frame.
+            reason: What was found in it.
+        """
         with self._changed:
             self.damaged += 1
+        self._report_file(frame.path, reason)
+
+    def _report_file(self, path: str | None, reason: str) -> None:
+        if path is not None:
+            self._report(f"{path}: {reason}")
 
     def _await_opening(self) -> None:
         """Wait until the camera is open or absent. Ctrl-C works here, unlike inside a library.
@@ -273,8 +283,8 @@ class Camera:
             CameraError: It held none, or none that was whole.
         """
         if not self._has_come and not self._stop.is_set():
-            found = f"none of its {self.seen} frames is whole" if self.seen else "holds no frame"
-            raise CameraError(f"{self.description}: {found}")
+            found = f", but {counted(self.seen)} that cannot be read" if self.seen else ""
+            raise CameraError(f"{self.description}: holds no whole frame{found}")
 
     def _paced(self, shot: Shot, position_s: float) -> Shot:
         """Wait until a file's frame is due."""
@@ -293,6 +303,7 @@ class Camera:
             self.seen += 1
             if shot.content is None:
                 self.damaged += 1
+                self._report_file(shot.path, "cannot be read, or is empty")
                 return
             while not live and self._slot is not None and not self._stop.is_set():
                 self._changed.wait(_TICK_S)
@@ -301,8 +312,9 @@ class Camera:
             age = timedelta(seconds=now_s - captured_s)
             timestamp = datetime.now(timezone.utc) - age
             frame = Frame(
-                self.seen, timestamp, captured_s, shot.content, self._before, shot.warnings
-            )
+                self.seen, timestamp, captured_s, shot.content, self._before, shot.warnings,
+                shot.path,
+            )  # fmt: skip
             # Separate images show no motion.
             moving = live or shot.position_s is not None
             self._before = (shot.content, captured_s) if moving else None

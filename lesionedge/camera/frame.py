@@ -35,6 +35,8 @@ class Shot(NamedTuple):
     """Its place in a file that plays at a speed of its own."""
     warnings: tuple[Notice, ...] = ()
     """What the reader of a prediction should know of it."""
+    path: str | None = None
+    """The image file that it is; None for a frame of a camera, a stream or a video."""
 
 
 class Source(Protocol):
@@ -74,6 +76,8 @@ class Frame:
     """Content and ``captured_s`` of the frame before it, to detect motion."""
     warnings: tuple[Notice, ...] = ()
     """What the reader of a prediction should know, whatever is in the frame."""
+    path: str | None = None
+    """The image file that it is; None for a frame of a camera, a stream or a video."""
 
     @property
     def jpeg(self) -> bytes | None:
@@ -98,8 +102,9 @@ class Frame:
         """Decode the frame.
 
         Args:
-            preprocessing: If given, the scale may be reduced, but to
-                ``image.DECODE_MARGIN`` times the size that these settings need or more.
+            preprocessing: If given, the scale may be reduced: of a JPEG to ``decode_margin`` times
+                the size that these settings need or more, of other content (``reduction``) to
+                ``image.DECODE_MARGIN`` times.
 
         Raises:
             ImageError: The frame is damaged.
@@ -150,6 +155,9 @@ def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | N
 def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None) -> int:
     """Return the whole number that an image's sides may be divided by before preprocessing.
 
+    It is for frames that are no JPEG. Their pixels are averaged in squares, which blurs more than a
+    JPEG's reduced scale does; so ``image.DECODE_MARGIN`` holds, whatever a card says of JPEGs.
+
     Args:
         size: (width, height) in px.
         preprocessing: The model's preprocessing; None returns 1.
@@ -159,6 +167,11 @@ def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None)
     left, top, right, bottom = images.crop_box(size, preprocessing)
     spare = min((right - left) / preprocessing.width_px, (bottom - top) / preprocessing.height_px)
     return max(1, int(spare / images.DECODE_MARGIN))
+
+
+def counted(number: int) -> str:
+    """Return a number of frames: ``1 frame``, ``2 frames``."""
+    return f"{number} frame" if number == 1 else f"{number} frames"
 
 
 def shown(address: str) -> str:

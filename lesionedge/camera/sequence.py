@@ -60,7 +60,7 @@ class SequenceSource:
                     content = file.read(LARGEST_BYTES)
             except OSError:
                 content = b""
-            yield Shot(content or None, time.monotonic())
+            yield Shot(content or None, time.monotonic(), path=path)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

@@ -14,7 +14,7 @@ import click
 from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.errors import LesionEdgeError
-from lesionedge.wording import RESEARCH_USE, counted
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, counted
 
 if TYPE_CHECKING:
     from lesionedge.batch.model import Model
@@ -152,7 +152,7 @@ def _todo(output: Output, sources: tuple[str, ...]) -> Any:
         raise LesionEdgeError(next(iter(errors.values())))
     todo = run.without(listed, output.done())
     if len(todo) < len(listed):
-        click.echo(f"{len(listed) - len(todo)} of {len(listed)} images are done", err=True)
+        click.echo(f"{len(listed) - len(todo)} of {counted(len(listed))} done before", err=True)
     return todo
 
 
@@ -178,10 +178,10 @@ def _summary(output: Output, out: str) -> int:
     """Print what the folder holds; return the number of images that failed."""
     labels, errors = output.count()
     failed, refused = sum(errors.values()), output.refused()
-    click.echo(f"{printable(out)}: {counted(sum(labels.values()) + failed)}")
+    click.echo(f"{printable(out)}: {counted(sum(labels.values()) + refused + failed)}")
     _table(labels)
     if refused:
-        click.echo(f"{refused} of them refused: not dermoscopic images")
+        click.echo(f"{refused:9d}  {CANNOT_TELL}")
     if failed:
         click.echo(f"{failed} failed (--show-failed lists them):")
         _table(errors)

@@ -52,6 +52,7 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--threads",
     type=Threads(),
+    metavar="N|auto",
     help="Threads that run the network; auto tries 1 to all cores [default: as predict].",
 )
 @click.option(
@@ -100,9 +101,10 @@ def _measured(
     if quick:
         queries, seconds = benchmark.QUICK_QUERIES, benchmark.QUICK_SECONDS
     settings = [(model, count) for model in models for count in counts]
+    names = benchmark.short_names(models)
     for number, (model, count) in enumerate(settings, start=1):
         threaded = f", --threads {count}" if isinstance(count, int) else ""
-        what = f"{model}{threaded}, {seconds:.0f} s or more"
+        what = f"{names[model]}{threaded}, {seconds:.0f} s or more"
         click.echo(f"measuring {number} of {len(settings)}: {what}", err=True)
         yield benchmark.measure_apart(
             list(images) or [benchmark.example_image()], model=model,
@@ -142,7 +144,7 @@ def _about() -> dict[str, Any]:
 def _headline(about: dict[str, Any]) -> str:
     cpu = about["machine"]
     parts = [
-        cpu["name"], f"{cpu['hardware_threads']} hardware threads", *cpu["features"],
+        cpu["name"], f"hardware threads: {cpu['hardware_threads']}", *cpu["features"],
         f"governor {cpu['governor']}" if cpu["governor"] else "",
         f"Python {about['python']}", f"{about['runtime']['name']} {about['runtime']['version']}",
         f"lesionedge {about['lesionedge']}", about["date"],
@@ -154,9 +156,10 @@ def _text(found: list[Measurement]) -> Iterator[str]:
     from lesionedge import benchmark
 
     yield _headline(_about())
+    names = benchmark.short_names([m.model for m in found])
     for m in found:
         yield ""
-        yield f"{m.model}, {m.threads} thread{'s' if m.threads > 1 else ''}: {_length(m)}"
+        yield f"{names[m.model]}, {m.threads} thread{'s' if m.threads > 1 else ''}: {_length(m)}"
         yield f"  load {m.load_ms:.0f} ms, first prediction {m.first_ms:.1f} ms"
         yield f"  {'ms':<12}" + "".join(
             f"{name:>9}" for name in ("mean", "p50", "p90", "p99", "min", "max")
@@ -199,11 +202,12 @@ def _markdown(found: list[Measurement]) -> Iterator[str]:
         " images/s | peak memory |"
     )
     yield "|---|" + "---:|" * 11
+    names = benchmark.short_names([m.model for m in found])
     for m in found:
         medians = [f"{m.latency_ms[stage].p50:.2f}" for stage in ("decode", "preprocess", "invoke")]
         whole = m.latency_ms["whole"]
         cells = [
-            m.model, str(m.threads), f"{m.load_ms:.0f}", f"{m.first_ms:.1f}", *medians,
+            names[m.model], str(m.threads), f"{m.load_ms:.0f}", f"{m.first_ms:.1f}", *medians,
             f"{whole.p50:.2f}", f"{whole.p90:.2f}", f"{whole.p99:.2f}", f"{m.images_per_s:.1f}",
             _mb(m.peak_bytes),
         ]  # fmt: skip
@@ -213,5 +217,5 @@ def _markdown(found: list[Measurement]) -> Iterator[str]:
     if not all(m.comparable for m in found):
         yield f"A {NOT_COMPARABLE}."
     for m in found:
-        yield from (f"Warning, {m.model}: {warning}." for warning in m.warnings)
+        yield from (f"Warning, {names[m.model]}: {warning}." for warning in m.warnings)
     yield from (f"{line}." for line in benchmark.advice(found))

@@ -72,15 +72,18 @@ if TYPE_CHECKING:
     "pressed.",
 )  # fmt: skip
 @click.option(
-    "--preview", type=click.Choice(["none", "window", "web"]), default="none", show_default=True
-)
+    "--preview", type=click.Choice(["none", "window", "web"]), default="none", show_default=True,
+    help="Show the live image: in a window of this device, or as a page.",
+)  # fmt: skip
 @click.option(
     "--preview-address", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT",
     help="Where --preview web is served.",
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="json: one object a prediction. Text prints a line when the prediction changes.",
+    help="json: one object a prediction. text: a line for each image file. For a camera, a stream "
+    "or a video it is one line, written anew, on a terminal; elsewhere a line only when the label "
+    "or the warnings change.",
 )  # fmt: skip
 @options.abstain
 @options.model_options(without=("views",))

@@ -11,7 +11,7 @@ import click
 from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.output import OutputError
 from lesionedge.errors import LesionEdgeError
-from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_refused, percent, risk
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_own_name, is_refused, percent, risk
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -129,8 +129,10 @@ def _lines(path: str, found: Explanation, *, abstain: bool) -> list[str]:
         lines.append(f"  {CANNOT_TELL}")
     else:
         most = found.heat.max() * 100
+        name, label = printable(found.name), printable(found.label)
+        named = name if is_own_name(label, name) else f"{name} ({label})"
         lines += [
-            f"  {printable(found.name)} ({printable(found.label)}) {percent(found.probability)}: "
+            f"  {named} {percent(found.probability)}: "
             f"falls by up to {most:.1f} points where the image is covered",
             f"  {risk(found.prediction)}",
         ]

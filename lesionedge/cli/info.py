@@ -10,7 +10,7 @@ import click
 
 from lesionedge.cli import options, printable
 from lesionedge.titles import HEADLINES
-from lesionedge.wording import RESEARCH_USE
+from lesionedge.wording import RESEARCH_USE, is_own_name
 
 if TYPE_CHECKING:
     from lesionedge.card import (
@@ -31,8 +31,9 @@ KINDS = {True: "malignant", False: "benign", None: "not known whether malignant"
 @click.command("info", epilog=options.examples("lesionedge info", "lesionedge info model.tflite"))
 @click.argument("model", required=False, type=click.Path(readable=False))
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="json: one object.",
+)  # fmt: skip
 @options.MODEL_OPTIONS["labels"]
 @options.MODEL_OPTIONS["malignant"]
 def command(
@@ -91,7 +92,9 @@ def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
 
 def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     tensors = facts["tensors"]
-    lines = [f"{facts['model']}: {facts.get('description') or 'no description inside'}"]
+    lines = [
+        f"{os.path.basename(facts['model'])}: {facts.get('description') or 'no description inside'}"
+    ]
     rows = {
         "file": f"{facts['path']} ({facts['size_bytes'] / 1e6:.2f} MB)",
         "input": _shape(tensors["input"]) + _crop(card.input),
@@ -107,7 +110,9 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
     lines += [f"  {title:<13} {value}" for title, value in rows.items() if value]
     lines += ["", "Labels"]
     for entry in facts["labels"]:
-        lines.append(f"  {entry['label']:<8} {entry['name']} ({KINDS[entry['malignant']]})")
+        label, name, kind = entry["label"], entry["name"], KINDS[entry["malignant"]]
+        named = name if is_own_name(label, name) else f"{label:<8} {name}"
+        lines.append(f"  {named} ({kind})")
     if any(entry["malignant"] is None for entry in facts["labels"]):
         lines.append("  say which are malignant with --malignant mel,bcc, or in the model's card")
     if not facts["labels"]:
@@ -134,8 +139,9 @@ def _method(section: File | None) -> str | None:
         "qat": "quantization-aware training",
         "bias-corrected": "bias correction",
         "post-training": "after training",
-        "none": "no",
     }
+    if section.method == "none":
+        return f"no ({section.format})"
     return f"{section.format}, {methods.get(section.method, section.method)}"
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lesionedge.camera.frame import counted as frames
 from lesionedge.camera.frame import shown
 from lesionedge.cli import printable
-from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, percent, risk
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, counted, is_own_name, percent, risk
 
 if TYPE_CHECKING:
     from lesionedge.camera.capture import Camera
@@ -27,6 +28,7 @@ def as_dict(observation: Observation, source: str) -> dict[str, Any]:
     """Return an observation as one JSON object."""
     frame = observation.frame
     return {
+        **({} if frame.path is None else {"path": frame.path}),
         "timestamp": frame.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "frame": frame.number,
         "age_ms": observation.age_ms,
@@ -64,7 +66,7 @@ class Tally:
 def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str:
     """Say in a line what a run came to."""
     text = (
-        f"{camera.seen} frames seen, {tally.count} classified, {camera.dropped} dropped, "
+        f"{frames(camera.seen)} seen, {tally.count} classified, {camera.dropped} dropped, "
         f"{camera.damaged} damaged"
     )
     if camera.outages:
@@ -74,7 +76,7 @@ def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str
         p50, p90, p99 = tally.quantiles()
         text += f"; capture to prediction p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
     if recorder is not None:
-        text += f"; {recorder.saved} images saved, {recorder.failed + recorder.skipped} not saved"
+        text += f"; {counted(recorder.saved)} saved, {recorder.failed + recorder.skipped} not saved"
     return text
 
 
@@ -92,12 +94,14 @@ def line_of(observation: Observation) -> str:
     age = f"{observation.age_ms:.0f} ms after capture"
     if observation.withheld:
         return "  ".join((CANNOT_TELL, *warnings, age))
-    second = "".join(f", then {c.label} {percent(c.probability)}" for c in prediction.top[1:2])
+    second = "".join(f"then {c.label} {percent(c.probability)}" for c in prediction.top[1:2])
+    own = is_own_name(prediction.label, prediction.name)
+    names = [text for text in ("" if own else prediction.name, second) if text]
     return "  ".join((
         f"{prediction.label} {percent(prediction.probability)}",
         risk(prediction),
         *warnings,
-        f"{prediction.name}{second}",
+        ", ".join(names),
         age,
     ))  # fmt: skip
 
@@ -120,13 +124,13 @@ class Json:
 
 
 class Text:
-    """A steady line on a terminal; elsewhere a line whenever the prediction changes."""
+    """A line for each image file. For frames: a steady line on a terminal, else one a change."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
         self._last: tuple[Any, ...] | None = None
         self._shown_s = 0.0
-        self._any = False
+        self._any = self._open_line = False
 
     def write(self, observation: Observation, facts: dict[str, Any]) -> None:
         """Write one prediction."""
@@ -134,13 +138,16 @@ class Text:
         # What is withheld is the same whatever the label would be.
         state = (None if observation.withheld else facts["label"], facts["warnings"])
         line = printable(line_of(observation))
-        if self._terminal:
+        if observation.frame.path is not None:
+            sys.stdout.write(f"{printable(observation.frame.path)}  {line}\n")
+        elif self._terminal:
             now_s = time.monotonic()
             if state == self._last and now_s - self._shown_s < 0.1:
                 return
             self._shown_s = now_s
             width = max(20, _columns() - 1)
             sys.stdout.write(f"\r\x1b[K{line[:width]}")
+            self._open_line = True
         elif state != self._last:
             sys.stdout.write(f"{facts['timestamp']}  {line}\n")
         self._last = state
@@ -149,7 +156,7 @@ class Text:
     def close(self) -> None:
         """End with the research-use line."""
         if self._any:
-            sys.stdout.write(("\n" if self._terminal else "") + RESEARCH_USE + "\n")
+            sys.stdout.write(("\n" if self._open_line else "") + RESEARCH_USE + "\n")
             sys.stdout.flush()
 
 

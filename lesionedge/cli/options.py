@@ -143,7 +143,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
         help="mobilenetv2 (default), mobilenetv2-float16, cnn, or a .tflite file.",
     ),
     "threads": click.option(
-        "--threads", type=click.IntRange(min=1),
+        "--threads", type=click.IntRange(min=1), metavar="N",
         help="Threads that run the network [default: physical cores, at most 4].",
     ),
     "views": click.option(

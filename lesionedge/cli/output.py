@@ -9,7 +9,7 @@ from lesionedge.cli import printable
 from lesionedge.errors import LesionEdgeError
 from lesionedge.labels import distinct
 from lesionedge.prediction import by_class
-from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_refused, percent, risk
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_own_name, is_refused, percent, risk
 
 if TYPE_CHECKING:
     from lesionedge.prediction import Prediction
@@ -44,12 +44,11 @@ class TextWriter:
 
     def _diagnosis(self, prediction: Prediction) -> list[str]:
         lines = []
-        wide = max((len(printable(c.name)) for c in prediction.top), default=0)
-        for c in prediction.top:
-            name, label = printable(c.name), printable(c.label)
+        names = _columns(prediction)
+        wide = max(map(len, names), default=0)
+        for name, c in zip(names, prediction.top):
             share = percent(c.probability)
-            line = f"  {name:<{wide}}  {label:<6} {share:>7}  {self._bar(c.probability)}"
-            lines.append(line.rstrip())
+            lines.append(f"  {name:<{wide}} {share:>7}  {self._bar(c.probability)}".rstrip())
         return [*lines, f"  {risk(prediction)}"]
 
     def failure(self, path: str, error: str) -> None:
@@ -65,6 +64,15 @@ class TextWriter:
             return "#" * round(share * BAR)
         eighths = round(share * BAR * 8)
         return (_EIGHTHS[8] * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+
+
+def _columns(prediction: Prediction) -> list[str]:
+    """Return each class's name and label, the labels below each other."""
+    named = [(printable(c.name), printable(c.label)) for c in prediction.top]
+    if all(is_own_name(label, name) for name, label in named):
+        return [name for name, _ in named]
+    wide = max(len(name) for name, _ in named)
+    return [f"{name:<{wide}}  {label:<6}" for name, label in named]
 
 
 class JsonWriter:

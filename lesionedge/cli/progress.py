@@ -7,6 +7,8 @@ import time
 
 import click
 
+from lesionedge.wording import counted
+
 
 class Progress:
     """A line in place on a terminal; elsewhere, such as in a log, a line now and then."""
@@ -37,7 +39,7 @@ class Progress:
 
     def _show(self) -> None:
         took = max(1e-9, time.monotonic() - self._begin)
-        text = f"{self._done} of {self._count} images, {self._done / took:.3g} a second"
+        text = f"{self._done} of {counted(self._count)}, {self._done / took:.3g} a second"
         left = took / self._done * (self._count - self._done)
         if left >= 1:
             text += f", {_span(left)} left"

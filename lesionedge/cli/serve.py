@@ -33,7 +33,7 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
     help="Where to listen; 0.0.0.0 for every network, which needs a token.",
 )  # fmt: skip
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), default=8000, show_default=True,
+    "--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, metavar="N",
     help="0 for any free one.",
 )  # fmt: skip
 @click.option(

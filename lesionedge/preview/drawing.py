@@ -8,7 +8,7 @@ from PIL import ImageDraw
 
 from lesionedge import image as images
 from lesionedge.render import ALERT, NOTE, PANEL, TEXT, font
-from lesionedge.wording import CANNOT_TELL, percent, risk
+from lesionedge.wording import CANNOT_TELL, is_own_name, percent, risk
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,7 +73,9 @@ def lines_of(observation: Observation) -> list[str]:
         return [CANNOT_TELL, *(f"warning: {text}" for text in prediction.remarks)]
     second = prediction.top[1:2]
     likely = ", ".join(f"{c.label} {percent(c.probability)}" for c in second)
-    head = f"{prediction.label} {percent(prediction.probability)}  {prediction.name}"
+    head = f"{prediction.label} {percent(prediction.probability)}"
+    if not is_own_name(prediction.label, prediction.name):
+        head += f"  {prediction.name}"
     return [
         head + (f"   (then {likely})" if likely else ""),
         risk(prediction),

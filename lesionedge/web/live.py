@@ -144,8 +144,8 @@ class LiveView:
             try:
                 observation = frame_classifier.look(frame)
                 content = self._content(number + 1, observation)
-            except ImageError:
-                camera.count_damaged()
+            except ImageError as error:
+                camera.count_damaged(frame, str(error))
                 continue
             number += 1
             self._fault = ""

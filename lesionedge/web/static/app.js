@@ -1,10 +1,10 @@
 // The page of `lesionedge serve`. No library, no build: what you read is what runs.
 
+import { asCsv, asJson, element, factsOf, folded, headline, paragraph, row, save } from "./result.js";
+import { EN, text } from "./words.js";
+
 const SIDE_BY_SIDE = 2;
 const MOST_TRIES = 6;
-// The words of lesionedge/wording.py.
-const NOTE = "For research use only: not a diagnosis.";
-const CANNOT_TELL = "Can't tell: not a dermoscopic image";
 const byId = (id) => document.getElementById(id);
 
 let model = null;
@@ -133,7 +133,9 @@ async function classify(entry) {
   await ready; // a prediction may come before it is known whether there are heat maps
   if (!entries.includes(entry)) return;
   const facts = entry.node.querySelector(".facts");
-  facts.replaceChildren(...(entry.error ? [paragraph("fault", `Failed: ${entry.error}`)] : factsOf(entry.found, entry.tookMs)));
+  facts.replaceChildren(...(
+    entry.error ? [paragraph("fault", text("failed", entry.error))] : withNetwork(factsOf(entry.found), entry.tookMs)
+  ));
   if (entry.found && model?.explain) facts.append(heatButton(entry));
   if (queue.length === 0 && running <= 1) say(summary(entry));
 }
@@ -147,64 +149,10 @@ function summary(entry) {
   return `${entry.name}: ${entry.error ? `failed: ${entry.error}` : `${headline(entry.found)}.`}`;
 }
 
-function headline(found) {
-  if (found.reliable === false) return CANNOT_TELL;
-  return `${found.name} (${found.label}), ${percent(found.probability)}`;
-}
-
-function riskOf({ malignant_probability: malignant, operating_point: point }) {
-  const risk = `Malignant ${malignant === null ? "unknown" : percent(malignant)}`;
-  if (!point) return risk;
-  const side = point.above ? "above" : "below";
-  const wanted = `${Math.round(point.sensitivity * 100)} % sensitivity`;
-  return `${risk}, ${side} the threshold for ${wanted} (${percent(point.threshold)})`;
-}
-
-function factsOf(found, tookMs) {
-  const parts = [paragraph("headline", headline(found))];
-  if (found.reliable !== false) parts.push(paragraph("malignant", riskOf(found)));
-  parts.push(...found.warnings.map((text) => paragraph("warning", `Warning: ${text}`)));
-  const bars = barsOf(found.predictions);
-  parts.push(found.reliable === false ? folded("Show the probabilities", bars) : bars);
-  parts.push(paragraph("small", timing(found, tookMs)));
+function withNetwork(parts, tookMs) {
+  const line = parts.at(-1);
+  line.textContent = `${line.textContent.replace(/\.$/, "")}; ${tookMs.toFixed(0)} ms with the network.`;
   return parts;
-}
-
-function timing(found, tookMs) {
-  const own = Object.entries(found.timings_ms).filter(([stage]) => stage !== "wait");
-  const sum = own.reduce((total, [, took]) => total + took, 0);
-  const parts = own.map(([stage, took]) => `${stage} ${took.toFixed(1)}`).join(", ");
-  const whole = tookMs ? `; ${tookMs.toFixed(0)} ms with the network` : "";
-  return `Took ${sum.toFixed(1)} ms (${parts})${whole}.`;
-}
-
-function barsOf(predictions) {
-  const table = element("table", "bars");
-  const caption = element("caption", "hidden", "Probability of each diagnosis");
-  const head = element("thead");
-  head.append(row("th", [["", "Diagnosis"], ["share", "", true], ["percent", "Probability"]]));
-  head.className = "hidden";
-  const body = element("tbody");
-  for (const one of predictions) body.append(barOf(one));
-  table.append(caption, head, body);
-  return table;
-}
-
-function barOf(one) {
-  const line = element("tr");
-  const name = element("th", "", one.label === one.code ? one.label : `${one.label} `);
-  name.scope = "row";
-  if (one.label !== one.code) name.append(element("code", "", one.code));
-  if (one.malignant) name.append(element("span", "kind", " malignant"));
-  const share = element("td", "share");
-  share.setAttribute("aria-hidden", "true");
-  const track = element("span", "track");
-  const fill = element("span", one.malignant ? "fill malign" : "fill");
-  fill.style.width = `${(one.prob * 100).toFixed(2)}%`;
-  track.append(fill);
-  share.append(track);
-  line.append(name, share, element("td", "percent", percent(one.prob)));
-  return line;
 }
 
 function heatButton(entry) {
@@ -259,40 +207,8 @@ byId("remove-all").addEventListener("click", () => {
 
 // --- small parts -------------------------------------------------------------------------------
 
-function element(name, kind = "", text = "") {
-  const node = document.createElement(name);
-  if (kind) node.className = kind;
-  if (text) node.textContent = text;
-  return node;
-}
-
-const paragraph = (kind, text) => element("p", kind, text);
-
-function row(cell, values) {
-  const line = element("tr");
-  for (const [kind, text, unheard] of values) {
-    const node = element(unheard ? "td" : cell, kind, text);
-    if (unheard) node.setAttribute("aria-hidden", "true");
-    else if (cell === "th") node.scope = "col";
-    line.append(node);
-  }
-  return line;
-}
-
-function folded(title, content) {
-  const node = element("details");
-  node.append(element("summary", "", title), content);
-  return node;
-}
-
-function percent(share) {
-  if (share < 0.0005) return "<0.1 %";
-  if (share < 1 && share > 0.9995) return ">99.9 %";
-  return `${(share * 100).toFixed(1)} %`;
-}
-
-function say(text) {
-  byId("status").textContent = text;
+function say(words) {
+  byId("status").textContent = words;
 }
 
 // --- ways in -----------------------------------------------------------------------------------
@@ -366,39 +282,15 @@ byId("photo").hidden = mayUseCamera || !matchMedia("(pointer: coarse)").matches;
 
 // --- results to keep ---------------------------------------------------------------------------
 
-function save(text, kind, name) {
-  const link = element("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: kind }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
+const inOrder = () => [...entries].reverse();
 
-const quoted = (value) => {
-  const text = String(value ?? "");
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-};
-
-// As `lesionedge predict --format csv` and `--format json` write them.
 byId("save-csv").addEventListener("click", () => {
   const codes = (model?.labels ?? []).map((one) => one.label);
-  const first = ["path", "label", "name", "probability", "malignant_probability", "reliable", "warnings"];
-  const lines = [[...first, ...codes.map((code) => `p_${code}`), "error"]];
-  for (const { name, found, error } of [...entries].reverse()) {
-    if (!found && !error) continue;
-    const by = Object.fromEntries((found?.top ?? []).map((one) => [one.label, one.probability]));
-    lines.push([
-      name, found?.label, found?.name, found?.probability, found?.malignant_probability,
-      found?.reliable, found?.warnings.join("; "), ...codes.map((code) => by[code]), error,
-    ]);
-  }
-  save(lines.map((line) => `${line.map(quoted).join(",")}\n`).join(""), "text/csv", "lesionedge.csv");
+  save(asCsv(inOrder(), codes), "text/csv", "lesionedge.csv");
 });
 
 byId("save-json").addEventListener("click", () => {
-  const done = [...entries].reverse().filter((one) => one.found || one.error);
-  const results = done.map(({ name, found, error }) => (error ? { path: name, error } : { ...found, path: name }));
-  save(JSON.stringify({ note: NOTE, results }, null, 1), "application/json", "lesionedge.json");
+  save(asJson(inOrder(), EN.note), "application/json", "lesionedge.json");
 });
 
 // --- the model ---------------------------------------------------------------------------------
@@ -415,7 +307,7 @@ function aboutOf({ card, ...facts }) {
   const list = element("dl");
   const rows = {
     Model: `${facts.model}${card.description ? `: ${card.description}` : ""}`,
-    "Intended use": card.intended_use ?? NOTE,
+    "Intended use": card.intended_use ?? EN.note,
     "Trained on": card.data && `${card.data.name}, split ${card.data.split}`,
     Licence: card.licence,
     Attribution: card.attribution,

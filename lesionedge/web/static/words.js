@@ -1,0 +1,44 @@
+// What people read, in one place. The page of `lesionedge serve` speaks English; the phone's app adds a language.
+// The texts of wording.py have the same words here.
+
+/** Whether a label says the same as its name, so that one of the two is enough. */
+export const isOwnName = (label, name) => label.toLowerCase() === name.toLowerCase();
+
+export const EN = {
+  note: "For research use only: not a diagnosis.",
+  cannotTell: "Can't tell: not a dermoscopic image",
+  headline: (name, label, percent) => `${isOwnName(label, name) ? name : `${name} (${label})`}, ${percent}`,
+  malignant: "malignant",
+  risk: (percent) => `Malignant ${percent}`,
+  unknown: "unknown",
+  above: (sensitivity, percent) => `above the threshold for ${sensitivity} % sensitivity (${percent})`,
+  below: (sensitivity, percent) => `below the threshold for ${sensitivity} % sensitivity (${percent})`,
+  warning: (text) => `Warning: ${text}`,
+  failed: (text) => `Failed: ${text}`,
+  showProbabilities: "Show the probabilities",
+  barsCaption: "Probability of each diagnosis",
+  diagnosis: "Diagnosis",
+  probability: "Probability",
+  took: (ms, parts) => `Took ${ms} ms (${parts}).`,
+  decimal: ".",
+};
+
+let spoken = EN;
+
+/** Speak another language; what it lacks stays English. */
+export function speak(language) {
+  spoken = { ...EN, ...language };
+}
+
+/** Return the text of a key, in the language that is spoken. */
+export function text(key, ...values) {
+  const found = spoken[key];
+  return typeof found === "function" ? found(...values) : found;
+}
+
+/** Return a probability, 0-1, in percent: never 0.0 %, and 100.0 % only for 1. */
+export function percent(share) {
+  if (share < 0.0005) return `<0${text("decimal")}1 %`;
+  if (share < 1 && share > 0.9995) return `>99${text("decimal")}9 %`;
+  return `${(share * 100).toFixed(1).replace(".", text("decimal"))} %`;
+}
