@@ -19,7 +19,7 @@ EXAMPLE := examples/synthetic_lesion.jpg
 DEVICE_EXTRAS := camera,web,heic,dicom,test
 
 .PHONY: help demo test test-slow test-device say-test tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
-  test-cluster test-gpu release-models fuzz gate clean
+  test-cluster release-models fuzz gate clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -144,11 +144,6 @@ test-cluster: $(VENV)/.dev
 	$(PIP) install -e ".[cluster,stores]" $(EDITABLE)
 	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_stores.py \
 	  tests/test_workers.py
-
-# make test-gpu     training with PyTorch, which it installs (gigabytes); needs no GPU
-test-gpu: $(VENV)/.dev
-	$(PIP) install -e ".[gpu]" $(EDITABLE)
-	$(BIN)/python -m pytest tests/test_gpu.py
 
 # make release-models HAM10000=DIR WEIGHTS=DIR|GPU=DIR   train and convert the embedded models (a GPU, or its work)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000

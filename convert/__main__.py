@@ -49,7 +49,7 @@ def export(run: Path, file_format: str, output: Path) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--run", type=_run, required=True, help="The run folder that the file came from.")
 @click.option("--split", default="test", show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Compare on at most so many pictures.")
+@click.option("--limit", type=click.IntRange(min=1), help="Compare on at most so many images.")
 def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     """Compare FILE with its run's Keras model; exit with 1 when it lost too much."""
     from convert import verify as verifying
@@ -58,7 +58,7 @@ def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     for kind, one in found.items():
         value, low, high = one.change
         click.echo(
-            f"{file.name} against the {NAMES[kind]} model, {one.pictures} pictures ({split})\n"
+            f"{file.name} against the {NAMES[kind]} model, {one.images} images ({split})\n"
             f"  same top label       {one.top1_agreement:.2%}\n"
             f"  probabilities differ by {one.largest_difference:.4f} at most, "
             f"{one.mean_difference:.4f} in the mean\n"
@@ -77,7 +77,7 @@ def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True
 )
 def fix_batch(files: tuple[Path, ...]) -> None:
-    """Give FILES that an earlier export wrote a fixed batch of one, as export does now.
+    """Return FILES that an earlier export wrote a fixed batch of one, as export does now.
 
     Predictions stay as they are. LiteRT.js, among others, refuses an open batch.
     """
@@ -89,7 +89,7 @@ def fix_batch(files: tuple[Path, ...]) -> None:
 
 
 def _measured_file(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command FILE, and what was measured of it."""
+    """Return a command FILE, and what was measured of it."""
     path = click.Path(exists=True, dir_okay=False, path_type=Path)
     metrics = click.option(
         "--metrics", type=path, required=True,

@@ -102,7 +102,7 @@ def _point(found: dict[str, Any]) -> OperatingPoint:
 
 
 def with_card(content: bytes, card: Card) -> bytes:
-    """Give a model file's bytes with another card.
+    """Return a model file's bytes with another card.
 
     Args:
         content: A .tflite file with a zip of stored files behind the network.

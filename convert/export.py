@@ -15,14 +15,14 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert import mlir_quantize
 
 from convert import batch, metadata
-from lesionedge import image as images
 from lesionedge.atomic import write_bytes
 from lesionedge.card import Card, File, present
 from lesionedge.errors import ModelError
+from lesionedge.image import Preprocessing, model_input
 
 FORMATS = ("int8", "float16", "float32")
-REPRESENTATIVE_PICTURES = 200
-"""How many training pictures show post-training quantization what activations are like."""
+REPRESENTATIVE_IMAGES = 200
+"""How many training images show post-training quantization what activations are like."""
 
 
 def export(run: Path, file_format: str, output: Path) -> Card:
@@ -195,10 +195,10 @@ def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:
 def _representative(run: Path, card: Card) -> Iterator[list[np.ndarray]]:
     table = pd.read_csv(run / "split.csv")
     rows = table[table["split"] == "train"]
-    rows = rows.sample(min(REPRESENTATIVE_PICTURES, len(rows)), random_state=0)
+    rows = rows.sample(min(REPRESENTATIVE_IMAGES, len(rows)), random_state=0)
     section = present(card.input, "input")
-    preprocessing = images.Preprocessing.from_card(section)
+    preprocessing = Preprocessing.from_card(section)
     mean, std = (np.array(values, np.float32) for values in (section.mean, section.std))
     for path in rows["path"]:
-        pixels = images.model_input(path, preprocessing).astype(np.float32)
+        pixels = model_input(path, preprocessing).astype(np.float32)
         yield [((pixels - mean) / std)[None]]

@@ -59,7 +59,7 @@ def pack(
 
 
 def archive(files: dict[str, str]) -> bytes:
-    """Give a zip of stored files: name -> text."""
+    """Return a zip of stored files: name -> text."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
@@ -69,9 +69,9 @@ def archive(files: dict[str, str]) -> bytes:
 
 def _metadata(card: Card, mean: Sequence[float], std: Sequence[float]) -> bytes:
     b = flatbuffers.Builder(2048)
-    pictures = _picture_tensor(b, card, mean, std)
+    images = _image_tensor(b, card, mean, std)
     scores = _score_tensor(b)
-    graph = _table(b, 8, {2: _tables(b, [pictures]), 3: _tables(b, [scores])})
+    graph = _table(b, 8, {2: _tables(b, [images]), 3: _tables(b, [scores])})
     root = _table(
         b, 8,
         {
@@ -88,7 +88,7 @@ def _metadata(card: Card, mean: Sequence[float], std: Sequence[float]) -> bytes:
     return bytes(b.Output())
 
 
-def _picture_tensor(
+def _image_tensor(
     b: flatbuffers.Builder, card: Card, mean: Sequence[float], std: Sequence[float]
 ) -> int:
     content = _content(b, IMAGE_PROPERTIES, _table(b, 2, {}, {0: (COLOR_SPACE_RGB, 0)}))
@@ -102,7 +102,7 @@ def _picture_tensor(
         b, 7,
         {
             0: b.CreateString("image"),
-            1: b.CreateString(f"RGB picture, {size} px, crop {section.crop}"),
+            1: b.CreateString(f"RGB image, {size} px, crop {section.crop}"),
             3: content,
             4: _tables(b, [unit]),
             5: _table(b, 2, {0: _floats(b, high), 1: _floats(b, low)}),

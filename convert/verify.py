@@ -1,4 +1,4 @@
-"""Does a .tflite file answer as the run's Keras model does? Same pictures, both ways."""
+"""Does a .tflite file predict what the run's Keras model does? Same images, both ways."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ RESAMPLES = 2000
 class Agreement:
     """What comparing a file with its run found."""
 
-    pictures: int
-    """How many pictures both answered."""
+    images: int
+    """How many images both were asked about."""
     top1_agreement: float
-    """Share of pictures with the same top label."""
+    """Share of images with the same top label."""
     largest_difference: float
     """Largest difference of any probability."""
     mean_difference: float
-    """Mean over pictures of the largest difference of a probability."""
+    """Mean over images of the largest difference of a probability."""
     keras_balanced_accuracy: float
     """Of the Keras model."""
     tflite_balanced_accuracy: float
@@ -64,7 +64,7 @@ def verify(
     Args:
         file: The .tflite file.
         run: The run folder that it came from.
-        split: Which of the run's held-out pictures.
+        split: Which of the run's held-out images.
         limit: Compare on at most so many.
 
     Returns:
@@ -83,7 +83,7 @@ def verify(
     if limit is not None and limit < len(table):
         table = table.sample(limit, random_state=0)
     if table.empty:
-        raise ModelError(f"{run}: its split.csv has no {split} pictures")
+        raise ModelError(f"{run}: its split.csv has no {split} images")
     inputs = np.stack([classifier.model_input(path) for path in table["path"]])
     ours = np.stack([classifier.probabilities(path) for path in table["path"]])
     truth = table["label"].map(labels.index).to_numpy()
@@ -102,7 +102,7 @@ def _compare(
     right, reference = ours.argmax(1) == truth, theirs.argmax(1) == truth
     gaps = np.abs(ours - theirs).max(1)
     return Agreement(
-        pictures=len(truth),
+        images=len(truth),
         top1_agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
         largest_difference=float(gaps.max()),
         mean_difference=float(gaps.mean()),

@@ -13,6 +13,8 @@ import zlib
 import pytest
 from PIL import Image
 
+from train.data import layouts
+
 
 def check(done, name, *, code=1, words=""):
     errors = done.stderr.decode(errors="replace").strip().splitlines()
@@ -180,10 +182,8 @@ def test_metadata_csv_with_missing_columns(tmp_path):
     pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
     from pathlib import Path
 
-    from train import datasets
-
     (tmp_path / "HAM10000_metadata.csv").write_text("image_id,diagnosis\nISIC_1,nv\n")
     with pytest.raises(
-        datasets.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
+        layouts.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
     ):
-        datasets.load(Path(tmp_path))
+        layouts.load(Path(tmp_path))

@@ -29,7 +29,7 @@ from lesionedge.evaluation import (
     weighted,
 )
 from lesionedge.image import Preprocessing, model_input
-from train.evaluate import evaluate
+from train.evaluate.measure import evaluate
 from train.run import Run, RunError
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def answers():
-    """Truth, probabilities and lesions of 400 made-up pictures of three classes."""
+    """Truth, probabilities and lesions of 400 made-up images of three classes."""
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 3, 400)
     raw = np.round(rng.random((400, 3)) + np.eye(3)[truth] * 0.7, 2)  # with ties
@@ -71,7 +71,7 @@ def test_lesions_are_drawn_whole():
     assert (draws[:, [0, 2, 5]].sum(1) == 3).all()
 
 
-def test_what_pictures_leave_undefined_is_left_out(answers):
+def test_what_images_leave_undefined_is_left_out(answers):
     _, probabilities, lesions = answers
     truth = np.ones(len(lesions), np.int64)
     found = metrics.measure(
@@ -169,7 +169,7 @@ def run(tmp_path_factory, draw, models) -> Run:
 
 
 def make_run(root: Path, draw, file: Path) -> Run:
-    """Draw pictures, and write what a run that made this file would have left."""
+    """Draw images, and write what a run that made this file would have left."""
     (root / "ham" / "images").mkdir(parents=True)
     card = Classifier(file).card.to_dict() | {
         "calibration": {"temperature": {"float": 1.0}},
@@ -229,15 +229,15 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     assert not (run.folder / "metrics.json").exists()
 
 
-def test_every_plot_is_a_picture_with_something_on_it(evaluated):
+def test_every_plot_is_a_image_with_something_on_it(evaluated):
     kinds = ("confusion", "roc", "precision-recall", "reliability", "thresholds", "risk-coverage",
              "subgroups", "samples", "mistakes")  # fmt: skip
     names = {f"{kind}-int8.tflite.png" for kind in kinds} | {"training.png"}
     assert names <= {path.name for path in (evaluated / "plots").iterdir()}
     for path in (evaluated / "plots").iterdir():
-        with Image.open(path) as picture:
-            assert min(picture.size) > 300
-            assert np.asarray(picture.convert("L")).std() > 5
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+            assert np.asarray(image.convert("L")).std() > 5
 
 
 def test_a_two_class_model_is_measured_by_its_own_decision(tmp_path, draw, models):
@@ -274,12 +274,12 @@ class Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.links: list[str] = []
-        self.pictures = 0
+        self.images = 0
         self.text = ""
 
     def handle_starttag(self, tag, attrs):
         self.links += [value for name, value in attrs if name in ("src", "href", "srcset", "data")]
-        self.pictures += tag == "img"
+        self.images += tag == "img"
         assert tag not in ("script", "link", "iframe", "object")
 
     def handle_data(self, data):
@@ -290,7 +290,7 @@ def test_the_report_needs_nothing_but_itself(evaluated):
     text = (evaluated / "report.html").read_text()
     page = Links()
     page.feed(text)
-    assert page.pictures == len(list((evaluated / "plots").iterdir()))
+    assert page.images == len(list((evaluated / "plots").iterdir()))
     assert all(link.startswith(("data:image/", "#")) for link in page.links)
     assert "url(" not in text
     assert "@import" not in text
@@ -299,7 +299,7 @@ def test_the_report_needs_nothing_but_itself(evaluated):
     assert "not a diagnosis" in page.text
 
 
-def test_a_folder_without_models_or_pictures_says_what_to_give(run, tmp_path, models):
+def test_a_folder_without_models_or_images_says_what_to_give(run, tmp_path, models):
     cache = tmp_path / "cache"
     with pytest.raises(RunError, match="--data"):
         evaluate(run, cache_folder=cache, files=[models / "int8.tflite"], out=tmp_path)

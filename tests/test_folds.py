@@ -1,4 +1,4 @@
-"""Cross-validation: how pictures are divided, and how the runs' answers come together."""
+"""Cross-validation: how images are divided, and how the runs' answers come together."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sklearn.metrics import balanced_accuracy_score
 from test_evaluate import make_run
 
 from lesionedge import Classifier
-from train import folds
 from train.__main__ import main
-from train.pool import pool
+from train.data import folds
+from train.evaluate.pool import pool
 from train.run import Run, RunError
 from train.settings import RecipeError
 
@@ -32,7 +32,7 @@ def table() -> pd.DataFrame:
     return pd.read_csv(RELEASED)
 
 
-def test_every_picture_is_tested_once_by_a_fold_without_its_lesion(table):
+def test_every_image_is_tested_once_by_a_fold_without_its_lesion(table):
     divided = folds.divide(table, 5, seed=1)
     assert list(divided) == ["fold-1", "fold-2", "fold-3", "fold-4", "fold-5", "all"]
     tested = np.zeros(len(table), int)
@@ -46,7 +46,7 @@ def test_every_picture_is_tested_once_by_a_fold_without_its_lesion(table):
     assert (tested == (table["split"] != "calibration")).all()
 
 
-def test_the_first_fold_tests_the_splits_own_test_pictures(table):
+def test_the_first_fold_tests_the_splits_own_test_images(table):
     first = folds.divide(table, 5, seed=1)["fold-1"]
     assert ((first["split"] == "test") == (table["split"] == "test")).all()
 
@@ -69,7 +69,7 @@ def test_folds_have_the_same_mix_of_classes_and_are_fixed_by_the_seed(table):
     ("change", "count", "message"),
     [
         (lambda t: t, 1, "expected 2 and more"),
-        (lambda t: t.assign(split="train"), 5, "with test pictures"),
+        (lambda t: t.assign(split="train"), 5, "with test images"),
         (lambda t: t.drop(columns="group"), 5, "no column group"),
         (lambda t: t.head(40), 90, "lesions for 89 more folds"),
     ],
@@ -91,7 +91,7 @@ def test_the_command_writes_run_folders(tmp_path):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, draw, models) -> tuple[Path, list[Run]]:
-    """Two runs of one dataset that test twenty pictures each, with a .tflite file each."""
+    """Two runs of one dataset that test twenty images each, with a .tflite file each."""
     root = tmp_path_factory.mktemp("pool")
     whole = make_run(root, draw, models / "int8.tflite")
     table, made = whole.table(), []

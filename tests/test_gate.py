@@ -1,4 +1,4 @@
-"""What the gate is trained on: which pictures are in which part."""
+"""What the gate is trained on: which images are in which part."""
 
 from pathlib import Path
 
@@ -30,14 +30,14 @@ def data(tmp_path):
     return tmp_path
 
 
-def test_every_part_has_pictures_of_every_source(data):
+def test_every_part_has_images_of_every_source(data):
     table = sources.table(data)
     found = table.groupby("source")["split"].agg(set).to_dict()
     assert found == {"ham10000": PARTS, "clinical": PARTS, "not_skin": PARTS}
     assert (table.groupby(["source", "group"])["split"].nunique() == 1).all()
 
 
-def test_what_systems_leave_about_is_no_picture(data):
+def test_what_systems_leave_about_is_no_image(data):
     before = len(sources.table(data))
     for name in ("._n1.jpg", "__MACOSX/n2.jpg", "@eaDir/n3.jpg"):
         (data / "not_skin" / name).parent.mkdir(exist_ok=True)

@@ -12,7 +12,9 @@ from ai_edge_litert.interpreter import Interpreter
 from training import keras, program, tensorflow
 
 from convert.export import _int8
-from train import architectures, folded, networks, pipeline
+from train.models import architectures, batch_norm, folded, inference, weights
+from train.models.pixels import normalise
+from train.quantize import aware, bias_correction, kernels, ranges
 from train.recipe import Model
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
@@ -43,7 +45,7 @@ def inverted_residual() -> Any:
 @pytest.fixture(scope="module")
 def batches() -> list[Any]:
     """Four batches of a network's input."""
-    return [pipeline.normalise(PIXELS[i : i + 16]) for i in range(0, 64, 16)]
+    return [normalise(PIXELS[i : i + 16]) for i in range(0, 64, 16)]
 
 
 def ends(model: Any, batches: list[Any]) -> list[float]:
@@ -63,18 +65,18 @@ def test_rounding_starts_from_measured_ranges(batches):
     model, name = inverted_residual(), "project_BN"
     gamma, *rest = model.get_layer(name).get_weights()
     model.get_layer(name).set_weights([gamma * 200, *rest])  # beyond 6, as trained ones
-    quantized = networks.quantization_aware(model)
-    networks.start_ranges(quantized, model, batches)
-    ranges = {k: pair for layer in quantized.layers for k, pair in networks._ranges(layer).items()}
-    (pixels,) = (pair for key, pair in ranges.items() if key.startswith(networks.INPUT_RANGE))
+    quantized = aware.quantization_aware(model)
+    ranges.start_ranges(quantized, model, batches)
+    found = {k: pair for layer in quantized.layers for k, pair in ranges._ranges(layer).items()}
+    (pixels,) = (pair for key, pair in found.items() if key.startswith(ranges.INPUT_RANGE))
     assert [float(end) for end in pixels] == [-1.0, 127 / 128]
     smallest, largest = ends(keras.Model(model.input, model.get_layer(name).output), batches)
-    low, high = map(float, ranges[name])
+    low, high = map(float, found[name])
     assert smallest * 1.001 <= low < 0.5 * smallest
     assert 0.5 * largest < high <= largest * 1.001
     assert high > 6
     smallest, largest = ends(model, batches)
-    given = [float(end) for end in ranges["logits"]]
+    given = [float(end) for end in found["logits"]]
     assert given == pytest.approx([min(smallest, 0), max(largest, 0)], rel=1e-3)
 
 
@@ -82,17 +84,17 @@ def test_a_range_is_as_wide_as_its_values():
     """However far its ends may go; a normal distribution is best cut at about four deviations."""
     values = np.random.default_rng(0).normal(size=20_000).astype(np.float32)
     for width in (5, 20):
-        low, high = networks.least_error(values, -width, width)
+        low, high = ranges.least_error(values, -width, width)
         assert -5 <= low < -3 and 3 < high <= 5
-    low, high = networks.least_error(np.maximum(values, 0), 0.0, 20.0)
+    low, high = ranges.least_error(np.maximum(values, 0), 0.0, 20.0)
     assert low == 0 and 3 < high <= 5
-    assert networks.least_error(values * 0, 0.0, 0.0) == (0, 0)
+    assert ranges.least_error(values * 0, 0.0, 0.0) == (0, 0)
 
 
 def with_dead_channels(batches: list[Any]) -> Any:
     """Build a network of which three channels give their bias only."""
     model = build(1)
-    networks.refresh_batch_norm(model, batches)
+    batch_norm.refresh_batch_norm(model, batches)
     (kernel,) = model.get_layer("block_2_a").get_weights()
     kernel[..., :3] = 0
     model.get_layer("block_2_a").set_weights([kernel])
@@ -104,10 +106,10 @@ def with_dead_channels(batches: list[Any]) -> Any:
 
 def rounded_biases(model: Any, batches: list[Any]) -> list[float]:
     """Return the biases of the dead channels in the int8 file."""
-    architectures.equalise_depthwise(model)
-    quantized = networks.quantization_aware(model)
-    networks.start_ranges(quantized, model, batches)
-    networks.take_out_rounding(quantized, model, batches)
+    kernels.equalise_depthwise(model)
+    quantized = aware.quantization_aware(model)
+    ranges.start_ranges(quantized, model, batches)
+    bias_correction.take_out_rounding(quantized, model, batches)
     converter = tensorflow.lite.TFLiteConverter.from_keras_model(quantized)
     interpreter = Interpreter(model_content=_int8(converter))
     interpreter.allocate_tensors()
@@ -124,9 +126,9 @@ def test_biases_of_dead_channels_survive_rounding(batches):
     """TensorFlow Lite keeps a bias in steps of its channel's weights, and cuts off too many."""
     assert max(rounded_biases(with_dead_channels(batches), batches)) < 30
     model = with_dead_channels(batches)
-    wanted = networks.logits(model, PIXELS)
-    architectures.keep_biases(model)
-    gap = np.abs(networks.logits(model, PIXELS) - wanted).max()
+    wanted = inference.logits(model, PIXELS)
+    kernels.keep_biases(model)
+    gap = np.abs(inference.logits(model, PIXELS) - wanted).max()
     assert gap < 1e-3 * np.abs(wanted).max()
     assert rounded_biases(model, batches) == pytest.approx([40, 40, 40], rel=1e-3)
 
@@ -136,7 +138,7 @@ def test_measuring_anew_leaves_what_is_frozen_frozen(batches):
     norm = next(x for x in model.layers if isinstance(x, keras.layers.BatchNormalization))
     norm.trainable = False
     kernel = model.get_layer("block_1_a").get_weights()[0]
-    networks.refresh_batch_norm(model, batches)
+    batch_norm.refresh_batch_norm(model, batches)
     inputs = keras.Model(model.input, norm.input)(np.concatenate(batches))
     assert (norm.trainable, norm.momentum) == (False, 0.9)
     assert np.array_equal(kernel, model.get_layer("block_1_a").get_weights()[0])
@@ -146,26 +148,26 @@ def test_measuring_anew_leaves_what_is_frozen_frozen(batches):
 def test_statistics_of_other_images_stay_and_follow_the_rounding(batches):
     """Rounding moves them a little; that they are not what these images show does not matter."""
     model = build(3)
-    networks.refresh_batch_norm(model, batches)
-    for norm in networks.batch_norms(model):
+    batch_norm.refresh_batch_norm(model, batches)
+    for norm in batch_norm.batch_norms(model):
         gamma, beta, mean, variance = norm.get_weights()
         norm.set_weights([gamma, beta, mean + 0.3 * np.sqrt(variance), 1.5 * variance])
-    before = [norm.get_weights()[2:] for norm in networks.batch_norms(model)]
-    quantized = networks.quantization_aware(model)
-    networks.start_ranges(quantized, model, batches)
+    before = [norm.get_weights()[2:] for norm in batch_norm.batch_norms(model)]
+    quantized = aware.quantization_aware(model)
+    ranges.start_ranges(quantized, model, batches)
     plain = [w.copy() for w in quantized.get_weights()]
-    wanted = networks.logits(model, PIXELS)
-    networks.take_out_rounding(quantized, model, batches)
+    wanted = inference.logits(model, PIXELS)
+    bias_correction.take_out_rounding(quantized, model, batches)
     for (mean, variance), norm, rounded in zip(
-        before, networks.batch_norms(model), networks.batch_norms(quantized)
+        before, batch_norm.batch_norms(model), batch_norm.batch_norms(quantized)
     ):
         assert np.array_equal(mean, norm.moving_mean)
         assert np.array_equal(variance, norm.moving_variance)
         assert not np.array_equal(mean, rounded.moving_mean)
-    taken = np.abs(networks.logits(quantized, PIXELS) - wanted).mean()
+    taken = np.abs(inference.logits(quantized, PIXELS) - wanted).mean()
     quantized.set_weights(plain)
-    networks.refresh_batch_norm(quantized, batches)
-    anew = np.abs(networks.logits(quantized, PIXELS) - wanted).mean()
+    batch_norm.refresh_batch_norm(quantized, batches)
+    anew = np.abs(inference.logits(quantized, PIXELS) - wanted).mean()
     assert taken < 0.5 * anew
 
 
@@ -179,12 +181,12 @@ def test_published_efficientnet_weights_are_taken_over(tmp_path):
     norm.set_weights([mean, std, norm.get_weights()[2]])
     published.save_weights(tmp_path / "notop.h5")
     ours = architectures.build(Model("efficientnetb3"), classes=7, height_px=64, width_px=64)
-    architectures.load_weights(ours, tmp_path / "notop.h5", np.zeros(0))
+    weights.load_weights(ours, tmp_path / "notop.h5", np.zeros(0))
     bigger = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), np.uint8)
     body = keras.Model(published.get_layer("stem_conv_pad").input, published.output)
     wanted = body((bigger / 255 - mean) / std).numpy().mean((1, 2))
     features = keras.Model(ours.input, ours.get_layer("features").output)
-    gap = np.abs(features(pipeline.normalise(bigger)).numpy() - wanted).max()
+    gap = np.abs(features(normalise(bigger)).numpy() - wanted).max()
     assert np.abs(wanted).max() > 0
     assert gap < 1e-3 * np.abs(wanted).max()
 
@@ -226,7 +228,7 @@ def test_weights_taken_out_of_a_file_are_those_of_the_file(tmp_path, batches):
     logits = []
     for file in (model, tmp_path / "w.npz"):
         network = build(1, Model("mobilenetv2"))
-        architectures.load_weights(network, file, np.asarray(batches[0]))
+        weights.load_weights(network, file, np.asarray(batches[0]))
         logits.append(network(batches[0], training=False).numpy())
     largest = np.abs(logits[0]).max()
     assert largest > 0.05

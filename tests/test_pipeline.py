@@ -1,4 +1,4 @@
-"""From pictures to an answer: prepare, fit (killed and resumed), evaluate, export, verify, predict.
+"""From images to an answer: prepare, fit (killed and resumed), evaluate, export, verify, predict.
 
 Everything is real but small: synthetic images, one epoch a stage, the commands as a person runs
 them; the training that is killed is a process of its own.
@@ -25,9 +25,11 @@ from training import LABELS, draw_ham10000, keras, program
 
 from lesionedge import Classifier
 from lesionedge.image import Preprocessing
-from train import cache, crops, recipe
-from train.data import Source, prepare
-from train.networks import logits
+from train import recipe
+from train.data import cache
+from train.data.prepare import Source, prepare
+from train.fit import crops
+from train.models.inference import logits
 from train.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -115,7 +117,7 @@ def test_the_card_and_the_metrics_are_whole(run):
         "vasc",
     ]
     assert card["quantization"]["training"] == "qat"
-    assert card["modality"] == "dermoscopy"  # HAM10000's: the device's gate judges its pictures
+    assert card["modality"] == "dermoscopy"  # HAM10000's: the device's gate judges its images
     assert set(card["calibration"]["temperature"]) == {"float", "int8"}
     assert {k: len(v) for k, v in card["calibration"]["class_temperature"].items()} == {
         "float": 7, "int8": 7,
@@ -175,7 +177,7 @@ def test_the_same_pixels_reach_keras_and_the_device(run, files):
 
 def test_verify_passes_what_agrees_and_fails_what_does_not(run, files, tmp_path):
     for form in ("float16", "int8"):
-        # A dozen pictures and one epoch: whether int8 lost too much is chance here.
+        # A dozen images and one epoch: whether int8 lost too much is chance here.
         done = program("convert", "verify", files[form], "--run", run, check=form != "int8")
         assert "same top label" in done.stdout
         assert ("lost more" in done.stderr) == bool(done.returncode)
@@ -208,8 +210,8 @@ def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
     with np.load(soft) as kept:
         assert kept["probabilities"].shape == (84, 7)
         assert np.allclose(kept["probabilities"].sum(1), 1, atol=5e-3)
-        picture = ham / "images" / kept["names"][5]
-        alone = Classifier(files["float16"]).probabilities(picture)
+        image = ham / "images" / kept["names"][5]
+        alone = Classifier(files["float16"]).probabilities(image)
         assert not np.allclose(kept["probabilities"][5], alone, atol=1e-4)  # of eight views
     student = RECIPE.replace('"tiny"', '"student"').replace("epochs = 2", "epochs = 1")
     student = student.replace("learning_rate = 1e-3", "learning_rate = 1e-9")
@@ -222,9 +224,9 @@ def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
     assert refused.returncode == 1 and "--soft-labels" in refused.stderr
     program(*fit, "--soft-labels", soft, "--weights", files["float16"])
     # At such a rate it can only answer as the teacher does because it began as the teacher.
-    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     teacher, own = (
-        logits(keras.models.load_model(folder / "float.h5", compile=False), pictures).ravel()
+        logits(keras.models.load_model(folder / "float.h5", compile=False), images).ravel()
         for folder in (run, tmp_path / "runs" / "student")
     )
     assert np.corrcoef(teacher, own)[0, 1] > 0.95
@@ -267,8 +269,8 @@ def test_a_student_learns_from_what_teachers_say_of_crops(run, files, tmp_path, 
     with np.load(asked_about / "pass-0.npz") as kept:
         assert np.allclose(kept["soft"].sum(1), 1, atol=1e-3)
         asked = len(kept["soft"])
-    pictures = np.load(asked_about / "pictures.npy", mmap_mode="r")
-    assert pictures.shape == (2 * asked, 24, 24, 3) and pictures[:asked].std() > 10
+    images = np.load(asked_about / "images.npy", mmap_mode="r")
+    assert images.shape == (2 * asked, 24, 24, 3) and images[:asked].std() > 10
     others = program(*fit[:-2], check=False)
     assert others.returncode == 1 and "other teachers" in others.stderr
     said = program(*fit).stderr
@@ -329,8 +331,8 @@ import mediapipe, numpy
 from mediapipe.tasks.python import BaseOptions, vision
 options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]))
 with vision.ImageClassifier.create_from_options(options) as classifier:
-    picture = mediapipe.Image(mediapipe.ImageFormat.SRGB, numpy.load(sys.argv[2]))
-    answer = classifier.classify(picture).classifications[0]
+    image = mediapipe.Image(mediapipe.ImageFormat.SRGB, numpy.load(sys.argv[2]))
+    answer = classifier.classify(image).classifications[0]
 print(json.dumps({c.category_name: c.score for c in answer.categories}))
 """
 
@@ -358,7 +360,7 @@ def test_mediapipe_runs_our_files_and_agrees(mediapipe, picture, tmp_path, model
 
 
 @pytest.mark.slow
-def test_a_model_of_all_pictures_is_measured_by_its_folds(run, files, tmp_path):
+def test_a_model_of_all_images_is_measured_by_its_folds(run, files, tmp_path):
     """Weights are taken as they are, made ready for rounding in every fold, and measured."""
     ham, text = run.parent.parent / "ham", RECIPE.replace("epochs = 2", "epochs = 0")
     (tmp_path / "taken.toml").write_text(text.replace('"tiny"', '"taken"'))
@@ -366,9 +368,9 @@ def test_a_model_of_all_pictures_is_measured_by_its_folds(run, files, tmp_path):
     for name in ("fold-1", "fold-2", "all"):
         program("train", "fit", tmp_path / "taken.toml", "--data", ham, "--seed", 3, "--out",
                 tmp_path / name, "--weights", files["float16"])  # fmt: skip
-    pictures = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     before, taken = (
-        logits(keras.models.load_model(folder / "float.h5", compile=False), pictures)
+        logits(keras.models.load_model(folder / "float.h5", compile=False), images)
         for folder in (run, tmp_path / "all")
     )
     assert np.abs(before - taken).max() < 0.02 * np.abs(before).max()

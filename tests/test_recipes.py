@@ -13,7 +13,8 @@ from cards import with_card
 from training import program
 
 from lesionedge import Classifier, ModelError
-from train import calibration, recipe, schedule
+from train import calibration, recipe
+from train.fit import schedule
 from train.gate import recipe as gate_recipe
 from train.settings import RecipeError
 
@@ -36,7 +37,7 @@ def test_a_shortened_recipe_is_kept_as_run():
     )
     short = recipe.loads(text, "x.toml")
     assert [stage.epochs for stage in short.stages] == [3]
-    assert short.shortened.pictures == 500
+    assert short.shortened.images == 500
     assert short.model.weights == "random"
     assert short.stages[0].train == "all"  # frozen at random would be useless
     assert recipe.shortened_text("a = 1\n", recipe.Shortened()) == "a = 1\n"
@@ -232,12 +233,12 @@ def own(tmp_path_factory, draw) -> Path:
     rows = [("path", "label", "patient", "sex")]
     for number in range(96):
         label = ("mole", "wart", "freckle", "scar")[number % 4]
-        picture = draw(40, 40, seed=number)
+        image = draw(40, 40, seed=number)
         if label == "wart":
-            picture = picture.convert("L").convert("RGB")  # easily told apart
-        picture.save(root / f"{number}.png")
+            image = image.convert("L").convert("RGB")  # easily told apart
+        image.save(root / f"{number}.png")
         rows.append((f"{number}.png", label, f"P{number // 4}", "female"))
-    with (root / "pictures.csv").open("w", newline="") as file:
+    with (root / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     (root / "own.toml").write_text(OWN)
     program("train", "fit", root / "own.toml", "--data", root, "--out", root / "run")
@@ -308,7 +309,7 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
         "train", "fit", bad, "--data", own.parent, "--out", own.parent / "x", check=False
     )
     assert done.returncode == 1
-    assert "names frekle; the dataset pictures has freckle, mole, scar, wart" in done.stderr
+    assert "names frekle; the dataset images has freckle, mole, scar, wart" in done.stderr
     assert "Traceback" not in done.stderr
     asking = OWN.replace('malignant = ["wart"]\nnames = { wart = "Wart" }\n', "")
     bad.write_text(asking.replace('wart = ["wart"]', 'veiled = ["wart"]'))

@@ -13,13 +13,15 @@ pytest.importorskip("sklearn", reason="needs the extra train: make test installs
 from lesionedge.card import Card
 from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
-from train import cache, calibration, datasets, recipe, run
+from train import calibration, recipe, run
+from train.data import cache, layouts
+from train.fit import checkpoints
 from train.settings import RecipeError
 
 
 @pytest.fixture
 def dataset(tmp_path, draw):
-    """A few synthetic pictures laid out as HAM10000 is published."""
+    """A few synthetic images laid out as HAM10000 is published."""
     root = tmp_path / "ham"
     (root / "images").mkdir(parents=True)
     rows = []
@@ -40,14 +42,14 @@ def write_csv(path, rows):
 
 
 def test_every_published_layout_gives_the_same_table(dataset):
-    one = datasets.load(dataset).table
+    one = layouts.load(dataset).table
     for part in (1, 2):
         (dataset / f"HAM10000_images_part_{part}").mkdir()
     for number, path in enumerate(sorted((dataset / "images").iterdir())):
         shutil.move(path, dataset / f"HAM10000_images_part_{1 + number % 2}")
     (dataset / "images").rmdir()
     (dataset / "HAM10000_metadata.csv").rename(dataset / "HAM10000_metadata")
-    two = datasets.load(dataset).table
+    two = layouts.load(dataset).table
     assert len(one) == len(two) == 24
     assert [p.name for p in one["path"]] == [p.name for p in two["path"]]
     assert one["label"].tolist() == two["label"].tolist()
@@ -59,7 +61,7 @@ def test_unusable_rows_are_skipped_and_counted(dataset):
         file.write("HAM_9,ISIC_0000001,zzz,histo,50,male,back\n")
         file.write("HAM_9,ISIC_0000002,nv,histo,50,male,back\n")
     (dataset / "images" / "ISIC_0000005.jpg").unlink()
-    found = datasets.load(dataset)
+    found = layouts.load(dataset)
     assert len(found.table) == 23
     assert found.skipped == {"no image": 2, "unknown diagnosis": 1, "listed twice": 1}
 
@@ -71,54 +73,54 @@ def test_missing_parts_are_named(dataset, name):
         shutil.rmtree(path)
     else:
         path.unlink()
-    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata|holds no images"):
-        datasets.load(dataset)
+    with pytest.raises(layouts.DatasetError, match="no HAM10000_metadata|holds no images"):
+        layouts.load(dataset)
 
 
 def test_no_lesion_crosses_the_split():
     rng = np.random.default_rng(0)
     lesions = rng.integers(0, 500, 1500)
     labels = np.array(["nv", "mel", "bcc"])[lesions % 3]
-    assigned = datasets.split(labels.tolist(), lesions, seed=1)
-    assert set(assigned) == set(datasets.SPLITS)
+    assigned = layouts.split(labels.tolist(), lesions, seed=1)
+    assert set(assigned) == set(layouts.SPLITS)
     for lesion in np.unique(lesions):
         assert len(set(assigned[lesions == lesion])) == 1
-    shares = {name: (assigned == name).mean() for name in datasets.SPLITS}
+    shares = {name: (assigned == name).mean() for name in layouts.SPLITS}
     assert shares["train"] == pytest.approx(0.7, abs=0.03)
     assert shares["test"] == pytest.approx(0.15, abs=0.03)
-    assert np.array_equal(assigned, datasets.split(labels.tolist(), lesions, seed=1))
-    assert not np.array_equal(assigned, datasets.split(labels.tolist(), lesions, seed=2))
+    assert np.array_equal(assigned, layouts.split(labels.tolist(), lesions, seed=1))
+    assert not np.array_equal(assigned, layouts.split(labels.tolist(), lesions, seed=2))
 
 
-def test_too_few_pictures_to_split():
-    with pytest.raises(datasets.DatasetError, match="largest class has 2 pictures"):
-        datasets.split(["a", "a", "b"], np.arange(3), seed=1)
+def test_too_few_images_to_split():
+    with pytest.raises(layouts.DatasetError, match="largest class has 2 images"):
+        layouts.split(["a", "a", "b"], np.arange(3), seed=1)
 
 
 def test_look_alikes_under_two_lesions_stay_together(draw):
     first, other = (np.asarray(draw(200, 150, seed=n)) for n in (1, 2))
     brighter = np.clip(first.astype(int) + 6, 0, 255).astype(np.uint8)
-    hashes = np.array([datasets.perceptual_hash(p) for p in (first, other, brighter)])
-    groups, twins = datasets.merge_twins(["a", "b", "c"], hashes)
+    hashes = np.array([layouts.perceptual_hash(p) for p in (first, other, brighter)])
+    groups, twins = layouts.merge_twins(["a", "b", "c"], hashes)
     assert twins == [(0, 2)]
     assert groups[0] == groups[2] != groups[1]
 
 
 def test_real_ham10000_lesions_do_not_cross(ham10000):
     """The whole collection's ids, and its known pair of one lesion under two ids."""
-    table = datasets.load(ham10000).table
+    table = layouts.load(ham10000).table
     assert len(table) == 10_015
     pair = [next(p for p in table["path"] if p.stem == n) for n in ("ISIC_0025226", "ISIC_0030074")]
     hashes = np.array(
-        [datasets.perceptual_hash(model_input(p, Preprocessing(342, 256))) for p in pair]
+        [layouts.perceptual_hash(model_input(p, Preprocessing(342, 256))) for p in pair]
     )
-    _, twins = datasets.merge_twins(["a", "b"], hashes)
+    _, twins = layouts.merge_twins(["a", "b"], hashes)
     assert twins == [(0, 1)]
 
 
 def test_the_cache_holds_what_the_device_feeds_the_model(dataset, tmp_path):
     paths = sorted((dataset / "images").iterdir())
-    (dataset / "images" / "broken.jpg").write_text("no picture")
+    (dataset / "images" / "broken.jpg").write_text("no image")
     paths.append(dataset / "images" / "broken.jpg")
     settings = Preprocessing(40, 40)
     pixels, good = cache.prepared(paths, settings, tmp_path / "cache")
@@ -151,7 +153,7 @@ def test_the_cache_that_was_used_longest_ago_makes_room(dataset, tmp_path, monke
     monkeypatch.setattr(cache, "MOST_BYTES", 0)
     cache.prepared(paths, second, folder)
     assert len(os.listdir(folder)) == 2
-    assert pixels[0].any(), "what has a cache open keeps its pictures"
+    assert pixels[0].any(), "what has a cache open keeps its images"
 
 
 def test_every_recipe_is_well_formed():
@@ -292,10 +294,10 @@ def test_two_processes_never_write_one_run(tmp_path):
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     path = tmp_path / "c" / "state.npz"
     arrays = {"weights": [np.eye(3), np.zeros(2)], "optimizer": [np.array(7)]}
-    state = run.State(1, 2, 0.5, 2, ({"loss": 1.0},), arrays)
-    assert run.load_state(path) is None
-    run.save_state(path, state)
-    back = run.load_state(path)
+    state = checkpoints.State(1, 2, 0.5, 2, ({"loss": 1.0},), arrays)
+    assert checkpoints.load_state(path) is None
+    checkpoints.save_state(path, state)
+    back = checkpoints.load_state(path)
     assert back is not None
     assert (back.stage, back.epoch, back.best, back.history) == (1, 2, 0.5, ({"loss": 1.0},))
     assert all(np.array_equal(a, b) for a, b in zip(back.arrays["weights"], arrays["weights"]))

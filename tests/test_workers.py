@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
     pytest.skip("needs the extra train: make test installs it", allow_module_level=True)
-from train import workers  # noqa: E402
+from train.fit import workers  # noqa: E402
 from train.run import RunError  # noqa: E402
 
 LONG = pytest.mark.skipif(
@@ -61,7 +61,10 @@ import numpy as np, tensorflow as tf, tf_keras as keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from types import SimpleNamespace
-from train import architectures, networks, recipe, trainer
+from train.models import architectures
+from train.models import inference
+from train import recipe
+from train.fit import trainer
 r = recipe.load("{recipe}")
 rng = np.random.default_rng(0)
 data = SimpleNamespace(
@@ -75,7 +78,7 @@ for number, strategy in turns:
     stage = r.stages[number]
     with strategy.scope():
         model = architectures.build(r.model, classes=7, height_px=32, width_px=32)
-        model = networks.quantization_aware(model) if stage.quantize else model
+        model = aware.quantization_aware(model) if stage.quantize else model
     found = trainer.Trainer(r, stage, model, data.classes, 7, strategy=strategy)
     facts = found.epoch(data, 0, seed=(1, 1), say=print)
     kept = found.arrays()
@@ -88,7 +91,7 @@ for number, strategy in turns:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, draw):
-    """Synthetic pictures laid out as HAM10000 is published."""
+    """Synthetic images laid out as HAM10000 is published."""
     root = tmp_path_factory.mktemp("ham")
     (root / "images").mkdir()
     labels = ("nv", "mel", "bcc", "bkl", "akiec", "df", "vasc")
@@ -169,7 +172,7 @@ def test_what_would_fail_again_is_not_tried_again(dataset, tmp_path):
     run = fit(recipe, dataset, tmp_path / "out", "--workers", 2)
     _, errors = run.communicate()
     assert run.returncode == 1
-    assert "batches of 15 pictures cannot be shared by 2 replicas" in errors
+    assert "batches of 15 images cannot be shared by 2 replicas" in errors
     assert "start again" not in errors
 
 
@@ -222,13 +225,14 @@ def test_an_unusable_tf_config_is_an_error(monkeypatch):
 def test_shares_of_a_batch_are_the_batch():
     import numpy as np
 
-    from train import pipeline, recipe
+    from train import recipe
+    from train.fit.batches import training_batches
 
     augment = recipe.Augment()  # no changes
     pixels, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40)
 
     def given(shares):
-        found = pipeline.batches(
+        found = training_batches(
             pixels, labels, np.arange(40), augment=augment, input_px=8, batch_size=12, seed=(1, 2),
             shares=shares,
         )  # fmt: skip

@@ -14,7 +14,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
 
+from lesionedge.atomic import write_text
 from lesionedge.errors import LesionEdgeError
+from train.data import layouts
+from train.fit import distillation
 
 
 @click.group()
@@ -41,11 +44,11 @@ _layout = click.option(
 )  # fmt: skip
 _drop_overlap = click.option(
     "--drop-overlap", "overlap", flag_value="drop",
-    help="Leave out of train what is in the dataset's own test pictures too.",
+    help="Leave out of train what is in the dataset's own test images too.",
 )  # fmt: skip
 _allow_overlap = click.option(
     "--allow-overlap", "overlap", flag_value="allow",
-    help="Keep pictures that are in train and in test; test figures are then too good.",
+    help="Keep images that are in train and in test; test figures are then too good.",
 )  # fmt: skip
 _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True,
@@ -54,7 +57,7 @@ _out = click.option(
 _seed = click.option("--seed", type=int, default=1, show_default=True, help="Fixes all chance.")
 _cache = click.option(
     "--cache", "cache_folder", type=click.Path(file_okay=False, path_type=Path),
-    help="Where prepared pictures are kept [default: cache beside the run folder].",
+    help="Where prepared images are kept [default: cache beside the run folder].",
 )  # fmt: skip
 
 
@@ -65,7 +68,7 @@ _elsewhere = click.option(
 
 
 def _source_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what says where the pictures are and how they are taken."""
+    """Add what says where the images are and how they are taken."""
     for option in (_allow_overlap, _drop_overlap, _layout, _data):
         command = option(command)
     return command
@@ -79,16 +82,16 @@ def _source_options(command: Callable[..., None]) -> Callable[..., None]:
 @_cache
 @click.option(
     "--organize", type=click.Choice(["copy", "link"]),
-    help="Also lay the pictures out in the run folder as organized_train|test/CLASS/.",
+    help="Also lay the images out in the run folder as organized_train|test/CLASS/.",
 )  # fmt: skip
 def prepare(
     recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
     cache_folder: Path | None, organize: str | None,
 ) -> None:  # fmt: skip
-    """Read the dataset, report what is skipped, split it and prepare its pictures."""
-    from train import data as preparation
+    """Read the dataset, report what is skipped, split it and prepare its images."""
     from train import recipe
-    from train.datasets.organize import organize as lay_out
+    from train.data import prepare as preparation
+    from train.data.organize import organize as lay_out
     from train.run import Run
 
     run = Run(out)
@@ -100,7 +103,7 @@ def prepare(
         )  # fmt: skip
         if organize:
             for folder, count in lay_out(prepared.table, out, how=organize).items():
-                run.say(f"{out / folder}: {count} pictures")
+                run.say(f"{out / folder}: {count} images")
     click.echo(f"{run.split} written")
 
 
@@ -112,14 +115,14 @@ def prepare(
 @_cache
 @click.option(
     "--weights", type=click.Path(path_type=Path),
-    help="ImageNet weights (a file); or a float16 .tflite of the same network, or an .npz of "
-    "train.gpu, to go on from; without it Keras downloads ImageNet's. 'random': do without.",
+    help="ImageNet weights (a file); or a float16 .tflite of the same network, or an .npz from "
+    "`weights`, to go on from; without it Keras downloads ImageNet's. 'random': do without.",
 )  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
-@click.option("--pictures", type=click.IntRange(min=1), help="Train on at most so many pictures.")
+@click.option("--images", type=click.IntRange(min=1), help="Train on at most so many images.")
 @click.option(
     "--soft-labels", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Teachers' answers, from `label`, for a recipe with a [distil].",
+    help="Teachers' predictions, from `label`, for a recipe with a [distil].",
 )  # fmt: skip
 @click.option(
     "--teacher", "teachers", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -133,7 +136,7 @@ def prepare(
 )  # fmt: skip
 def fit(
     recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
-    cache_folder: Path | None, weights: Path | None, epochs: int | None, pictures: int | None,
+    cache_folder: Path | None, weights: Path | None, epochs: int | None, images: int | None,
     soft_labels: Path | None, teachers: tuple[Path, ...], worker_count: int,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
@@ -141,19 +144,19 @@ def fit(
     All GPUs of the machine are used. Several workers share the stages; one of them then calibrates
     alone.
     """
-    from train import workers
+    from train.fit import workers
     from train.run import Run
 
     run = Run(out)
     if worker_count > 1 and not workers.is_member():
         workers.launch(sys.argv[1:], worker_count, checkpoint=run.state)
         return
-    from train import fit as fitting
     from train import recipe
-    from train.data import Source
+    from train.data.prepare import Source
+    from train.fit import stages as fitting
 
     at_random = str(weights) == "random"
-    short = recipe.Shortened(epochs or 0, pictures or 0, "random" if at_random else "")
+    short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "")
     text = recipe.shortened_text(recipe.read(recipe_name), short)
     done = fitting.fit(
         recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), run,
@@ -175,14 +178,12 @@ def fit(
     help="The .npz to write.",
 )  # fmt: skip
 def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -> None:
-    """Ask MODELS (.tflite files) about every picture, for another model to learn from.
+    """Ask MODELS (.tflite files) about every image, for another model to learn from.
 
-    Each picture is asked about in eight turned and mirrored views.
+    Each image is asked about in eight turned and mirrored views.
     """
-    from train import datasets, distil
-
-    paths = [Path(path) for path in datasets.load(data, layout=layout).table["path"]]
-    distil.write(models, paths, out, say=lambda text: click.echo(text, err=True))
+    paths = [Path(path) for path in layouts.load(data, layout=layout).table["path"]]
+    distillation.write(models, paths, out, say=lambda text: click.echo(text, err=True))
     click.echo(f"{out} written")
 
 
@@ -199,10 +200,10 @@ def weights(models: tuple[Path, ...], out: Path) -> None:
     """Take the weights out of MODEL, or the mean of several models' weights.
 
     MODEL is a float16 .tflite file, Keras' published MobileNetV2 without top (.h5), or an .npz that
-    was written before. `fit --weights` takes all three, `train.gpu` the .npz. Several models must
+    was written before. `fit --weights` takes all three. Several models must
     be of one network and have begun with the same weights: the mean of others is no network.
     """
-    from train import folded
+    from train.models import folded
 
     folded.write(folded.mean(models), out)
     click.echo(f"{out} written")
@@ -217,7 +218,7 @@ def weights(models: tuple[Path, ...], out: Path) -> None:
 )  # fmt: skip
 @click.option(
     "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
-    help="A saved Keras model (.h5, .keras) to measure too, on the run's pictures and classes.",
+    help="A saved Keras model (.h5, .keras) to measure too, on the run's images and classes.",
 )  # fmt: skip
 @_elsewhere
 @_layout
@@ -226,7 +227,7 @@ def weights(models: tuple[Path, ...], out: Path) -> None:
     help="Where results go [default: FOLDER].",
 )  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "validation", "calibration", "test"]),
-              default="test", show_default=True, help="Which pictures.")  # fmt: skip
+              default="test", show_default=True, help="Which images.")  # fmt: skip
 def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given: Any) -> None:
     """Measure the run in FOLDER on held-out lesions.
 
@@ -234,7 +235,7 @@ def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given:
     figures of the run's own models go into its card, too, unless results go elsewhere.
     """
     from train import card as cards
-    from train import evaluate as evaluation
+    from train.evaluate import measure as evaluation
     from train.run import Run
 
     found = evaluation.evaluate(
@@ -259,7 +260,7 @@ def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given:
 @_layout
 @click.option(
     "--card", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN",
-    help="Put the headline figures into the card of this run, of all pictures.",
+    help="Put the headline figures into the card of this run, of all images.",
 )  # fmt: skip
 def pool(
     folders: tuple[Path, ...], out: Path, cache_folder: Path | None, data: Path | None,
@@ -270,7 +271,7 @@ def pool(
     What lies in all of the folders is measured: Keras models, and .tflite files of one name.
     """
     from train import card as cards
-    from train import pool as pooling
+    from train.evaluate import pool as pooling
     from train.run import Run
 
     found = pooling.pool(
@@ -297,8 +298,8 @@ def folds(split: Path, count: int, seed: int, out: Path) -> None:
     """
     import pandas as pd
 
-    from train import folds as division
-    from train.run import Run, write_text
+    from train.data import folds as division
+    from train.run import Run
 
     table = pd.read_csv(split, dtype={"label": str, "lesion": str, "path": str})
     for name, one in division.divide(table, count, seed=seed).items():
@@ -317,6 +318,6 @@ if __name__ == "__main__":
         main()
     except LesionEdgeError as error:
         click.echo(f"error: {error}", err=True)
-        from train import workers
+        from train.fit import workers
 
         sys.exit(workers.HOPELESS if workers.is_member() else 1)

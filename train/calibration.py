@@ -13,8 +13,8 @@ SENSITIVITIES = (0.9, 0.95, 0.98)
 TEMPERATURES = (0.1, 10.0)
 """Lowest and highest temperature that is considered."""
 CLASS_PENALTY = 0.2
-"""How hard classes' temperatures are drawn together: chosen among 0.03 to 1 on validation pictures,
-with temperatures fitted on the calibration pictures."""
+"""How hard classes' temperatures are drawn together: chosen among 0.03 to 1 on validation images,
+with temperatures fitted on the calibration images."""
 FURTHEST = 3.0
 """How far a class's temperature may lie from the common one, as the logarithm of their ratio."""
 
@@ -35,13 +35,13 @@ class Calibration:
         return cls(section.temperature[kind], section.class_temperature.get(kind))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Give (N, classes) probabilities that sum to 1.
+        """Return (N, classes) probabilities that sum to 1.
 
-        softmax(logits * s), where s = sum over c of softmax(logits / T)_c / T_c: pictures that look
-        like a class are as sure as that class's answers are right (class-based temperature scaling;
-        Frenkel, Goldberger 2021, doi:10.23919/EUSIPCO54536.2021.9616219; softly here, so that
-        nothing jumps where the answer changes). Whatever the temperatures, the order of a picture's
-        classes stays.
+        softmax(logits * s), where s = sum over c of softmax(logits / T)_c / T_c: images that look
+        like a class are as sure as predictions of that class are right (class-based temperature
+        scaling; Frenkel, Goldberger 2021, doi:10.23919/EUSIPCO54536.2021.9616219; softly here, so
+        that nothing jumps where the prediction changes). Whatever the temperatures, the order of an
+        image's classes stays.
 
         Args:
             logits: (N, classes).
@@ -54,23 +54,23 @@ class Calibration:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Give (N, classes) probabilities that sum to 1."""
+    """Return (N, classes) probabilities that sum to 1."""
     from scipy.special import softmax as scipy_softmax
 
     result: np.ndarray = scipy_softmax(logits.astype(np.float64), axis=1)
     return result
 
 
-def fit(answers: np.ndarray, truth: np.ndarray) -> Calibration:
-    """Fit a calibration on pictures that were not trained on.
+def fit(predictions: np.ndarray, truth: np.ndarray) -> Calibration:
+    """Fit a calibration on images that were not trained on.
 
     A network that gives rare classes their due names them too often in the mix of classes that
     people bring: it is right less often when it says melanoma than when it says nevus, and no
     single temperature makes both honest. Classes' temperatures minimise the negative log-likelihood
-    of "the top answer is right" plus a penalty on the spread of their logarithms.
+    of "the top prediction is right" plus a penalty on the spread of their logarithms.
 
     Args:
-        answers: (N, classes) logits.
+        predictions: (N, classes) logits.
         truth: (N,) int class numbers.
 
     Returns:
@@ -78,37 +78,37 @@ def fit(answers: np.ndarray, truth: np.ndarray) -> Calibration:
     """
     from scipy.optimize import minimize
 
-    common = fit_temperature(answers, truth)
-    if answers.shape[1] < 3:
+    common = fit_temperature(predictions, truth)
+    if predictions.shape[1] < 3:
         return Calibration(common)
-    right = answers.argmax(1) == truth
+    right = predictions.argmax(1) == truth
 
     def calibration(sharper: np.ndarray) -> Calibration:
         return Calibration(common, tuple((common * np.exp(-sharper)).tolist()))
 
     def cost(sharper: np.ndarray) -> float:
-        top = calibration(sharper).probabilities(answers).max(1).clip(1e-6, 1 - 1e-6)
+        top = calibration(sharper).probabilities(predictions).max(1).clip(1e-6, 1 - 1e-6)
         likelihood = float(np.log(np.where(right, top, 1 - top)).mean())
         return CLASS_PENALTY * float(sharper.var()) - likelihood
 
-    count = answers.shape[1]
+    count = predictions.shape[1]
     found = minimize(
         cost, np.zeros(count), method="L-BFGS-B", bounds=[(-FURTHEST, FURTHEST)] * count
     )
     return calibration(found.x)
 
 
-def fit_temperature(answers: np.ndarray, truth: np.ndarray) -> float:
+def fit_temperature(predictions: np.ndarray, truth: np.ndarray) -> float:
     """Find the T for which softmax(logits / T) is as confident as it is right.
 
     Expectation consistency (Clarte et al. 2023, arXiv:2303.02644): the mean probability of the
-    top answer equals the share of top answers that are right. The usual choice, least negative
-    log-likelihood (Guo et al. 2017, arXiv:1706.04599), assumes that the logits are right but for
-    their scale; these, trained to give rare classes their due, are not meant for the mix of
-    classes that they are calibrated on.
+    top prediction equals the share of top predictions that are right. The usual choice, least
+    negative log-likelihood (Guo et al. 2017, arXiv:1706.04599), assumes that the
+    logits are right but for their scale; these, trained to give rare classes their due, are not
+    meant for the mix of classes that they are calibrated on.
 
     Args:
-        answers: (N, classes) logits.
+        predictions: (N, classes) logits.
         truth: (N,) int class numbers.
 
     Returns:
@@ -116,10 +116,10 @@ def fit_temperature(answers: np.ndarray, truth: np.ndarray) -> float:
     """
     from scipy.optimize import brentq
 
-    right = float((answers.argmax(1) == truth).mean())
+    right = float((predictions.argmax(1) == truth).mean())
 
     def excess(log_t: float) -> float:
-        return float(softmax(answers / np.exp(log_t)).max(1).mean()) - right
+        return float(softmax(predictions / np.exp(log_t)).max(1).mean()) - right
 
     low, high = np.log(TEMPERATURES)
     if excess(low) <= 0:
@@ -137,7 +137,7 @@ def operating_points(risk: np.ndarray, malignant: np.ndarray) -> list[dict[str, 
         malignant: (N,) bool, the truth.
 
     Returns:
-        For each wanted sensitivity the highest threshold that reaches it on these pictures,
+        For each wanted sensitivity the highest threshold that reaches it on these images,
         with the specificity and sensitivity found there; none where one class is absent.
     """
     from sklearn.metrics import roc_curve

@@ -24,9 +24,9 @@ from lesionedge.diagnosis import describe
 from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
 from train.calibration import decision_point, operating_points
-from train.data import Data
-from train.networks import load_model, logits
-from train.pipeline import PIXEL_MEAN, PIXEL_STD
+from train.data.prepare import Data
+from train.models.inference import load_model, logits
+from train.models.pixels import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, Stage, check_classes
 from train.run import Run
 
@@ -57,9 +57,9 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     points: dict[str, list[dict[str, float]]] = {}
     named: dict[str, list[dict[str, Any]]] = {}
     for kind, file in run.models().items():
-        answers = logits(load_model(file), inputs)
-        fitted[kind] = calibration.fit(answers, truth)
-        probabilities = fitted[kind].probabilities(answers)
+        predictions = logits(load_model(file), inputs)
+        fitted[kind] = calibration.fit(predictions, truth)
+        probabilities = fitted[kind].probabilities(predictions)
         points[kind] = operating_points(probabilities[:, malignant].sum(1), malignant[truth])
         sigmoid = recipe.model.output == "sigmoid"
         named[kind] = decision_point(probabilities[:, 1], truth == 1) if sigmoid else []
@@ -67,7 +67,7 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     kind = "int8" if "int8" in points else "float"
     lesions = data.table["group"].iloc[data.rows("calibration")].nunique()
     run.write_card(replace(
-        card, calibration=_calibration(fitted, pictures=len(truth), lesions=int(lesions)),
+        card, calibration=_calibration(fitted, images=len(truth), lesions=int(lesions)),
         operating_points=tuple(OperatingPoint(**point, extra={}) for point in points[kind]),
         named_points=tuple(_named(point) for point in named[kind]),
     ))  # fmt: skip
@@ -79,14 +79,14 @@ def _named(point: dict[str, Any]) -> NamedPoint:
 
 
 def _calibration(
-    fitted: Mapping[str, calibration.Calibration], *, pictures: int, lesions: int
+    fitted: Mapping[str, calibration.Calibration], *, images: int, lesions: int
 ) -> Calibration:
     """Say how each model's logits become probabilities."""
     classes = {kind: found.classes for kind, found in fitted.items() if found.classes}
     return Calibration(
         method="temperature by class" if classes else "temperature",
         temperature={kind: found.temperature for kind, found in fitted.items()},
-        class_temperature=classes, split="calibration", pictures=pictures, lesions=lesions,
+        class_temperature=classes, split="calibration", pictures=images, lesions=lesions,
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def add_metrics(run: Run, metrics: dict[str, Any], *, of_twins: bool = False) ->
     Args:
         run: A run with a card.
         metrics: From ``evaluate``.
-        of_twins: Whether other runs of the recipe were measured, as this one has no test pictures.
+        of_twins: Whether other runs of the recipe were measured, as this one has no test images.
     """
     card = run.read_card()
     limits = tuple(BY_TWINS if of_twins and limit == MEASURED else limit for limit in card.limits)
@@ -167,6 +167,6 @@ def _rounding(last: Stage) -> str:
 
 def _how_split(data: Data) -> str:
     known = data.dataset.table[["lesion", "patient"]].notna().any(axis=None)
-    unit = "by lesion, look-alike lesions joined" if known else "look-alike pictures joined"
+    unit = "by lesion, look-alike lesions joined" if known else "look-alike images joined"
     given = set(data.dataset.table["given"].dropna())
     return f"published {', '.join(sorted(given))}; the rest {unit}" if given else unit

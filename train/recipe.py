@@ -40,7 +40,7 @@ class Model:
     """Which network."""
 
     architecture: Text
-    """A function of ``train.architectures``."""
+    """A function of ``train.models.architectures``."""
     dropout: Dropped = 0.0
     """Share of features dropped before the first dense layer, 0-1."""
     weights: Literal["imagenet", "random"] = "random"
@@ -76,26 +76,26 @@ class Loss:
 
 @dataclass(frozen=True, config=STRICT)
 class Distil:
-    """How much is learnt from other models' answers (``fit --soft-labels``, ``fit --teacher``)."""
+    """How much is learnt from other models (``fit --soft-labels``, ``fit --teacher``)."""
 
     share: Share = 0.0
     """Share of the loss that compares with the soft labels, 0-1; 0: there are none."""
     temperature: Positive = 1.0
     """Soft labels are the teachers' probabilities to the power of 1 / temperature, normalised."""
     crops: Count = 0
-    """Crops of each training picture, changed as ``[augment]`` says, that the teachers
+    """Crops of each training image, changed as ``[augment]`` says, that the teachers
     (``fit --teacher``) are asked about: an epoch is a pass over these crops, turned and mirrored;
-    0: soft labels of whole pictures, changed anew every epoch."""
+    0: soft labels of whole images, changed anew every epoch."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Augment:
-    """Ranges that every training picture's random changes are drawn from."""
+    """Ranges that every training image's random changes are drawn from."""
 
     rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Largest rotation either way."""
     scale: tuple[Positive, Positive] = (1.0, 1.0)
-    """Side of the part that is cut out, as a share of the picture's shorter side."""
+    """Side of the part that is cut out, as a share of the image's shorter side."""
     shift: NotNegative = 0.0
     """Largest shift of the centre either way, as a share of the part that is cut out."""
     flip: bool = False
@@ -111,19 +111,19 @@ class Augment:
     tint: Share = 0.0
     """Largest change of each channel's gain either way, as a share (cameras differ)."""
     blur: Share = 0.0
-    """Share of the pictures that lose detail: shrunk, to ``detail`` at the least, and enlarged."""
+    """Share of the images that lose detail: shrunk, to ``detail`` at the least, and enlarged."""
     detail: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Smallest share of its side that a picture is shrunk to."""
+    """Smallest share of its side that an image is shrunk to."""
     noise: Share = 0.0
-    """Largest standard deviation of the noise added to half of the pictures, as a share of the full
+    """Largest standard deviation of the noise added to half of the images, as a share of the full
     range."""
     jpeg: Share = 0.0
-    """Share of the pictures that go through JPEG, at a quality of 30 to 95."""
+    """Share of the images that go through JPEG, at a quality of 30 to 95."""
     erase: Share = 0.0
-    """Largest side of the square that is covered in half of the pictures, as a share of theirs."""
+    """Largest side of the square that is covered in half of the images, as a share of theirs."""
 
     def undegraded(self) -> Augment:
-        """Give the changes of shape and colour alone."""
+        """Return the changes of shape and colour alone."""
         return replace(self, blur=0.0, noise=0.0, jpeg=0.0, erase=0.0)
 
 
@@ -134,12 +134,12 @@ class Stage:
     name: Text
     """What it is called in the log."""
     epochs: Count
-    """How many passes over the training pictures at most; 0 in a first stage: the weights that
+    """How many passes over the training images at most; 0 in a first stage: the weights that
     ``fit --weights`` gives are taken as they are."""
     learning_rate: NotNegative
     """Its highest."""
     input_px: AtLeastOne
-    """Side of the pictures that this stage sees; the last stage's must be the model's."""
+    """Side of the images that this stage sees; the last stage's must be the model's."""
     train: Text = "all"
     """``all`` layers, only the ``head``, or from the layer of this name on."""
     quantize: bool = False
@@ -155,7 +155,7 @@ class Stage:
     keep: Literal["best", "last"] = "best"
     """``best`` by what is watched, or the ``last`` epoch's weights.
 
-    Validation has a dozen pictures of the rarest classes: in a short stage that ends at a
+    Validation has a dozen images of the rarest classes: in a short stage that ends at a
     learning rate of zero, the best of a few epochs is luck and the last is the better choice.
     """
     patience: AtLeastOne = 1000
@@ -182,7 +182,7 @@ class DataSettings:
 
     classes: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)
     """The model's class -> the dataset's labels that it stands for, in output order (with a
-    sigmoid: negative, positive); pictures of labels that are not named are left out. Empty: the
+    sigmoid: negative, positive); images of labels that are not named are left out. Empty: the
     dataset's own labels."""
     names: Mapping[str, Text] = field(default_factory=dict)
     """Class -> what people read, for classes that lesionedge does not know."""
@@ -190,14 +190,14 @@ class DataSettings:
     """Classes that count as malignant, maybe none; None: those that lesionedge knows to be, where
     it knows all classes."""
     balance: bool = False
-    """Small classes' pictures come several times an epoch, changed anew each time, until every
+    """Small classes' images come several times an epoch, changed anew each time, until every
     class has as many as the largest."""
     attribution: str = ""
-    """Whose pictures they are; the dataset's own where it tells."""
+    """Whose images they are; the dataset's own where it tells."""
     limits: tuple[str, ...] = ()
     """What a model of them cannot know; what is known of the dataset where left out."""
     modality: str = ""
-    """How pictures were taken (``dermoscopy``: the device then checks that they were); the
+    """How images were taken (``dermoscopy``: the device then checks that they were); the
     dataset's own where it tells."""
     licence: str = ""
     """Under which terms a model of them may be used; the dataset's own where it tells."""
@@ -209,8 +209,8 @@ class Shortened:
 
     epochs: Count = 0
     """Epochs of each stage at most; 0: the recipe's."""
-    pictures: Count = 0
-    """Training pictures at most, chosen by chance with the classes' shares, and no more to validate
+    images: Count = 0
+    """Training images at most, chosen by chance with the classes' shares, and no more to validate
     on; 0: all."""
     weights: Literal["", "random"] = ""
     """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
@@ -234,9 +234,9 @@ class Recipe:
     data: DataSettings = field(default_factory=DataSettings)
     shortened: Shortened = field(default_factory=Shortened)
     cache_side_px: AtLeastOne = 256
-    """Shorter side of the cached training pictures, from which random parts are cut."""
+    """Shorter side of the cached training images, from which random parts are cut."""
     cache_aspect: Positive = 4 / 3
-    """Width of the cached training pictures for their height; that of the dataset's pictures."""
+    """Width of the cached training images for their height; that of the dataset's images."""
     batch_size: AtLeastOne = 32
     weight_decay: NotNegative = 0.0
     """AdamW's decoupled weight decay, on kernels only."""
@@ -346,7 +346,7 @@ def _stage(data: object, augment: Mapping[str, Any], where: str) -> Stage:
 
 
 def _shorten(recipe: Recipe) -> Recipe:
-    """Give the recipe as it is run: fewer epochs, or from random weights."""
+    """Return the recipe as it is run: fewer epochs, or from random weights."""
     short = recipe.shortened
     stages = recipe.stages
     if short.epochs:

@@ -1,10 +1,10 @@
 #!/bin/sh
-# From the pictures to the files in lesionedge/models: teach the networks on a GPU, then round, convert, measure
+# From the images to the files in lesionedge/models: teach the networks on a GPU, then round, convert, measure
 # and verify. Usage: release.sh HAM10000-FOLDER [WEIGHTS-FOLDER]
 # WEIGHTS-FOLDER holds the ImageNet weights that train/gpu/plan.toml names. Three quarters of an hour of a GPU (days
 # without one), then two hours on two cores; every step resumes, or is passed over when it is done, when the
 # same command is run again. GPU=FOLDER takes the GPU's part from where python -m train.gpu left it, on another
-# machine perhaps; GPU=train/release/gpu is what it left of the released models' fold 1 and of all pictures.
+# machine perhaps; GPU=train/release/gpu is what it left of the released models' fold 1 and of all images.
 set -eu
 data=$1 weights=${2:-}
 python=${PYTHON:-python3}
@@ -17,7 +17,7 @@ gpu=${GPU:-$runs/gpu}
 on_gpu() {
   plan=$1 split=$2 begin=$3 out=$4
   shift 4
-  "$python" -m train.gpu "train/gpu/$plan" --pictures "$data" --split "$split" --weights "$begin" --out "$out" \
+  "$python" -m train.gpu "train/gpu/$plan" --images "$data" --split "$split" --weights "$begin" --out "$out" \
     --no-soft-labels "$@"
 }
 if [ -z "${GPU:-}" ]; then
@@ -94,7 +94,7 @@ release() {
 rounded mobilenetv2 fold-1
 rounded mobilenetv2 all
 
-# The other model: the one of 2026-11-24, which knows none of fold 1's test pictures; for all lesions, gone on with them.
+# The other model: the one of 2026-11-24, which knows none of fold 1's test images; for all lesions, gone on with them.
 second=$runs/mobilenetv2-second
 earlier=train/release/mobilenetv2-earlier
 fitted mobilenetv2-second $second all --weights $earlier/earlier.npz

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import io
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 import pandas as pd
 
 from lesionedge import atomic
@@ -44,7 +39,7 @@ class Run:
 
     @property
     def split(self) -> Path:
-        """Columns path, label, lesion, group, split and what else is known of a picture."""
+        """Columns path, label, lesion, group, split and what else is known of an image."""
         return self.folder / "split.csv"
 
     @property
@@ -69,7 +64,7 @@ class Run:
 
     @property
     def plots(self) -> Path:
-        """Pictures of the metrics."""
+        """Images of the metrics."""
         return self.folder / "plots"
 
     @property
@@ -141,7 +136,7 @@ class Run:
         return recipes.load(str(self.recipe))
 
     def models(self) -> dict[str, Path]:
-        """Give its Keras models: ``float``, and ``int8`` where it was trained for that.
+        """Return its Keras models: ``float``, and ``int8`` where it was trained for that.
 
         Raises:
             RunError: There is no recipe.
@@ -165,64 +160,3 @@ class Run:
     def write_card(self, card: Card) -> None:
         """Write ``card.json``."""
         atomic.write_text(self.card, card.to_json())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    atomic.write_text(path, text)
-
-
-def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one row an epoch, as CSV; what an epoch did not measure is left empty."""
-    columns = list(dict.fromkeys(column for row in history for column in row))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(history)
-    atomic.write_text(path, text.getvalue())
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a training stands after an epoch."""
-
-    stage: int
-    """Number of the stage that goes on."""
-    epoch: int
-    """How many of its epochs are done."""
-    best: float
-    """Best validation score of the stage so far."""
-    best_epoch: int
-    """Epoch that gave it."""
-    history: tuple[dict[str, Any], ...]
-    """One entry an epoch, over all stages."""
-    arrays: dict[str, list[np.ndarray]]
-    """weights, average, optimizer: arrays in the order of the variables."""
-
-
-def save_state(path: Path, state: State) -> None:
-    """Write a checkpoint whole or not at all."""
-    flat = {
-        f"{kind}/{number:05d}": array
-        for kind, arrays in state.arrays.items()
-        for number, array in enumerate(arrays)
-    }
-    facts = {
-        "stage": state.stage, "epoch": state.epoch, "best": state.best,
-        "best_epoch": state.best_epoch, "history": state.history,
-    }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.whole_file(path) as file:
-        np.savez(file, facts=np.array(json.dumps(facts)), **flat)  # type: ignore[arg-type]
-
-
-def load_state(path: Path) -> State | None:
-    """Read a checkpoint; None where there is none."""
-    if not path.exists():
-        return None
-    with np.load(path) as data:
-        facts = json.loads(str(data["facts"]))
-        arrays: dict[str, list[np.ndarray]] = {}
-        for key in sorted(set(data.files) - {"facts"}):
-            arrays.setdefault(key.split("/")[0], []).append(data[key])
-    return State(**{**facts, "history": tuple(facts["history"])}, arrays=arrays)

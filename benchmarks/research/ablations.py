@@ -1,4 +1,4 @@
-"""What each choice of the training is worth: models side by side on held-out pictures.
+"""What each choice of the training is worth: models side by side on held-out images.
 
     python benchmarks/research/ablations.py HAM10000 BASE.tflite OTHER.tflite …
         [--json FILE] [--write]
@@ -10,8 +10,8 @@ The second one mixes the weights that a training began with and those that it ca
 a recipe does, in several shares, and measures each in float.
 
 Given are balanced accuracy, the areas under the ROC curve of melanoma and of malignant, each the
-mean over four ways of turning and mirroring a picture (as it is, turned by half, transposed, turned
-by a quarter); the share of answers that another way changes; and balanced accuracy of pictures that
+mean over four ways of turning and mirroring an image (as it is, turned by half, transposed, turned
+by a quarter); the share of answers that another way changes; and balanced accuracy of images that
 have gone through JPEG at quality 60 with noise of 4 levels before. Differences to the first row
 have 95 % intervals by lesion. With --write the table in
 docs/research/experiments.md is made of them.
@@ -31,17 +31,18 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from twins import RELEASES
-from views import ROOT, classes, gain, gained, give, pictures, turned_accuracy, turned_auroc
+from views import ROOT, classes, gain, gained, give, images, turned_accuracy, turned_auroc
 
 import lesionedge
 from lesionedge import tta
 from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import resamples
+from train.fit import checkpoints, stages
 
 SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
 SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
-QUALITY = 60  # of the JPEG that pictures go through
+QUALITY = 60  # of the JPEG that images go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.tta
 NOISE = 4.0  # standard deviation, of 255
 PAGE = ROOT / "docs" / "research" / "experiments.md"
@@ -53,14 +54,14 @@ COLUMNS = (
 
 def main() -> None:
     """Measure, print, and write where that is asked for."""
-    parser = argparse.ArgumentParser(description="Models side by side on held-out pictures.")
+    parser = argparse.ArgumentParser(description="Models side by side on held-out images.")
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument("models", nargs="*", help="[NAME=]FILE.tflite or an embedded one's name")
     parser.add_argument("--shares", type=Path, metavar="RUN", help="a run whose recipe mixes")
     parser.add_argument(
         "--split", type=Path, help="split.csv; that of mobilenetv2-teacher if not given"
     )
-    parser.add_argument("--part", default="validation", help="which of its pictures")
+    parser.add_argument("--part", default="validation", help="which of its images")
     parser.add_argument("--json", type=Path)
     parser.add_argument(
         "--write", action="store_true", help="the table of docs/research/experiments.md"
@@ -70,7 +71,7 @@ def main() -> None:
         parser.error("give models, or --shares RUN")
     split = options.split or (options.shares or Path()) / "split.csv"
     split = split if split.is_file() else SPLIT
-    rows = pictures(options.folder, split, options.part)
+    rows = images(options.folder, split, options.part)
     prepared = Prepared(rows, options.models[0] if options.models else "mobilenetv2")
     variants = mixed(options, prepared) if options.shares else files(options.models, prepared)
     figures: dict[str, Any] = {
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 class Prepared:
-    """The pictures as a model is fed them, and what they are."""
+    """The images as a model is fed them, and what they are."""
 
     def __init__(self, rows: pd.DataFrame, model: str) -> None:
         self.any = lesionedge.Classifier(model.rpartition("=")[2], check=False)
@@ -95,13 +96,13 @@ class Prepared:
         self.degraded = np.stack(degraded)
 
     def turned(self) -> Iterator[np.ndarray]:
-        """Give all pictures in each way, (N, H, W, 3) uint8."""
+        """Give all images in each way, (N, H, W, 3) uint8."""
         for way in WAYS:
             yield np.stack([list(tta.views(x, tta.MOST))[way] for x in self.whole])
 
 
 def degrade(file: str, rng: np.random.Generator) -> bytes:
-    """Add noise to a picture and send it through JPEG."""
+    """Add noise to an image and send it through JPEG."""
     with Image.open(file) as opened:
         pixels = np.asarray(opened.convert("RGB"), np.float32)
     noisy = np.clip(pixels + rng.normal(0, NOISE, pixels.shape), 0, 255).astype(np.uint8)
@@ -111,7 +112,7 @@ def degrade(file: str, rng: np.random.Generator) -> bytes:
 
 
 Variant = tuple[str, np.ndarray, np.ndarray]
-"""Name, (N, ways, classes) probabilities by way of turning, (N, classes) of degraded pictures."""
+"""Name, (N, ways, classes) probabilities by way of turning, (N, classes) of degraded images."""
 
 
 def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
@@ -133,9 +134,10 @@ def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
 
 def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:
     """Mix a run's first and last float weights, and ask what comes of it in float."""
-    from train import architectures, calibration, fit, kept
-    from train.data import Source, prepare
-    from train.networks import logits, refresh_batch_norm
+    from train import calibration
+    from train.data.prepare import Source, prepare
+    from train.models import architectures
+    from train.models.inference import logits, refresh_batch_norm
     from train.recipe import loads
     from train.run import Run
 
@@ -146,7 +148,7 @@ def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:
     cache = run.folder.parent / "cache"
     data = prepare(recipe, source, run, seed=seed, cache_folder=cache)
     number = next(n for n, stage in enumerate(recipe.stages) if stage.mix < 1)
-    start, own = kept.ends(run, number)
+    start, own = checkpoints.ends(run, number)
     model = architectures.build(
         recipe.model, classes=len(data.labels),
         height_px=recipe.input.height_px, width_px=recipe.input.width_px,
@@ -154,7 +156,7 @@ def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:
     for share in SHARES:
         model.set_weights([share * b + (1 - share) * a for a, b in zip(start, own)])
         if share and not recipe.stages[number].freeze_batch_norm:  # the start has its own
-            refresh_batch_norm(model, fit.statistics_pictures(recipe, data, seed))
+            refresh_batch_norm(model, stages.statistics_images(recipe, data, seed))
         answers = [logits(model, turned) for turned in prepared.turned()]
         # One calibration for all ways; it changes the areas a little, the answers not at all.
         fitted = calibration.fit(answers[0], prepared.truth)
@@ -184,7 +186,7 @@ def figures_of(
     answers: np.ndarray, degraded: np.ndarray, truth: np.ndarray, labels: Sequence[str],
     malignant: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
-    """Give what is measured of one model, each a function of the pictures' weights."""
+    """Give what is measured of one model, each a function of the images' weights."""
     right = degraded.argmax(1) == truth
     risk = answers[:, :, malignant].sum(2)
     areas = [weighted.auroc(malignant[truth], risk[:, way]) for way in range(risk.shape[1])]

@@ -34,7 +34,7 @@ import lesionedge
 from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
-from train.datasets import isic_archive
+from train.data.layouts import isic_archive
 
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
 SPECIFICITY = 0.9

@@ -3,7 +3,7 @@
     python benchmarks/research/input_pipeline.py [--recipe mobilenetv2] [--steps 30]
 
 Times training steps on batches that come through the pipeline (random cuts, turns and colours)
-and on one batch that is there already, in turns, and prints the ratio of the speeds. The pictures
+and on one batch that is there already, in turns, and prints the ratio of the speeds. The images
 are random numbers: only their size matters.
 """
 
@@ -24,8 +24,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from train import architectures, pipeline, recipe
-from train.trainer import Trainer
+from train import recipe
+from train.fit.batches import training_batches
+from train.fit.trainer import Trainer
+from train.models import architectures
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def main() -> None:
         speeds.append(options.steps * loaded.batch_size / through)
     print(
         f"{Path(__file__).stem}, {options.recipe} at {stage.input_px} px: "
-        f"{statistics.median(speeds):.1f} pictures/s through the pipeline, "
+        f"{statistics.median(speeds):.1f} images/s through the pipeline, "
         f"{statistics.median(ratios):.1%} of the model's own speed "
         f"[{min(ratios):.1%}, {max(ratios):.1%}]"
     )
@@ -65,7 +67,7 @@ def main() -> None:
 def endless(loaded: Any, side: int, pixels: np.ndarray, labels: np.ndarray) -> Iterator[Any]:
     """Batches of epoch after epoch."""
     for epoch in itertools.count():
-        yield from pipeline.batches(
+        yield from training_batches(
             pixels, labels[: len(pixels)], np.arange(len(pixels)), augment=loaded.augment,
             input_px=side, batch_size=loaded.batch_size, seed=(1, epoch),
         )  # fmt: skip
@@ -74,8 +76,8 @@ def endless(loaded: Any, side: int, pixels: np.ndarray, labels: np.ndarray) -> I
 def timed(trainer: Trainer, batches: Iterator[Any], decay: tf.Tensor) -> float:
     """Seconds that some training steps take."""
     begin = time.perf_counter()
-    for pictures, labels in batches:
-        float(trainer.train_step(pictures, labels, decay))
+    for images, labels in batches:
+        float(trainer.train_step(images, labels, decay))
     return time.perf_counter() - begin
 
 

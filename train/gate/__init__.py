@@ -1,1 +1,1 @@
-"""Trains the gate: is a picture dermoscopic, a clinical photograph of skin, or something else?"""
+"""Trains the gate: is an image dermoscopic, a clinical photograph of skin, or something else?"""

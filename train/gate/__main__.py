@@ -12,12 +12,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
 
+from lesionedge.atomic import write_text
 from lesionedge.errors import LesionEdgeError
 
 
 @click.group()
 def main() -> None:
-    """Train and measure the gate: is a picture one that the classifiers may speak about?"""
+    """Train and measure the gate: is an image one that the classifiers may speak about?"""
 
 
 @main.command()
@@ -42,7 +43,7 @@ def fit(data: Path, out: Path, file: Path | None, weights: Path | None, seed: in
     """Train; the same command again resumes a training that was stopped."""
     from train.gate import recipe
     from train.gate.fit import fit as train
-    from train.run import Run, write_text
+    from train.run import Run
 
     loaded = recipe.load(file or recipe.FILE)
     run = Run(out)
@@ -88,12 +89,11 @@ def calibrate(file: Path, folder: Path, data: Path) -> None:
 @click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the figures there too.")  # fmt: skip
 def evaluate(data: Path, output: Path | None) -> None:
-    """Measure the gate that is in lesionedge/models on pictures that training never saw."""
+    """Measure the gate that is in lesionedge/models on images that training never saw."""
     import json
 
     from train.gate.evaluate import evaluate as measure
     from train.gate.evaluate import report
-    from train.run import write_text
 
     figures = measure(data, say=lambda text: click.echo(text, err=True))
     click.echo(report(figures))

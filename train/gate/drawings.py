@@ -1,4 +1,4 @@
-"""Generated pictures that show no lesion: plain, noise, gradients, text, shapes, bare skin."""
+"""Generated images that show no lesion: plain, noise, gradients, text, shapes, bare skin."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(rng: np.random.Generator) -> Image.Image:
 def plain(rng: np.random.Generator) -> Image.Image:
     """One colour, with a little sensor noise or none."""
     canvas = np.full((SIDE_PX, SIDE_PX, 3), colour(rng), np.float32)
-    return _picture(canvas + rng.normal(0, rng.uniform(0, 4), canvas.shape))
+    return _image(canvas + rng.normal(0, rng.uniform(0, 4), canvas.shape))
 
 
 def noise(rng: np.random.Generator) -> Image.Image:
@@ -37,7 +37,7 @@ def noise(rng: np.random.Generator) -> Image.Image:
     cells = int(rng.integers(4, SIDE_PX))
     channels = int(rng.choice((1, 3)))
     grains = rng.normal(0, rng.uniform(5, 70), (cells, cells, channels))
-    return _picture(colour(rng) + _enlarged(grains))
+    return _image(colour(rng) + _enlarged(grains))
 
 
 def gradient(rng: np.random.Generator) -> Image.Image:
@@ -50,7 +50,7 @@ def gradient(rng: np.random.Generator) -> Image.Image:
     way = (way - way.min()) / np.ptp(way)
     if rng.random() < 0.3:
         way = (np.sin(way * rng.uniform(5, 80)) + 1) / 2
-    return _picture(colour(rng) + (colour(rng) - colour(rng)) * way[..., None])
+    return _image(colour(rng) + (colour(rng) - colour(rng)) * way[..., None])
 
 
 def text(rng: np.random.Generator) -> Image.Image:
@@ -58,19 +58,19 @@ def text(rng: np.random.Generator) -> Image.Image:
     dark_on_light = rng.random() < 0.7
     paper = rng.uniform(200, 255, 3) if dark_on_light else colour(rng)
     ink = rng.uniform(0, 90, 3) if dark_on_light else 255 - paper
-    picture = Image.new("RGB", (SIDE_PX, SIDE_PX), _tuple(paper))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (SIDE_PX, SIDE_PX), _tuple(paper))
+    pen = ImageDraw.Draw(image)
     size = int(rng.integers(9, 60))
     for top in range(int(rng.integers(0, 20)), SIDE_PX, round(size * rng.uniform(1.1, 2))):
         words = " ".join(rng.choice(WORDS, int(rng.integers(1, 12))))
         pen.text((float(rng.integers(-20, 40)), top), words, _tuple(ink), font(size))
-    return picture.rotate(rng.normal(0, 8), Image.Resampling.BILINEAR, fillcolor=_tuple(paper))
+    return image.rotate(rng.normal(0, 8), Image.Resampling.BILINEAR, fillcolor=_tuple(paper))
 
 
 def shapes(rng: np.random.Generator) -> Image.Image:
     """Discs, boxes and lines, as coins, buttons and screens are."""
-    picture = Image.new("RGB", (SIDE_PX, SIDE_PX), _tuple(colour(rng)))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (SIDE_PX, SIDE_PX), _tuple(colour(rng)))
+    pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(1, 14))):
         left, top = rng.uniform(-40, SIDE_PX, 2)
         wide, high = rng.uniform(5, SIDE_PX * 0.7, 2)
@@ -82,7 +82,7 @@ def shapes(rng: np.random.Generator) -> Image.Image:
             pen.rectangle(box, fill)
         else:
             pen.line(box, fill, int(rng.integers(1, 12)))
-    return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2)))
+    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2)))
 
 
 def bare_skin(rng: np.random.Generator) -> Image.Image:
@@ -94,13 +94,13 @@ def bare_skin(rng: np.random.Generator) -> Image.Image:
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX] / SIDE_PX
     turn = rng.uniform(0, 2 * np.pi)
     canvas += ((x * np.cos(turn) + y * np.sin(turn)) * rng.uniform(0, 60))[..., None]
-    picture = _picture(canvas)
-    pen = ImageDraw.Draw(picture)
+    image = _image(canvas)
+    pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(0, 60)) if rng.random() < 0.6 else 0):
         crease(pen, rng, _tuple(np.clip(skin_tone(rng) * rng.uniform(0.5, 0.9), 0, 255)), 1)
     for _ in range(int(rng.integers(0, 25)) if rng.random() < 0.4 else 0):
         crease(pen, rng, _tuple(rng.uniform(10, 90, 3)), int(rng.integers(1, 3)))
-    return picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
+    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.5)))
 
 
 def crease(
@@ -116,7 +116,7 @@ def crease(
 
 
 def skin_tone(rng: np.random.Generator) -> np.ndarray:
-    """Give a colour that skin has, light to dark, under some light."""
+    """Return a colour that skin has, light to dark, under some light."""
     light, dark = np.array((246.0, 214.0, 196.0)), np.array((86.0, 54.0, 40.0))
     pink = np.array((228.0, 150.0, 160.0))
     tone = light + (dark - light) * rng.beta(1.2, 2.5)
@@ -126,7 +126,7 @@ def skin_tone(rng: np.random.Generator) -> np.ndarray:
 
 
 def colour(rng: np.random.Generator) -> np.ndarray:
-    """Give any colour; skin's often, which are the hard ones."""
+    """Return any colour; skin's often, which are the hard ones."""
     return skin_tone(rng) if rng.random() < 0.4 else rng.uniform(0, 255, 3)
 
 
@@ -143,7 +143,7 @@ def _enlarged(grains: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(layer) for layer in layers], axis=-1)
 
 
-def _picture(values: np.ndarray) -> Image.Image:
+def _image(values: np.ndarray) -> Image.Image:
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 

@@ -1,4 +1,4 @@
-"""Measures the shipped gate on pictures that its training never saw."""
+"""Measures the shipped gate on images that its training never saw."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lesionedge import image as images
 from lesionedge import reliability
 from lesionedge.evaluation.intervals import share
+from lesionedge.image import decode
 from train.gate import copies, drawings, scores, sources
 
 DRAWN = 60
-"""Generated pictures of each kind."""
+"""Generated images of each kind."""
 
 RUINED = 300
 
 
 def evaluate(data: Path, *, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure the share of each kind of picture that the gate refuses.
+    """Measure the share of each kind of image that the gate refuses.
 
     Args:
         data: Folder of the sources, as in training; ``isic9/Test`` is measured where it is.
@@ -31,14 +31,14 @@ def evaluate(data: Path, *, say: Callable[[str], None]) -> dict[str, Any]:
 
     Returns:
         ``threshold`` (the card's); ``at_5_percent``, the threshold that refuses 5 % of HAM10000's
-        test pictures; and by kind: pictures, and the share refused at both with its 95 % interval
+        test images; and by kind: images, and the share refused at both with its 95 % interval
         (Wilson 1927).
     """
     table = sources.table(data)
     test = table[table["split"] == "test"]
     found: dict[str, np.ndarray] = {}
     for source, rows in test.groupby("source"):
-        say(f"{source}: {len(rows)} pictures")
+        say(f"{source}: {len(rows)} images")
         found[str(source)] = scores.dermoscopic(rows["path"].tolist())
         found[f"{source}, encoded anew"] = scores.dermoscopic(_anew(rows))
     others = sorted(str(path) for path in (data / "isic9" / "Test").rglob("*.jpg"))
@@ -59,7 +59,7 @@ def threshold(data: Path, file: Path, refused: float) -> tuple[float, dict[str, 
     Args:
         data: Folder of the sources.
         file: The gate's .tflite.
-        refused: Share of genuine pictures that it may refuse, on the splits that neither training
+        refused: Share of genuine images that it may refuse, on the splits that neither training
             nor testing uses.
 
     Returns:
@@ -77,7 +77,7 @@ def threshold(data: Path, file: Path, refused: float) -> tuple[float, dict[str, 
 
 def _anew(rows: pd.DataFrame) -> list[bytes]:
     rng = np.random.default_rng(5)
-    return [copies.encoded(images.decode(path).image, rng) for path in rows["path"]]
+    return [copies.encoded(decode(path).image, rng) for path in rows["path"]]
 
 
 def _drawn(kind: drawings.Drawing, number: int) -> list[bytes]:
@@ -88,12 +88,12 @@ def _drawn(kind: drawings.Drawing, number: int) -> list[bytes]:
 def _ruined(test: pd.DataFrame) -> list[bytes]:
     rng = np.random.default_rng(7)
     rows = test.sample(min(RUINED, len(test)), random_state=7)
-    return [_png(copies.ruined(images.decode(path).image, rng)) for path in rows["path"]]
+    return [_png(copies.ruined(decode(path).image, rng)) for path in rows["path"]]
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1)
+    image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
@@ -113,7 +113,7 @@ def report(figures: dict[str, Any]) -> str:
     """Lay the figures out for people."""
     lines = [
         f"threshold {figures['threshold']:.3f}; {figures['at_5_percent']:.3f} refuses 5 % of "
-        "HAM10000's test pictures",
+        "HAM10000's test images",
         f"{'kind':<28} {'n':>5}  refused                 refused at 5 %",
     ]
     for kind, row in figures["kinds"].items():

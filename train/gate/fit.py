@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import lesionedge
+from lesionedge.atomic import write_text
 from lesionedge.card import (
     Calibration,
     Card,
@@ -23,18 +24,21 @@ from lesionedge.card import (
     Quantization,
     TrainingData,
 )
-from train import architectures, pipeline
-from train.gate import pictures, sources
-from train.gate.pictures import Pictures
+from train.gate import prepared, sources
+from train.gate.prepared import Images
 from train.gate.recipe import GateRecipe
-from train.networks import logits, refresh_batch_norm
+from train.models import architectures
+from train.models.batch_norm import refresh_batch_norm
+from train.models.inference import logits
+from train.models.pixels import PIXEL_MEAN, PIXEL_STD, normalise
+from train.models.weights import load_weights
 from train.recipe import Model
-from train.run import Run, write_text
+from train.run import Run
 
 REPORT_EVERY_S = 15.0
 STATISTICS_BATCHES = 32
 NAMES = {
-    "dermoscopic": "Dermoscopic picture of a lesion",
+    "dermoscopic": "Dermoscopic image of a lesion",
     "clinical": "Photograph of skin without a dermatoscope",
     "other": "Something else",
 }
@@ -57,10 +61,10 @@ def fit(
         keras.utils.set_random_seed(seed)
         table = sources.table(data)
         write_text(run.split, table.to_csv(index=False))
-        run.say(f"pictures:\n{table.groupby(['source', 'split']).size().unstack().to_string()}")
-        copies = pictures.training(table, recipe, cache, seed, run.say)
+        run.say(f"images:\n{table.groupby(['source', 'split']).size().unstack().to_string()}")
+        copies = prepared.training(table, recipe, cache, seed, run.say)
         held = {
-            split: pictures.held_out(table, split, recipe.input_px, cache, seed, run.say)
+            split: prepared.held_out(table, split, recipe.input_px, cache, seed, run.say)
             for split in ("validation", "calibration", "test")
         }
         model = build(recipe, weights, copies)
@@ -70,7 +74,7 @@ def fit(
         _finish(recipe, model, held, table, run, seed)
 
 
-def build(recipe: GateRecipe, weights: Path | None, copies: Pictures) -> keras.Model:
+def build(recipe: GateRecipe, weights: Path | None, copies: Images) -> keras.Model:
     """Put a small head on the lower blocks of an ImageNet MobileNetV2.
 
     Few photographs can be had, so what edges and textures are has to come from elsewhere.
@@ -78,8 +82,8 @@ def build(recipe: GateRecipe, weights: Path | None, copies: Pictures) -> keras.M
     side = recipe.input_px
     whole = architectures.build(Model("mobilenetv2"), classes=3, height_px=side, width_px=side)
     lower = keras.Model(whole.input, whole.get_layer(recipe.last_block).output)
-    sample = next(pictures.batches(copies, side, 512, (0, 0)))[0]
-    architectures.load_weights(lower, weights, pipeline.normalise(sample).numpy())
+    sample = next(prepared.batches(copies, side, 512, (0, 0)))[0]
+    load_weights(lower, weights, normalise(sample).numpy())
     for layer in lower.layers:
         layer.trainable = False
         if layer.name == recipe.frozen_to:
@@ -94,7 +98,7 @@ def build(recipe: GateRecipe, weights: Path | None, copies: Pictures) -> keras.M
 
 
 def _train(
-    recipe: GateRecipe, model: keras.Model, copies: Pictures, held: Pictures, run: Run, seed: int
+    recipe: GateRecipe, model: keras.Model, copies: Images, held: Images, run: Run, seed: int
 ) -> None:
     steps = len(copies.classes) // recipe.batch_size
     rate = keras.optimizers.schedules.CosineDecay(
@@ -129,8 +133,8 @@ def _stepper(recipe: GateRecipe, model: keras.Model, optimizer: keras.optimizers
 
     def step(batch: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            answers = model(pipeline.normalise(batch), training=True)
-            loss = entropy(tf.one_hot(classes, len(sources.LABELS)), answers)
+            predictions = model(normalise(batch), training=True)
+            loss = entropy(tf.one_hot(classes, len(sources.LABELS)), predictions)
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         return loss
@@ -139,12 +143,12 @@ def _stepper(recipe: GateRecipe, model: keras.Model, optimizer: keras.optimizers
 
 
 def _epoch(
-    recipe: GateRecipe, step: Any, copies: Pictures, epoch: int, steps: int, run: Run, seed: int
+    recipe: GateRecipe, step: Any, copies: Images, epoch: int, steps: int, run: Run, seed: int
 ) -> float:
     total, begin = 0.0, time.monotonic()
     reported = begin
     feed = tf.data.Dataset.from_generator(
-        lambda: pictures.batches(copies, recipe.input_px, recipe.batch_size, (seed, epoch)),
+        lambda: prepared.batches(copies, recipe.input_px, recipe.batch_size, (seed, epoch)),
         output_signature=(
             tf.TensorSpec((recipe.batch_size, recipe.input_px, recipe.input_px, 3), tf.float32),
             tf.TensorSpec((recipe.batch_size,), tf.int64),
@@ -159,15 +163,15 @@ def _epoch(
             left_s = ((recipe.epochs - epoch) * steps - number) * recipe.batch_size / speed
             run.say(
                 f"epoch {epoch + 1} step {number}/{steps}: loss {total / number:.4f}, "
-                f"{speed:.0f} pictures/s, done in {left_s / 60:.0f} min"
+                f"{speed:.0f} images/s, done in {left_s / 60:.0f} min"
             )
     return total / steps
 
 
-def _sample(recipe: GateRecipe, copies: Pictures, seed: int) -> Iterator[tf.Tensor]:
-    feed = pictures.batches(copies, recipe.input_px, recipe.batch_size, (seed, 999))
+def _sample(recipe: GateRecipe, copies: Images, seed: int) -> Iterator[tf.Tensor]:
+    feed = prepared.batches(copies, recipe.input_px, recipe.batch_size, (seed, 999))
     for _, (batch, _) in zip(range(STATISTICS_BATCHES), feed):
-        yield pipeline.normalise(batch)
+        yield normalise(batch)
 
 
 def _by_source(right: np.ndarray, of: np.ndarray) -> str:
@@ -175,7 +179,7 @@ def _by_source(right: np.ndarray, of: np.ndarray) -> str:
 
 
 def _finish(
-    recipe: GateRecipe, model: keras.Model, held: dict[str, Pictures], table: Any, run: Run,
+    recipe: GateRecipe, model: keras.Model, held: dict[str, Images], table: Any, run: Run,
     seed: int,
 ) -> None:  # fmt: skip
     """Choose the threshold, measure and write the card."""
@@ -192,13 +196,13 @@ def _finish(
 
 
 def _dermoscopic(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    answers = logits(model, pixels).astype(np.float64)
-    chances = np.exp(answers - answers.max(1, keepdims=True))
+    predictions = logits(model, pixels).astype(np.float64)
+    chances = np.exp(predictions - predictions.max(1, keepdims=True))
     return chances[:, 0] / chances.sum(1)
 
 
-def measured(chances: np.ndarray, held: Pictures, threshold: float) -> dict[str, Any]:
-    """Give the share of each source that is refused at a threshold, and at 5 % of the genuine."""
+def measured(chances: np.ndarray, held: Images, threshold: float) -> dict[str, Any]:
+    """Return the share of each source that is refused at a threshold, and at 5 % of the genuine."""
     five = float(np.quantile(chances[held.classes == 0], 0.05))
     result: dict[str, Any] = {"threshold_at_5_percent": five}
     for name in sorted(set(held.sources)):
@@ -221,21 +225,21 @@ def _card(
         architecture=f"mobilenetv2 to {recipe.last_block}",
         labels=tuple(Label(k, NAMES[k], malignant=False) for k in sources.LABELS),
         input=Input(
-            side, side, mean=(pipeline.PIXEL_MEAN,) * 3, std=(pipeline.PIXEL_STD,) * 3
+            side, side, mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3
         ),
         output=Output("softmax"), quantization=Quantization("none"),
         calibration=Calibration("none", {"float": 1.0}),
         gate=Gate(threshold, recipe.refused),  # until calibrated
         data=TrainingData(
-            "HAM10000, ISIC 2017, PAD-UFES-20, ImageNet photographs, generated pictures",
+            "HAM10000, ISIC 2017, PAD-UFES-20, ImageNet photographs, generated images",
             "by lesion (HAM10000), by patient (PAD-UFES-20)", seed,
             {f"{a} {b}": int(n) for (a, b), n in counts.items()},
         ),
         metrics={"test": metrics["test"]},
         licence="CC BY-NC 4.0", attribution=ATTRIBUTION,
-        intended_use="Tells whether a picture is one that a dermoscopic classifier may answer",
+        intended_use="Tells whether an image is one that a dermoscopic classifier may speak about",
         limits=(
-            "Trained on dermoscopic pictures of mostly light skin; unusual ones may be refused",
+            "Trained on dermoscopic images of mostly light skin; unusual ones may be refused",
             "Knows few hundred photographs; one that looks like dermoscopy may pass",
         ),
     )  # fmt: skip

@@ -23,20 +23,20 @@ FILE = Path(__file__).parent / "recipe.toml"
 
 @dataclass(frozen=True, config=STRICT)
 class Copies:
-    """How many re-encoded copies each source's training pictures are shown as."""
+    """How many re-encoded copies each source's training images are shown as."""
 
     ham10000: Count
-    """Of each picture of HAM10000."""
+    """Of each image of HAM10000."""
     isic: Count
-    """Of each picture of ISIC 2017's training set, where it is at hand."""
+    """Of each image of ISIC 2017's training set, where it is at hand."""
     clinical: Count
     """Of each clinical photograph."""
     not_skin: Count
     """Of each ordinary photograph."""
     drawn: Count
-    """Generated pictures altogether."""
+    """Generated images altogether."""
     ruined: Count
-    """Pictures of all kinds altogether that are blurred, darkened or lit beyond use."""
+    """Images of all kinds altogether that are blurred, darkened or lit beyond use."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -66,7 +66,7 @@ class GateRecipe:
     label_smoothing: Dropped
     """Share of each target that is spread evenly over the classes."""
     refused: Dropped
-    """Share of genuine pictures that the threshold may refuse on the calibration split."""
+    """Share of genuine images that the threshold may refuse on the calibration split."""
     copies: Copies
 
 

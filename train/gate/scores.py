@@ -1,4 +1,4 @@
-"""The gate's scores of pictures, by the file that is shipped and as the device makes them."""
+"""The gate's scores of images, by the file that is shipped and as the device makes them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionedge import image as images
 from lesionedge import reliability
+from lesionedge.image import Preprocessing, model_input
 
-MODEL_INPUT = images.Preprocessing(224, 224)
+MODEL_INPUT = Preprocessing(224, 224)
 """What the embedded classifiers are fed, of which the gate sees a thumbnail."""
 
 
 def dermoscopic(paths: Sequence[str | Path | bytes], *, file: Path | None = None) -> np.ndarray:
-    """Give how likely each picture is a dermoscopic one.
+    """Return how likely each image is a dermoscopic one.
 
     Args:
-        paths: N picture files, or their bytes.
+        paths: N image files, or their bytes.
         file: The gate; None for the one in ``lesionedge/models``.
 
     Returns:
@@ -26,6 +26,6 @@ def dermoscopic(paths: Sequence[str | Path | bytes], *, file: Path | None = None
     """
     gate = reliability.Gate(file)
     return np.array([
-        gate.judge(reliability.thumbnail(images.model_input(path, MODEL_INPUT))).dermoscopic
+        gate.judge(reliability.thumbnail(model_input(path, MODEL_INPUT))).dermoscopic
         for path in paths
     ], np.float64)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where the gate's pictures come from: one table of path, label, group, split and source."""
+"""Where the gate's images come from: one table of path, label, group, split and source."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import pandas as pd
 
 from lesionedge import formats
 from lesionedge.errors import LesionEdgeError
-from train.datasets import images
+from train.data.layouts import files
 
 LABELS = ("dermoscopic", "clinical", "other")
 SPLIT_FILE = Path(__file__).parent.parent / "release" / "mobilenetv2-teacher" / "split.csv"
-"""Its test and calibration pictures are those of the classifiers' first fold: what their twins are
-measured on, the gate has not seen either. The fold's own split has no validation pictures."""
+"""Its test and calibration images are those of the classifiers' first fold: what their twins are
+measured on, the gate has not seen either. The fold's own split has no validation images."""
 
 SHARES = {"train": 0.60, "validation": 0.08, "calibration": 0.07, "test": 0.25}
 """Of the photographs, which are few: a quarter is kept to measure on."""
 
 COLUMNS = ["path", "label", "group", "split", "source"]
-PICTURES = (".jpg", ".jpeg", ".png")
+IMAGES = (".jpg", ".jpeg", ".png")
 
 
 class SourceError(LesionEdgeError):
-    """A folder of training pictures is missing."""
+    """A folder of training images is missing."""
 
 
 def table(data: Path) -> pd.DataFrame:
-    """List every picture.
+    """List every image.
 
     Args:
         data: Folder with ``ham10000``, ``clinical_photos`` and ``not_skin``, and optionally
@@ -39,7 +39,7 @@ def table(data: Path) -> pd.DataFrame:
     """
     for name in ("ham10000", "clinical_photos", "not_skin"):
         if not (data / name).is_dir():
-            raise SourceError(f"{data / name}: no such folder; the gate needs its pictures")
+            raise SourceError(f"{data / name}: no such folder; the gate needs its images")
     parts = [_ham10000(data), _isic(data), _clinical(data), _not_skin(data)]
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
@@ -47,10 +47,10 @@ def table(data: Path) -> pd.DataFrame:
 def _ham10000(data: Path) -> pd.DataFrame:
     split = pd.read_csv(SPLIT_FILE, dtype=str)
     names = split["path"].map(lambda path: Path(path).stem)
-    split["path"] = images.find(names, [data / "ham10000"]).map(str, na_action="ignore")
+    split["path"] = files.find(names, [data / "ham10000"]).map(str, na_action="ignore")
     rows = split.dropna(subset="path")
     if rows.empty:
-        raise SourceError(f"{data / 'ham10000'}: holds none of HAM10000's pictures")
+        raise SourceError(f"{data / 'ham10000'}: holds none of HAM10000's images")
     return rows.assign(label="dermoscopic", source="ham10000")
 
 
@@ -59,14 +59,14 @@ def _isic(data: Path) -> pd.DataFrame:
     rows = [
         (str(path), "dermoscopic", path.stem, split, "isic")
         for split in ("train", "test")
-        for path in _pictures(data / "isic_binary" / "data" / split)
+        for path in _images(data / "isic_binary" / "data" / split)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _clinical(data: Path) -> pd.DataFrame:
     rows = pd.read_csv(data / "clinical_photos" / "labels.csv", dtype=str)
-    found = images.find(rows["image_id"], [data / "clinical_photos"])
+    found = files.find(rows["image_id"], [data / "clinical_photos"])
     rows["path"] = found.map(str, na_action="ignore")
     rows = rows.dropna(subset="path")
     split = [_drawn_split(patient) for patient in rows["patient_id"]]
@@ -76,7 +76,7 @@ def _clinical(data: Path) -> pd.DataFrame:
 def _not_skin(data: Path) -> pd.DataFrame:
     rows = [
         (str(path), "other", path.stem, _drawn_split(path.stem), "not_skin")
-        for path in _pictures(data / "not_skin")
+        for path in _images(data / "not_skin")
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -91,6 +91,6 @@ def _drawn_split(group: str) -> str:
     return "test"
 
 
-def _pictures(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+def _images(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGES)
     return sorted(p for p in found if not formats.is_hidden(str(p.relative_to(folder))))

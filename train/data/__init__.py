@@ -1,0 +1,1 @@
+"""From a dataset's folder to the images of a run: read, split and prepared."""

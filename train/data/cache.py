@@ -1,0 +1,147 @@
+"""Images through ``lesionedge.image`` once, into memory-mapped uint8 arrays on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from lesionedge.atomic import replacing, whole_file
+from lesionedge.errors import LesionEdgeError
+from lesionedge.image import Preprocessing, model_input
+
+Progress = Callable[[int, int], None]
+
+MOST_BYTES = 20e9
+"""What caches may take in a folder before those that were used longest ago are removed: with other
+splits, sizes and copies of the images each gets a new one, of gigabytes."""
+
+
+def prepared(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return every image as the preprocessing makes it, from the cache where it is there.
+
+    The cache's name is a digest of the settings and of each file's path, size and time of
+    change, so that it can never be stale; a killed run leaves only a ``.part`` file. A new cache
+    makes room for itself (``make_room``).
+
+    Args:
+        paths: N image files.
+        preprocessing: Size, crop and resampling.
+        folder: Where caches lie; made if need be.
+        progress: Called with (done, of) as images are prepared.
+
+    Returns:
+        (N, height_px, width_px, 3) uint8 RGB, memory-mapped and read-only; and (N,) bool,
+        false where an image could not be read (its pixels are zeros).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{_digest(paths, preprocessing)}.npy"
+    good = file.with_suffix(".good.npy")
+    if not (file.exists() and good.exists()):
+        make_room(folder, len(paths) * preprocessing.height_px * preprocessing.width_px * 3)
+        _fill(paths, preprocessing, file, good, progress)
+    with suppress(OSError):  # somebody else's
+        file.touch()
+    return np.load(file, mmap_mode="r"), np.load(good)
+
+
+def derived(
+    paths: Sequence[Path], preprocessing: Preprocessing, folder: Path, name: str,
+    compute: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:  # fmt: skip
+    """Return what is computed of each prepared image, from the cache where it is there.
+
+    Args:
+        paths: N image files, which have been prepared.
+        preprocessing: Size, crop and resampling.
+        folder: Where caches lie.
+        name: What the computed values are called in the cache.
+        compute: (H, W, 3) uint8 RGB -> an array, of one shape for all.
+
+    Returns:
+        (N, …), the arrays stacked.
+    """
+    file = folder / f"{_digest(paths, preprocessing)}.{name}.npy"
+    if file.exists():
+        values: np.ndarray = np.load(file)
+        return values
+    pixels, _ = prepared(paths, preprocessing, folder)
+    values = np.array([compute(image) for image in pixels])
+    with whole_file(file) as stream:
+        np.save(stream, values)
+    return values
+
+
+def make_room(folder: Path, size: int) -> None:
+    """Remove what was used longest ago, until with a new cache there are ``MOST_BYTES`` at most.
+
+    A training that has one open, here or in another process, keeps its images: the file's space
+    is given back when it ends.
+
+    Args:
+        folder: Where caches lie.
+        size: Bytes of the new one.
+    """
+    caches = []
+    for file in folder.glob("*.npy"):
+        with suppress(FileNotFoundError):  # another process makes room, too
+            if not file.name.endswith(".good.npy"):
+                status = file.stat()
+                caches.append((status.st_mtime, status.st_size, file))
+    total = size + sum(each for _, each, _ in caches)
+    for _, each, file in sorted(caches):
+        if total <= MOST_BYTES:
+            return
+        with suppress(OSError):  # another process was faster, or a system that keeps open files
+            file.unlink()
+            file.with_suffix(".good.npy").unlink(missing_ok=True)
+            total -= each
+
+
+def _digest(paths: Sequence[Path], preprocessing: Preprocessing) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(preprocessing), sort_keys=True).encode())
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _fill(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    file: Path,
+    good_file: Path,
+    progress: Progress | None,
+) -> None:
+    shape = (len(paths), preprocessing.height_px, preprocessing.width_px, 3)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    with replacing(file, part=part):
+        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        good = np.zeros(len(paths), dtype=bool)
+
+        def read(index: int) -> None:
+            try:
+                pixels[index] = model_input(paths[index], preprocessing)
+                good[index] = True
+            except LesionEdgeError:
+                good[index] = False
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done, _ in enumerate(pool.map(read, range(len(paths))), start=1):
+                if progress is not None and (done % 500 == 0 or done == len(paths)):
+                    progress(done, len(paths))
+        pixels.flush()
+        np.save(good_file, good)

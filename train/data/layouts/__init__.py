@@ -1,0 +1,62 @@
+"""A dataset's folder -> one table: path, label, lesion, and what else is known of an image.
+
+One module a layout, each with ``fits(root)`` and ``load(root)``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from train.data.layouts import (
+    class_folders,
+    ham10000,
+    isic_archive,
+    isic_challenge,
+    plain_csv,
+)
+from train.data.splits import SPLITS, merge_twins, perceptual_hash, split
+from train.data.table import Dataset, DatasetError, header, tables
+
+__all__ = [
+    "LAYOUTS", "SPLITS", "Dataset", "DatasetError", "load", "merge_twins", "perceptual_hash",
+    "split",
+]  # fmt: skip
+
+LAYOUTS = {
+    "ham10000": (ham10000, "HAM10000_metadata.csv or .tab"),
+    "isic-challenge": (isic_challenge, "…GroundTruth.csv of a year from 2016 to 2020"),
+    "isic-archive": (isic_archive, "metadata.csv with isic_id"),
+    "csv": (plain_csv, "csv with columns path, label"),
+    "folders": (class_folders, "two class folders with images"),
+}
+"""Name of a layout -> its loader and what it is known by, in the order that they are looked for."""
+
+
+def load(root: Path, *, layout: str | None = None) -> Dataset:
+    """Read a dataset.
+
+    Args:
+        root: Its folder (or, for ``csv``, the file).
+        layout: A name of ``LAYOUTS``; None finds it out from the content.
+
+    Raises:
+        DatasetError: No layout fits, or what the layout needs is missing.
+    """
+    if layout is not None:
+        return LAYOUTS[layout][0].load(root)
+    for loader, _ in LAYOUTS.values():
+        if loader.fits(root):
+            if loader is class_folders:
+                class_folders.refuse_table(root)
+            return loader.load(root)
+    wanted = "; ".join(f"no {sign}" for _, sign in LAYOUTS.values())
+    raise DatasetError(f"{root}: no dataset of a known layout ({wanted}); found {_found(root)}")
+
+
+def _found(root: Path, most: int = 8) -> str:
+    """Say what there is, so that one sees what is missing."""
+    if not root.is_dir():
+        return f"a file with the columns {', '.join(header(root)[:most])}"
+    named = [f"{file.name} ({', '.join(header(file)[:most])})" for file in tables(root)]
+    folders = sorted(path.name + "/" for path in root.iterdir() if path.is_dir())
+    return ", ".join([*named, *folders][:most]) or "nothing of that kind"

@@ -1,0 +1,170 @@
+"""What every loader returns: one table of images, and what was left out of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from lesionedge import formats
+from lesionedge.errors import LesionEdgeError
+
+TABLE_SUFFIXES = (".csv", ".tab", ".tsv")
+MISSING = ("", "na", "n/a", "nan", "null", "none")
+"""What a table's cell holds, in lower case, when it holds nothing."""
+DELIMITERS = ",\t;"
+"""What parts a table's cells: csv, the Dataverse's tab, and Excel where commas are decimal."""
+
+EXTRAS = ("sex", "age", "localization", "dx_type")
+COLUMNS = ("path", "label", "lesion", "patient", "given", *EXTRAS)
+GIVEN_NAMES = {
+    "train": "train", "training": "train", "organized_train": "train",
+    "val": "validation", "valid": "validation", "validation": "validation",
+    "organized_validation": "validation",
+    "test": "test", "testing": "test", "organized_test": "test",
+}  # fmt: skip
+"""How published folders and columns call the splits that they come with, in lower case."""
+
+
+DERMOSCOPIC = "Trained on dermoscopic images; it does not know photographs without a dermatoscope"
+"""What a model cannot know that was trained on a collection of such images only."""
+DERMOSCOPY = "dermoscopy"
+"""The modality of such a collection, as a card names it."""
+
+
+class DatasetError(LesionEdgeError):
+    """A dataset's folder lacks something or cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their labels, and what was left out."""
+
+    name: str
+    """What the dataset is called."""
+    table: pd.DataFrame
+    """Columns ``COLUMNS``: path (Path) and label (str); lesion and patient (str, missing where
+    unknown); given, the published split (``train``, ``validation``, ``test`` or missing); and
+    sex, age, localization and dx_type where known."""
+    labels: tuple[str, ...]
+    """The dataset's own classes."""
+    skipped: dict[str, int]
+    """Reason -> how many rows were left out for it."""
+    attribution: str = ""
+    """Whose images they are, where the layout tells."""
+    licence: str = ""
+    """Under which terms, where the layout tells."""
+    limits: tuple[str, ...] = field(default=())
+    """What a model trained on it cannot know."""
+    modality: str = ""
+    """How its images were taken, such as ``DERMOSCOPY``, where the data tell."""
+
+
+def finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a loader's rows with exactly the columns ``COLUMNS``, numbered from 0."""
+    return rows.reindex(columns=list(COLUMNS)).reset_index(drop=True)
+
+
+def drop(
+    rows: pd.DataFrame, faults: dict[str, pd.Series[bool]]
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Leave rows out, each counted under the first reason that it has.
+
+    Args:
+        rows: A loader's rows.
+        faults: Reason -> which rows have it, in the order that they are looked for.
+
+    Returns:
+        The good rows, and reason -> how many were left out.
+    """
+    bad = pd.Series(False, index=rows.index)
+    skipped = {}
+    for reason, mask in faults.items():
+        fresh = mask & ~bad
+        if fresh.any():
+            skipped[reason] = int(fresh.sum())
+        bad |= mask
+    return rows[~bad].copy(), skipped
+
+
+def given_name(name: object) -> str | None:
+    """Return the split that a published folder's or column's word means; None for no split."""
+    return GIVEN_NAMES.get(str(name).strip().lower())
+
+
+def add(skipped: dict[str, int], more: dict[str, int]) -> None:
+    """Count what was left out of another part, too."""
+    for reason, count in more.items():
+        skipped[reason] = skipped.get(reason, 0) + count
+
+
+def tables(root: Path, *, depth: int = 0) -> Iterator[Path]:
+    """Return the tables in a folder, and in the folders below it down to a depth, by name."""
+    if not root.is_dir():
+        return
+    for level in range(depth + 1):
+        for path in sorted(root.glob("*/" * level + "*")):
+            hidden = formats.is_hidden(str(path.relative_to(root)))
+            if path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and not hidden:
+                yield path
+
+
+def read_csv(
+    file: Path, needed: Iterable[str], *, columns: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, int]:
+    """Read a table's cells as text, and count the lines that have too many of them.
+
+    Args:
+        file: The table; its cells may be parted by any of ``DELIMITERS``.
+        needed: Columns that must be there.
+        columns: The columns of a table whose first line does not name them.
+
+    Raises:
+        DatasetError: It cannot be read or lacks a column.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            lines = list(_lines(text))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); expected a csv") from error
+    names = list(columns) if columns else [name.strip() for name in (lines or [[]])[0]]
+    body = lines if columns else lines[1:]
+    good = [line for line in body if not any(cell.strip() for cell in line[len(names) :])]
+    cells = [[_cell(cell) for cell in line[: len(names)]] for line in good]
+    filled = [line + [None] * (len(names) - len(line)) for line in cells]
+    rows = pd.DataFrame(filled, columns=names, dtype=object)
+    rows = rows.loc[:, ~rows.columns.duplicated()]
+    missing = set(needed) - set(rows.columns)
+    if missing:
+        found = ", ".join(map(str, rows.columns))
+        raise DatasetError(
+            f"{file}: columns {', '.join(sorted(missing))} are missing; found {found}"
+        )
+    return rows, len(body) - len(good)
+
+
+def _lines(text: Iterable[str]) -> Iterator[list[str]]:
+    """Split a table into cells; its first line shows what parts them. Empty lines are left out."""
+    lines = iter(text)
+    first = next(lines, "")
+    delimiter = max(DELIMITERS, key=first.count)
+    for source in ([first], lines):
+        reader = csv.reader(source, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+        yield from (line for line in reader if line)
+
+
+def _cell(text: str) -> str | None:
+    text = text.strip()
+    return None if text.lower() in MISSING else text
+
+
+def header(file: Path) -> list[str]:
+    """Return the cells of a table's first line; none where it cannot be read."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            return [cell.strip() for cell in next(_lines([text.readline()]), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []

@@ -1,0 +1,200 @@
+"""Measure a run on the lesions that it never saw: its Keras models and its .tflite files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lesionedge.atomic import write_text
+from lesionedge.card import Card
+from lesionedge.evaluation import metrics, report, risk_coverage, subgroups, thresholds
+from lesionedge.evaluation.intervals import resamples
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+from lesionedge.reliability import is_for_dermoscopy
+from lesionedge.titles import HEADLINES
+from train.calibration import operating_points
+from train.data import located
+from train.evaluate import predictions
+from train.gate.scores import dermoscopic
+from train.run import Run, RunError
+
+
+def evaluate(
+    run: Run, *, cache_folder: Path, files: Sequence[Path] = (), weights: Sequence[Path] = (),
+    data: Path | None = None, layout: str | None = None, out: Path | None = None,
+    split: str = "test",
+) -> dict[str, Any]:  # fmt: skip
+    """Measure models on a split; write ``metrics.json``, ``plots/`` and ``report.html``.
+
+    Args:
+        run: A finished run.
+        cache_folder: Where prepared images are cached.
+        files: .tflite files to measure through ``lesionedge.Classifier``, beside those that
+            lie in the run folder.
+        weights: Saved Keras models to measure, with the run's labels and input.
+        data: The dataset's folder, where it lies elsewhere than ``split.csv`` says, or where
+            that does not tell age, sex and body site.
+        layout: How that folder is laid out; None finds it out.
+        out: Where results go; None for the run folder.
+        split: ``test``, or another split's name.
+
+    Returns:
+        Model (``float``, ``int8`` or a file's name) -> figures: what ``metrics.measure`` gives,
+        ``risk_coverage``, ``operating_points`` and ``subgroups``.
+
+    Raises:
+        RunError: The run is not finished, its images are not there, or a model does not fit.
+    """
+    facts = run.read_card()
+    target = Run(out or run.folder)
+    target.folder.mkdir(parents=True, exist_ok=True)
+    asked, models = ask(
+        run, located.table(run, data, layout=layout), split, files=files, weights=weights,
+        cache_folder=cache_folder, say=target.say,
+    )  # fmt: skip
+    return give(target, run, facts, {"split": split}, asked, models)
+
+
+def ask(
+    run: Run, table: pd.DataFrame, split: str, *, cache_folder: Path, say: Callable[[str], None],
+    files: Sequence[Path] = (), weights: Sequence[Path] = (),
+) -> tuple[LabelledImages, list[MeasuredModel]]:  # fmt: skip
+    """Ask a run's models about a split.
+
+    Args:
+        run: A finished run.
+        table: Its ``split.csv``, with paths that exist.
+        split: Its name.
+        cache_folder: Where prepared images are cached.
+        say: Told how far it is.
+        files: As ``evaluate``'s.
+        weights: As ``evaluate``'s.
+
+    Returns:
+        The images, and models without figures but for their operating points.
+
+    Raises:
+        RunError: The run is not finished, has no such images, or a model does not fit.
+    """
+    facts = run.read_card()
+    labels = list(facts.codes)
+    asked, calibration = (_images(table, name, labels) for name in (split, "calibration"))
+    if not len(asked.truth):
+        raise RunError(f"{run.split}: has no images in its split {split}")
+    sources = predictions.sources(
+        run, facts, files=files, weights=weights, calibration=calibration,
+        cache_folder=cache_folder, say=say,
+    )  # fmt: skip
+    models, gate = [], _gate(facts, asked)
+    for name, source in sources.items():
+        say(f"evaluating {name}: {len(asked.truth)} images ({split})")
+        given = source.ask(asked)
+        fitness = {"confidence": source.confidence(given), **gate}
+        points = {"operating_points": _points(source, facts, calibration)}
+        models.append(MeasuredModel(name, given, source.choose(given), fitness, points))
+    return asked, models
+
+
+def give(
+    target: Run, run: Run, facts: Card, record: dict[str, Any], asked: LabelledImages,
+    models: Sequence[MeasuredModel],
+) -> dict[str, Any]:  # fmt: skip
+    """Measure predictions; write ``metrics.json``, ``plots/`` and ``report.html``.
+
+    Args:
+        target: Where they go.
+        run: Whose history is drawn, where it has one.
+        facts: Its card.
+        record: What ``metrics.json`` says first; its ``split`` names the images.
+        asked: The images.
+        models: From ``ask``.
+
+    Returns:
+        As ``evaluate``.
+    """
+    measured = []
+    for model in models:
+        figures = _measure(model, asked, facts, record["split"])
+        measured.append(replace(model, figures=figures))
+        target.say(f"{record['split']} {model.name}: {summary(figures)}")
+    results = {model.name: model.figures for model in measured}
+    record = {**record, "models": results}
+    write_text(target.metrics, json.dumps(record, indent=1) + "\n")
+    file = report.write(target.folder, facts, record, measured, asked, history=run.history)
+    target.say(f"{file} written")
+    return results
+
+
+def _gate(facts: Card, asked: LabelledImages) -> dict[str, np.ndarray]:
+    """Return the gate's score of each image, where the model is one that it stands before."""
+    if not is_for_dermoscopy(facts):
+        return {}
+    return {"gate": dermoscopic(asked.paths)}
+
+
+def _images(table: pd.DataFrame, split: str, labels: Sequence[str]) -> LabelledImages:
+    rows = table[table["split"] == split].reset_index(drop=True)
+    return LabelledImages(rows, rows["label"].map(list(labels).index).to_numpy(np.int64))
+
+
+def _malignant(facts: Card) -> np.ndarray:
+    return np.array(list(facts.malignant))
+
+
+def _points(
+    source: predictions.Source, facts: Card, calibration: LabelledImages
+) -> list[dict[str, float]]:
+    malignant = _malignant(facts)
+    if not len(calibration.truth) or malignant.all() or not malignant.any():
+        return []
+    risk = source.ask(calibration)[:, malignant].sum(1)
+    return operating_points(risk, malignant[calibration.truth])
+
+
+def _measure(
+    model: MeasuredModel, asked: LabelledImages, facts: Card, split: str
+) -> dict[str, Any]:
+    points = model.figures["operating_points"]
+    labels = list(facts.codes)
+    malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities
+    lesions = asked.table["group"].to_numpy()
+    draws = resamples(lesions)
+    risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
+    return metrics.measure(
+        probabilities, truth, lesions, labels, malignant.tolist(), answers=model.answers
+    ) | {
+        "risk_coverage": risk_coverage.measure(model.scores, truth, model.answers, draws),
+        "operating_points": [
+            {**_without_arrays(point), split: thresholds.at(_of(point), risk, positive, draws)}
+            for point in points
+        ],
+        "subgroups": subgroups.measure(
+            probabilities, truth, asked.table, malignant.tolist(), answers=model.answers,
+            threshold=_of(points[0]) if points else None,
+        ),
+    }  # fmt: skip
+
+
+def _of(point: dict[str, Any]) -> float | np.ndarray:
+    """Return a point's threshold: each image's own, where several models were asked."""
+    threshold: float | np.ndarray = point.get("thresholds", point["threshold"])
+    return threshold
+
+
+def _without_arrays(point: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in point.items() if name != "thresholds"}
+
+
+def summary(figures: dict[str, Any]) -> str:
+    """Put the headline figures on one line."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        for name in HEADLINES
+        if (value := figures.get(name))
+    )

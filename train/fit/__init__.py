@@ -1,0 +1,1 @@
+"""The trainer: stages of epochs over randomly changed images."""

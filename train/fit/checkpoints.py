@@ -1,0 +1,143 @@
+"""The weights that a training keeps in its run folder beside what it resumes from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesionedge import atomic
+from train.run import Run, RunError
+
+Weights = list[np.ndarray]
+"""As ``keras.Model.get_weights`` gives them."""
+
+
+def save_start(run: Run, weights: Weights) -> None:
+    """Keep the weights that the training begins with."""
+    _save(_start(run), weights)
+
+
+def save_best(run: Run, stage: int, weights: Weights) -> None:
+    """Keep the weights that a stage is to be remembered by."""
+    _save(_best(run, stage), weights)
+
+
+def load_best(run: Run, stage: int) -> Weights:
+    """Return the weights that a stage is remembered by.
+
+    Raises:
+        RunError: There are none.
+    """
+    return _load(_best(run, stage))
+
+
+def mix(run: Run, stage: int, share: float) -> None:
+    """Put the mean of a stage's weights and those of the start in the place of the stage's.
+
+    Between a model and what further training of other kinds made of it lie weights that keep what
+    both are good at (Wortsman et al. 2022, arXiv:2109.01903). Batch statistics have to follow.
+
+    Args:
+        run: The run.
+        stage: Its number.
+        share: Of the stage's own weights, 0-1.
+    """
+    if not _own(run, stage).exists():  # else a killed training has mixed already
+        _save(_own(run, stage), load_best(run, stage))
+    start, own = ends(run, stage)
+    save_best(run, stage, [share * b + (1 - share) * a for a, b in zip(start, own)])
+
+
+def ends(run: Run, stage: int) -> tuple[Weights, Weights]:
+    """Return the weights that a training began with and those that a stage with ``mix`` came to.
+
+    Raises:
+        RunError: They are not there (yet).
+    """
+    return _load(_start(run)), _load(_own(run, stage))
+
+
+def _best(run: Run, stage: int) -> Path:
+    return run.checkpoint / f"best-{stage}.npz"
+
+
+def _own(run: Run, stage: int) -> Path:
+    return run.checkpoint / f"own-{stage}.npz"
+
+
+def _start(run: Run) -> Path:
+    return run.checkpoint / "start.npz"
+
+
+def _save(file: Path, weights: Weights) -> None:
+    save_state(file, State(0, 0, 0.0, 0, (), {"weights": weights}))
+
+
+def _load(file: Path) -> Weights:
+    state = load_state(file)
+    if state is None:
+        raise RunError(f"{file}: missing; start the run in a fresh folder")
+    return state.arrays["weights"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a training stands after an epoch."""
+
+    stage: int
+    """Number of the stage that goes on."""
+    epoch: int
+    """How many of its epochs are done."""
+    best: float
+    """Best validation score of the stage so far."""
+    best_epoch: int
+    """Epoch that gave it."""
+    history: tuple[dict[str, Any], ...]
+    """One entry an epoch, over all stages."""
+    arrays: dict[str, list[np.ndarray]]
+    """weights, average, optimizer: arrays in the order of the variables."""
+
+
+def save_state(path: Path, state: State) -> None:
+    """Write a checkpoint whole or not at all."""
+    flat = {
+        f"{kind}/{number:05d}": array
+        for kind, arrays in state.arrays.items()
+        for number, array in enumerate(arrays)
+    }
+    facts = {
+        "stage": state.stage, "epoch": state.epoch, "best": state.best,
+        "best_epoch": state.best_epoch, "history": state.history,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.whole_file(path) as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **flat)  # type: ignore[arg-type]
+
+
+def load_state(path: Path) -> State | None:
+    """Read a checkpoint; None where there is none."""
+    if not path.exists():
+        return None
+    with np.load(path) as data:
+        facts = json.loads(str(data["facts"]))
+        arrays: dict[str, list[np.ndarray]] = {}
+        for key in sorted(set(data.files) - {"facts"}):
+            arrays.setdefault(key.split("/")[0], []).append(data[key])
+    return State(**{**facts, "history": tuple(facts["history"])}, arrays=arrays)
+
+
+def write_history(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Write one row an epoch, as CSV; what an epoch did not measure is left empty."""
+    columns = list(dict.fromkeys(column for row in history for column in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(history)
+    atomic.write_text(path, text.getvalue())

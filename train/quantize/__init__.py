@@ -1,0 +1,1 @@
+"""From a trained float network to one that 8 bits can hold."""

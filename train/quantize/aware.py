@@ -1,0 +1,22 @@
+"""Makes a network round as its int8 file will."""
+
+from __future__ import annotations
+
+import tf_keras as keras
+
+NO_QUANTIZATION_AWARE = {
+    "efficientnetb3": "tensorflow_model_optimization has no quantization-aware form of its "
+    "Rescaling and Normalization layers, nor of the Multiply in its 26 squeeze-and-excitation "
+    "blocks",
+}
+"""Architecture -> why it cannot go through quantization-aware training."""
+
+
+def quantization_aware(model: keras.Model) -> keras.Model:
+    """Make every layer round its weights and activations to 8 bits in the forward pass.
+
+    (Jacob et al. 2018, arXiv:1712.05877; tensorflow_model_optimization's default 8-bit scheme.)
+    """
+    import tensorflow_model_optimization as tfmot
+
+    return tfmot.quantization.keras.quantize_model(model)
