@@ -64,7 +64,7 @@ class Recalibration:
         line = Line() if len(set(kinds)) == 2 else None
         return cls(kinds, line, (1.0,) * len(kinds), (0.0,) * len(kinds))
 
-    def suspicion(self, probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    def suspicion(self, probabilities: NDArray[Any] | Sequence[float]) -> NDArray[np.float64]:
         """Return the logit of malignant against benign, which recalibration only stretches.
 
         Args:
@@ -96,7 +96,7 @@ class Recalibration:
         result: NDArray[np.float64] = np.where(stretched < 0, power, 1.0) / (1 + power)
         return result
 
-    def apply(self, probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    def apply(self, probabilities: NDArray[Any] | Sequence[float]) -> NDArray[np.float64]:
         """Return recalibrated probabilities.
 
         Args:
@@ -285,7 +285,9 @@ def digest(path: str) -> str:
 def _profile(content: Mapping[str, Any]) -> Profile:
     version = content["format"]
     if version != FORMAT:
-        raise ValueError(f"its format is {version!r}, and this version of lesionedge reads {FORMAT}")
+        raise ValueError(
+            f"its format is {version!r}, and this version of lesionedge reads {FORMAT}"
+        )
     owner = _owner(content["model"])
     change = content["recalibration"]
     between, classes = change["malignant"], change["classes"]
@@ -328,13 +330,12 @@ def _line(content: Mapping[str, Any]) -> Line:
 def _point(content: Mapping[str, Any]) -> OperatingPoint:
     rest = dict(content)
     names = ("sensitivity", "threshold", "measured_sensitivity", "measured_specificity")
-    values = [_number(rest.pop(name)) for name in names]
-    if not (0 < values[0] <= 1 and values[1] >= 0):
-        raise ValueError(f"an operating point has sensitivity {values[0]}, threshold {values[1]}")
+    sensitivity, limit, found, specificity = (_number(rest.pop(name)) for name in names)
+    if not (0 < sensitivity <= 1 and limit >= 0):
+        raise ValueError(f"an operating point has sensitivity {sensitivity}, threshold {limit}")
     if not isinstance(rest.get("guaranteed"), bool):
         raise ValueError("an operating point does not say whether it is guaranteed")
-    return OperatingPoint(*values, extra=rest)
-
+    return OperatingPoint(sensitivity, limit, found, specificity, rest)
 
 
 def _number(value: Any) -> float:

@@ -13,7 +13,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from train.data import layouts
+from lesionedge import datasets
 
 
 def check(done, name, *, code=1, words=""):
@@ -184,6 +184,6 @@ def test_metadata_csv_with_missing_columns(tmp_path):
 
     (tmp_path / "HAM10000_metadata.csv").write_text("image_id,diagnosis\nISIC_1,nv\n")
     with pytest.raises(
-        layouts.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
+        datasets.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
     ):
-        layouts.load(Path(tmp_path))
+        datasets.load(Path(tmp_path))

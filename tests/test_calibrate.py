@@ -394,9 +394,10 @@ def test_python_takes_it(calibrated, int8, picture):
     assert found.operating_point.point.sensitivity == 0.95
     assert found.to_dict()["profile"] == "site"
     assert Classifier(int8, profile=read(file)).classify(picture).probability == found.probability
-    assert Classifier(int8, profile=file, operating_point=0.9).classify(
-        picture
-    ).operating_point.point == classifier.operating_points[0]
+    assert (
+        Classifier(int8, profile=file, operating_point=0.9).classify(picture).operating_point.point
+        == classifier.operating_points[0]
+    )
     assert Classifier(int8).classify(picture).profile is None
     assert lesionedge.explain(picture, model=classifier).prediction.profile == "site"
 

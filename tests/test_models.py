@@ -7,9 +7,8 @@ import os
 import numpy as np
 import pytest
 
-from lesionedge import Classifier
+from lesionedge import Classifier, datasets
 from lesionedge.description import EMBEDDED, find_model
-from train.data import layouts
 
 LARGEST_BYTES = {"mobilenetv2": 2_900_000, "cnn": 350_000, "mobilenetv2-float16": 4_700_000}
 
@@ -60,7 +59,7 @@ def test_they_know_real_lesions(model, ham10000):
     least = 0.4 if model == "cnn" else 0.6
     pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
 
-    table = layouts.load(ham10000).table
+    table = datasets.load(ham10000).table
     sample = table.groupby("label").sample(12, random_state=0)
     classifier = Classifier(model)
     answers = [classifier.classify(path).label for path in sample["path"]]

@@ -14,9 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
 
+from lesionedge import datasets
 from lesionedge.atomic import write_text
 from lesionedge.errors import LesionEdgeError
-from train.data import layouts
 from train.fit import distillation
 
 
@@ -182,7 +182,7 @@ def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -
 
     Each image is asked about in eight turned and mirrored views.
     """
-    paths = [Path(path) for path in layouts.load(data, layout=layout).table["path"]]
+    paths = [Path(path) for path in datasets.load(data, layout=layout).table["path"]]
     distillation.write(models, paths, out, say=lambda text: click.echo(text, err=True))
     click.echo(f"{out} written")
 

@@ -131,7 +131,7 @@ def _resampled(values: Array, sample: Sample) -> Array:
     return np.array(found)
 
 
-def _mean(values: Array, weights: Array) -> float:
+def _mean(values: Array | NDArray[np.bool_], weights: Array) -> float:
     return float((values * weights).sum() / weights.sum())
 
 
@@ -154,5 +154,3 @@ def helps(report_: dict[str, Any]) -> bool | None:
     """Return whether probabilities got better, by the log loss; None where it was not measured."""
     loss = report_.get("log_loss")
     return None if loss is None else bool(loss["difference"] < 0)
-
-

@@ -75,13 +75,13 @@ def make(
 
 def _positive(sample: Sample, owner: Owner, of: str) -> NDArray[np.bool_]:
     if of == MALIGNANT:
-        return sample.malignant == 1
+        return np.equal(sample.malignant, 1)
     if of not in owner.labels:
         raise CalibrationError(
             f"--of {of}: the model has no such label; expected malignant or one of "
             f"{', '.join(owner.labels)}"
         )
-    return sample.classes == owner.labels.index(of)
+    return np.equal(sample.classes, owner.labels.index(of))
 
 
 def _check(sample: Sample, positive: NDArray[np.bool_], of: str) -> None:

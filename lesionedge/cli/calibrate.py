@@ -188,9 +188,7 @@ def _results(paths: Sequence[str], jobs: int, model_options: ModelOptions) -> An
 def _understood(labelled: Labelled, classifier: Classifier) -> Understood:
     from lesionedge.datasets import meaning
 
-    found = meaning.understand(
-        labelled.table["label"], classifier.diagnoses, name=labelled.name
-    )
+    found = meaning.understand(labelled.table["label"], classifier.diagnoses, name=labelled.name)
     if found.kind == meaning.MELANOMA:
         raise click.UsageError(
             f"{labelled.name}: says melanoma or not, and what is no melanoma may be malignant all "
@@ -218,7 +216,7 @@ def _sample(
     from lesionedge.datasets.meaning import CLASSES
 
     labels = labelled.table["label"].tolist()
-    classes = {label: UNKNOWN for label in set(labels)}
+    classes = dict.fromkeys(set(labels), UNKNOWN)
     if understood.kind == CLASSES:
         for label in classes:
             number = understood.number(label, classifier.labels)

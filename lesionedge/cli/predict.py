@@ -88,9 +88,10 @@ def command(
     _warn_of_views(model_options)
     labels = _labels(model_options) if form == "csv" else ()
     profile = model_options.profile is not None
-    with ended_by_signals(), opened(
-        output, form, resume=resume, labels=labels, profile=profile
-    ) as target:
+    with (
+        ended_by_signals(),
+        opened(output, form, resume=resume, labels=labels, profile=profile) as target,
+    ):
         _check_done(target, sources, output)
         drawings = (
             None if annotate is None else Drawings(annotate, (source.path for source in sources))

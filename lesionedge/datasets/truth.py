@@ -59,8 +59,8 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         DatasetError: It cannot be read or understood, or has one image under two labels.
     """
     rows, faults, malformed = _rows(file)
-    faults = {"image or label is missing": rows["path"].isna() | rows["label"].isna(), **faults}
-    rows, skipped = drop(rows, faults)
+    missing = {"image or label is missing": rows["path"].isna() | rows["label"].isna()}
+    rows, skipped = drop(rows, {**missing, **faults})
     if malformed:
         skipped["malformed line"] = malformed
     if rows.empty:
@@ -78,8 +78,8 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 def _rows(file: Path) -> tuple[pd.DataFrame, dict[str, pd.Series[bool]], int]:
     challenge = isic_truth.reader(file)
     if challenge is not None:
-        rows, faults, malformed = challenge(file)
-        return rows.rename(columns={"image": "path"}), faults, malformed
+        rows, own, malformed = challenge(file)
+        return rows.rename(columns={"image": "path"}), own, malformed
     cells = {cell.lower(): cell for cell in header(file)}
     key = next((cells[one] for one in KEYS if one in cells), None)
     labels = [cells[one] for one in LABELS if one in cells]
