@@ -118,7 +118,7 @@ wheel: $(BUILD)/.ready
 	sh .ci/wheel_32bit.sh $(BUILD)/bin/python dist
 
 # make release      all tests, then dist/: both wheels, the site, an SBOM of an installation, checksums
-release: lint test wheel docs
+release: lint test test-slow wheel docs
 	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist $(EXAMPLE)
 	sh .ci/release_files.sh $(PYTHON) $(BUILD)/bin dist site
 

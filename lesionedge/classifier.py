@@ -397,7 +397,8 @@ class Classifier:
         found = predict(
             probabilities, self.diagnoses, model=self.model, decision=self.threshold,
             point=self._point, top_k=top_k, warnings=warnings, timings_ms=timings_ms,
-            reliable=reliable, views=views, profile=None if self.profile is None else self.profile.name,
+            reliable=reliable, views=views,
+            profile=None if self.profile is None else self.profile.name,
         )  # fmt: skip
         notices = (*self._outputs.notices(found.probability), *filter(None, (self._unknown,)))
         # Those of a mean may be there already, from its last image.

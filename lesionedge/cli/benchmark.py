@@ -46,7 +46,7 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
     "images", metavar="[IMAGE...]", nargs=-1, type=click.Path(exists=True, dir_okay=False)
 )
 @click.option(
-    "-m", "--model", "models", metavar="MODEL", multiple=True,
+    "-m", "--model", "models", type=options.MODEL, metavar="MODEL", multiple=True,
     help="Name or .tflite file; may be repeated [default: mobilenetv2 as int8 and as float16].",
 )  # fmt: skip
 @click.option(

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     "calibrate",
     epilog=options.examples(
         "lesionedge calibrate photos/ --truth labels.csv -o site.json",
-        "lesionedge calibrate measured/predictions.csv --truth labels.csv -o site.json",
-        "lesionedge predict photo.jpg --profile site.json",
+        "lesionedge calibrate predictions.csv --truth labels.csv -o site.json",
     ),
 )
 @click.argument("source", metavar="SOURCE", type=click.Path(readable=False))

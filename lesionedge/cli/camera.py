@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.option(
-    "--source", default="auto", show_default=True, metavar="SOURCE",
+    "--source", type=options.SOURCE, default="auto", show_default=True, metavar="SOURCE",
     help="auto, picamera2, rpicam, /dev/videoN or its number N, a URL, a video file, or a folder "
     "or pattern of images.",
 )  # fmt: skip

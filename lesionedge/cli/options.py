@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Container, Mapping
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Command = Callable[..., Any]
 
@@ -98,6 +101,34 @@ class Labels(click.ParamType):  # type: ignore[type-arg]
         return tuple(label for label in labels if label)
 
 
+class Named(click.ParamType):  # type: ignore[type-arg]
+    """One of some names, or a file: the shell completes both. Everything is accepted here."""
+
+    name = "text"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin so; where none does, let the shell complete a file."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+
+def _models() -> Iterable[str]:
+    from lesionedge.description import EMBEDDED
+
+    return EMBEDDED
+
+
+MODEL = Named(_models)
+SOURCE = Named(lambda: ("auto", "picamera2", "rpicam"))
+
+
 class Size(click.ParamType):  # type: ignore[type-arg]
     """``WxH`` in pixels."""
 
@@ -139,7 +170,7 @@ verbose = click.option(
 
 MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "model": click.option(
-        "-m", "--model", metavar="MODEL",
+        "-m", "--model", type=MODEL, metavar="MODEL",
         help="mobilenetv2 (default), mobilenetv2-float16, cnn, or a .tflite file.",
     ),
     "threads": click.option(

@@ -53,7 +53,7 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
     "repeated.",
 )  # fmt: skip
 @click.option(
-    "--camera", metavar="SOURCE",
+    "--camera", type=options.SOURCE, metavar="SOURCE",
     help="Show this device's own camera live: auto, picamera2, rpicam, /dev/videoN, a URL, …",
 )  # fmt: skip
 @options.camera_size
