@@ -21,6 +21,7 @@ COMMANDS = {
     "camera": "Classify what a camera sees, live.",
     "serve": "Serve a page and an API that classify images.",
     "explain": "Show what a prediction rests on, as a heat map.",
+    "evaluate": "Measure models on labelled images of your own.",
     "calibrate": "Adjust a model to labelled images of your own.",
     "benchmark": "Time a model on this machine.",
     "info": "Show what a model is and how well it does.",

@@ -83,7 +83,7 @@ def command(
     labelled, probabilities = _predicted(source, truth, layout, jobs, classifier, model_options)
     understood = _understood(labelled, classifier)
     sample, unit = _sample(labelled, probabilities, understood, classifier)
-    owner = _owner(classifier)
+    owner = owner_of(classifier)
     for label, count in site.few(sample, owner).items():
         warn(f"{label}: {counted(count)}, which is too few to say much")
     profile = site.make(
@@ -98,7 +98,8 @@ def _stem(output: str) -> str:
     return os.path.splitext(os.path.basename(output))[0] or "site"
 
 
-def _owner(classifier: Classifier) -> Any:
+def owner_of(classifier: Classifier) -> Any:
+    """Return the model that a profile of it belongs to."""
     from lesionedge.profile import Owner, digest
 
     return Owner(
@@ -135,8 +136,8 @@ def _check_maker(source: str, classifier: Classifier) -> None:
     from lesionedge.profile import digest
 
     try:
-        with open(os.path.join(os.path.dirname(source), "metrics.json"), "rb") as file:
-            found = json.load(file)["predictions"][os.path.basename(source)]["sha256"]
+        with open(os.path.join(os.path.dirname(source), "predictions.json"), "rb") as file:
+            found = json.load(file)[os.path.basename(source)]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # of predict, which leaves no record
     if found != digest(classifier.path):

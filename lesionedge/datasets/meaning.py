@@ -61,9 +61,10 @@ class Understood:
     def lines(self) -> Iterable[str]:
         """Say in a line each which label went where, and which were left out."""
         for one in self.meanings:
-            yield f"{one.count:6d}  {one.label} -> {self._target(one)}"
+            yield f"{one.count:6d}  {one.label} -> {self.target(one)}"
 
-    def _target(self, one: Meaning) -> str:
+    def target(self, one: Meaning) -> str:
+        """Say where a label went."""
         if self.kind == CLASSES:
             return one.model_label or "left out: the model has no such class"
         if self.kind == MELANOMA:
@@ -73,13 +74,16 @@ class Understood:
         return "malignant" if one.malignant else "benign"
 
 
-def understand(labels: Iterable[str], diagnoses: Sequence[Diagnosis], *, name: str) -> Understood:
+def understand(
+    labels: Iterable[str], diagnoses: Sequence[Diagnosis], *, name: str, kind: str | None = None
+) -> Understood:
     """Find out what a dataset's labels mean to a model.
 
     Args:
         labels: One an image.
         diagnoses: The model's classes.
         name: The dataset, for messages.
+        kind: The kind of truth that is wanted; None for the one that says most.
 
     Raises:
         DatasetError: They mean nothing to it.
@@ -92,25 +96,27 @@ def understand(labels: Iterable[str], diagnoses: Sequence[Diagnosis], *, name: s
         model_label = match(label, own)
         malignant = describe(label).malignant if model_label is None else known[model_label]
         meanings.append(Meaning(label, count, model_label, malignant))
-    kind = _kind(meanings)
-    if kind is None:
+    possible = _kinds(meanings)
+    if not possible or (kind is not None and kind not in possible):
         shown = ", ".join(list(counts)[:8])
         raise DatasetError(
             f"{name}: its labels ({shown}) give fewer than two of the model's classes "
             f"({', '.join(own)}), and not malignant and benign either; expected labels such as "
             "these, or malignant and benign"
         )
-    return Understood(kind, tuple(meanings))
+    return Understood(kind or possible[0], tuple(meanings))
 
 
-def _kind(meanings: Sequence[Meaning]) -> str | None:
-    if len({one.model_label for one in meanings} - {None}) > 1:
-        return CLASSES
-    if {True, False} <= {one.malignant for one in meanings}:
-        return MALIGNANT
+def _kinds(meanings: Sequence[Meaning]) -> list[str]:
+    """Return the kinds of truth that labels give, the one that says most first."""
     others = [one for one in meanings if not _is_melanoma(one.label)]
     negative = all(one.label.strip().lower() in NOT_MELANOMA for one in others)
-    return MELANOMA if negative and 0 < len(others) < len(meanings) else None
+    given = {
+        CLASSES: len({one.model_label for one in meanings} - {None}) > 1,
+        MALIGNANT: {True, False} <= {one.malignant for one in meanings},
+        MELANOMA: negative and 0 < len(others) < len(meanings),
+    }
+    return [kind for kind, there in given.items() if there]
 
 
 def _is_melanoma(label: str) -> bool:

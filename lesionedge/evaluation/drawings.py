@@ -31,8 +31,9 @@ class Drawing:
 
 
 def draw(
-    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
-) -> Iterator[Drawing]:
+    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path, *,
+    with_images: bool = True,
+) -> Iterator[Drawing]:  # fmt: skip
     """Draw all that there is to draw of a model's answers.
 
     Args:
@@ -40,6 +41,7 @@ def draw(
         asked: The images that it answered.
         facts: The run's card.
         folder: Where the PNGs go.
+        with_images: Whether there are galleries of images.
 
     Returns:
         An iterator of drawings, each written before it is given.
@@ -63,7 +65,8 @@ def draw(
             f"hollow: fewer than {subgroup_plot.FEW} lesions; dotted: all images. Groups differ "
             "in their mix of diagnoses, which moves the accuracy by itself.",
         )  # fmt: skip
-    yield from _galleries(model, asked, facts, folder)
+    if with_images:
+        yield from _galleries(model, asked, facts, folder)
 
 
 def _answers(
