@@ -1,7 +1,7 @@
-"""Runs a program and tells how long it took and its peak memory.
+"""Runs a program and returns how long it took and its peak memory.
 
-By way of a small process: Linux counts the memory of the process that a program was started from
-as the program's own until it has more, and a benchmark's is larger than what it measures.
+A small process starts the program. Linux counts the starting process's memory towards the
+program's peak, and a benchmark's own process would be larger than the program that it measures.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ print(json.dumps([os.waitstatus_to_exitcode(status), took * 1000, usage.ru_maxrs
 
 
 def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[float, float]:
-    """Run a program that must not fail.
+    """Run a program; end with an error if it fails.
 
     Args:
         command: The program's path and its arguments.
         env: Its environment; None for this one.
 
     Returns:
-        Milliseconds from start to end, and the most memory that it had, in MB.
+        Milliseconds from start to end, and its peak memory in MB.
     """
     line = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
     done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, env=env)

@@ -4,11 +4,12 @@
     python benchmarks/batch.py memory [--pictures 100000] [--json FILE]
     python benchmarks/batch.py driver [--pictures 200000] [--json FILE]
 
-``speed``: pictures per second, after start-up, of two bare processes of ``classify_many``
-and of the engines ``local`` and ``ray`` with two workers, on the same files, Parquet included.
-``memory``: an archive of links to a few hundred small pictures, answered by ``cnn``; the most that
-the command, its workers and Ray's object store hold, by tenths of the run.
-``driver``: rows per second that the one process takes in and writes when it has not to wait.
+``speed``: images per second after start-up, on the same files. It compares two bare processes that
+call ``classify_many`` with the engines ``local`` and ``ray`` with two workers each. The engines
+also write Parquet.
+``memory``: ``cnn`` classifies an archive of links to a few hundred small images. The result is the
+peak memory of the command, its workers and Ray's object store in each tenth of the run.
+``driver``: rows per second that the main process can receive and write if it never has to wait.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ from lesionedge.batch.output import Output
 from lesionedge.model_options import ModelOptions
 
 DRAWN = 300
-"""Pictures that are drawn; the others are links to them."""
-MOST_LINKS = 1000  # to one file: file systems have a limit
+"""At most this many images are drawn; the others are links to them."""
+MOST_LINKS = 1000  # links to one file: file systems have a limit
 WARM = 64
 
 
@@ -70,7 +71,7 @@ def main() -> None:
 
 
 def archive(folder: str, count: int, size: tuple[int, int]) -> list[str]:
-    """Make an archive: drawn pictures, and links to them."""
+    """Make an archive: drawn images, and links to them."""
     script = Path(__file__).parent.parent / "examples" / "synthetic_lesion.py"
     draw = runpy.run_path(str(script))["draw"]
     drawn = max(1, min(DRAWN, count // 10), count // MOST_LINKS)
@@ -102,7 +103,7 @@ def speed(paths: list[str], workers: int, rounds: int) -> dict[str, Any]:
 
 
 def bare(paths: list[str], workers: int) -> float:
-    """Give the pictures per second of bare processes, each with its share of the files."""
+    """Return the images per second of bare processes that share the files."""
     context = multiprocessing.get_context("spawn")
     gate = context.Barrier(workers + 1)
     crew = [
@@ -130,8 +131,8 @@ def _bare(paths: Sequence[str], gate: Any) -> None:
 
 
 def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
-    """Give an engine's pictures per second from when all its workers work."""
-    answers = {"local": processes.predictions, "ray": cluster.predictions}[name]
+    """Return an engine's images per second once all its workers have started."""
+    results = {"local": processes.predictions, "ray": cluster.predictions}[name]
     arrived: list[tuple[float, int]] = []
 
     def step(count: int) -> None:
@@ -143,7 +144,7 @@ def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
         out = stack.enter_context(tempfile.TemporaryDirectory(prefix="lesionedge-"))
         output = stack.enter_context(Output(out, model, save_every_s=30))
         run.classify(
-            run.names(paths), output, partial(answers, workers=workers), model,
+            run.names(paths), output, partial(results, workers=workers), model,
             workers=workers, step=step,
         )  # fmt: skip
         output.save()
@@ -153,7 +154,7 @@ def engine(paths: list[str], name: str, model: Model, workers: int) -> float:
 
 
 def memory(folder: str, name: str, workers: int) -> dict[str, Any]:
-    """Watch the command's memory while it answers an archive."""
+    """Watch the command's memory while it classifies an archive."""
     with tempfile.TemporaryDirectory(prefix="lesionedge-") as out:
         line = [sys.executable, "-m", "lesionedge", "batch", folder, "--out", out, "-m", "cnn",
                 "--engine", name, "--workers", str(workers)]  # fmt: skip
@@ -177,7 +178,7 @@ def memory(folder: str, name: str, workers: int) -> dict[str, Any]:
 
 
 def driver(folder: str, count: int) -> dict[str, Any]:
-    """Time what happens to rows that are ready: the most that all workers together can give."""
+    """Time how fast finished rows are written: the limit for all workers together."""
     model = Model.of(ModelOptions())
     names = run.names(f"/archive/{number:07d}.jpg" for number in range(count))
     blank = rows.failed(dict.fromkeys(map(str, range(run.CHUNK)), "none"), model)
@@ -206,7 +207,7 @@ def _watch(command: subprocess.Popen[str], samples: list[dict[str, float]]) -> N
 
 
 def _sample(pid: int) -> dict[str, float]:
-    """Give megabytes: private to the command, to its workers, and Ray's shared memory."""
+    """Return megabytes: the command's and its workers' private memory, and Ray's shared memory."""
     found = {"command": _own_mb(pid), "workers": 0.0, "object_store": 0.0}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -221,7 +222,7 @@ def _sample(pid: int) -> dict[str, float]:
 
 
 def _own_mb(pid: int) -> float:
-    """Give the memory that this process alone has."""
+    """Return the memory that a process does not share with others."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -1,15 +1,15 @@
-"""Does live classification keep up? An MJPEG stream over loopback, a video file, --every 1.
+"""Does live classification keep up with a camera? It measures MJPEG streams and a video file.
 
     python benchmarks/camera.py [--size 1280x720] [--rate 30] [--seconds 15] [-m MODEL]
                                 [--json FILE]
 
-The model's rate: so many of the same frames a second does Classifier.classify answer, one after the
-other, frame's bytes to answer. Then, in turns: answers a second
-- from a stream at --rate, and from one at twice the model's rate, served by a process of its own;
-- from an AVI file, played at its own speed and as fast as it goes.
-Our share is what of a frame's time, from the hand-over to its answer, is neither decoding it nor
-invoking the model: preprocessing, light, sharpness and motion, averaging; and the same as a share
-of all time. Then the processor time of `lesionedge camera --every 1` on the stream, once it runs.
+The model's rate is how many of the same frames a second Classifier.classify can classify, one after
+the other, from a frame's bytes to its prediction. Then it measures predictions a second:
+- from a stream at --rate and from one at twice the model's rate; another process serves them;
+- from an AVI file, at its own speed and as fast as possible.
+"Our share" is the part of a frame's time that is neither decoding nor invoking the model:
+preprocessing, light, sharpness, motion and averaging. It is also given as a share of all time.
+Last comes the processor time of `lesionedge camera --every 1` on the stream, after start-up.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lesionedge import machine
 from lesionedge.live import FrameClassifier
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mjpeg_server import pictures
+from mjpeg_server import images
 
 SETTLE_S = 4.0
 
@@ -56,7 +56,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run every case."""
     classifier = lesionedge.Classifier(options.model)
     width, height = map(int, options.size.split("x"))
-    jpegs = pictures(width, height)
+    jpegs = images(width, height)
     own = models_rate(classifier, jpegs, options.seconds)
     cases = {}
     for name, rate in {"stream": options.rate, "fast stream": 2 * own}.items():
@@ -79,7 +79,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def models_rate(classifier: lesionedge.Classifier, jpegs: list[bytes], seconds: float) -> float:
-    """Give how many frames a second are answered one after the other."""
+    """Return how many frames a second are classified one after the other."""
     for jpeg in jpegs:
         classifier.classify(jpeg)
     begin, count = time.monotonic(), 0
@@ -92,7 +92,7 @@ def models_rate(classifier: lesionedge.Classifier, jpegs: list[bytes], seconds: 
 def watched(
     source: str, classifier: lesionedge.Classifier, seconds: float, *, realtime: bool = False
 ) -> dict[str, Any]:
-    """Answer a source for a while."""
+    """Classify a source's frames for a while."""
     watching, ages, ours, shares = FrameClassifier(classifier), [], 0.0, []
     with lesionedge.Camera(source, realtime=realtime) as camera:
         frames = iter(camera)
@@ -117,7 +117,7 @@ def watched(
 
 
 def write_video(path: str, jpegs: list[bytes], options: argparse.Namespace) -> None:
-    """Write the frames into an AVI file as they are."""
+    """Write the frames into an AVI file of MJPEG."""
     import av
 
     from lesionedge.camera.frame import decode
@@ -136,7 +136,7 @@ def write_video(path: str, jpegs: list[bytes], options: argparse.Namespace) -> N
 
 @contextmanager
 def server(size: str, rate: float, *more: str) -> Iterator[str]:
-    """Serve MJPEG from a process of its own."""
+    """Serve MJPEG from another process."""
     script = str(Path(__file__).with_name("mjpeg_server.py"))
     line = [sys.executable, script, "--size", size, "--rate", str(rate), *more]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as child:
@@ -148,7 +148,7 @@ def server(size: str, rate: float, *more: str) -> Iterator[str]:
 
 
 def processor_share(url: str, options: argparse.Namespace) -> float:
-    """Give the share of one core that `lesionedge camera --every 1` takes once it runs."""
+    """Return the share of one core that `lesionedge camera --every 1` takes after start-up."""
     line = [sys.executable, "-m", "lesionedge", "camera", "--source", url, "--every", "1"]
     line += ["-m", options.model] if options.model else []
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
@@ -161,7 +161,7 @@ def processor_share(url: str, options: argparse.Namespace) -> float:
 
 
 def used_s(process: int) -> float:
-    """Give the processor time that a process has used, all its threads together."""
+    """Return the processor time that all threads of a process have used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -174,11 +174,12 @@ def report(figures: dict[str, Any]) -> None:
     )
     print(f"the model's rate: {figures['model_per_s']:.1f} frames/s")
     print(
-        f"{'':<22}{'frames/s':>10}{'answers/s':>11}{'age':>10}{'our share':>11}{'of all time':>13}"
+        f"{'':<22}{'frames/s':>10}{'predictions/s':>15}{'age':>10}{'our share':>11}"
+        f"{'of all time':>13}"
     )
     for name, case in figures["cases"].items():
         print(
-            f"{name:<22}{case['seen_per_s']:>10.1f}{case['answers_per_s']:>11.1f}"
+            f"{name:<22}{case['seen_per_s']:>10.1f}{case['answers_per_s']:>15.1f}"
             f"{case['age_ms']:>7.1f} ms{case['our_share']:>11.1%}"
             f"{case['our_share_of_time']:>13.1%}"
         )

@@ -1,11 +1,11 @@
-"""Does a camera that runs for days leak? Many frames of a stream that is damaged and breaks off.
+"""Does a camera that runs for days leak? It classifies many frames of a faulty stream.
 
     python benchmarks/camera_soak.py [--frames 50000] [-m MODEL] [--json FILE]
 
-A server on loopback, a process of its own, sends MJPEG, 250 frames a second; every 500th frame
-is cut short, and after 9,000 frames it closes the connection. Every hundredth answer is drawn as a
-preview, saved and deleted. Prints memory (VmRSS), open file descriptors and threads; exits with 1
-if memory has grown by 2 MB since the thousandth answer, or anything else at all.
+Another process serves MJPEG on loopback, 250 frames a second. Every 500th frame is cut short, and
+after 9,000 frames the connection is closed. Every hundredth prediction is drawn as a preview, saved
+and deleted. The script prints memory (VmRSS), open file descriptors and threads. It exits with 1 if
+memory has grown by over 2 MB since the thousandth prediction, or if one of the others has grown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RATE = 250.0
 def main() -> int:
     """Watch and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--frames", type=int, default=50_000, help="that are answered")
+    parser.add_argument("--frames", type=int, default=50_000, help="how many to classify")
     parser.add_argument("-m", "--model")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def soak(count: int, model: str | None) -> dict[str, Any]:
-    """Answer so many frames and record what might leak."""
+    """Classify ``count`` frames and record what might leak."""
     classifier = lesionedge.Classifier(model)
     rows: list[dict[str, Any]] = []
     begin = time.monotonic()

@@ -1,11 +1,12 @@
-"""How many damaged JPEG files are found? Bytes lost or overwritten at random places, file by file.
+"""How many damaged JPEG files are found? Bytes are lost or overwritten at random places.
 
     python benchmarks/jpeg_damage.py [FOLDER] [--files 50] [--times 20] [--json FILE]
 
-Of the JPEG files of FOLDER (without it: of a drawn lesion with noise) and of copies that Pillow
-writes in other ways, at quality 90. "seen" is the share that is found of those in which the
-damage changes the pixels that a 224 px model is given by more than 2 levels on average. Prints
-also how many whole files are refused, and what looking costs.
+It damages the JPEG files of FOLDER (without FOLDER: drawn lesions with noise) and copies of them
+that Pillow writes in other ways, at quality 90. "found" is the share of damaged files that are
+refused. "seen" is the same share among files whose damage is visible: it changes the pixels for a
+224 px model by more than 2 levels on average. The script also prints how many undamaged files are
+refused, and how long the check takes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from lesionedge import image as images
 MODEL = images.Preprocessing(224, 224)
 VISIBLE = 2.0
 KINDS: dict[str, dict[str, Any] | None] = {
-    "as it is": None,
+    "unchanged": None,
     "baseline": {},
     "restart marks, a row each": {"restart_marker_rows": 1},
     "progressive": {"progressive": True},
@@ -41,7 +42,7 @@ SEED = 0
 
 
 def lost(count: int) -> Callable[[bytes, random.Random], bytes]:
-    """Return what takes ``count`` bytes out of the coded pixels."""
+    """Return a function that removes ``count`` bytes from the coded pixels."""
 
     def damage(data: bytes, chance: random.Random) -> bytes:
         at = place(data, count, chance)
@@ -51,7 +52,7 @@ def lost(count: int) -> Callable[[bytes, random.Random], bytes]:
 
 
 def overwritten(count: int) -> Callable[[bytes, random.Random], bytes]:
-    """Return what sets ``count`` bytes of the coded pixels to 0."""
+    """Return a function that sets ``count`` bytes of the coded pixels to 0."""
 
     def damage(data: bytes, chance: random.Random) -> bytes:
         at = place(data, count, chance)
@@ -61,7 +62,7 @@ def overwritten(count: int) -> Callable[[bytes, random.Random], bytes]:
 
 
 def flipped(data: bytes, chance: random.Random) -> bytes:
-    """Turn one bit of the coded pixels over."""
+    """Flip one bit of the coded pixels."""
     at = place(data, 1, chance)
     return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
 
@@ -77,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", nargs="?", help="of JPEG files")
     parser.add_argument("--files", type=int, default=50, help="of the folder, evenly spread")
-    parser.add_argument("--times", type=int, default=20, help="that each file is damaged each way")
+    parser.add_argument("--times", type=int, default=20, help="copies per file and damage")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     originals = list(itertools.islice(files(options.folder, options.files), options.files))
@@ -94,7 +95,7 @@ def main() -> int:
 
 
 def files(folder: str | None, count: int) -> Iterator[bytes]:
-    """Read files of a folder, or draw some."""
+    """Read a folder's files, or draw images."""
     if folder is not None:
         paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() == ".jpg")
         yield from (path.read_bytes() for path in paths[:: max(1, len(paths) // count)])
@@ -108,20 +109,20 @@ def files(folder: str | None, count: int) -> Iterator[bytes]:
 
 
 def encoded(image: Image.Image, settings: dict[str, Any]) -> bytes:
-    """Write a JPEG."""
+    """Return an image as a JPEG."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=90, **settings)
     return content.getvalue()
 
 
 def place(data: bytes, count: int, chance: random.Random) -> int:
-    """Choose where ``count`` bytes of the coded pixels begin."""
+    """Choose a position for ``count`` bytes in the coded pixels."""
     begin = data.rindex(b"\xff\xda") if data.count(b"\xff\xda") == 1 else data.index(b"\xff\xda")
     return chance.randrange(begin + 14, max(begin + 15, len(data) - 2 - count))
 
 
 def pixels(data: bytes) -> np.ndarray | None:
-    """Decode as for the model; None where the file is refused."""
+    """Return the model's input; None if the file is refused."""
     try:
         return images.model_input(data, MODEL).astype(int)
     except ImageError:
@@ -129,7 +130,7 @@ def pixels(data: bytes) -> np.ndarray | None:
 
 
 def unchecked(data: bytes) -> np.ndarray:
-    """Decode as Pillow would have done by itself."""
+    """Return the model's input as Pillow alone decodes it."""
     image = Image.open(io.BytesIO(data))
     image.draft(None, images._least_size(image.size, MODEL, turned=False))
     full, _ = image.size, image.load()
@@ -137,7 +138,7 @@ def unchecked(data: bytes) -> np.ndarray:
 
 
 def measure(kind: str, originals: list[bytes], times: int) -> Iterator[dict[str, Any]]:
-    """Damage files of one kind in every way."""
+    """Damage files of one kind in every way; yield a row per way."""
     settings = KINDS[kind]
     whole = originals
     if settings is not None:
@@ -157,7 +158,7 @@ def measure(kind: str, originals: list[bytes], times: int) -> Iterator[dict[str,
 
 
 def is_visible(data: bytes, whole: np.ndarray | None) -> bool:
-    """Tell whether a model would be given other pixels; also where nothing could be decoded."""
+    """Return whether damage changes the model's input, or makes it impossible to decode."""
     try:
         return bool(abs(unchecked(data) - whole).mean() > VISIBLE)
     except (OSError, SyntaxError, ValueError, IndexError):
@@ -165,7 +166,7 @@ def is_visible(data: bytes, whole: np.ndarray | None) -> bool:
 
 
 def row(kind: str, damage: str, found: list[bool], visible: list[bool]) -> dict[str, Any]:
-    """Put shares into a row."""
+    """Return a table row of shares."""
     seen = [hit for hit, matters in zip(found, visible) if matters]
     return {
         "kind": kind, "damage": damage, "count": len(found), "found": sum(found) / len(found),
@@ -174,7 +175,7 @@ def row(kind: str, damage: str, found: list[bool], visible: list[bool]) -> dict[
 
 
 def cost(originals: list[bytes]) -> str:
-    """Time decoding with and without the look."""
+    """Time decoding with and without the check."""
 
     def opened(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data))
@@ -189,13 +190,13 @@ def cost(originals: list[bytes]) -> str:
 
     loads = (lambda image: image.load(), jpeg_scan.load)
     least = [
-        # In turns, so that what else the machine does meets both.
+        # In turns, so that other work of the machine affects both.
         np.min([[took_ms(data, load) for load in loads] for _ in range(30)], axis=0)
         for data in originals
     ]
     plain, checked = np.median(least, axis=0)
     size = statistics.median(map(len, originals)) / 1000
-    return f"decoding {plain:.3f} ms, and looking {checked - plain:.3f} ms (files of {size:.0f} kB)"
+    return f"decoding {plain:.3f} ms, check {checked - plain:.3f} ms (files of {size:.0f} kB)"
 
 
 if __name__ == "__main__":

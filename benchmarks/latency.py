@@ -1,16 +1,17 @@
-"""How much this package costs on top of the same steps written by hand, on this machine.
+"""How much slower this package is than the same steps written by hand, on this machine.
 
     python benchmarks/latency.py [--json FILE]
 
-Five figures, each measured in turns with its counterpart so that a drifting clock meets both:
+It measures five figures. Each is measured in turns with its counterpart, so that a change of the
+processor's clock affects both:
 
-- one picture in one process: ``Classifier.classify(path)`` against Pillow's open, crop and resize
+- one image in one process: ``Classifier.classify(path)`` against Pillow's open, crop and resize
   and the interpreter's invoke, written by hand with the same number of threads;
-- a cold start: ``lesionedge predict one.jpg`` against a bare script doing the same;
-- ``import lesionedge`` on top of the Python interpreter's own start;
+- a cold start: ``lesionedge predict one.jpg`` against a bare script that does the same;
+- the time of ``import lesionedge``, without the Python interpreter's own start;
 - peak memory of ``lesionedge predict``;
-- what the gate and the quality measures add to a picture (all else is without them: nothing
-  written by hand has them).
+- how long the gate and the quality measures take per image (the other figures are without them,
+  because the hand-written scripts have none).
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ except ImportError:
     from tflite_runtime.interpreter import Interpreter
 network = Interpreter(sys.argv[1], num_threads=int(sys.argv[3]))
 network.allocate_tensors()
-picture = Image.open(sys.argv[2]).convert("RGB")
-side = min(picture.size)
-left, top = (picture.width - side) // 2, (picture.height - side) // 2
+image = Image.open(sys.argv[2]).convert("RGB")
+side = min(image.size)
+left, top = (image.width - side) // 2, (image.height - side) // 2
 box = (left, top, left + side, top + side)
-pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR, box))[None]
+pixels = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR, box))[None]
 network.set_tensor(network.get_input_details()[0]["index"], pixels)
 network.invoke()
 print(network.get_tensor(network.get_output_details()[0]["index"])[0])
@@ -59,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Overhead of lesionedge on this machine.")
     parser.add_argument("picture", nargs="?", default=str(EXAMPLE))
     parser.add_argument("--rounds", type=int, default=400, help="turns in one process")
-    parser.add_argument("--starts", type=int, default=25, help="turns of a process of its own")
+    parser.add_argument("--starts", type=int, default=25, help="turns that start a process")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     classifier = lesionedge.Classifier(check=False)
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def machine() -> dict[str, str]:
-    """Say what this is measured on."""
+    """Return the machine and the versions that are measured."""
     model = ""
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -93,18 +94,18 @@ def machine() -> dict[str, str]:
     }
 
 
-def warm(classifier: lesionedge.Classifier, picture: str, rounds: int) -> dict[str, float]:
-    """Time one picture in one process, both ways in turns."""
+def warm(classifier: lesionedge.Classifier, image: str, rounds: int) -> dict[str, float]:
+    """Time the classification of an image in one process, both ways in turns."""
     by_hand = hand_written(classifier.path, classifier.threads)
     for _ in range(20):
-        classifier.classify(picture)
-        by_hand(picture)
-    ours, theirs = in_turns(lambda: classifier.classify(picture), lambda: by_hand(picture), rounds)
+        classifier.classify(image)
+        by_hand(image)
+    ours, theirs = in_turns(lambda: classifier.classify(image), lambda: by_hand(image), rounds)
     return compared(ours, theirs)
 
 
 def hand_written(model: str, threads: int) -> Callable[[str], Any]:
-    """The same steps as a person would write them."""
+    """Return a function that does the same steps as people write them by hand."""
     import numpy as np
     from PIL import Image
 
@@ -115,11 +116,11 @@ def hand_written(model: str, threads: int) -> Callable[[str], Any]:
     out = network.get_output_details()[0]["index"]
 
     def classify(path: str) -> Any:
-        picture = Image.open(path).convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        image = Image.open(path).convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         box = (left, top, left + side, top + side)
-        pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR, box))
+        pixels = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR, box))
         network.set_tensor(into, pixels[None])
         network.invoke()
         return network.get_tensor(out)[0]
@@ -127,16 +128,16 @@ def hand_written(model: str, threads: int) -> Callable[[str], Any]:
     return classify
 
 
-def cold(classifier: lesionedge.Classifier, picture: str, starts: int) -> dict[str, float]:
-    """Time a process that answers one picture, both ways in turns, and its peak memory."""
-    ours = [sys.executable, "-m", "lesionedge", "predict", "--no-check", picture]
+def cold(classifier: lesionedge.Classifier, image: str, starts: int) -> dict[str, float]:
+    """Measure time and peak memory of a process that classifies one image, both ways in turns."""
+    ours = [sys.executable, "-m", "lesionedge", "predict", "--no-check", image]
     script = Path(sys.executable).parent / "lesionedge"
     if script.exists():
-        ours = [str(script), "predict", "--no-check", picture]
+        ours = [str(script), "predict", "--no-check", image]
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.py"
         bare.write_text(BARE)
-        theirs = [sys.executable, str(bare), classifier.path, picture, str(classifier.threads)]
+        theirs = [sys.executable, str(bare), classifier.path, image, str(classifier.threads)]
         times, peaks = processes(ours, theirs, starts)
     return compared(*times) | {
         "peak_memory_mb": statistics.median(peaks[0]),
@@ -145,21 +146,19 @@ def cold(classifier: lesionedge.Classifier, picture: str, starts: int) -> dict[s
 
 
 def importing(starts: int) -> dict[str, float]:
-    """Time ``import lesionedge`` in a process of its own against an empty program."""
+    """Time a process that only imports lesionedge against an empty program."""
     commands = [[sys.executable, "-c", text] for text in ("import lesionedge", "pass")]
     (ours, theirs), _ = processes(*commands, starts)
     return {"extra_ms": statistics.median(a - b for a, b in zip(ours, theirs))}
 
 
-def checking(bare: lesionedge.Classifier, picture: str, rounds: int) -> dict[str, float]:
-    """Time one picture in one process with and without the check, in turns."""
+def checking(bare: lesionedge.Classifier, image: str, rounds: int) -> dict[str, float]:
+    """Time the classification of an image with and without the check, in turns."""
     whole = lesionedge.Classifier()
     for _ in range(20):
-        whole.classify(picture)
-    checked, plain = in_turns(
-        lambda: whole.classify(picture), lambda: bare.classify(picture), rounds
-    )
-    own = [whole.classify(picture).timings_ms["check"] for _ in range(rounds)]
+        whole.classify(image)
+    checked, plain = in_turns(lambda: whole.classify(image), lambda: bare.classify(image), rounds)
+    own = [whole.classify(image).timings_ms["check"] for _ in range(rounds)]
     return {
         "extra_ms": statistics.median(a - b for a, b in zip(checked, plain)),
         "own_ms": statistics.median(own),
@@ -169,7 +168,7 @@ def checking(bare: lesionedge.Classifier, picture: str, rounds: int) -> dict[str
 def processes(
     ours: list[str], theirs: list[str], starts: int
 ) -> tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]:
-    """Run two programs in turns; give each one's milliseconds and peak memory in MB."""
+    """Run two programs in turns; return each one's milliseconds and peak memory in MB."""
     times: tuple[list[float], list[float]] = ([], [])
     peaks: tuple[list[float], list[float]] = ([], [])
     for number in range(-2, starts):
@@ -185,7 +184,7 @@ def processes(
 def in_turns(
     ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Time two things in turns; who begins changes every time. Milliseconds."""
+    """Time two functions in turns, in milliseconds; the order changes every time."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
         order = ((ours, 0), (theirs, 1)) if number % 2 else ((theirs, 1), (ours, 0))
@@ -197,7 +196,7 @@ def in_turns(
 
 
 def compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Give medians and the ratio of each pair, with the middle half of its spread."""
+    """Return both medians, and the median and quartiles of the pairs' ratios."""
     ratios = [a / b for a, b in zip(ours, theirs)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {
@@ -207,10 +206,10 @@ def compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
 
 
 def report(figures: dict[str, Any]) -> str:
-    """Lay the figures out for people."""
+    """Return the figures as text for people."""
     rows = [f"{key}: {value}" for key, value in figures["machine"].items()]
     rows.append(f"{figures['picture']}, mobilenetv2, {figures['threads']} threads")
-    for name, title in (("warm", "one picture, one process"), ("cold", "cold start")):
+    for name, title in (("warm", "one image, one process"), ("cold", "cold start")):
         f = figures[name]
         rows.append(
             f"{title:<26} {f['ours_ms']:8.2f} ms, by hand {f['by_hand_ms']:8.2f} ms, "

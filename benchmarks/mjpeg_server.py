@@ -1,9 +1,9 @@
-"""A camera in the network: serves drawn pictures as MJPEG over HTTP, on loopback, until killed.
+"""A network camera on loopback: serves drawn images as MJPEG over HTTP until it is killed.
 
     python benchmarks/mjpeg_server.py [--size 1280x720] [--rate 30] [--faults]
 
-Prints its port. With --faults every 500th frame is cut short, and the connection closed after
-9,000.
+It prints its port. With --faults, every 500th frame is cut short, and the connection is closed
+after 9,000 frames.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--faults", action="store_true")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
-    jpegs = pictures(width, height)
+    jpegs = images(width, height)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -42,7 +42,7 @@ def main() -> None:
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}"
                     self.wfile.write(head.encode() + b"\r\n\r\n" + jpeg + b"\r\n")
             except OSError:
-                return  # who watched has gone
+                return  # the client has gone
 
         def log_message(self, *_arguments: object) -> None:
             pass
@@ -52,8 +52,8 @@ def main() -> None:
         server.serve_forever()
 
 
-def pictures(width: int, height: int) -> list[bytes]:
-    """Draw a lesion and move it about a little: JPEGs of quality 85, as cameras give them."""
+def images(width: int, height: int) -> list[bytes]:
+    """Draw a lesion that moves a little: JPEGs of quality 85, as cameras send them."""
     with Image.open(io.BytesIO(example_image(width, height))) as opened:
         drawn = opened.convert("RGB")
     found = []
@@ -65,7 +65,7 @@ def pictures(width: int, height: int) -> list[bytes]:
 
 
 def paced(jpegs: list[bytes], rate: float, faults: bool) -> Iterator[bytes]:
-    """Give the pictures in turns, so many a second."""
+    """Yield the images in turns, ``rate`` per second."""
     begin_s = time.monotonic()
     number = 0
     while not (faults and number == CLOSED_AFTER):

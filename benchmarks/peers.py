@@ -1,19 +1,19 @@
-"""This package against its peers: the same pictures, the same network, in turns, in one run.
+"""Compares this package with other runtimes: same images, same network, one run.
 
     python benchmarks/peers.py [--quick] [--json FILE] [--markdown FILE] [--plot FILE.png]
 
-Makes a virtual environment for each peer (in ``.venv-peers``, 4 GB in all; kept for the next time),
-then measures, always in turns so that a drifting clock meets all:
+It makes a virtual environment for each peer (in ``.venv-peers``, 4 GB in all; kept for the next
+run). Then it measures, always in turns, so that a change of the processor's clock affects all:
 
-- warm: from a picture's file to the answer, in a process that has loaded the model, the next one
-  as soon as the last is answered (MLPerf's single stream); the ratio of each turn to the floor's,
-  median and middle half;
-- alone: the same for one picture after a pause of 20 ms, when threads and caches have gone cold;
-- cold: from the start of a process to its first answer, and the process's peak memory;
-- a folder of 1,000 pictures, one after the other, in pictures per second;
-- what the environment takes on disk.
+- warm: the time from an image's file to its prediction, in a process that has loaded the model; the
+  next image follows at once (MLPerf's single stream). The table shows the median and the middle
+  half of each turn's ratio to the floor;
+- alone: the same for one image after a pause of 20 ms, when threads and caches have gone cold;
+- cold: the time from the start of a process to its first prediction, and its peak memory;
+- images per second for a folder of 1,000 images, one after the other;
+- the size of the environment on disk.
 
-The peers are the modules of ``benchmarks/peer``; each says there what it does.
+The peers are the modules of ``benchmarks/peer``; their docstrings describe them.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ ROOT = HERE.parent
 ENVIRONMENTS = ROOT / ".venv-peers"
 MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-int8.tflite"
 FLOAT_MODEL = ROOT / "lesionedge" / "models" / "mobilenetv2-float16.tflite"
-PICTURES = {
+IMAGES = {
     "600x450": {"width": 600, "height": 450},
     "1920x1080": {"width": 1920, "height": 1080},
-    # As large a file as a HAM10000 picture enlarged to that size: 0.5 to 0.6 MB.
+    # As large a file as a HAM10000 image enlarged to that size: 0.5 to 0.6 MB.
     "4000x3000": {"width": 4000, "height": 3000, "grain": 1.5, "grain_px": 7},
-    # 2.3 MB: what a phone writes of something finely structured all over.
+    # 2.3 MB, as of a phone's photo with fine structure all over.
     "4000x3000, grainy": {"width": 4000, "height": 3000},
 }
 FLOOR, OURS = "LiteRT + Pillow by hand", "lesionedge"
 UNCOUNTED, BURST = 2, 6
-"""Answers that open a turn and those that count."""
+"""Predictions at the start of a turn that do not count, and those that count."""
 PAUSE_S = 0.02
-"""Before a picture alone: by then no runtime's threads spin any more."""
+"""The pause before an image alone; after it, no runtime's threads spin."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to classify a picture."""
+    """One way to classify an image."""
 
     module: str
-    """Of ``benchmarks/peer``."""
+    """A module of ``benchmarks/peer``."""
     environment: str
-    """Folder of its virtual environment."""
+    """The folder of its virtual environment."""
     requirements: tuple[str, ...]
-    """What pip installs there."""
+    """The packages that pip installs there."""
     model: str
-    """What its ``load`` gets."""
+    """The model for its ``load``."""
 
 
 LITERT = ("ai-edge-litert>=2,<3", "pillow", "numpy")
@@ -97,7 +97,7 @@ PEERS = {
 
 
 class Worker:
-    """A peer's process, ready to answer."""
+    """A peer's process that has loaded the model."""
 
     def __init__(self, peer: Peer, threads: int) -> None:
         self._process = subprocess.Popen(
@@ -106,8 +106,8 @@ class Worker:
         )  # fmt: skip
         self._read()
 
-    def ask(self, *paths: Path) -> tuple[float, int]:
-        """Let it classify pictures; give the milliseconds that it took and its last answer."""
+    def classify(self, *paths: Path) -> tuple[float, int]:
+        """Classify images; return the milliseconds that it took and the last one's best class."""
         assert self._process.stdin is not None
         print("\t".join(map(str, paths)), file=self._process.stdin, flush=True)
         took_ms, best = self._read().split()
@@ -131,8 +131,10 @@ class Worker:
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="few turns: not to be published")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="where one may choose")
+    parser.add_argument("--quick", action="store_true", help="few turns; do not publish these")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="of peers that allow a choice"
+    )
     parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
@@ -141,13 +143,13 @@ def main() -> None:
     rounds, starts, folder = (3, 2, 50) if options.quick else (25, 11, 1000)
     with tempfile.TemporaryDirectory() as temporary:
         peers = prepare(options.only, Path(temporary))
-        pictures = draw_pictures(Path(temporary))
+        images = draw_images(Path(temporary))
         figures = {
             "machine": about(), "threads": options.threads, "rounds": rounds,
-            "picture_bytes": {name: path.stat().st_size for name, path in pictures.items()},
-            **in_process(peers, pictures, options.threads, rounds),
-            "cold": cold(peers, pictures["600x450"], options.threads, starts),
-            "folder_per_s": throughput(peers, pictures["600x450"], options.threads, folder),
+            "picture_bytes": {name: path.stat().st_size for name, path in images.items()},
+            **in_process(peers, images, options.threads, rounds),
+            "cold": cold(peers, images["600x450"], options.threads, starts),
+            "folder_per_s": throughput(peers, images["600x450"], options.threads, folder),
             "disk_bytes": {name: disk_bytes(peer) for name, peer in peers.items()},
         }  # fmt: skip
     text = "\n".join(table(figures))
@@ -161,7 +163,7 @@ def main() -> None:
 
 
 def prepare(names: Iterable[str], temporary: Path) -> dict[str, Peer]:
-    """Make the environments, and the ONNX models where they are wanted."""
+    """Make the environments, and the ONNX models if a peer needs them."""
     peers = {name: PEERS[name] for name in (FLOOR, OURS, *names)}
     for peer in peers.values():
         make_environment(peer)
@@ -181,7 +183,7 @@ def prepare(names: Iterable[str], temporary: Path) -> dict[str, Peer]:
 
 
 def make_environment(peer: Peer) -> None:
-    """Install what a peer needs, once."""
+    """Install a peer's requirements, unless they are installed already."""
     folder = ENVIRONMENTS / peer.environment
     stamp = folder / "requirements.txt"
     wanted = "\n".join(peer.requirements)
@@ -195,38 +197,38 @@ def make_environment(peer: Peer) -> None:
     stamp.write_text(wanted)
 
 
-def draw_pictures(folder: Path) -> dict[str, Path]:
+def draw_images(folder: Path) -> dict[str, Path]:
     """Draw a JPEG of each size."""
     from lesionedge.benchmark import example_image
 
     paths = {}
-    for number, (name, drawing) in enumerate(PICTURES.items()):
+    for number, (name, drawing) in enumerate(IMAGES.items()):
         paths[name] = folder / f"{number}.jpg"
         paths[name].write_bytes(example_image(**drawing))  # type: ignore[arg-type]
     return paths
 
 
 def in_process(
-    peers: dict[str, Peer], pictures: dict[str, Path], threads: int, rounds: int
+    peers: dict[str, Peer], images: dict[str, Path], threads: int, rounds: int
 ) -> dict[str, Any]:
-    """Time every peer on every picture, in turns whose order changes: in bursts, and alone."""
-    empty = {size: {name: [] for name in peers} for size in pictures}
+    """Time every peer on every image, in bursts and alone; the order of the turns changes."""
+    empty = {size: {name: [] for name in peers} for size in images}
     warm, alone = copy.deepcopy(empty), copy.deepcopy(empty)
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(peer, threads)) for name, peer in peers.items()}
-        for size, path in pictures.items():
+        for size, path in images.items():
             say(f"warm, {size}")
             for name in turns(workers, rounds):
-                workers[name].ask(*[path] * UNCOUNTED)
-                warm[size][name].append(workers[name].ask(*[path] * BURST)[0] / BURST)
+                workers[name].classify(*[path] * UNCOUNTED)
+                warm[size][name].append(workers[name].classify(*[path] * BURST)[0] / BURST)
             for name in turns(workers, rounds):
                 time.sleep(PAUSE_S)
-                alone[size][name].append(workers[name].ask(path)[0])
+                alone[size][name].append(workers[name].classify(path)[0])
     return {"warm_ms": warm, "alone_ms": alone}
 
 
 def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
-    """Name every peer once a round, in an order that changes."""
+    """Yield every peer's name once a round, in a changing order."""
     order = list(names)
     for turn in range(rounds):
         random.Random(turn).shuffle(order)
@@ -234,14 +236,14 @@ def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
 
 
 def cold(
-    peers: dict[str, Peer], picture: Path, threads: int, starts: int
+    peers: dict[str, Peer], image: Path, threads: int, starts: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Time processes of their own that answer one picture; and their peak memory."""
+    """Measure time and peak memory of processes that classify one image."""
     found: dict[str, dict[str, list[float]]] = {p: {"ms": [], "peak_mb": []} for p in peers}
     for turn in range(-1, starts):
         say(f"cold start {turn + 1} of {starts}")
         for name, peer in peers.items():
-            command = [*line(peer, threads), str(picture)]
+            command = [*line(peer, threads), str(image)]
             took_ms, peak_mb = apart.run(command, environment())
             if turn >= 0:
                 found[name]["ms"].append(took_ms)
@@ -249,23 +251,23 @@ def cold(
     return found
 
 
-def throughput(peers: dict[str, Peer], picture: Path, threads: int, count: int) -> dict[str, float]:
-    """Let every peer answer a folder of pictures, one after the other."""
-    folder = picture.parent / "folder"
+def throughput(peers: dict[str, Peer], image: Path, threads: int, count: int) -> dict[str, float]:
+    """Return each peer's images per second on a folder of images."""
+    folder = image.parent / "folder"
     folder.mkdir()
-    paths = [Path(shutil.copy(picture, folder / f"{number}.jpg")) for number in range(count)]
+    paths = [Path(shutil.copy(image, folder / f"{number}.jpg")) for number in range(count)]
     found = {}
     for name, peer in peers.items():
         say(f"folder of {count}: {name}")
         with Worker(peer, threads) as worker:
-            worker.ask(*paths[:5])
-            took_ms, _ = worker.ask(*paths)
+            worker.classify(*paths[:5])
+            took_ms, _ = worker.classify(*paths)
             found[name] = count / took_ms * 1000
     return found
 
 
 def disk_bytes(peer: Peer) -> int:
-    """Give what an environment's packages take on disk, without pip and setuptools."""
+    """Return the size of an environment's packages on disk, without pip and setuptools."""
     (site,) = (ENVIRONMENTS / peer.environment).glob("lib/python*/site-packages")
     tools = ("pip", "setuptools", "_distutils_hack", "pkg_resources")
     wanted = (entry for entry in site.iterdir() if not entry.name.startswith(tools))
@@ -279,36 +281,36 @@ def _bytes(path: Path) -> int:
 
 
 def line(peer: Peer, threads: int) -> list[str]:
-    """Give the command that runs a peer."""
+    """Return the command that runs a peer."""
     worker = str(HERE / "peer" / "worker.py")
     return [python(peer.environment), worker, peer.module, peer.model, str(threads)]
 
 
 def environment() -> dict[str, str]:
-    """Give the surroundings of every peer: compiled modules may be kept, as by default."""
+    """Return the environment variables of every peer; Python may keep compiled modules."""
     ours = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
     return {key: value for key, value in os.environ.items() if key not in ours}
 
 
 def python(name: str) -> str:
-    """Give the path of an environment's Python."""
+    """Return the path of an environment's Python."""
     return str(ENVIRONMENTS / name / "bin" / "python")
 
 
 def run(command: Sequence[str]) -> None:
-    """Run a program that must not fail."""
+    """Run a program; end with an error if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
 
 
 def say(text: str) -> None:
-    """Tell how far it is."""
+    """Report progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 def about() -> dict[str, Any]:
-    """Say what this is measured on."""
+    """Return the machine and the versions that are measured."""
     import platform
 
     from lesionedge import __version__, machine
@@ -322,31 +324,31 @@ def about() -> dict[str, Any]:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """Give the median of the turns' ratios and the middle half's ends."""
+    """Return the median and the quartiles of the turns' ratios."""
     low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
     return middle, low, high
 
 
 def table(figures: dict[str, Any]) -> Iterator[str]:
-    """Lay the figures out as Markdown."""
+    """Yield the lines of the figures' tables, in Markdown."""
     here = figures["machine"]
     yield (
         f"{here['processor']}, {here['hardware_threads']} hardware threads "
         f"({', '.join(here['features'])}), Python {here['python']}, {here['date']}; "
-        f"{figures['rounds']} turns, {figures['threads']} threads where one may choose."
+        f"{figures['rounds']} turns, {figures['threads']} threads where a choice is possible."
     )
     yield ""
     yield (
-        "Warm, one after the other, file to answer: median ms, and how many times the floor "
+        "Warm, one after the other, file to prediction: median ms, and how many times the floor "
         "[middle half of the turns]"
     )
     yield ""
     yield from times_table(figures["warm_ms"], figures["picture_bytes"])
-    yield f"The same for one picture after a pause of {PAUSE_S * 1000:.0f} ms"
+    yield f"The same for one image after a pause of {PAUSE_S * 1000:.0f} ms"
     yield ""
     yield from times_table(figures["alone_ms"], figures["picture_bytes"])
     yield from against_us(figures)
-    yield "| | cold start | peak memory | folder of pictures | on disk |"
+    yield "| | cold start | peak memory | folder of images | on disk |"
     yield "|---|---:|---:|---:|---:|"
     for name, start in figures["cold"].items():
         disk_mb = figures["disk_bytes"][name] / 1e6
@@ -360,7 +362,7 @@ def table(figures: dict[str, Any]) -> Iterator[str]:
 def times_table(
     times_ms: dict[str, dict[str, list[float]]], sizes_bytes: dict[str, int]
 ) -> Iterator[str]:
-    """Give each peer's median and its ratio to the floor, a column a picture."""
+    """Yield each peer's median and its ratio to the floor, one column per image."""
     heads = [f"{size} ({sizes_bytes[size] / 1e6:.2f} MB)" for size in times_ms]
     yield f"| | {' | '.join(heads)} |"
     yield "|---|" + "---:|" * len(heads)
@@ -376,7 +378,7 @@ def times_table(
 
 
 def against_us(figures: dict[str, Any]) -> Iterator[str]:
-    """Give how many times as long each peer takes as this package, warm, turn by turn."""
+    """Yield how many times as long as this package each peer takes, warm, turn by turn."""
     sizes = figures["warm_ms"]
     yield "How many times as long as lesionedge, warm [middle half of the turns]"
     yield ""
@@ -394,7 +396,7 @@ def against_us(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
-    """Draw the warm times, a panel a picture size."""
+    """Draw the warm times, one panel per image size."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -410,7 +412,9 @@ def plot(figures: dict[str, Any], path: Path) -> None:
         colours = ["#e69f00" if name == OURS else "#56b4e9" for name in names]
         bars = panel.barh(names, medians, color=colours)
         panel.bar_label(bars, [f"{value:.1f}" for value in medians], padding=3)
-        panel.set(title=f"{size} JPEG", xlabel="ms, file to answer", xlim=(0, max(medians) * 1.2))
+        panel.set(
+            title=f"{size} JPEG", xlabel="ms, file to prediction", xlim=(0, max(medians) * 1.2)
+        )
     drawing.savefig(path, dpi=110)
     pyplot.close(drawing)
 

@@ -1,17 +1,16 @@
-"""How much of the machine does ``lesionedge serve`` leave? Many clients at once, and bad ones.
+"""How close does ``lesionedge serve`` come to a plain loop? Many clients at once, some of them bad.
 
     python benchmarks/serve.py [--clients 32] [--seconds 20] [--form json|form|raw] [--json FILE]
     python benchmarks/serve.py --soak 50000
 
-The clients run in one process of their own, on the same machine: every request is made beforehand,
-and a client sends its next one when the last is answered (a closed loop). What the clients cost is
-measured and told apart, but not given back: the server has what they leave of the cores.
-Beside them, connections stay open that never finish a request (``--half-sent``), and one that
-breaks off in mid-upload comes ten times a second.
+The clients run in one process on the same machine. All requests are made beforehand; a client sends
+the next one when it has the last response (a closed loop). The clients' processor time is reported
+apart, but the server's rate is not corrected for it. Meanwhile other connections stay open that
+never finish a request (``--half-sent``), and ten times a second an upload breaks off.
 
-The measure is ``Classifier.classify`` in a plain loop, in one process with all threads, on the same
-files in memory; both run in turns. ``--soak`` sends so many requests, a tenth of them broken
-pictures, and watches the server's memory.
+The server is compared with ``Classifier.classify`` in a plain loop, in one process with all
+threads, on the same files in memory; both run in turns. ``--soak N`` sends N requests, a tenth of
+them broken images, and watches the server's memory.
 """
 
 from __future__ import annotations
@@ -42,27 +41,27 @@ from lesionedge.benchmark import example_image
 FORMS = ("json", "form", "raw")
 TARGET = 0.75
 SOAK_GROWTH_BYTES = 5_000_000
-SETTLED = 0.1  # of a soak's requests, after which memory may not grow
+SETTLED = 0.1  # the share of a soak's requests after which memory may not grow
 
 
 @dataclass
 class Load:
-    """What the clients saw."""
+    """The clients' counts and times."""
 
     answered: int = 0
-    """Answers of status 200."""
+    """Responses of status 200."""
     others: dict[str, int] = field(default_factory=dict)
     """Other statuses, and broken connections."""
     latencies_ms: list[float] = field(default_factory=list)
     """From the first byte sent to the last one received."""
     seconds: float = 0.0
-    """From the first request to the last answer."""
+    """From the first request to the last response."""
     cpu_s: float = 0.0
     """Processor time of the clients."""
 
 
 def main() -> int:
-    """Serve, ask, report."""
+    """Start the server, send requests and report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20, help="of each turn")
@@ -72,12 +71,12 @@ def main() -> int:
     parser.add_argument("--soak", type=int, metavar="N", help="send N requests, watch the memory")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    pictures = [picture(seed) for seed in range(8)]
+    images = [drawn(seed) for seed in range(8)]
     with serving() as (port, process):
         if options.soak:
-            figures = soak(port, process.pid, pictures, options)
+            figures = soak(port, process.pid, images, options)
         else:
-            figures = measure(port, process.pid, pictures, options)
+            figures = measure(port, process.pid, images, options)
         figures["drained"] = ends(process)
     figures |= {"machine": machine.processor().name, "date": time.strftime("%Y-%m-%d")}
     if options.json:
@@ -85,8 +84,8 @@ def main() -> int:
     return report_soak(figures) if options.soak else report(figures)
 
 
-def picture(seed: int) -> bytes:
-    """Draw a 600x450 JPEG; each another size of file, by its quality."""
+def drawn(seed: int) -> bytes:
+    """Draw a 600x450 JPEG; the quality, and so the file size, grows with the seed."""
     from PIL import Image
 
     content = io.BytesIO()
@@ -113,24 +112,24 @@ def serving() -> Any:
 
 
 def ends(process: subprocess.Popen[str]) -> bool:
-    """Tell the server to end, and tell whether it did so well."""
+    """Stop the server; return whether it ended without an error."""
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         return process.wait(60) == 0
     return False
 
 
-def measure(port: int, server: int, pictures: Sequence[bytes], options: Any) -> dict[str, Any]:
-    """Ask in turns: the plain loop, then each form."""
+def measure(port: int, server: int, images: Sequence[bytes], options: Any) -> dict[str, Any]:
+    """Measure in turns: the plain loop, then each form of request."""
     from lesionedge import Classifier
 
     classifier = Classifier()
     rows: dict[str, list[dict[str, Any]]] = {"loop": []} | {form: [] for form in options.form}
-    loop_rate(classifier, pictures, 1.0)
+    loop_rate(classifier, images, 1.0)
     for _ in range(options.turns):
-        rows["loop"].append({"rate": loop_rate(classifier, pictures, options.seconds)})
+        rows["loop"].append({"rate": loop_rate(classifier, images, options.seconds)})
         for form in options.form:
-            requests = [request(form, content, port) for content in pictures]
+            requests = [request(form, content, port) for content in images]
             before, whole = cpu_s(server), machine.condition()
             load = in_a_process(port, requests, options, until_s=options.seconds)
             took_s = cpu_s(server) - before
@@ -138,17 +137,17 @@ def measure(port: int, server: int, pictures: Sequence[bytes], options: Any) -> 
     return {"clients": options.clients, "half_sent": options.half_sent, "rows": rows}
 
 
-def loop_rate(classifier: Any, pictures: Sequence[bytes], seconds: float) -> float:
-    """Give the answers a second of a plain loop."""
+def loop_rate(classifier: Any, images: Sequence[bytes], seconds: float) -> float:
+    """Return the predictions a second of a plain loop."""
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        classifier.classify(pictures[count % len(pictures)])
+        classifier.classify(images[count % len(images)])
         count += 1
     return count / (time.perf_counter() - begin)
 
 
 def others(before: machine.Condition, server_cpu_s: float, load: Load) -> float | None:
-    """Give how many cores other programs kept busy meanwhile: what they had, the server lacked."""
+    """Return how many cores other programs kept busy meanwhile; the server could not use these."""
     after = machine.condition()
     if before.busy_s is None or after.busy_s is None:
         return None
@@ -157,7 +156,7 @@ def others(before: machine.Condition, server_cpu_s: float, load: Load) -> float 
 
 
 def row(load: Load, server_cpu_s: float) -> dict[str, Any]:
-    """Sum a turn up."""
+    """Summarise a turn."""
     ranked = sorted(load.latencies_ms)
     return {
         "rate": load.answered / load.seconds,
@@ -171,7 +170,7 @@ def row(load: Load, server_cpu_s: float) -> dict[str, Any]:
 
 
 def request(form: str, content: bytes, port: int) -> bytes:
-    """Make a whole request."""
+    """Return a whole request."""
     if form == "json":
         url = "data:image/jpeg;base64," + base64.b64encode(content).decode()
         kind, body = "application/json", json.dumps({"image": url}).encode()
@@ -192,7 +191,7 @@ def request(form: str, content: bytes, port: int) -> bytes:
 
 
 def in_a_process(port: int, requests: Sequence[bytes], options: Any, **until: Any) -> Load:
-    """Run the clients in a process of their own."""
+    """Run the clients in another process."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     arguments = (theirs, port, requests, options.clients, options.half_sent, until)
@@ -208,22 +207,22 @@ def _clients(
     pipe: Any, port: int, requests: Sequence[bytes], clients: int, half_sent: int,
     until: dict[str, Any],
 ) -> None:  # fmt: skip
-    pipe.send(asyncio.run(ask(port, requests, clients, half_sent, **until)))
+    pipe.send(asyncio.run(send_all(port, requests, clients, half_sent, **until)))
 
 
-async def ask(
+async def send_all(
     port: int, requests: Sequence[bytes], clients: int, half_sent: int, *,
     until_s: float | None = None, until_count: int | None = None,
 ) -> Load:  # fmt: skip
-    """Be so many clients at once.
+    """Run many clients at once.
 
     Args:
         port: The server's.
         requests: Made beforehand; each client sends one after the other.
         clients: How many at once.
-        half_sent: Connections that send half a request and wait.
-        until_s: End after so many seconds.
-        until_count: End after so many requests.
+        half_sent: How many connections send half a request and wait.
+        until_s: End after this many seconds.
+        until_count: End after this many requests.
     """
     load = Load()
     loop = asyncio.get_running_loop()
@@ -245,24 +244,24 @@ async def ask(
 
 
 class _Wire(asyncio.Protocol):
-    """A connection that waits for one answer at a time; cheaper than any HTTP library."""
+    """A connection that waits for one response at a time; cheaper than any HTTP library."""
 
     def __init__(self) -> None:
         self.transport: Any = None
-        self._answer = b""
+        self._response = b""
         self.done: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._answer += data
-        head, found, body = self._answer.partition(b"\r\n\r\n")
+        self._response += data
+        head, found, body = self._response.partition(b"\r\n\r\n")
         if not found:
             return
         length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         if len(body) >= length and self.done is not None and not self.done.done():
-            self._answer = b""
+            self._response = b""
             self.done.set_result(int(head[9:12]))
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -293,7 +292,7 @@ async def _client(port: int, requests: Sequence[bytes], load: Load, more: Any, n
 
 
 async def _half(port: int, whole: bytes) -> None:
-    """Send half a request and wait; again, when the server has had enough."""
+    """Send half a request and wait; start again when the server closes the connection."""
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(whole[: random.choice((20, len(whole) // 2))])
@@ -309,10 +308,10 @@ async def _breaks_off(port: int, whole: bytes) -> None:
         writer.transport.abort()
 
 
-def soak(port: int, server: int, pictures: Sequence[bytes], options: Any) -> dict[str, Any]:
-    """Send many requests, a tenth of them broken, and record what the server holds."""
-    whole = [request(form, content, port) for content in pictures for form in FORMS]
-    broken = [request("raw", content[: len(content) // 3], port) for content in pictures[:3]]
+def soak(port: int, server: int, images: Sequence[bytes], options: Any) -> dict[str, Any]:
+    """Send many requests, a tenth of them broken, and record the server's resources."""
+    whole = [request(form, content, port) for content in images for form in FORMS]
+    broken = [request("raw", content[: len(content) // 3], port) for content in images[:3]]
     steps, rows, others = 20, [], {}
     requests = [*whole, *broken]
     for _ in range(steps):
@@ -327,13 +326,13 @@ def soak(port: int, server: int, pictures: Sequence[bytes], options: Any) -> dic
 
 
 def rss_bytes(process: int) -> int:
-    """Give what a process has in memory."""
+    """Return how much memory a process uses."""
     text = Path(f"/proc/{process}/status").read_text()
     return int(text.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def held(process: int) -> dict[str, int]:
-    """Give how many descriptors and threads a process has."""
+    """Return how many descriptors and threads a process has."""
     return {
         "descriptors": len(os.listdir(f"/proc/{process}/fd")),
         "threads": len(os.listdir(f"/proc/{process}/task")),
@@ -341,7 +340,7 @@ def held(process: int) -> dict[str, int]:
 
 
 def cpu_s(process: int) -> float:
-    """Give the processor time that a process has had."""
+    """Return the processor time that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -350,7 +349,7 @@ def report(figures: dict[str, Any]) -> int:
     """Print a table and say whether the target is met."""
     rows, good = figures["rows"], figures["drained"]
     loop = statistics.median(one["rate"] for one in rows["loop"])
-    print(f"plain loop, all threads: {loop:.0f} pictures/s")
+    print(f"plain loop, all threads: {loop:.0f} images/s")
     for form in (name for name in rows if name != "loop"):
         turns = rows[form]
         middle = {

@@ -1,11 +1,11 @@
-"""Does memory, or anything else, leak? Many predictions of mixed pictures, some of them broken.
+"""Does anything leak? It classifies many images of different kinds, some of them broken.
 
     python benchmarks/soak.py [--predictions 100000] [--json FILE]
 
-Small and large JPEGs, PNGs with alpha, CMYK, 16-bit grey, truncated and empty files, text: by path,
-as bytes and as arrays, in turns, in one process. Prints this process's memory (VmRSS), open file
-descriptors and threads now and then; exits with 1 if memory has grown by 2 MB since the thousandth
-prediction, or anything else has grown at all.
+One process classifies small and large JPEGs, PNGs with alpha, CMYK, 16-bit grey, truncated and
+empty files and text, as paths, bytes and arrays, in turns. It prints its memory (VmRSS), open file
+descriptors and threads from time to time. It exits with 1 if memory has grown by over 2 MB since
+the thousandth prediction, or if one of the others has grown.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def main() -> int:
     if options.predictions <= SETTLED:
         parser.error(f"--predictions must be over {SETTLED}")
     with tempfile.TemporaryDirectory() as folder:
-        figures = soak(make_pictures(Path(folder)), options.predictions, options.model)
+        figures = soak(make_images(Path(folder)), options.predictions, options.model)
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
     return report(figures)
 
 
-def make_pictures(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Give what is asked in turns: name -> a function that makes the picture source anew."""
+def make_images(folder: Path) -> dict[str, Callable[[], Any]]:
+    """Return name -> a function that returns the image source anew."""
     jpeg, photo = example_image(), example_image(1920, 1080)
     with Image.open(io.BytesIO(jpeg)) as opened:
         rgb = opened.convert("RGB")
@@ -64,7 +64,7 @@ def make_pictures(folder: Path) -> dict[str, Callable[[], Any]]:
     Image.fromarray(deep).save(folder / "deep.png")
     (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (folder / "empty.jpg").touch()
-    (folder / "text.jpg").write_text("not a picture")
+    (folder / "text.jpg").write_text("not an image")
     pixels = np.asarray(rgb)
     by_path: dict[str, Callable[[], Any]] = {
         path.name: lambda path=path: str(path) for path in sorted(folder.iterdir())
@@ -79,7 +79,7 @@ def make_pictures(folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def soak(sources: dict[str, Callable[[], Any]], count: int, model: str | None) -> dict[str, Any]:
-    """Predict so many times and record what might leak."""
+    """Classify ``count`` images and record what might leak."""
     classifier = lesionedge.Classifier(model)
     names, rows = list(sources), []
     failed = dict.fromkeys(names, 0)
@@ -101,7 +101,7 @@ def soak(sources: dict[str, Callable[[], Any]], count: int, model: str | None) -
 
 
 def held() -> dict[str, int]:
-    """Give what this process holds now."""
+    """Return how much memory, and how many descriptors and threads, this process has now."""
     return {
         "rss_bytes": machine.memory_bytes("VmRSS") or 0,
         "descriptors": len(os.listdir("/proc/self/fd")),

@@ -15,8 +15,8 @@ Path = Union[str, "os.PathLike[str]"]
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name only when all of it is written and on the disk.
 
-    Until then an older file of that name stays as it is. If the block raises, also because of a
-    signal, nothing is left. Links are followed and permissions are kept.
+    Until then, an older file of that name stays unchanged. If the block raises, also because of a
+    signal, no unfinished file is left. Links are followed and permissions are kept.
 
     Args:
         path: The file's name. If it exists, it must be a regular file.

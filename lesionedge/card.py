@@ -30,7 +30,7 @@ class Label(NamedTuple):
     name: str | None = None
     """The name for people; None: the vocabulary's name for the code."""
     malignant: bool | None = None
-    """Whether it is malignant; None: as the vocabulary says for the code."""
+    """Whether it is malignant; None: the vocabulary decides by the code."""
     extra: Extra = _NONE
 
 
@@ -100,9 +100,9 @@ class Calibration(NamedTuple):
     split: str = ""
     """The images that it was fitted on."""
     pictures: int | None = None
-    """How many."""
+    """How many images."""
     lesions: int | None = None
-    """Of how many lesions."""
+    """How many lesions they show."""
     extra: Extra = _NONE
 
 
@@ -178,7 +178,7 @@ class Measurement(NamedTuple):
     pictures: int
     """How many images."""
     lesions: int
-    """Of how many lesions."""
+    """How many lesions they show."""
     figures: Mapping[str, Figure]
     """Name, such as ``balanced_accuracy`` -> value."""
 
@@ -242,7 +242,7 @@ class Card:
         """Whether each class is malignant, in output order.
 
         Raises:
-            ModelError: The card does not say it of some class.
+            ModelError: The card does not say it for some class.
         """
         silent = [entry.label for entry in self.labels if entry.malignant is None]
         if silent:
@@ -289,7 +289,7 @@ class Card:
         """Read a card's text.
 
         Raises:
-            ModelError: It is not JSON, or no card.
+            ModelError: It is not JSON, or not a card.
         """
         import json
 
@@ -400,7 +400,7 @@ def _share(value: Any) -> float:
 
 
 def _threshold(value: Any) -> float:
-    # One that nothing reaches is above 1, or without end.
+    # A threshold that nothing reaches is above 1, or infinite.
     number = _number(value)
     if not number >= 0:
         raise ValueError(f"{value!r} is not a threshold, 0 or more")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from lesionedge import image as images
 from lesionedge import tta
 from lesionedge.description import describe_model, find_model, name_of
-from lesionedge.diagnosis import said_of_unknown
+from lesionedge.diagnosis import unknown_malignancy
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource
 from lesionedge.interpreter import Interpreter
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lesionedge.reliability import InputCheck
 
 DEFAULT_SENSITIVITY = 0.95
-"""Sensitivity of the operating point that predictions are held against, where the card has it."""
+"""Sensitivity of the operating point that predictions are compared with, if the card has it."""
 
 _loading = threading.Lock()
 
@@ -49,12 +49,12 @@ class _Prepared(NamedTuple):
 class Classifier:
     """A loaded model that classifies images.
 
-    One interpreter, reused. All methods may be called from several threads: decoding runs side
-    by side, the network takes one image at a time (with ``threads`` threads of its own).
-    A prediction depends on the image alone, not on earlier ones. With ``views`` above 1
-    it is the mean of the calibrated probabilities of that many views of the model's input, which
-    take that many times as long; the card's thresholds were chosen on single views.
-    Instances pickle as the model's name and options and load it again.
+    It loads the network once. Several threads may call all methods: they decode in parallel, but
+    the network takes one image at a time (with ``threads`` threads of its own).
+    A prediction depends on the image alone, not on earlier ones. With ``views`` above 1, it is the
+    mean of the calibrated probabilities of that many views of the model's input, and takes as many
+    times as long; the card's thresholds were chosen on single views.
+    Instances pickle as the model's name and options, and load the model again.
     """
 
     def __init__(
@@ -70,19 +70,19 @@ class Classifier:
         Args:
             model: Name of an embedded model or path of a .tflite file; None for ``mobilenetv2``.
             threads: Threads that run the network; None for the usable physical cores, at most 4.
-                With 1, ``classify_many`` decodes in the caller's thread, too: one core in all.
-            labels: Labels file (one a line) or the labels, in output order, for a model that
-                has none inside; they take the place of those inside. Numbers in front of them
-                (``0 mel``) are their order.
-            malignant: The labels that are malignant, in any spelling that means the same; all
-                others are benign, and with an empty list all are. None for what the model's card
-                says, or else what is known of the labels (``lesionedge.diagnosis``).
+                With 1, ``classify_many`` decodes in the caller's thread too: one core in all.
+            labels: Labels file (one per line) or the labels, in output order. They replace the
+                labels inside the model; a model without labels needs them. Numbers in front of
+                them (``0 mel``) define their order.
+            malignant: The malignant labels, in any spelling; all others are benign (with an empty
+                list, all labels). None: the model's card decides, or else what is known about the
+                labels (``lesionedge.diagnosis``).
             normalize: (mean, std): the network gets (pixel - mean) / std, pixels 0-255; for a model
                 file without this information.
             check: Check whether each image is dermoscopic and of good quality, if the model is for
                 dermoscopic images (``lesionedge.reliability``).
             verbose: Show the native library's log lines.
-            views: Average over this many views of an image, 1 to 8: as it is, turned
+            views: Average over this many views of an image, 1 to 8: the image itself, turned
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
                 image (see ``lesionedge.tta``); at most 4 if the model's input is not square. For
                 gains and costs see docs/research/accuracy.md.
@@ -92,9 +92,9 @@ class Classifier:
                 probabilities and thresholds take the place of the model file's.
 
         Raises:
-            ModelError: The model is missing, corrupt, not a classifier, or does not say its labels
-                or its normalisation; or it has no such labels; or its input has no such views; or
-                the profile is for another model.
+            ModelError: The model is missing, corrupt or not a classifier; or its labels or its
+                normalisation are unknown; or an option does not fit the model; or the profile is
+                for another one.
             MissingDependencyError: No TFLite runtime works here.
         """
         self.options = ModelOptions(
@@ -106,7 +106,7 @@ class Classifier:
         self.path = find_model(self.model)
         self._interpreter = Interpreter(self.path, threads=threads, verbose=verbose)
         self.threads = self._interpreter.threads
-        self.views = self._possible(views)
+        self.views = self._checked_views(views)
         found = describe_model(
             self.path, self.options, input_info=self._interpreter.input,
             output_info=self._interpreter.output,
@@ -126,7 +126,7 @@ class Classifier:
 
     @classmethod
     def of(cls, options: ModelOptions) -> Classifier:
-        """Load a model as options say.
+        """Load a model with these options.
 
         Raises:
             ModelError: As the constructor.
@@ -155,12 +155,12 @@ class Classifier:
 
     @property
     def unknown_notice(self) -> Notice | None:
-        """The warning where it is not known of some class whether it is malignant, or None."""
+        """The warning that it is unknown whether some class is malignant; None if all are known."""
         return self._unknown
 
     @property
     def checks(self) -> bool:
-        """Whether predictions say if their image is dermoscopic."""
+        """Whether each image is checked, so that predictions have a value for ``reliable``."""
         return self._check is not None
 
     @property
@@ -185,7 +185,7 @@ class Classifier:
         self, images: Iterable[ImageSource], *, top_k: int | None = None,
         errors: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Prediction | LesionEdgeError]:  # fmt: skip
-        """Classify many images in order, and decode the next ones meanwhile.
+        """Classify many images in order; decode the next ones meanwhile.
 
         With ``threads=1`` nothing is decoded ahead: all work is done in the caller's thread.
 
@@ -244,7 +244,7 @@ class Classifier:
         """
         import numpy as np
 
-        count = self.views if views is None else self._possible(views)
+        count = self.views if views is None else self._checked_views(views)
         # One by one: on a CPU, LiteRT is no faster with several at once.
         return np.stack([self._average(self._normalise(pixels), count) for pixels in inputs])
 
@@ -272,19 +272,19 @@ class Classifier:
     def _default_point(self) -> OperatingPoint | None:
         from lesionedge.operating import find, nearest
 
-        asked = self.options.operating_point
-        unknown = said_of_unknown(self.diagnoses)
-        if asked is not None and unknown:
+        wanted = self.options.operating_point
+        unknown = unknown_malignancy(self.diagnoses)
+        if wanted is not None and unknown:
             raise ModelError(
                 f"{self.model}: an operating point is a threshold of the malignant probability, "
                 f"which is unknown: {unknown}"
             )
-        if asked is not None:
-            return find(asked, points=self.operating_points, model=self.model)
+        if wanted is not None:
+            return find(wanted, points=self.operating_points, model=self.model)
         return nearest(self.operating_points, DEFAULT_SENSITIVITY)
 
     def _own_profile(self) -> Profile | None:
-        """Read the profile, and see that it is for this model as it is used."""
+        """Read the profile, and check that it is for this model and these options."""
         given = self.options.profile
         if given is None:
             return None
@@ -299,12 +299,12 @@ class Classifier:
         return found
 
     def _decision(self, threshold: float | None) -> float | None:
-        """Return a two-class model's threshold of the probabilities that it returns."""
+        """Return a two-class model's threshold for the probabilities that it returns."""
         if threshold is None or self.profile is None:
             return threshold
         return float(self.profile.recalibration.apply([1 - threshold, threshold])[1])
 
-    def _possible(self, views: int) -> int:
+    def _checked_views(self, views: int) -> int:
         """Check that the model's input allows this many views."""
         check_views(views)
         _, height, width, _ = self._interpreter.input.shape
@@ -335,7 +335,7 @@ class Classifier:
     def _thumbnail(
         self, pixels: NDArray[np.uint8], decoded: images.DecodedImage
     ) -> NDArray[np.uint8]:
-        """Return what the check looks at: the part that the model sees, at the check's size."""
+        """Return the input of the check: the part that the model sees, at the check's size."""
         from lesionedge import reliability
 
         if min(pixels.shape[:2]) >= reliability.SIDE_PX:
@@ -369,7 +369,7 @@ class Classifier:
     def _predict(
         self, prepared: _Prepared, top_k: int | None, views: int | None = None
     ) -> Prediction:
-        count = self.views if views is None else self._possible(views)
+        count = self.views if views is None else self._checked_views(views)
         begin = time.perf_counter()
         scores = self._average(prepared.values, count).tolist()
         took = (time.perf_counter() - begin) * 1000
@@ -384,13 +384,13 @@ class Classifier:
         warnings: tuple[Notice, ...] = (), timings_ms: Mapping[str, float] | None = None,
         reliable: bool | None = None, views: int = 1,
     ) -> Prediction:  # fmt: skip
-        """Make a prediction of probabilities, such as the mean of several images'.
+        """Make a prediction from probabilities, such as the mean of several images.
 
         Args:
-            probabilities: One a class, in the order of ``labels``.
+            probabilities: One per class, in the order of ``labels``.
             top_k: How many classes ``top`` lists; None for all.
             warnings: Warnings for people.
-            timings_ms: What it took.
+            timings_ms: Milliseconds of each stage.
             reliable: The gate's verdict.
             views: Over how many views of each image the probabilities are averaged.
         """
@@ -401,7 +401,7 @@ class Classifier:
             profile=None if self.profile is None else self.profile.name,
         )  # fmt: skip
         notices = (*self._outputs.notices(found.probability), *filter(None, (self._unknown,)))
-        # Those of a mean may be there already, from its last image.
+        # The warnings of a mean's last image may already include these.
         notices = tuple(notice for notice in notices if notice not in warnings)
         return replace(found, warnings=(*warnings, *notices)) if notices else found
 

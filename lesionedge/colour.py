@@ -1,4 +1,4 @@
-"""Reads from a file what its colours mean, and converts them to sRGB."""
+"""Reads what a file says about its colours, and converts them to sRGB."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ _READ_ERRORS = (
     OSError, ValueError, SyntaxError, LookupError, TypeError, ArithmeticError, AttributeError,
     struct.error,
 )  # fmt: skip
-_HDR = Notice(
-    "hdr", "high dynamic range: what is brighter than its white was cut off; export it as sRGB"
-)
+_HDR = Notice("hdr", "high dynamic range: light brighter than white was cut off; export it as sRGB")
 _EXIF_IFD, _INTEROP_IFD = 0x8769, 0xA005
 _COLOUR_SPACE, _INTEROP_INDEX = 0xA001, 1
 _WHITE_POINT, _PRIMARIES = 0x013E, 0x013F
 _UNCALIBRATED = 65535
-# ColorSpace is 1, sRGB, as an entry in either order of bytes: most cameras' files have it, and a
-# search for it is faster than reading all of EXIF.
+# EXIF's entry ColorSpace = 1 (sRGB), in both byte orders. Most cameras write it, and searching for
+# it is faster than reading all of EXIF.
 _SRGB_ENTRIES = bytes.fromhex("a0010003000000010001"), bytes.fromhex("01a00300010000000100")
 
 
@@ -40,16 +38,16 @@ class Colours:
     """What a file says about its colours."""
 
     statements: tuple[Statement, ...] = ()
-    """In the order of precedence. None: sRGB."""
+    """In the order of precedence. Empty: sRGB."""
 
     def conversion(self, mode: str) -> tuple[Conversion | None, tuple[Notice, ...]]:
         """Return the conversion to sRGB and the warnings.
 
         Args:
-            mode: The image's: RGB, L or CMYK. What is returned for L may be for RGB.
+            mode: The image's: RGB, L or CMYK. The conversion for L may take RGB.
 
         Returns:
-            The conversion; None: the image is sRGB or treated as sRGB. And the warnings.
+            The conversion (None: the image is sRGB or treated as sRGB), and the warnings.
         """
         problems = []
         for statement in self.statements:
@@ -58,12 +56,12 @@ class Colours:
             except ColourError as error:
                 problems.append(str(error))
         return None, tuple(
-            Notice("colour", f"its colours may be off: {text}; taken for sRGB")
+            Notice("colour", f"its colours may be wrong: {text}; treated as sRGB")
             for text in problems[:1]
         )
 
     def deep(self, mode: str) -> MatrixConversion | None:
-        """Return the conversion for 16 bits a channel; None if there is none.
+        """Return the conversion for 16 bits per channel; None if there is none.
 
         Args:
             mode: The image's: RGB or L. Both are converted as RGB.
@@ -82,7 +80,7 @@ def _resolved(statement: Statement, mode: str) -> Conversion | None:
         raise statement
     if isinstance(statement, RGBSpace):
         if mode == "CMYK":
-            raise ColourError("it is CMYK, and its file speaks of RGB")
+            raise ColourError("the image is CMYK, but its file describes RGB")
         return _of_space(statement)
     if mode == "L" and icc.mode_of(statement) == "RGB":
         mode = "RGB"  # a grey image saved with the colour image's profile
@@ -113,7 +111,7 @@ def declared(image: Image.Image) -> Colours:
     try:
         return Colours(tuple(_statements(image)))
     except _READ_ERRORS:
-        return Colours((ColourError("what its file says of them is damaged"),))
+        return Colours((ColourError("the file's description of them is damaged"),))
 
 
 def _statements(image: Image.Image) -> Iterator[Statement]:
@@ -148,7 +146,7 @@ def _file(image: Any) -> Iterator[BinaryIO | None]:
 def _cicp(image: Image.Image) -> Iterator[Statement]:
     """Read PNG's chunk of code points (third edition, 11.3.2.6)."""
     content = image.info.get("cicp")
-    if content is not None:  # of HEIC
+    if content is not None:  # from heic.py
         yield _nclx(content[0], content[1])
         return
     if image.format == "PNG":
@@ -264,7 +262,7 @@ def _jpeg_2000(file: BinaryIO) -> Iterator[Statement]:
     """Read JP2's colour specifications (ISO/IEC 15444-1, I.5.3.3)."""
     end = isobmff.size(file)
     if file.read(4) == b"\xff\x4f\xff\x51":
-        return  # bare pixels, without a file around them
+        return  # a bare codestream, without a file header
     file.seek(0)
     for content in isobmff.find(file, (b"jp2h", b"colr"), end):
         method = content[0]
@@ -273,7 +271,7 @@ def _jpeg_2000(file: BinaryIO) -> Iterator[Statement]:
         elif method == 1 and int.from_bytes(content[3:7], "big") == 21:
             yield rgb_space.PRO_PHOTO
         else:
-            continue  # sRGB, its YCC, grey and CMYK; the decoder refuses others
+            continue  # sRGB, sYCC, grey and CMYK; the decoder refuses others
         return
 
 

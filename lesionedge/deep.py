@@ -1,4 +1,4 @@
-"""Reads all 16 bits a channel of files of which Pillow keeps only the upper eight."""
+"""Reads all 16 bits per channel of files from which Pillow keeps only the upper eight."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def raw_mode(image: Any) -> str | None:
 
     Returns:
         Pillow's raw mode, such as ``RGB;16B``. None for everything else, and for grey, which
-        Pillow reads as it is.
+        Pillow reads in full.
     """
     if image.format not in _FORMATS or not image.tile or image.mode not in ("RGB", "RGBA", "RGBX"):
         return None
@@ -56,14 +56,14 @@ def _with_arguments(tile: Any, raw: str) -> Any:
 def flattened(
     image: Image.Image, raw: str, colours: Colours, reopen: Callable[[], Image.Image], bits: int
 ) -> Pixels:
-    """Convert an image of 16 bits a channel to eight.
+    """Convert an image of 16 bits per channel to eight.
 
     Args:
-        image: Loaded; its upper eight bits.
-        raw: What ``raw_mode`` said of it before.
-        colours: What its file says of them.
+        image: Loaded; it has the upper eight bits.
+        raw: What ``raw_mode`` returned for it before it was loaded.
+        colours: What its file says about its colours.
         reopen: Opens the image again.
-        bits: How many of the 16 are used, by its file.
+        bits: How many of the 16 bits are used, according to its file.
 
     Raises:
         ImageError: All 16 bits are needed and cannot be read.
@@ -72,13 +72,13 @@ def flattened(
     is_dark, has_clear = brightest < 16, "transparency" in image.info
     if bits == 16 and not is_dark and not has_clear and not _bends(colours):
         shallow = pixels.flattened(image, colours)
-        return _with(shallow, _reach(brightest))
+        return _with_warnings(shallow, _reach(brightest))
     planar = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PLANAR) == 2
     if planar or image.width * image.height > MAX_PIXELS:
         if is_dark or bits < 16:
             raise ImageError(
-                "its 16-bit samples use a part of their range, which is not read of large or "
-                "planar images: scale it to all of it"
+                "its 16-bit samples use only a part of their range, which is not supported for "
+                "large or planar images: scale them to the full range"
             )
         return pixels.flattened(image, colours)
     return _flattened(
@@ -96,12 +96,12 @@ def _reach(brightest: int) -> tuple[Notice, ...]:
         return ()
     return (
         Notice(
-            "bit-depth", f"its 16-bit pixels only reach {brightest * 257}: left as they are, dark"
+            "bit-depth", f"its 16-bit pixels only reach {brightest * 257}: left unchanged, dark"
         ),
     )
 
 
-def _with(found: Pixels, warnings: tuple[Notice, ...]) -> Pixels:
+def _with_warnings(found: Pixels, warnings: tuple[Notice, ...]) -> Pixels:
     return Pixels(found.image, found.conversion, (*found.warnings, *warnings))
 
 
@@ -110,12 +110,12 @@ def _samples(image: Image.Image, raw: str, reopen: Callable[[], Image.Image]) ->
     import numpy as np
 
     if raw.startswith("LA"):
-        parts = np.asarray(_again(reopen, "RGBA"))  # both bytes of both
+        parts = np.asarray(_decoded_as(reopen, "RGBA"))  # the two bytes of grey and of alpha
         return _joined(parts[..., 0::2], parts[..., 1::2])
     # Read the samples in the other byte order: Pillow then keeps the lower bytes.
     kind, order = raw.replace("RGBa", "RGBA").split(";16")
     orders = ("L", "B") if _is_little(order) else ("B", "L")
-    upper, lower = (np.asarray(_again(reopen, f"{kind};16{o}")) for o in orders)
+    upper, lower = (np.asarray(_decoded_as(reopen, f"{kind};16{o}")) for o in orders)
     return _joined(upper, lower)
 
 
@@ -132,7 +132,7 @@ def _is_little(order: str) -> bool:
     return order == "L" or (order == "N" and sys.byteorder == "little")
 
 
-def _again(reopen: Callable[[], Image.Image], raw: str) -> Image.Image:
+def _decoded_as(reopen: Callable[[], Image.Image], raw: str) -> Image.Image:
     image = reopen()
     with image:
         set_raw_mode(image, raw)
@@ -151,9 +151,9 @@ def _flattened(
     opaque = pixels.deep_rgb(np.broadcast_to(own, (*own.shape[:2], 3)), colours)
     alpha = _alpha(samples, raw, clear)
     if alpha is None or alpha.min() == 255:
-        return _with(opaque, warnings)
+        return _with_warnings(opaque, warnings)
     if alpha.max() == 0:
-        return _with(opaque, (*warnings, pixels.TRANSPARENT))
+        return _with_warnings(opaque, (*warnings, pixels.TRANSPARENT))
     shown = pixels.converted(opaque)
     if raw.startswith("RGBa"):  # multiplied by its alpha already
         white = 255 - alpha[..., None].astype(int)

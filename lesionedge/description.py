@@ -28,7 +28,7 @@ DEFAULT_MODEL = "mobilenetv2"
 
 @dataclass(frozen=True)
 class Description:
-    """What a classifier needs to know about its model."""
+    """The facts about a model that a classifier needs."""
 
     card: Card
     """The model card; empty if the file has none."""
@@ -37,13 +37,14 @@ class Description:
     preprocessing: Preprocessing
     """How an image becomes the model's input."""
     outputs: Outputs
-    """What the network's outputs are."""
+    """How to read the network's outputs."""
     mean: tuple[float, ...]
-    """What is subtracted from a pixel, 0-255: one value, or one a channel."""
+    """What is subtracted from a pixel, 0-255: one value, or one per channel."""
     std: tuple[float, ...]
-    """What the difference is divided by: one value, or one a channel."""
+    """What the difference is divided by: one value, or one per channel."""
     decision: float | None
-    """Of two classes: the probability from which the second one is named; None: the likelier."""
+    """With two classes: the probability from which the second one is chosen. None: the more
+    probable class is chosen."""
 
 
 def name_of(options: ModelOptions) -> str:
@@ -84,7 +85,7 @@ def read_card(model: str) -> Card:
 def describe_model(
     path: str, options: ModelOptions, *, input_info: TensorInfo, output_info: TensorInfo
 ) -> Description:
-    """Read a model file's description; nothing is guessed.
+    """Read a model file's description; guess nothing.
 
     Args:
         path: The .tflite file.
@@ -120,7 +121,7 @@ def _demand(
     wanted = []
     if options.labels is None and found.labels is None:
         wanted.append(
-            f"its labels: give --labels FILE (one a line, for its {_counted(count, 'output')})"
+            f"its labels: give --labels FILE (one per line, for its {_counted(count, 'output')})"
         )
     if options.normalize is None and found.mean is None:
         fits = normalisation.fitting(input_info)
@@ -134,15 +135,15 @@ def _demand(
 
 
 def diagnoses_of(path: str, options: ModelOptions, found: ModelMetadata) -> tuple[Diagnosis, ...]:
-    """Return what a model's classes mean, in output order; empty where it has no labels.
+    """Return what a model's classes mean, in output order; empty if it has no labels.
 
     Args:
         path: The .tflite file.
-        options: What is said in the file's place.
-        found: What it says of itself.
+        options: Options that override the file.
+        found: The file's metadata.
 
     Raises:
-        ModelError: The labels cannot be read, or those said to be malignant are not among them.
+        ModelError: The labels cannot be read, or one that is named as malignant is missing.
     """
     card = found.card or Card()
     entries = {entry.label: entry for entry in card.labels}
@@ -159,14 +160,14 @@ def _spelled(
         return labels.read(given)
     if given is not None:
         return labels.in_order(given, "the list of labels")
-    # In a file of our own the card's entries are in output order, whatever they look like.
+    # In this package's own files the card's labels are in output order, even if they look numbered.
     return inside if inside == card.codes else labels.in_order(inside, f"{path}: its metadata")
 
 
 def _check_count(
     path: str, options: ModelOptions, diagnoses: Sequence[Diagnosis], count: int
 ) -> None:
-    source = "the list given"
+    source = "the list of labels"
     if options.labels is None:
         source = "its metadata"
     elif isinstance(options.labels, (str, os.PathLike)):

@@ -1,6 +1,6 @@
-"""What the labels mean: code, name, malignant or benign.
+"""The meaning of labels: code, name, malignant or benign.
 
-The order of a model's classes is never taken from here: it is the model file's own.
+The order of a model's classes comes from the model file, never from here.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ class Diagnosis:
     label: str
     """The class as the model file spells it, such as ``mel``."""
     name: str
-    """What people read, such as ``Melanoma``."""
+    """The name for people, such as ``Melanoma``."""
     malignant: bool | None
     """Whether its probability counts towards ``malignant_probability``; None: unknown."""
     code: str | None = None
-    """The class's code in the published datasets, however the label is spelled; None: not
-    known."""
+    """The class's code in the published datasets, however the label is spelled; None: unknown."""
 
 
 HAM10000: tuple[Diagnosis, ...] = (
@@ -37,7 +36,7 @@ HAM10000: tuple[Diagnosis, ...] = (
 )
 """The seven diagnoses of HAM10000 (Tschandl et al. 2018, doi:10.1038/sdata.2018.161)."""
 
-_FEW = 3  # labels that a message names
+_FEW = 3  # a message names at most this many labels
 
 _BY_CODE = {diagnosis.label: diagnosis for diagnosis in HAM10000}
 
@@ -45,9 +44,9 @@ _BY_CODE = {diagnosis.label: diagnosis for diagnosis in HAM10000}
 def describe(label: str) -> Diagnosis:
     """Return what a label means, by the vocabularies of the published datasets.
 
-    Case, punctuation, plurals, British spelling and a number in front do not matter. Of a term
-    that is not known, that names malignant and benign lesions alike or that leaves it open (such
-    as ``other``), ``malignant`` is None.
+    Case, punctuation, plurals, British spelling and a number in front do not matter.
+    ``malignant`` is None for a term that is unknown, that names both malignant and benign
+    lesions, or that leaves it open (such as ``other``).
 
     Args:
         label: A code, a name or both, such as ``mel``, ``Melanocytic nevi`` or ``0 bcc``.
@@ -71,12 +70,12 @@ def describe_all(labels: Iterable[str]) -> tuple[Diagnosis, ...]:
 def marked(
     diagnoses: Sequence[Diagnosis], malignant: Iterable[str], *, model: str
 ) -> tuple[Diagnosis, ...]:
-    """Return the diagnoses with those malignant that somebody names, and no others.
+    """Return the diagnoses with the named ones malignant and all others benign.
 
     Args:
         diagnoses: A model's.
-        malignant: Labels, in any spelling that means the same, or codes of classes, for all kinds
-            of them that the model knows; none: no class is malignant.
+        malignant: Labels in any spelling, or codes of classes. A code stands for all kinds of the
+            class that the model knows. Empty: no class is malignant.
         model: The model's name, for errors.
 
     Raises:
@@ -88,7 +87,7 @@ def marked(
         found = _meant(label, labels)
         if not found:
             raise ModelError(
-                f"{model}: has no label {label!r}, which is said to be malignant; expected some of "
+                f"{model}: has no label {label!r}, which was named as malignant; expected some of "
                 f"{', '.join(labels)}"
             )
         named.update(found)
@@ -96,37 +95,37 @@ def marked(
 
 
 def malignant_of(diagnoses: Sequence[Diagnosis], *, model: str) -> tuple[bool, ...]:
-    """Return whether each class is malignant, where that has to be known.
+    """Return whether each class is malignant; all must be known.
 
     Args:
         diagnoses: A model's.
         model: The model's name, for errors.
 
     Raises:
-        ModelError: It is not known of some class.
+        ModelError: It is unknown for some class.
     """
-    if unknown := said_of_unknown(diagnoses):
+    if unknown := unknown_malignancy(diagnoses):
         raise ModelError(f"{model}: {unknown}")
     return tuple(bool(diagnosis.malignant) for diagnosis in diagnoses)
 
 
-def said_of_unknown(diagnoses: Sequence[Diagnosis]) -> str:
-    """Say of which classes it is not known whether they are malignant; empty where of none."""
+def unknown_malignancy(diagnoses: Sequence[Diagnosis]) -> str:
+    """Return a sentence about the classes that may or may not be malignant; empty if none may."""
     labels = [diagnosis.label for diagnosis in diagnoses if diagnosis.malignant is None]
     if not labels:
         return ""
     more = f" and {len(labels) - _FEW} more" if len(labels) > _FEW else ""
     named = ", ".join(map(repr, labels[:_FEW])) + more
     return (
-        f"it is not known whether {named} {'is' if len(labels) == 1 else 'are'} malignant; say "
-        "which labels are, such as --malignant mel,bcc, or in the model's card"
+        f"it is not known whether {named} {'is' if len(labels) == 1 else 'are'} malignant; name "
+        "the malignant labels, such as --malignant mel,bcc, or in the model's card"
     )
 
 
 def classes(label: str) -> tuple[str, ...]:
     """Return the codes of the classes that a label's lesions belong to, the narrowest first.
 
-    A seborrheic keratosis, for one: ``("sk", "bkl", "benign")``. Empty where it is not known.
+    For example, ``("sk", "bkl", "benign")`` for a seborrheic keratosis. Empty if unknown.
 
     Args:
         label: As for ``describe``.
@@ -138,12 +137,12 @@ def classes(label: str) -> tuple[str, ...]:
 
 
 def same(label: str, labels: Sequence[str]) -> str | None:
-    """Return the one of a model's labels that says the same in whatever spelling.
+    """Return the model's label that means the same as a label in another spelling.
 
-    ``Melanoma`` for ``mel``; None if there is none, or if several fit equally well.
+    For example, ``Melanoma`` for ``mel``. None if there is none, or if several fit equally well.
 
     Args:
-        label: The label as somebody else spells it.
+        label: A label in any spelling.
         labels: The model's.
     """
     from lesionedge import terms
@@ -159,11 +158,11 @@ def same(label: str, labels: Sequence[str]) -> str | None:
 
 
 def match(label: str, labels: Sequence[str]) -> str | None:
-    """Return the one of a model's labels that a dataset's label belongs to.
+    """Return the model's label that a dataset's label belongs to.
 
-    The same meaning first, then the narrowest class that contains it; None if there is none,
-    or where several fit equally well. A model's ``nevus`` takes a dataset's ``Clark nevus``, but
-    its ``Clark nevus`` takes no other.
+    A label with the same meaning comes first, then the narrowest class that contains it. None if
+    there is none, or if several fit equally well. A dataset's ``Clark nevus`` belongs to a model's
+    ``nevus``, but no other nevus belongs to a model's ``Clark nevus``.
 
     Args:
         label: The dataset's.
@@ -177,7 +176,7 @@ def match(label: str, labels: Sequence[str]) -> str | None:
 
 
 def _meant(label: str, labels: Sequence[str]) -> list[str]:
-    """Find the labels that somebody means: the same one, or all kinds of a class."""
+    """Return the model's labels that a name stands for: the same label, or all kinds of a class."""
     from lesionedge import terms
 
     found = same(label, labels)
@@ -190,7 +189,7 @@ def _meant(label: str, labels: Sequence[str]) -> list[str]:
 
 
 def _of_class(code: str | None, labels: Sequence[str]) -> list[str]:
-    """Find the labels that stand for a class, not for a kind within it."""
+    """Return the labels that stand for a class, not for a kind within it."""
     from lesionedge import terms
 
     meanings = [(label, terms.meaning(label)) for label in labels if code is not None]

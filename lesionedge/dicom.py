@@ -1,7 +1,7 @@
 """Reads DICOM files of photographs, as clinics keep them; needs ``lesionedge[dicom]``.
 
-Only the elements that describe the pixels are ever parsed. Nothing that names or describes a
-patient is read, and so nothing of it can get into a message, a log or a written image.
+Only the elements that describe the pixels are parsed. Elements that name or describe a patient are
+not read, so they cannot get into a message, a log or a written image.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def opened(content: Any, name: str) -> DicomImageFile:
         ImageError: It is not a photograph, or is damaged.
     """
     try:
-        import pydicom  # noqa: F401 (whether it is there)
+        import pydicom  # noqa: F401 (is it installed?)
     except ImportError as error:
         raise MissingDecoderError(
             f"{name}: is a DICOM image; to read it: pip install 'lesionedge[dicom]' ({error})"
@@ -78,7 +78,7 @@ def opened(content: Any, name: str) -> DicomImageFile:
 
 
 class DicomImageFile(ImageFile.ImageFile):
-    """A DICOM file as Pillow knows images: RGB or L, 8 bits a sample."""
+    """A DICOM file as a Pillow image: RGB or L, 8 bits per sample."""
 
     format = "DICOM"
     format_description = "DICOM photograph"
@@ -149,7 +149,7 @@ def _refuse_kind(dataset: Any) -> None:
     from pydicom.uid import UID
 
     kind = UID(str(dataset.get("SOPClassUID", "")))
-    if kind not in _KINDS and kind.name != kind:  # one that the standard names
+    if kind not in _KINDS and kind.name != kind:  # the standard has a name for this kind
         raise ImageError(f"is DICOM of the kind {kind.name}; expected {_EXPECTED}")
     syntax = _syntax(dataset)
     if "MPEG" in syntax.name or "HEVC" in syntax.name:
@@ -165,7 +165,7 @@ def _notices(dataset: Any) -> list[Notice]:
         found.append(Notice("dicom-kind", f"DICOM of an unknown kind; expected {_EXPECTED}"))
     elif modality not in _MODALITIES:
         found.append(
-            Notice("dicom-kind", f"DICOM of the modality {_plain(modality)}: no photograph")
+            Notice("dicom-kind", f"DICOM of the modality {_plain(modality)}: not a photograph")
         )
     if _integer(dataset, "NumberOfFrames", 1) > 1:
         found.append(Notice("frames", "DICOM of several frames: only its first was classified"))
@@ -205,7 +205,7 @@ def _decoded(dataset: Any) -> Image.Image:
 
 
 def _is_stream(dataset: Any) -> bool:
-    """Return whether Pillow decodes the frame by what its stream says of itself."""
+    """Return whether Pillow can decode the frame from its stream alone."""
     syntax = _syntax(dataset)
     if syntax not in _JPEG and syntax not in _JPEG_2000:
         return False
@@ -218,8 +218,8 @@ def _is_stream(dataset: Any) -> bool:
 def _from_stream(dataset: Any) -> Image.Image:
     """Decode a JPEG or JPEG 2000 frame.
 
-    The stream's own markers say whether its samples are RGB or YCbCr, and are right more often
-    than the file's photometric interpretation; that one counts where the stream says nothing.
+    The stream's own markers say whether its samples are RGB or YCbCr, and they are right more
+    often than the file's photometric interpretation. The latter counts only if there are none.
     """
     from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
     from PIL.JpegImagePlugin import JpegImageFile
@@ -264,7 +264,7 @@ def _relabelled(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _is_unmarked_rgb(image: Image.Image) -> bool:
-    """Return whether a colour JPEG has neither marker nor subsampling, which only YCbCr has."""
+    """Return whether a colour JPEG has no colour marker and no subsampling, as RGB may."""
     layers: Any = getattr(image, "layer", ())
     plain = len(layers) == 3 and all(layer[1:3] == layers[0][1:3] for layer in layers)
     named = [chr(layer[0]) if isinstance(layer[0], int) else layer[0] for layer in layers]
@@ -273,7 +273,7 @@ def _is_unmarked_rgb(image: Image.Image) -> bool:
 
 
 def _is_transformed(frame: bytes) -> bool:
-    """Return whether a JPEG 2000 stream's decoder itself turns its components into RGB."""
+    """Return whether decoding a JPEG 2000 stream already turns its components into RGB."""
     start = frame.find(b"\xff\x52")  # COD: length, style, progression, layers, transform
     return start < 0 or frame[start + 8 : start + 9] == b"\x01"
 
@@ -321,7 +321,7 @@ def _from_single(dataset: Any) -> Image.Image:
 
 
 def _greys(dataset: Any, stored: NDArray[Any], *, inverted: bool) -> NDArray[np.uint8]:
-    """Return the grey level (0-255) of each stored value, as PS3.3 C.11 has it shown."""
+    """Return the grey level (0-255) of each stored value, as PS3.3 C.11 defines its display."""
     import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi
 
@@ -423,7 +423,7 @@ def _samples(dataset: Any) -> NDArray[Any]:
 
 
 def _unrolled(dataset: Any) -> NDArray[Any]:
-    """Decode a run-length encoded frame (PS3.5 annex G): one segment of bytes a sample's byte."""
+    """Decode a run-length encoded frame (PS3.5 annex G): a segment for each byte of a sample."""
     import numpy as np
 
     frame, bits = _frame(dataset), _bits(dataset)

@@ -1,4 +1,4 @@
-"""Checks what is installed, what works, and how to fix what does not."""
+"""Checks what is installed and what works, and says how to fix the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PI_CAMERAS = ("picamera2", "rpicam")
 """Camera interfaces that only a Raspberry Pi has."""
 
 HOT_C = 80.0
-"""From here on a Raspberry Pi slows down (raspberrypi.com, "Frequency management")."""
+"""From this temperature on, a Raspberry Pi slows down (raspberrypi.com, "Frequency management")."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _threads(count: int) -> str:
 def _processor() -> Finding:
     chip = machine.processor()
     parts = [chip.name, chip.architecture, f"hardware threads: {chip.hardware_threads}"]
-    parts.append(", ".join(chip.features) or "none of the features that these networks gain from")
+    parts.append(", ".join(chip.features) or "none of the features that speed these networks up")
     if chip.governor == "powersave":
         return Finding(
             "processor", "note", f"{'; '.join(parts)}; governor powersave",
@@ -148,9 +148,7 @@ def _runtime() -> Iterator[Finding]:
         return
     found = f"{backend.name} {backend.version}"
     if backend.name == "tflite-runtime" and bits() == 64:
-        yield Finding(
-            "runtime", "note", f"{found}, where LiteRT is faster", "pip install ai-edge-litert"
-        )
+        yield Finding("runtime", "note", f"{found}; LiteRT is faster", "pip install ai-edge-litert")
     else:
         yield Finding("runtime", "ok", found)
     yield _model()
@@ -224,7 +222,7 @@ def _temperature() -> Iterator[Finding]:
     warmth, flags = machine.temperature_c(), machine.throttle_flags()
     if warmth is not None:
         hot = warmth >= HOT_C
-        fix = "cool the processor: its clock is lowered from here on" if hot else ""
+        fix = f"cool the processor: from {HOT_C:.0f} °C on its clock is lowered" if hot else ""
         yield Finding("temperature", "note" if hot else "ok", f"{warmth:.0f} °C", fix)
     if flags is not None:
         said = machine.throttled(flags)

@@ -31,13 +31,14 @@ def load(
     Args:
         image: As Pillow opened it, not loaded.
         reopen: Opens the image again.
-        colours: What its file says of them.
+        colours: What its file says about its colours.
 
     Returns:
-        Its pixels; and the image that they are of, loaded, which may be another than ``image``.
+        Its pixels, and the loaded image that they come from, which may be another object than
+        ``image``.
 
     Raises:
-        ImageError: They would be wrong.
+        ImageError: The pixels would be wrong.
     """
     ready: Any
     ready, finish = _prepared(image, reopen)
@@ -63,14 +64,14 @@ def refuse(image: Any) -> None:
         channels, depth, mode = struct.unpack(">H8xHH", image.fp.read(14))
         if depth != 8 or _PSD_CHANNELS.get(mode) != channels:
             raise ImageError(
-                f"PSD of {channels} channels of {depth} bits (mode {mode}) is not read: "
+                f"PSD of {channels} channels of {depth} bits (mode {mode}) cannot be read: "
                 "export it as PNG or TIFF"
             )
     elif image.mode == "RGB" and not image.quantization:
         # A lossless JPEG, whose YCbCr libjpeg takes for RGB.
         ids = [layer[0] for layer in image.layer]
         if ids not in ([82, 71, 66], ["R", "G", "B"]) and image.info.get("adobe_transform") != 0:
-            raise ImageError("lossless JPEG of YCbCr is not read: save it as PNG")
+            raise ImageError("a lossless JPEG in YCbCr cannot be read: save it as PNG")
 
 
 def _prepared(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Image, Finish | None]:
@@ -97,7 +98,7 @@ def _with_clear_grey(step: int) -> Finish:
 
 
 def _has_no_alpha(image: Any) -> bool:
-    """Return whether a TGA's fourth channel is no opacity; of 16 bits the last one never is."""
+    """Return whether a TGA's fourth channel is not opacity; with 16 bits a pixel it never is."""
     if image.mode != "RGBA":
         return False
     position = image.fp.tell()

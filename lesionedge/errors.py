@@ -1,10 +1,10 @@
-"""What can go wrong, as one tree.
+"""The exceptions of this package, as one tree.
 
 ::
 
     LesionEdgeError
     ├── ImageError                 an image cannot be read or is unfit to be classified
-    ├── ModelError                 a model file is broken, incomplete or of a kind we do not run
+    ├── ModelError                 a model file is broken, incomplete or cannot be run
     ├── CameraError                a camera is absent, busy, gone or unusable
     └── MissingDependencyError     an optional library is absent (also an ImportError)
         └── MissingDecoderError    … which this image needs (also an ImageError)
@@ -32,8 +32,8 @@ class CameraError(LesionEdgeError):
 
 
 class MissingDependencyError(LesionEdgeError, ImportError):
-    """A library that is not installed is needed; the message gives the install command."""
+    """An optional library is not installed; the message contains the install command."""
 
 
 class MissingDecoderError(ImageError, MissingDependencyError):
-    """A library that is not installed is needed to read an image of this format."""
+    """The optional library that reads this image format is not installed."""

@@ -6,8 +6,8 @@ Fergus 2014, arXiv:1311.2901, section 2.1).
 
 There are two rounds of overlapping windows. The first covers large windows all over the image. The
 second keeps the window that mattered most covered, and covers smaller windows where the first round
-found most. A prediction often has two grounds, and either one is enough: only the second round
-finds both. In all the network runs ``PASSES`` times, without test-time augmentation (``views``).
+found most. A prediction often rests on two parts, and either one is enough; only the second round
+finds both. The network runs ``PASSES`` times in all, without test-time augmentation (``views``).
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class _Drops:
 
 
 def surroundings(image: Image.Image) -> Image.Image:
-    """Return what covers the parts: the image, blurred until no structure is left."""
+    """Return the image that covers parts: a copy, blurred until no structure is left."""
     return image.filter(ImageFilter.GaussianBlur(_BLUR * min(image.size)))
 
 
@@ -176,7 +176,7 @@ def _cells(drops: _Drops) -> tuple[NDArray[np.float32], int]:
     best, most = windows[int(np.argmax(alone))], max(alone)
     inside = np.zeros((CELLS, CELLS), bool)
     inside[best[1] : best[3], best[0] : best[2]] = True
-    # A second ground shows only while the strongest one is covered.
+    # A second part that matters shows only while the first one is covered.
     finer = [w for w in _windows(FINER) if not inside[w[1] : w[3], w[0] : w[2]].all()]
     finer.sort(key=lambda w: -float(coarse[w[1] : w[3], w[0] : w[2]].mean()))
     finer = finer[:REFINED]

@@ -13,7 +13,7 @@ class Extra:
     name: str
     """Its name for ``pip``: ``lesionedge[NAME]``."""
     adds: str
-    """What it adds."""
+    """The features that it adds."""
     modules: tuple[str, ...]
     """Import names of the modules that it installs."""
 
@@ -24,7 +24,7 @@ class Extra:
 
     @property
     def command(self) -> str:
-        """What installs it beside an installed lesionedge; pip needs no index that has us."""
+        """The command that adds it to an installed lesionedge."""
         return f"pip install 'lesionedge[{self.name}]'"
 
 
@@ -36,4 +36,4 @@ EXTRAS = (
     Extra("heic", "HEIC and HEIF images, as iPhones make them", ("pillow_heif",)),
     Extra("dicom", "DICOM images, as clinics keep them", ("pydicom",)),
 )
-"""Every optional part for prediction; training has its own."""
+"""Every optional part for prediction; training has its own extras."""

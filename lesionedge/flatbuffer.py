@@ -57,7 +57,7 @@ def check(path: str | os.PathLike[str]) -> None:
     """Check that a file can be read and begins like a model.
 
     Raises:
-        ModelError: It does not.
+        ModelError: It cannot be read, or does not begin like a model.
     """
     with mapped(path):
         pass
@@ -67,7 +67,7 @@ def cut(content: Bytes, start: int, size: int) -> bytes:
     """Return ``size`` bytes from ``start`` on.
 
     Raises:
-        BrokenError: They are not all there.
+        BrokenError: The content is too short.
     """
     if start < 0 or size < 0 or start + size > len(content):
         raise BrokenError(f"{size} bytes at {start} of {len(content)}")
@@ -97,7 +97,7 @@ class Table:
     """
 
     def __init__(self, content: Bytes, at: int, budget: _Budget) -> None:
-        """Read where the fields lie."""
+        """Read the positions of the fields."""
         budget.spend(1)
         self._content, self._at, self._budget = content, at, budget
         self._fields = at - _number(content, "<i", at)

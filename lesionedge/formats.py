@@ -102,7 +102,7 @@ def is_image_name(path: str) -> bool:
 
 
 def unreadable_kind(path: str) -> str | None:
-    """Name the kind of an image that cannot be read here by its suffix, such as ``camera raw``.
+    """Return the kind of an image that cannot be read here, such as ``camera raw``, by its suffix.
 
     None if it can be read, or is not an image.
     """
@@ -116,17 +116,17 @@ def unreadable_kind(path: str) -> str | None:
 def suffix_of(path: str) -> str:
     """Return a name's suffix in lower case, with its dot; empty if there is none.
 
-    The numbers at the end of a DICOM identifier (``1.2.840.1``) are none.
+    The number at the end of a DICOM identifier (``1.2.840.1``) is not a suffix.
     """
     suffix = os.path.splitext(path)[1].lower()
     return "" if suffix[1:].isdigit() else suffix
 
 
 def is_hidden(path: str) -> bool:
-    """Return whether a relative path has a hidden part or one that systems leave behind.
+    """Return whether a part of a relative path is hidden or was left behind by a system.
 
-    Hidden are names that begin with a dot (``._photo.jpg``), ``__MACOSX``, ``Thumbs.db``,
-    ``@eaDir`` and the like; both kinds of slashes separate.
+    Names that begin with a dot (``._photo.jpg``) are hidden. Systems leave ``__MACOSX``,
+    ``Thumbs.db``, ``@eaDir`` and the like. Slashes and backslashes separate the parts.
     """
     names = path.replace("\\", "/").split("/")
     return any(
@@ -139,8 +139,8 @@ def recognise(head: bytes) -> str | None:
     """Name a format by a file's first ``HEAD_BYTES``.
 
     Returns:
-        ``HEIC``, ``DICOM`` or ``AVIF``; the name of a format that cannot be read; or None where
-        it is another, which Pillow may know.
+        ``HEIC``, ``DICOM`` or ``AVIF``; the name of a format that cannot be read; or None for
+        another format, which Pillow may know.
     """
     if head[128:132] == b"DICM":
         return "DICOM"

@@ -1,4 +1,4 @@
-"""Saves frames and their predictions, in a thread of its own because disks can be slow."""
+"""Saves frames and their predictions in another thread, because disks can be slow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUALITY = 92
 WAITING = 4
 """How many images may wait for the disk. Above that, a live camera's frames are not saved."""
 
-_TELL_AGAIN_S = 60.0
+_REPORT_AGAIN_S = 60.0
 _LEAVE_S, _INTERRUPTED_S = 30.0, 0.2
 
 
@@ -66,11 +66,11 @@ class FrameRecorder:
         self._report = report
         self._label: str | None = None
         self._failing = False
-        self._next_told_s = 0.0
+        self._next_report_s = 0.0
         self._slow = False
         self._taken = 0
         self._jobs: queue.Queue[_Job | None] = queue.Queue(WAITING)
-        self._thread = threading.Thread(target=self._run, name="lesionedge-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lesionedge-recorder", daemon=True)
         self.saved = 0
         """Images saved."""
         self.failed = 0
@@ -96,7 +96,7 @@ class FrameRecorder:
         self.skipped += self._taken - self.saved - self.failed
 
     def offer(
-        self, observation: Observation, facts: dict[str, Any], *, asked: bool = False,
+        self, observation: Observation, facts: dict[str, Any], *, key_pressed: bool = False,
         wait: bool = False,
     ) -> str | None:  # fmt: skip
         """Save an observation if ``when`` asks for it.
@@ -104,8 +104,8 @@ class FrameRecorder:
         Args:
             observation: The frame and its prediction.
             facts: The prediction as a JSON object.
-            asked: Whether a key was pressed.
-            wait: Wait if too many images wait for the disk; False: do not save this one.
+            key_pressed: Whether a key was pressed.
+            wait: If too many images wait for the disk, wait too; False: do not save this one.
 
         Returns:
             The path that the image will have; None if it is not saved.
@@ -113,7 +113,8 @@ class FrameRecorder:
         label = observation.prediction.label
         changed, self._label = label != self._label, label
         wanted = {
-            "always": True, "changed": changed, "malignant": label in self._malignant, "key": asked,
+            "always": True, "changed": changed, "malignant": label in self._malignant,
+            "key": key_pressed,
         }  # fmt: skip
         if not wanted[self._when]:
             return None
@@ -146,11 +147,11 @@ class FrameRecorder:
 
     def _fail(self, error: Exception) -> None:
         self.failed += 1
-        if not self._failing and time.monotonic() >= self._next_told_s:
+        if not self._failing and time.monotonic() >= self._next_report_s:
             self._failing = True
-            self._next_told_s = time.monotonic() + _TELL_AGAIN_S
+            self._next_report_s = time.monotonic() + _REPORT_AGAIN_S
             reason = getattr(error, "strerror", None) or error
-            self._report(f"{self._folder}: cannot save images ({reason}); the camera goes on")
+            self._report(f"{self._folder}: cannot save images ({reason}); the camera continues")
 
     def _skip(self) -> None:
         self.skipped += 1

@@ -51,9 +51,9 @@ class Ending:
     """How a model's output is computed."""
 
     kind: Kind
-    """``softmax`` or ``sigmoid``: of such an operator. ``combined``: all of it from such
-    operators, or divided by its own sum: probabilities if it adds up to 1. ``other``: of
-    anything else, such as logits."""
+    """``softmax`` or ``sigmoid``: such an operator computes it. ``combined``: it is computed from
+    the outputs of such operators, or divided by its own sum; these are probabilities if they add
+    up to 1. ``other``: anything else, such as logits."""
     operator: str
     """Name of the last operator that computes something."""
 
@@ -187,7 +187,7 @@ def verify(path: str | os.PathLike[str]) -> None:
         path: The file.
 
     Raises:
-        ModelError: Something does not.
+        ModelError: Something lies outside.
     """
     with mapped(path) as (content, _):
         try:

@@ -22,9 +22,9 @@ def opened(content: Any, name: str) -> Image.Image:
         name: The file's name, for messages.
 
     Returns:
-        An image of the format ``HEIF``, of which ``size`` is the upright one. ``info`` has
-        ``icc_profile``, or else ``cicp``: the code points (ITU-T H.273) of colour primaries,
-        transfer function and matrix, and 1 for the full range, 4 bytes as in PNG; or neither.
+        An image of the format ``HEIF``; its ``size`` is that of the upright image. ``info`` may
+        have ``icc_profile``, or else ``cicp``: the code points (ITU-T H.273) of colour primaries,
+        transfer function and matrix, and 1 for the full range, 4 bytes as in PNG.
 
     Raises:
         MissingDecoderError: The library is not installed.

@@ -1,4 +1,4 @@
-"""ICC profiles -> sRGB, with littlecms as Pillow has it; each profile is looked at once."""
+"""Converts colours with ICC profiles to sRGB, by Pillow's littlecms. Examines each profile once."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from lesionedge import rgb_space
 from lesionedge.rgb_space import ColourError, Curve, MatrixConversion
 
-if TYPE_CHECKING:
-    pass
-
 MAX_BYTES = 8_000_000
 """Larger profiles count as damaged; those of printing presses have two or three megabytes."""
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of devices and spaces; not links between them
-_SAME_LEVELS = 2  # a profile that moves no colour by more is sRGB, written down by somebody
-_SMOOTH_LEVELS = 12  # gamma 2.4 moves greys by less; gamma 1.8 by 18, linear light by 75
+_SAME_LEVELS = 2  # a profile that changes no colour by more than this describes sRGB
+_SMOOTH_LEVELS = 12  # gamma 2.4 changes greys by less; gamma 1.8 by 18, linear light by 75
 _GRID_STEPS = 17
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Brings images of one mode to sRGB."""
+    """Converts images of one mode to sRGB."""
 
     mode: str
     """The mode of its input: RGB, L or CMYK."""
     apply: Callable[[Image.Image], Image.Image]
     """Returns an RGB image, sRGB. Threads may share it."""
     is_smooth: bool
-    """Whether it is close enough to sRGB's curve to come after resizing, unseen."""
+    """Whether applying it after resizing makes no visible difference: its curve is like sRGB's."""
 
 
 def mode_of(profile: bytes) -> str:
@@ -50,7 +47,7 @@ def mode_of(profile: bytes) -> str:
         raise ColourError(f"its ICC profile has {len(profile) // 1_000_000} MB")
     if profile[12:16] not in _CLASSES or profile[16:20] not in _MODES:
         kind, space = (_text(profile[a : a + 4]) for a in (12, 16))
-        raise ColourError(f"its ICC profile is of a kind ({kind}, {space}) that is not read")
+        raise ColourError(f"its ICC profile is of a kind ({kind}, {space}) that cannot be read")
     return _MODES[profile[16:20]]
 
 
@@ -59,7 +56,7 @@ def conversion(profile: bytes, mode: str) -> Conversion | None:
 
     Args:
         profile: As embedded in a file.
-        mode: The image's: RGB, L or CMYK. Grey with a profile of RGB has to be RGB.
+        mode: The image's: RGB, L or CMYK. Convert a grey image with an RGB profile to RGB first.
 
     Raises:
         ColourError: The profile is unusable, or for other images.
@@ -88,7 +85,7 @@ def _examined(profile: bytes, mode: str) -> Conversion | str | None:
     try:
         wanted = mode_of(profile)
         if wanted != mode:
-            return f"its ICC profile is one of {wanted} images, and it is {mode}"
+            return f"its ICC profile is for {wanted} images, but the image is {mode}"
         apply = _littlecms(profile, mode) or _without_littlecms(profile)
         return assessed(apply, mode)
     except ColourError as error:
@@ -111,8 +108,8 @@ def assessed(apply: Callable[[Image.Image], Image.Image], mode: str) -> Conversi
         return Conversion(mode, apply, is_smooth=False)
     before = _grid(mode)
     after = np.asarray(apply(before)).astype(int)
-    given = np.asarray(before.convert("RGB")).astype(int)
-    greys, changed = after[0, :256], np.abs(after - given)
+    original = np.asarray(before.convert("RGB")).astype(int)
+    greys, changed = after[0, :256], np.abs(after - original)
     if greys[255].sum() <= greys[0].sum():
         raise ColourError("its colours make white no lighter than black")
     if changed.max() <= _SAME_LEVELS and changed.mean() < 0.5:
@@ -164,7 +161,7 @@ def _littlecms(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image
 def _without_littlecms(profile: bytes) -> Callable[[Image.Image], Image.Image]:
     found = deep(profile)
     if found is None:
-        raise ColourError("its ICC profile needs littlecms, which this Pillow was built without")
+        raise ColourError("its ICC profile needs littlecms, but this Pillow was built without it")
     return found
 
 

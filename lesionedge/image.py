@@ -143,7 +143,7 @@ class DecodedImage:
     size: tuple[int, int]
     """(width, height) in px of the upright image at full scale."""
     warnings: tuple[Notice, ...] = ()
-    """What people should know about this image when they read its prediction."""
+    """Warnings for people who read this image's prediction."""
     conversion: Conversion | None = None
     """Converts ``upright`` to sRGB; None: it is sRGB already."""
 
@@ -155,7 +155,7 @@ class DecodedImage:
     def fit(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """Crop and resize the image to a model's input.
 
-        Convert colours last where that makes no visible difference: fewer pixels are left then.
+        Colours are converted last if that makes no visible difference: fewer pixels are left then.
 
         Args:
             preprocessing: Size, crop and resampling, from the model's card.
@@ -249,7 +249,7 @@ def decode(source: ImageSource, preprocessing: Preprocessing | None = None) -> D
     is applied. For any other PIL image (copied, converted, cropped, turned, made from an array)
     the orientation is ignored: Pillow keeps the tag in ``info`` even after the pixels were
     turned. The colour profile in ``info`` is applied to both, since Pillow keeps it only while it
-    is true. PIL images are not changed, and are decoded at full scale.
+    is valid. PIL images are not changed, and are decoded at full scale.
 
     Args:
         source: Path, bytes, binary file, PIL image or (H, W, 3) uint8 RGB array (sRGB).
@@ -313,7 +313,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         )
     if min(size) < MIN_SIDE_PX:
         raise ImageError(
-            f"{name}: {width}x{height} px is too small; expected at least {MIN_SIDE_PX} px a side"
+            f"{name}: {width}x{height} px is too small; expected at least {MIN_SIDE_PX} px per side"
         )
 
 

@@ -33,7 +33,7 @@ DECODE_ERRORS = (
 """What decoders raise on damaged files; Warning if the user turns warnings into errors."""
 
 _DRAWINGS = ("EPS", "WMF")  # not pixels; Pillow runs other programs for them
-# Formats of textures, games, telescopes and old programs, in which we did not check Pillow.
+# Formats of textures, games, telescopes and old programs; Pillow's results were not checked.
 _UNCHECKED = (
     "BLP", "FITS", "FLI", "FTEX", "GBR", "IMT", "IPTC", "MCIDAS", "PCD", "PIXAR", "SPIDER",
     "XVTHUMB",
@@ -70,7 +70,7 @@ def open_image(source: Any, name: str) -> Image.Image:
             raise ImageError(f"{name}: is a drawing ({image.format}); expected a photograph")
     if image.format in _UNCHECKED:
         with image:
-            raise ImageError(f"{name}: {image.format} files are not read: save it as PNG")
+            raise ImageError(f"{name}: {image.format} files cannot be read: save it as PNG")
     if _is_camera_raw(image):
         with image:
             raise ImageError(f"{name}: {_unidentified('camera raw', None)}")
@@ -168,10 +168,10 @@ def _rewindable(source: Any, name: str) -> Any:
 
 @contextmanager
 def no_limit() -> Iterator[None]:
-    """Switch off Pillow's size limit (89 MP); we check our own.
+    """Switch off Pillow's size limit (89 MP); ``MAX_PIXELS`` takes its place.
 
-    The limit belongs to the process. It is off only briefly, for one thread at a time, and set
-    again afterwards unless other code has set it meanwhile.
+    The limit is the same for the whole process. It is off only briefly, for one thread at a time,
+    and set again afterwards unless other code has set it meanwhile.
     """
     with _limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

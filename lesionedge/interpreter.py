@@ -196,7 +196,7 @@ class Interpreter:
         except _FAILURES as error:
             raise ModelError(
                 f"{self.path}: {self.backend.name} cannot load it ({_reason(error)}); expected a "
-                "whole .tflite file of built-in operators"
+                "complete .tflite file of built-in operators"
             ) from error
         return native
 
@@ -213,7 +213,7 @@ class Interpreter:
             found: list[dict[str, Any]] = getattr(self._loaded[2], f"get_{role}_details")()
         except ValueError as error:  # such as a name that is not UTF-8
             raise ModelError(
-                f"{self.path}: its {role}s cannot be read ({_reason(error)}); is the file whole?"
+                f"{self.path}: its {role}s cannot be read ({_reason(error)}); is the file complete?"
             ) from error
         return found
 
@@ -252,7 +252,7 @@ class Interpreter:
 
     @property
     def delegated(self) -> bool | None:
-        """Whether the graph runs on XNNPACK's fast kernels; None: the runtime does not tell."""
+        """Whether the graph runs on XNNPACK's fast kernels; None: the runtime does not say."""
         operators = getattr(self._loaded[2], "_get_ops_details", None)
         if operators is None:
             return None

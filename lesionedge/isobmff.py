@@ -1,4 +1,4 @@
-"""Boxes of ISO files (JPEG 2000, AVIF, HEIF): a size, a name of four letters, content."""
+"""Reads the boxes of ISO files (JPEG 2000, AVIF, HEIF): a size, a name of four letters, content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def boxes(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield the boxes from a file's position on: (name, where its content begins, where it ends).
 
     Args:
-        file: You may read from it and move it between two boxes.
+        file: The caller may read from it and seek in it between two boxes.
         end: Where the last box ends, in bytes from the file's beginning.
     """
     at = file.tell()

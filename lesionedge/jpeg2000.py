@@ -14,14 +14,14 @@ from lesionedge.notice import Notice
 from lesionedge.pixels import PILLOW, Finish
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
-# CMYK, sRGB, grey, sYCC and ROMM RGB (which colour.py brings to sRGB), and their channels, to
-# which one of opacity may be added where it is not CMYK.
+# Colour space (CMYK, sRGB, grey, sYCC, ROMM RGB) -> possible numbers of channels; all but CMYK may
+# have one of opacity. colour.py converts ROMM RGB to sRGB.
 _SPACES = {12: (4,), 16: (3, 4), 17: (1, 2), 18: (3, 4), 21: (3, 4)}
 
 
 @dataclass(frozen=True)
 class Component:
-    """One channel as it is coded."""
+    """One coded channel."""
 
     bits: int
     signed: bool
@@ -31,7 +31,7 @@ class Component:
 
 
 def prepare(image: Any) -> tuple[Image.Image, Finish | None]:
-    """Return a JPEG 2000 to be loaded, and what comes after it.
+    """Return the image to load, and a function that corrects it afterwards (None: not needed).
 
     Args:
         image: As Pillow opened it, not loaded.
@@ -50,14 +50,14 @@ def prepare(image: Any) -> tuple[Image.Image, Finish | None]:
     _refuse(channels, parts, image.mode)
     if b"pclr" in parts:
         if image.mode not in ("P", "PA"):
-            raise ImageError("JPEG 2000 with a palette of grey is not read")
+            raise ImageError("JPEG 2000 with a palette of grey cannot be read")
         image.palette = _palette(parts[b"pclr"])
         return image, None
     return image, _spread(channels)
 
 
 def _header(file: BinaryIO, end: int) -> dict[bytes, bytes]:
-    """Return the contents of the file header's boxes, of each name the first."""
+    """Return the contents of the file header's boxes, the first of each name."""
     file.seek(0)
     for name, begin, stop in isobmff.boxes(file, end):
         if name == b"jp2h":
@@ -94,22 +94,22 @@ def _refuse(channels: list[Component], parts: dict[bytes, bytes], mode: str) -> 
     # Pillow rounds to 8 bits without a limit: white turns to black.
     if (most > 8 and not mode.startswith("I")) or most > 16:
         raise ImageError(
-            f"JPEG 2000 of {len(channels)} channels of {most} bits is not read: "
-            "save it with 8 bits a channel"
+            f"JPEG 2000 of {len(channels)} channels of {most} bits cannot be read: "
+            "save it with 8 bits per channel"
         )
     if any(channel.across != 1 or channel.down != 1 for channel in channels):
-        raise ImageError("JPEG 2000 with colours of a lower resolution is not read: save it as PNG")
+        raise ImageError("JPEG 2000 with subsampled colours cannot be read: save it as PNG")
     if len(channels) == 4 and not parts:
-        raise ImageError("JPEG 2000 of four channels that does not say which: save it as JP2")
+        raise ImageError("JPEG 2000 does not say what its four channels are: save it as JP2")
     colour = parts.get(b"colr", b"")
     space = int.from_bytes(colour[3:7], "big")
     count = 3 if b"pclr" in parts else len(channels)
     if colour[:1] == b"\1" and space == 18 and PILLOW < (10, 3):
         raise ImageError("a JPEG 2000 of sYCC needs Pillow 10.3 or later")
     if colour[:1] == b"\1" and count not in _SPACES.get(space, ()):
-        raise ImageError(f"JPEG 2000 of {count} channels in colour space {space} is not read")
+        raise ImageError(f"JPEG 2000 of {count} channels in colour space {space} cannot be read")
     if not _is_in_order(parts.get(b"cdef", b"")) or not _is_straight(parts.get(b"cmap", b"")):
-        raise ImageError("JPEG 2000 with channels in another order is not read: save it as PNG")
+        raise ImageError("JPEG 2000 with channels in another order cannot be read: save it as PNG")
 
 
 def _is_in_order(definitions: bytes) -> bool:
@@ -134,12 +134,12 @@ def _palette(content: bytes) -> ImagePalette.ImagePalette:
     """Read a palette (I.5.3.4); Pillow drops colours that occur twice."""
     count, columns = struct.unpack_from(">HB", content)
     if columns != 3 or count > 256 or content[3:6] != b"\7\7\7":
-        raise ImageError("JPEG 2000 with a palette other than of RGB with 8 bits is not read")
+        raise ImageError("JPEG 2000 with a palette that is not RGB of 8 bits cannot be read")
     return ImagePalette.raw("RGB", content[6 : 6 + 3 * count])
 
 
 def _spread(channels: list[Component]) -> Finish | None:
-    """Return a function that scales fewer than 8 bits, which Pillow leaves in the upper bits."""
+    """Return a function that scales channels of fewer than 8 bits, which Pillow does not scale."""
     if all(channel.bits >= 8 for channel in channels):
         return None
     tables = [_table(min(channel.bits, 8)) for channel in channels]

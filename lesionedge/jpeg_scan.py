@@ -4,7 +4,7 @@ A JPEG has no checksum, and Pillow drops libjpeg's warnings. But after lost byte
 decoder finds its way again after some blocks and then has too few: it runs out of data before the
 last block. After overwritten bytes it may also have too many, and ends before the data. Both show
 in how much the decoder reads. It therefore gets the file in three portions: all but the last bytes
-of the scan; these, and a little that no intact file needs; the end.
+of the scan; then these bytes and a few more that no intact file needs; then the end marker.
 
 A scan cut into intervals by restart marks, or a file of several scans (progressive), resumes at the
 next mark. For such files the marks are counted. If something looks wrong, the file is decoded again
@@ -31,7 +31,7 @@ TAIL_BYTES = 64
 """How many bytes may be left over: some cameras pad the scan before its end."""
 
 _ONES = b"\xff\x00" * 9
-"""Bits that are no Huffman code: more than a decoder reads ahead, less than a block needs."""
+"""Bits that are not a Huffman code: more than a decoder reads ahead, less than a block needs."""
 _FILLER = bytes(n * n * n % 251 + 1 for n in range(300))
 """Bits without a pattern: if blocks are missing, these bits decode to visible ones."""
 _MARK = re.compile(rb"\xff[^\x00]")
@@ -95,16 +95,16 @@ class _Portions(io.BytesIO):
         return data
 
     def close(self) -> None:
-        """Close the file that it stands for."""
+        """Close the original file too."""
         if self._original is not None:
             self._original.close()
         super().close()
 
 
 def load(image: Image.Image) -> None:
-    """Decode a JPEG that Pillow has opened; in place of ``image.load()``.
+    """Decode a JPEG that Pillow has opened; use it instead of ``image.load()``.
 
-    Nothing is refused where the program has set Pillow's ``LOAD_TRUNCATED_IMAGES``.
+    If the program has set Pillow's ``LOAD_TRUNCATED_IMAGES``, no image is refused.
 
     Args:
         image: A JPEG or MPO, not loaded yet; ``draft`` may have been called.
@@ -200,7 +200,7 @@ def _precisions(layout: _Layout) -> dict[int, list[int]]:
         For each component, how many low bits of each of its 64 coefficients are still unknown.
 
     Raises:
-        ImageError: A scan builds on one that is not there.
+        ImageError: A scan builds on one that is missing.
     """
     found = {component: [-1] * 64 for component in layout.frame[6::3]}
     for scan in layout.scans:
@@ -264,7 +264,7 @@ def _is_frame(mark: int) -> bool:
 
 
 def _scan(data: bytes, at: int, header: bytes, interval: int) -> _Scan:
-    """Find the end and the restart marks of the coded pixels that begin at a place."""
+    """Find the end and the restart marks of the coded pixels that begin at ``at``."""
     scan = _Scan(header, interval, len(data))
     while (found := _MARK.search(data, at)) is not None:
         place, at = found.start(), found.start()

@@ -1,4 +1,4 @@
-"""Reads a model's labels: one a line, in output order or numbered.
+"""Reads a model's labels: one per line, in output order or numbered.
 
 Coral's and Teachable Machine's files number their lines (``0 mel``, ``1: nv``), in any order.
 """
@@ -21,8 +21,8 @@ _NUMBERED = re.compile(
 )
 
 
-class Settled(tuple[str, ...]):
-    """Labels that are in output order already, whatever they begin with."""
+class OrderedLabels(tuple[str, ...]):
+    """Labels that are in output order already, even if they begin with numbers."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
         The labels in output order, without their numbers.
 
     Raises:
-        ModelError: It cannot be read, or its numbers are not one a label.
+        ModelError: It cannot be read, or its labels are not numbered without gaps.
     """
     name = os.fsdecode(path)
     try:
@@ -68,9 +68,9 @@ def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
         source: Where they come from, for messages.
 
     Raises:
-        ModelError: Some are numbered and others not, or a number is missing or there twice.
+        ModelError: Some are numbered and others not, or a number is missing or occurs twice.
     """
-    if isinstance(labels, Settled):
+    if isinstance(labels, OrderedLabels):
         return labels
     found = [_NUMBERED.fullmatch(label) for label in labels]
     numbered = [match for match in found if match]
@@ -82,8 +82,8 @@ def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
         if len(numbered) < 2 or len(numbered) < len(plain):
             return tuple(labels)
         raise ModelError(
-            f"{source}: label {plain[0] + 1} ({labels[plain[0]]!r}) has no number, others have, "
-            f"such as {numbered[0][0].strip()!r}; number all, from 0, or none"
+            f"{source}: label {plain[0] + 1} ({labels[plain[0]]!r}) has no number, but others "
+            f"have, such as {numbered[0][0].strip()!r}; number all labels, from 0, or none"
         )
     return _sorted(numbered, source)
 
@@ -94,7 +94,7 @@ def _sorted(numbered: Sequence[re.Match[str]], source: str) -> tuple[str, ...]:
         number = int(match["number"])
         if number in by_number:
             raise ModelError(
-                f"{source}: the number {number} is there twice ({by_number[number]!r} and "
+                f"{source}: the number {number} occurs twice ({by_number[number]!r} and "
                 f"{match['label']!r}); expected each once"
             )
         by_number[number] = match["label"].strip()
@@ -103,14 +103,14 @@ def _sorted(numbered: Sequence[re.Match[str]], source: str) -> tuple[str, ...]:
     missing = sorted(set(wanted) - set(by_number))
     if missing:
         raise ModelError(
-            f"{source}: its {len(by_number)} labels are numbered up to {max(by_number)} and there "
-            f"is no number {missing[0]}; expected {wanted[0]} to {wanted[-1]}, each once"
+            f"{source}: its {len(by_number)} labels are numbered up to {max(by_number)}, but the "
+            f"number {missing[0]} is missing; expected {wanted[0]} to {wanted[-1]}, each once"
         )
     return tuple(by_number[number] for number in wanted)
 
 
 def distinct(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return labels as names of columns: of labels that are alike, all but the first numbered."""
+    """Return labels as column names; a repeated label gets a number, such as ``mole_2``."""
     seen: dict[str, int] = {}
     names = []
     for label in labels:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lesionedge.prediction import Prediction
 
 MOST_DAMAGED = 100
-"""So many frames of a camera that cannot be decoded, one after the other, end it."""
+"""If more frames than this in a row cannot be decoded, a live camera counts as broken."""
 
 _TICK_S = 0.1
 _SUCCESSIVE_S = 0.5  # frames further apart than this are not compared for motion
@@ -55,12 +55,12 @@ class Observation:
 
 
 class FrameClassifier:
-    """Classifies frames one by one and remembers what the next ones need."""
+    """Classifies frames one by one and keeps what it needs for the next ones."""
 
     def __init__(
         self, classifier: Classifier, *, smooth: int = 1, crop: float = 1.0, abstain: bool = True
     ) -> None:
-        """Create it.
+        """Create a classifier of frames.
 
         Args:
             classifier: The loaded model.
@@ -210,7 +210,7 @@ def _observations(
             damaged += 1
             if camera.live and damaged > MOST_DAMAGED:
                 raise CameraError(
-                    f"{camera.description}: {damaged} damaged frames, one by one; the last: {error}"
+                    f"{camera.description}: {damaged} damaged frames in a row; the last: {error}"
                 ) from error
             continue
         count, damaged = count + 1, 0

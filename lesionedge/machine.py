@@ -122,14 +122,14 @@ def memory_bytes(field: str, root: str = "/") -> int | None:
     """Return a figure of this process's memory.
 
     Args:
-        field: ``VmHWM``, the peak of what is in memory, or ``VmRSS``, what is now (proc(5)).
+        field: ``VmHWM`` for the peak, or ``VmRSS`` for the present amount (proc(5)).
         root: Where ``proc`` is mounted.
     """
     return _kilobytes(f"{root}proc/self/status", field)
 
 
 def free_memory_bytes(root: str = "/") -> int | None:
-    """Return how much memory programs may still take."""
+    """Return how much memory is still free for programs."""
     return _kilobytes(f"{root}proc/meminfo", "MemAvailable")
 
 

@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 4_000_000
 """Larger files inside the zip are rejected: they are neither labels nor cards."""
 
 _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
-# Kinds of process units: what is done to a tensor before or after the network.
+# Kinds of process units: steps before or after the network.
 _NORMALIZATION, _SCORE_CALIBRATION, _SCORE_THRESHOLDING = 1, 2, 3
 
 
@@ -40,14 +40,15 @@ class ModelMetadata:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Locale -> labels, for label files that have one."""
     mean: tuple[float, ...] | None = None
-    """NormalizationOptions of the input: what is subtracted from a pixel, one or one a channel."""
+    """NormalizationOptions of the input: what is subtracted from a pixel, as one value or one per
+    channel."""
     std: tuple[float, ...] | None = None
-    """What the difference is divided by, one or one a channel."""
+    """What the difference is divided by, as one value or one per channel."""
     score_calibration: bool = False
-    """Whether it asks for each class's score to be calibrated outside of the graph
+    """Whether each class's score must be calibrated outside the graph
     (ScoreCalibrationOptions)."""
     score_threshold: float | None = None
-    """The score below which its author wants no prediction (ScoreThresholdingOptions)."""
+    """The score below which the model's author wants no prediction (ScoreThresholdingOptions)."""
     name: str | None = None
     """The model's name."""
     description: str | None = None
@@ -154,7 +155,7 @@ def _score_threshold(tensor: Table) -> float | None:
 
 
 def _labels(tensor: Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
-    """Return locale -> labels; the file's type says what it is, never its name."""
+    """Return locale -> labels. A labels file is recognised by its type, never by its name."""
     found: dict[str, tuple[str, ...]] = {}
     for file in tensor.tables(6):
         if file.scalar(2, "<B", 0) in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS):

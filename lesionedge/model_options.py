@@ -27,18 +27,17 @@ class ModelOptions:
     threads: int | None = None
     """Threads that run the network; None for the usable physical cores, at most 4."""
     labels: str | os.PathLike[str] | Sequence[str] | None = None
-    """Labels file (one a line) or the labels, in output order; None for those in the file."""
+    """Labels file (one per line) or the labels, in output order; None for those in the file."""
     malignant: Sequence[str] | None = None
-    """The labels that are malignant, all others being benign; None for what is known of them."""
+    """The malignant labels; all others are benign. None for what is known about the labels."""
     normalize: tuple[float, float] | None = None
     """(mean, std) of the pixels, 0-255; None for the file's own."""
     check: bool = True
     """Whether each image is checked (``lesionedge.reliability``)."""
     verbose: bool = False
-    """Whether the native library's log lines are let through."""
+    """Whether the native library's log lines are shown."""
     views: int = 1
     """How many views of an image to average over, 1 to 8."""
-
     operating_point: float | None = None
     """Sensitivity (0-1) that selects the operating point; None for 0.95 if the card has it."""
     profile: str | os.PathLike[str] | Profile | None = None
@@ -54,11 +53,11 @@ class ModelOptions:
         check_views(self.views)
         if isinstance(self.malignant, str):
             raise ValueError(f"malignant is {self.malignant!r}; expected a list of labels")
-        given = self.normalize
-        if given is None:
+        pair = self.normalize
+        if pair is None:
             return
-        if len(given) != 2 or not all(map(math.isfinite, given)) or given[1] == 0:
-            raise ValueError(f"normalize is {given}; expected (mean, std), std not 0")
+        if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[1] == 0:
+            raise ValueError(f"normalize is {pair}; expected (mean, std), std not 0")
 
 
 def check_views(views: int) -> None:

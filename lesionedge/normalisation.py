@@ -1,4 +1,4 @@
-"""Checks that a normalisation fits a model's input, and computes what the input stores.
+"""Checks that a normalisation fits a model's input, and computes the stored values.
 
 The network gets (pixel - mean) / std. The scale and zero point of a quantised input show which
 numbers it was made for. A normalisation outside this range belongs to another model.
@@ -40,8 +40,8 @@ class Normalisation:
     std: NDArray[np.float32]
     """(1,) or (3,) What the difference is divided by."""
     table: NDArray[Any] | None
-    """(256, 3): what a quantised input stores for each pixel value; None: that value itself, or a
-    float input."""
+    """(256, 3): what a quantised input stores for each pixel value; None for the value itself, or
+    for a float input."""
 
     @classmethod
     def of(
@@ -160,8 +160,8 @@ def _integer_fault(real: NDArray[np.float64], info: TensorInfo) -> str | None:
 def fitting(info: TensorInfo) -> str | None:
     """Return the MEAN,STD that spreads the grey levels over just the range of an input.
 
-    (pixel - mean) / std is then (stored - zero_point) * scale, with the pixel as what is stored
-    (in int8 less 128). None if the input is not quantised: it does not tell.
+    Then (pixel - mean) / std equals (stored - zero_point) * scale, and the stored value is the
+    pixel itself (in int8 minus 128). None if the input is not quantised: it has no such range.
     """
     import numpy as np
 

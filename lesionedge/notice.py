@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MALIGNANT_UNKNOWN = "malignant-unknown"
-"""Code of the notice that it is not known which of a model's classes are malignant."""
+"""Code of the warning that it is unknown which of a model's classes are malignant."""
 
 
 class Notice(str):

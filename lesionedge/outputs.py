@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROUNDING = 0.01  # how far a quantised probability may lie outside 0-1
-_STEP = 1 / 256  # of a probability in 8 bits, the coarsest that there are
+_STEP = 1 / 256  # the step between probabilities in 8 bits, the coarsest format
 
 BELOW_THRESHOLD = "below-score-threshold"
 """Code of the notice for a probability below the limit that the model's author set."""
@@ -43,15 +43,16 @@ class Outputs:
             outputs: (outputs,) float32, dequantised.
 
         Returns:
-            (classes,) float32; of one output, that of the second class, both.
+            (classes,) float32. A single output is the second class's probability; both are
+            returned.
 
         Raises:
-            ModelError: They are no probabilities.
+            ModelError: They are not probabilities.
         """
         low, high = float(outputs.min()), float(outputs.max())
         if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # written so that NaN fails too
             raise ModelError(
-                f"{self.model}: its outputs, {low:.4g} to {high:.4g}, are no probabilities; "
+                f"{self.model}: its outputs, {low:.4g} to {high:.4g}, are not probabilities; "
                 "expected a softmax or a sigmoid at its end"
             )
         if len(outputs) > 1:
@@ -66,7 +67,7 @@ class Outputs:
         total = float(outputs.sum())
         if abs(total - 1) > _ROUNDING + len(outputs) * _STEP / 2:
             raise ModelError(
-                f"{self.model}: its outputs add up to {total:.4g}, so they are no probabilities "
+                f"{self.model}: its outputs add up to {total:.4g}, so they are not probabilities "
                 "of classes that exclude each other; expected a softmax over all classes"
             )
 
@@ -79,7 +80,7 @@ class Outputs:
 
 
 def read(path: str, outputs: int, found: ModelMetadata) -> Outputs:
-    """Return what a model's outputs are.
+    """Return how to read a model's outputs.
 
     Args:
         path: The model's file.
@@ -88,7 +89,7 @@ def read(path: str, outputs: int, found: ModelMetadata) -> Outputs:
 
     Raises:
         ModelError: They are not probabilities, their classes do not exclude each other, or the
-            metadata wants them changed so that they would not be probabilities any more.
+            metadata demands a change after which they are no longer probabilities.
     """
     if found.score_calibration:
         raise ModelError(
@@ -99,13 +100,13 @@ def read(path: str, outputs: int, found: ModelMetadata) -> Outputs:
     end = graph.ending(path)
     if end.kind == "other":
         raise ModelError(
-            f"{path}: its outputs are no probabilities (the last operator is {end.operator}); "
+            f"{path}: its outputs are not probabilities (the last operator is {end.operator}); "
             "expected a softmax, or a sigmoid for two classes, at its end: export it with one "
             "(in Keras, keras.layers.Softmax() as the last layer)"
         )
     if end.kind == "sigmoid" and outputs > 1:
         raise ModelError(
-            f"{path}: its {outputs} outputs are a sigmoid each, of classes that do not exclude "
+            f"{path}: its {outputs} outputs have a sigmoid each, for classes that do not exclude "
             "each other; expected a softmax over all classes, or one sigmoid for two"
         )
     if end.kind == "softmax" and outputs == 1:

@@ -50,13 +50,13 @@ def in_processes(
     """Do jobs in worker processes.
 
     Args:
-        work: The jobs, taken a few ahead of the results.
+        work: The jobs; a few are taken ahead of the results.
         task: What to do.
         processes: How many processes.
         count: How many jobs there are.
 
     Returns:
-        One result a job, in their order; to be closed, also when it is left early.
+        One result per job, in order. Close the generator if you stop early.
 
     Raises:
         LesionEdgeError: No process can be started, or one was killed.
@@ -79,9 +79,9 @@ def in_processes(
     except BrokenProcessPool as error:
         pool.shutdown(wait=True)
         first = ahead[0][0] if ahead else task.name(chunk[0])
-        raise LesionEdgeError(_obituary(workers, first)) from error
+        raise LesionEdgeError(_killed_message(workers, first)) from error
     except BaseException:
-        for worker in workers:  # nobody needs their results any more
+        for worker in workers:  # their results are no longer needed
             worker.terminate()
         raise
     finally:
@@ -122,7 +122,7 @@ def _submit(
     return future
 
 
-def _obituary(workers: Iterable[BaseProcess], name: str) -> str:
+def _killed_message(workers: Iterable[BaseProcess], name: str) -> str:
     """Return the message about a killed worker (the pool ends the others by SIGTERM)."""
     signals = {-(worker.exitcode or 0) for worker in workers}
     killers = sorted(number for number in signals if number > 0)

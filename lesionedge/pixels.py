@@ -1,4 +1,4 @@
-"""Converts any Pillow mode to sRGB of 8 bits a channel; transparency becomes white."""
+"""Converts any Pillow mode to sRGB of 8 bits per channel; transparency becomes white."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from lesionedge.icc import Conversion
 
 PILLOW = tuple(int(number) for number in PIL.__version__.split(".")[:2])
-"""Its version, for what older ones get wrong."""
+"""Pillow's version: errors of older ones are worked around."""
 
 _WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
-TRANSPARENT = Notice(
-    "transparent", "all of it is transparent, which was ignored: the colours were taken as they are"
-)
+TRANSPARENT = Notice("transparent", "the whole image is transparent; the transparency was ignored")
 _CMYK = Notice("colour", "CMYK without a usable profile: its colours are a guess")
 
 
@@ -40,27 +38,29 @@ class Pixels:
     image: Image.Image
     """RGB; or of the mode that ``conversion`` takes."""
     conversion: Conversion | None = None
-    """The conversion to sRGB that is still to do; None: none."""
+    """The conversion to sRGB that is still needed; None: none is needed."""
     warnings: tuple[Notice, ...] = ()
     """Warnings for people."""
 
 
 def flattened(image: Image.Image, colours: Colours | None = None) -> Pixels:
-    """Return a loaded image's pixels without transparency, 8 bits a channel.
+    """Return a loaded image's pixels without transparency, 8 bits per channel.
 
     Args:
         image: Any mode.
-        colours: What its file says of them; None: sRGB.
+        colours: What its file says about its colours; None: sRGB.
 
     Raises:
-        ImageError: Its numbers have no known range.
+        ImageError: The range of its numbers is unknown.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return _opaque(image, colours)
     if image.mode.startswith("I"):
         return _grey_of_16_bits(image, colours)
     if image.mode == "F":
-        raise ImageError("pixels are floating-point numbers; convert it to 8 or 16 bits a channel")
+        raise ImageError(
+            "pixels are floating-point numbers; convert it to 8 or 16 bits per channel"
+        )
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         return _without_alpha(image, colours)
     return _opaque(image, colours)
@@ -149,7 +149,7 @@ def deep_rgb(values: NDArray[np.uint16], colours: Colours) -> Pixels:
 
     Args:
         values: RGB.
-        colours: What their file says of them.
+        colours: What their file says about the colours.
     """
     conversion, warnings = colours.conversion("RGB")
     matrix = colours.deep("RGB") if conversion is not None else None
@@ -167,23 +167,23 @@ def rounded(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def full_range(values: NDArray[Any], bits: int) -> tuple[NDArray[np.uint16], tuple[Notice, ...]]:
-    """Return whole numbers that reach as far as their bits allow, 0-65535.
+    """Scale whole numbers to the full range, 0-65535.
 
-    Cameras and scanners put 10 or 12 bits into 16. Where all of an image fits into fewer bits
-    it would be nearly black otherwise, so it is taken to have only these, with a warning.
+    Cameras and scanners store 10 or 12 bits in 16. An image whose values all fit into fewer bits
+    would be nearly black, so it is treated as an image of only these bits, with a warning.
 
     Args:
         values: Of any shape, not negative.
-        bits: How many each has by its file.
+        bits: How many bits each value has, according to its file.
     """
     import numpy as np
 
     top, used = int(values.max(initial=0)), bits
     warnings: tuple[Notice, ...] = ()
     if bits in (16, 32) and 0 < top < 2 ** (bits - 2):
-        # 14 bits in 16 may as well be a dark image: that is said, and nothing changed.
+        # 14 bits in 16 may as well be a dark image: warn, and change nothing.
         used = next(n for n in (8, 10, 12, 16, 24, 32) if n >= top.bit_length())
-        guess = f"taken for {used} bits" if used < bits else "left as they are, dark"
+        guess = f"treated as {used} bits" if used < bits else "left unchanged, dark"
         warnings = (Notice("bit-depth", f"its {bits}-bit pixels only reach {top}: {guess}"),)
     if used == 16:
         return values.astype(np.uint16), warnings

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lesionedge.diagnosis import said_of_unknown
+from lesionedge.diagnosis import unknown_malignancy
 from lesionedge.errors import ModelError
 from lesionedge.notice import MALIGNANT_UNKNOWN, Notice
 
@@ -28,12 +28,12 @@ class Candidate:
     label: str
     """The short code, such as ``mel``."""
     name: str
-    """What people read, such as ``Melanoma``."""
+    """The name for people, such as ``Melanoma``."""
     probability: float
     """Calibrated, 0-1."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as the result format has it."""
+        """Return it in the result format."""
         return {"label": self.label, "name": self.name, "probability": self.probability}
 
 
@@ -49,7 +49,7 @@ class ThresholdSide:
     """Where the threshold comes from: ``BY_CARD``, or the name of a site profile."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as the result format has it."""
+        """Return it in the result format."""
         return {
             "sensitivity": self.point.sensitivity,
             "specificity": self.point.measured_specificity,
@@ -64,16 +64,17 @@ class Prediction:
     """A model's result for one image."""
 
     label: str
-    """Code of the most likely class; of two, the one that the card's threshold decides for."""
+    """Code of the most probable class, or of the class that the threshold of a two-class model
+    decides for."""
     name: str
     """Its name."""
     probability: float
     """Its calibrated probability, 0-1."""
     malignant_probability: float | None
-    """Sum of the probabilities of the malignant classes, 0-1; None while it is not known of some
-    class whether it is malignant (a warning says so)."""
+    """Sum of the probabilities of the malignant classes, 0-1; None if it is unknown whether some
+    class is malignant (a warning says so)."""
     top: tuple[Candidate, ...]
-    """The most likely classes, best first; where a threshold decides, the decided one first."""
+    """The most probable classes, in falling order; if a threshold decides, its class is first."""
     warnings: tuple[Notice, ...]
     """Warnings about the image: texts, each with a ``code``."""
     timings_ms: Mapping[str, float]
@@ -82,12 +83,12 @@ class Prediction:
     model: str
     """Name or path of the model."""
     reliable: bool | None = None
-    """Whether the image is one that the model may speak about, by the gate alone; None where
-    nothing was checked: ``check=False``, or a model that is not for dermoscopic images."""
+    """Whether the gate accepts the image as one that the model may speak about; None if it was not
+    checked: ``check=False``, or a model that is not for dermoscopic images."""
     views: int = 1
     """How many views of the image the probabilities are averaged over."""
     operating_point: ThresholdSide | None = None
-    """On which side of the default operating point it is; None if the model has none, or if
+    """The side of the default operating point that it is on; None if the model has none, or if
     the malignant probability is unknown."""
     profile: str | None = None
     """Name of the site profile that recalibrated the probabilities; None: there was none."""
@@ -146,10 +147,10 @@ def by_class(top: Sequence[Candidate], labels: Sequence[str]) -> list[float | No
 
     Args:
         top: The classes that are listed, the most likely first.
-        labels: The model's; of labels that are alike, the first one gets the highest probability.
+        labels: The model's. If a label occurs twice, the first gets the higher probability.
 
     Returns:
-        One a label; None for classes that ``top`` does not list.
+        One probability per label; None for classes that ``top`` does not list.
     """
     found: dict[str, list[float]] = {}
     for candidate in top:
@@ -161,8 +162,8 @@ def rank(probabilities: Sequence[float], *, decision: float | None = None) -> li
     """Return the class numbers, the most likely first; equal ones in the model's order.
 
     Args:
-        probabilities: One a class.
-        decision: Of two classes: the probability from which the second one comes first.
+        probabilities: One per class.
+        decision: With two classes: the probability from which the second one comes first.
     """
     if decision is not None:
         return [1, 0] if probabilities[1] >= decision else [0, 1]
@@ -181,7 +182,7 @@ def malignant_probability(
 def side_of(
     point: OperatingPoint | None, malignant_probability: float | None, source: str
 ) -> ThresholdSide | None:
-    """Return on which side of an operating point a malignant probability is; None without one."""
+    """Return on which side of an operating point a probability is; None if either is unknown."""
     if point is None or malignant_probability is None:
         return None
     return ThresholdSide(point, point.above(malignant_probability), source)
@@ -195,8 +196,8 @@ def source_of(point: OperatingPoint | None, profile: str | None) -> str:
 
 
 def notice_of_unknown(diagnoses: Sequence[Diagnosis]) -> Notice | None:
-    """Return what the reader should know where the malignant probability is unknown."""
-    text = said_of_unknown(diagnoses)
+    """Return the warning that the malignant probability is unknown; None if it is known."""
+    text = unknown_malignancy(diagnoses)
     return Notice(MALIGNANT_UNKNOWN, text) if text else None
 
 
@@ -206,18 +207,18 @@ def predict(
     top_k: int | None = None, warnings: tuple[Notice, ...] = (),
     timings_ms: Mapping[str, float] | None = None, reliable: bool | None = None, views: int = 1,
 ) -> Prediction:  # fmt: skip
-    """Make a prediction of probabilities.
+    """Make a prediction from probabilities.
 
     Args:
-        probabilities: One a class, 0-1.
+        probabilities: One per class, 0-1.
         diagnoses: What the classes mean, in the same order.
         model: Name or path of the model.
         decision: As in ``rank``.
-        point: The operating point that it is held against.
+        point: The operating point to compare with.
         profile: Name of the site profile that recalibrated the probabilities; None without one.
         top_k: How many classes ``top`` lists; None for all.
         warnings: Warnings for people.
-        timings_ms: What it took.
+        timings_ms: Milliseconds of each stage.
         reliable: The gate's verdict.
         views: Over how many views of each image the probabilities are averaged.
     """

@@ -31,11 +31,11 @@ CIVIDIS = (
 )  # fmt: skip
 """Matplotlib's cividis at nine even steps."""
 
-_LEAST_FALL = 0.001  # of a probability: what the brightest colour stands for, at least
+_LEAST_FALL = 0.001  # the brightest colour stands for a fall of at least this probability
 NOTE = "research use, not a diagnosis"
 
 WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""Ending of an image that is written -> its format."""
+"""Suffix of an image file -> the format to write."""
 
 
 def annotate(
@@ -46,9 +46,9 @@ def annotate(
 
     Args:
         source: The image, as in ``Classifier.classify``.
-        prediction: What the model says.
-        preprocessing: The model's, for the frame.
-        abstain: Draw no diagnosis of an image that the gate refuses.
+        prediction: The image's prediction.
+        preprocessing: The model's; a frame marks the part that the model sees.
+        abstain: Draw no diagnosis if the gate refuses the image.
 
     Returns:
         A new RGB image without any metadata; small ones are enlarged to be legible.
@@ -73,18 +73,18 @@ def heat_map(
     source: images.ImageSource, heat: NDArray[np.float32], preprocessing: images.Preprocessing, *,
     prediction: Prediction, title: str, abstain: bool = True,
 ) -> Image.Image:  # fmt: skip
-    """Draw what a prediction rests on over a grey copy of its image, and a legend below.
+    """Draw a heat map over a grey copy of an image, with a legend below.
 
-    The colours are cividis (Nunez, Anderton and Renslow 2018, doi:10.1371/journal.pone.0199239),
-    which people of all kinds of colour vision see as growing evenly from dark to light.
+    The colours are cividis (Nunez, Anderton and Renslow 2018, doi:10.1371/journal.pone.0199239).
+    They grow evenly from dark to light for people with any kind of colour vision.
 
     Args:
         source: The image that was explained.
-        heat: (H, W) float32: by how much the probability falls where the place is covered.
-        preprocessing: The model's; says which part of the image ``heat`` covers.
-        prediction: What the model says about the image.
-        title: What the legend says first: the class that is explained.
-        abstain: Draw no diagnosis of an image that the gate refuses.
+        heat: (H, W) float32: how far the probability falls if this place is covered.
+        preprocessing: The model's; it defines which part of the image ``heat`` covers.
+        prediction: The image's prediction.
+        title: The legend's title: the class that is explained.
+        abstain: Draw no diagnosis if the gate refuses the image.
 
     Returns:
         A new RGB image without any metadata; small ones are enlarged to be legible.
@@ -133,7 +133,7 @@ def _legend(
 
 
 def _coloured(shades: Image.Image) -> Image.Image:
-    """Return shades 0-255 in their colours."""
+    """Return shades, 0-255, as colours."""
     palette: list[int] = []
     for low, high in pairwise(CIVIDIS):
         for n in range(32):
@@ -208,7 +208,7 @@ def _panel(
 
 
 def font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return a font for drawn text, of this size where Pillow or the system has one that scales."""
+    """Return a font for drawn text, of this size if Pillow or the system has a scalable one."""
     try:
         return ImageFont.load_default(size=size_px)
     except TypeError:  # Pillow before 10.1 has one small font only; most systems have this one

@@ -1,7 +1,7 @@
 """RGB spaces by their primaries and transfer curves, and the conversion to sRGB.
 
-For what files say without an ICC profile (PNG's chunks, EXIF, video's code points), and for 16
-bits a channel, which littlecms is not given by Pillow.
+For files that describe their colours without an ICC profile (PNG's chunks, EXIF, video's code
+points), and for 16 bits per channel, which Pillow does not pass to littlecms.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Chromaticity = tuple[float, float]
 
 D65: Chromaticity = (0.3127, 0.3290)
 REFERENCE_WHITE_NITS = 203.0
-"""The luminance of an HDR image that becomes white (ITU-R BT.2408)."""
+"""The luminance in an HDR image that becomes white (ITU-R BT.2408)."""
 
-# From D65 to D50 (Bradford): what ICC profiles of sRGB hold.
+# sRGB's primaries, adapted from D65 to D50 (Bradford), as in ICC profiles.
 _SRGB_COLORANTS = (
     (0.43607, 0.38515, 0.14307),
     (0.22249, 0.71687, 0.06061),
     (0.01392, 0.09708, 0.71410),
 )
 _BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
-_BLOCK_PX = 65536  # so that what is computed between stays in the processor's cache
-_FINE = 65535  # steps of linear light that are told apart
+_BLOCK_PX = 65536  # few enough that intermediate results stay in the processor's cache
+_FINE = 65535  # steps of linear light
 
 
 class ColourError(ValueError):
@@ -170,12 +170,12 @@ def from_code_points(primaries: int, transfer: int, *, full_range: bool = True) 
 
     Args:
         primaries: ColourPrimaries.
-        transfer: TransferCharacteristics. Where it names a camera's curve (BT.709 and alike),
-            the light is the scene's: the curve is inverted.
+        transfer: TransferCharacteristics. For a camera's curve (BT.709 and the like), the light
+            is the scene's: the curve is inverted.
         full_range: VideoFullRangeFlag.
 
     Raises:
-        ColourError: They name none.
+        ColourError: They are unknown.
     """
     if primaries not in _PRIMARIES or transfer not in _CURVES:
         raise ColourError(f"colour primaries {primaries} with transfer {transfer} are not known")
@@ -183,7 +183,7 @@ def from_code_points(primaries: int, transfer: int, *, full_range: bool = True) 
 
 
 class MatrixConversion:
-    """Brings RGB pixels of one space to sRGB: curves, a matrix, sRGB's curve."""
+    """Converts RGB pixels of one space to sRGB: curves, a matrix, sRGB's curve."""
 
     def __init__(
         self, matrix: NDArray[np.float64], curves: Sequence[Curve], *, full_range: bool = True,
@@ -193,10 +193,10 @@ class MatrixConversion:
 
         Args:
             matrix: (3, 3), from its light to sRGB's.
-            curves: One a channel.
+            curves: One per channel.
             full_range: As in ``RGBSpace``.
-            luminance: (3,), what each channel adds to the luminance, for light that is the
-                scene's and is to be that of a display (HLG's OOTF); None for all other.
+            luminance: (3,), each channel's share of the luminance, for turning the scene's light
+                into a display's (HLG's OOTF); None for all other curves.
         """
         import numpy as np
 
@@ -252,7 +252,7 @@ class MatrixConversion:
 
 
 def _shown(light: NDArray[np.float32], luminance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the light of a display of 1,000 cd/m² that shows HLG, by the reference white."""
+    """Return the light of a display of 1,000 cd/m² that shows HLG, relative to reference white."""
     import numpy as np
 
     total = np.maximum(light @ luminance.astype(np.float32), 1e-6)
@@ -293,7 +293,7 @@ def from_colorants(colorants: NDArray[np.float64], curves: Sequence[Curve]) -> M
 
     Args:
         colorants: (3, 3), columns are the XYZ of red, green and blue under D50.
-        curves: One a channel.
+        curves: One per channel.
     """
     import numpy as np
 

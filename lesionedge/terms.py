@@ -1,4 +1,4 @@
-"""Returns what a term means, in any spelling, from ``lesionedge.vocabulary``."""
+"""Looks up what a term means, in any spelling, in ``lesionedge.vocabulary``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LONGEST = 300
 """A longer label is not the name of a class; its meaning is unknown."""
 
 _OPEN = ("ind", "unk")  # classes that leave open what a lesion is
-_ROOTS = ("benign", "malignant", "normal")  # and those that say little besides
-_MOST_WORDS = 16  # of a term
-_MEASURES = {"mm", "cm", "level", "stage", "grade"}  # words that a number goes with
+_ROOTS = ("benign", "malignant", "normal")  # classes that only say whether it is malignant
+_MOST_WORDS = 16  # the longest term
+_MEASURES = {"mm", "cm", "level", "stage", "grade"}  # words that go with a number
 
 
 class Meaning(NamedTuple):
@@ -152,7 +152,7 @@ def _tables() -> _Tables:
         for whole, part in zip((True, False), listed.split("|")):
             for term in part.split(";"):
                 alone = term.lstrip().startswith("=")
-                # Plain already but for plurals, so that they are quickly read.
+                # The terms are plain already except for plurals, which makes this fast.
                 joined = _joined(map(_plain, term.replace("=", "").split()))
                 terms.setdefault(joined, _Term(code, whole, alone=alone))
     generic = frozenset(words(vocabulary.GENERIC))
@@ -167,7 +167,7 @@ def _class(line: str) -> tuple[str, _Class]:
 
 
 def _of_path(path: Sequence[str]) -> Meaning | None:
-    """Return what a place in the archive's tree means: its last term, limited by the first."""
+    """Return what a path in the archive's tree means: its last term, if the first agrees."""
     root, leaf = _of_words(words(path[0])), _of_words(words(path[-1]))
     if root is None or root.code not in (*_ROOTS, *_OPEN):
         return None
@@ -193,7 +193,7 @@ def _of_words(phrase: Sequence[str]) -> Meaning | None:
 def _parts(phrase: Sequence[str]) -> list[_Term] | None:
     """Return the classes that a phrase names; None if one of its words is unknown.
 
-    So ``nevus, not melanoma`` and ``suspicious nevus`` stay unknown, whatever else they hold.
+    So ``nevus, not melanoma`` and ``suspicious nevus`` stay unknown.
     """
     found: list[_Term] = []
     at = 0
@@ -213,7 +213,7 @@ def _parts(phrase: Sequence[str]) -> list[_Term] | None:
 
 def _part(phrase: Sequence[str]) -> _Term | None:
     tables, joined = _tables(), _joined(phrase)
-    if joined in tables.neutral or (len(phrase) > 1 and len(joined) < 5):  # "a k" is no "ak"
+    if joined in tables.neutral or (len(phrase) > 1 and len(joined) < 5):  # "a k" is not "ak"
         return None
     term = tables.terms.get(joined)
     return None if term is None or term.alone or term.code in _OPEN else term
@@ -235,7 +235,7 @@ def _together(terms: Sequence[_Term], *, more: bool) -> Meaning | None:
 
     Args:
         terms: Those terms.
-        more: Whether others are included, which the roots alone describe.
+        more: Whether the label also includes unnamed others, as in ``other benign tumors``.
     """
     kinds = _tables().classes
     verdicts = {kinds[term.code].malignant for term in terms}

@@ -36,7 +36,7 @@ _FORMATS = {
 
 
 def prepare(image: Any, reopen: Callable[[], Image.Image]) -> tuple[Image.Image, Finish | None]:
-    """Return a TIFF to be loaded in place of another that is open, and what comes after it.
+    """Return the TIFF to load, and a function that corrects it afterwards (None: not needed).
 
     Args:
         image: As Pillow opened it, not loaded.
@@ -98,7 +98,7 @@ def _needs_libtiff(image: Any) -> bool:
 
 
 def _reopened(reopen: Callable[[], Image.Image]) -> Image.Image:
-    """Open a TIFF for libtiff, which knows planes, orders of bits, subsampling, coefficients."""
+    """Open a TIFF with libtiff, which handles planes, bit order, subsampling and coefficients."""
     from PIL import TiffImagePlugin
 
     # Pillow's switch affects the whole process. Another thread that opens a TIFF meanwhile gets
@@ -121,13 +121,13 @@ def _restore_palette(image: Any) -> None:
 
 
 def _with_colours(reopen: Callable[[], Image.Image], raw: str) -> Finish:
-    """Restore what Pillow divides by an alpha that is zero everywhere."""
+    """Return a function that restores colours if alpha is zero everywhere; Pillow loses them."""
 
     def finish(image: Any) -> tuple[Image.Image, tuple[Notice, ...]]:
         if image.getchannel("A").getextrema()[1] > 0:
             return image, ()
         if image.tag_v2.get(_PLANAR) == 2:
-            raise ImageError("all of it is transparent")
+            raise ImageError("the whole image is transparent")
         with reopen() as again:
             deep.set_raw_mode(again, raw.replace("RGBa", "RGBA"))
             again.load()
@@ -147,8 +147,8 @@ def sample_bits(tags: Any) -> int:
 def _finish(tags: Any) -> Finish | None:
     bits, stored = sample_bits(tags), _tuple(tags.get(_BITS, 1))[0]
     inverted = tags.get(_PHOTOMETRIC) == 0
-    as_it_is = bits == 16 and not inverted
-    if tags.get(_SAMPLES, 1) != 1 or stored <= 8 or as_it_is:
+    is_right = bits == 16 and not inverted
+    if tags.get(_SAMPLES, 1) != 1 or stored <= 8 or is_right:
         return None
 
     def finish(image: Image.Image) -> tuple[Image.Image, tuple[Notice, ...]]:
@@ -165,7 +165,7 @@ def _finish(tags: Any) -> Finish | None:
 
 
 def unread(content: Any) -> str | None:
-    """Return what kind of TIFF it is that Pillow does not open; None: it is no TIFF.
+    """Describe a TIFF that Pillow cannot open; None: it is not a TIFF.
 
     Args:
         content: Path or binary file.
@@ -185,7 +185,7 @@ def _described(file: BinaryIO) -> str | None:
 
     head = file.read(16)
     if head[:4] == b"MM\0+":
-        return "BigTIFF in big-endian order is not read: save it as TIFF or PNG"
+        return "BigTIFF in big-endian order cannot be read: save it as TIFF or PNG"
     if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0"):
         return None
     tags = TiffImagePlugin.ImageFileDirectory_v2(head if head[2:3] == b"+" else head[:8])
@@ -200,5 +200,5 @@ def _unread(tags: Any) -> str:
     meaning = _PHOTOMETRICS.get(tags.get(_PHOTOMETRIC), "of an unknown kind")
     return (
         f"TIFF of {tags.get(_SAMPLES, 1)} {numbers}samples of {bits[0]} bits ({meaning}, "
-        f"compression {tags.get(_COMPRESSION, 1)}) is not read: save it with 8 bits a channel"
+        f"compression {tags.get(_COMPRESSION, 1)}) cannot be read: save it with 8 bits per channel"
     )

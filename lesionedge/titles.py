@@ -1,4 +1,4 @@
-"""What people read for a figure's key in ``metrics.json`` and in a card."""
+"""The names that people read for the keys of figures in ``metrics.json`` and in a card."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADLINES = {
     "melanoma_sensitivity_at_90_specificity": "melanoma sensitivity at 90 % specificity",
     "ece": "expected calibration error",
 }
-"""Figures of a whole model, the most telling first."""
+"""Figures of a whole model, the most important first."""
 
 PER_CLASS = {
     "recall": "recall",
@@ -38,4 +38,4 @@ VARIABLES = {
     "confirmation": "diagnosis confirmed by",
     "skin_type": "skin type",
 }
-"""What groups are told apart by."""
+"""The properties by which images are grouped."""

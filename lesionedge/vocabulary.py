@@ -38,7 +38,7 @@ ind         ? Indeterminate |
 unk         ? Unknown |
 """
 """Code, whether malignant (+ yes, - no, ? unknown), name, and the codes of the classes that
-published datasets file it under, the narrowest first (ISIC 2019 has HAM10000's akiec as AK)."""
+published datasets file it under, the narrowest first (ISIC 2019 calls HAM10000's akiec AK)."""
 
 ABBREVIATIONS = """
 mel: mm | lm lmm ssm
@@ -288,9 +288,9 @@ ind
 unk
     unknown; other; miscellaneous; none of the others; none of the above
 """
-"""Code, what datasets, papers and clinics call the class | kinds within it. Case, punctuation,
+"""Code, names of the class in datasets, papers and clinics | kinds within it. Case, punctuation,
 plurals, British spelling and the order around a comma do not matter here. A term with ``=`` counts
-only where it is the whole label."""
+only if it is the whole label."""
 
 GENERIC = """
 a an the of in on at by to from with and or et type subtype variant form pattern class category
@@ -298,7 +298,7 @@ group skin cutaneous lesion tumor neoplasm neoplastic growth proliferation disea
 diagnosis dx image photo dermoscopy dermoscopic dermatoscopic clinical histopathology nos
 unspecified cell
 """
-"""Words that tell nothing about a lesion."""
+"""Words that say nothing about a lesion."""
 
 QUALIFIERS = """
 subcutaneous neoplasia common banal typical usual simple classic ordinary primary secondary early

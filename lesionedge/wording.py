@@ -1,4 +1,4 @@
-"""What people read about a prediction: the same words in every view.
+"""The words in which people read a prediction, the same in every view.
 
 Text, annotated images, heat maps, camera, preview, page and report take their words from here.
 JSON, CSV and Parquet hold the numbers themselves (``Prediction.to_dict``).
@@ -15,9 +15,9 @@ RESEARCH_USE = "For research use only: not a diagnosis."
 """The last line of every view."""
 
 CANNOT_TELL = "Can't tell: not a dermoscopic image"
-"""What stands in place of the diagnosis of an image that the gate refuses."""
+"""The text in place of a diagnosis for an image that the gate refuses."""
 
-_LEAST = 0.0005  # what rounds to 0.1 %
+_LEAST = 0.0005  # the smallest probability that rounds to 0.1 %
 
 
 def percent(probability: float) -> str:
@@ -51,7 +51,7 @@ def malignancy(prediction: Prediction) -> str:
 
 
 def threshold_side(side: ThresholdSide) -> str:
-    """Return on which side of an operating point's threshold a prediction is."""
+    """Return in words on which side of an operating point's threshold a prediction is."""
     where = "above" if side.above else "below"
     return (
         f"{where} the threshold for {side.point.sensitivity:.0%} sensitivity{_of(side)} "
@@ -66,7 +66,7 @@ def _of(side: ThresholdSide) -> str:
 
 
 def risk(prediction: Prediction) -> str:
-    """Return the malignant probability, and its side of the operating point where there is one."""
+    """Return the malignant probability in words, and its side of the operating point, if any."""
     side, profile = prediction.operating_point, prediction.profile
     found = malignancy(prediction)
     found = found if side is None else f"{found}, {threshold_side(side)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def with_card(source: str | Path, target: Path, **changes: Any) -> Path:
-    """Copy a model file; ``changes`` take the place of its card's sections."""
+    """Copy a model file; replace sections of its card by ``changes``."""
     content = Path(source).read_bytes()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         start = min(entry.header_offset for entry in archive.infolist())

@@ -1,4 +1,4 @@
-"""What the tests share: small real models, drawn pictures, the command line."""
+"""Fixtures for all tests: small real models, drawn images, the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def draw() -> Callable[..., Image.Image]:
 
 
 @pytest.fixture
-def picture(tmp_path: Path, draw: Callable[..., Image.Image]) -> Path:
+def photo(tmp_path: Path, draw: Callable[..., Image.Image]) -> Path:
     """A 300x200 JPEG."""
     path = tmp_path / "lesion.jpg"
     draw(300, 200, seed=1).save(path, quality=95)
@@ -59,7 +59,7 @@ def cli_run() -> Callable[..., Result]:
 
 @pytest.fixture
 def command() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Runs ``lesionedge`` as a process of its own."""
+    """Runs ``lesionedge`` in a new process."""
 
     def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
         line = [sys.executable, "-m", "lesionedge", *map(os.fsencode, map(str, arguments))]
@@ -71,7 +71,7 @@ def command() -> Callable[..., subprocess.CompletedProcess[bytes]]:
 
 @pytest.fixture(scope="session")
 def ham10000() -> Path:
-    """HAM10000, where it is at hand."""
+    """The folder of HAM10000; the test is skipped if there is none."""
     root = Path(os.environ.get("LESIONEDGE_DATA", ROOT.parent / "shared" / "data")) / "ham10000"
     if not root.is_dir():
         pytest.skip(

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback for tests: files, and every kind of bad behaviour."""
+"""An HTTP server on loopback for tests; it serves files, and can behave badly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FileServer:
         self.root, self.ranges = root, ranges
         self.login = login and "Basic " + base64.b64encode(login.encode()).decode()
         self.behaviour: dict[str, Any] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def __enter__(self) -> FileServer:
         outer = self
@@ -29,8 +29,8 @@ class FileServer:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                outer.asked.append(self.path)
-                outer.answer(self)
+                outer.requested.append(self.path)
+                outer.respond(self)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -48,8 +48,8 @@ class FileServer:
         self.thread.join()
         self.server.server_close()
 
-    def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
-        """Send what is asked for."""
+    def respond(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        """Send the requested file or page."""
         path = urllib.parse.unquote(handler.path.partition("?")[0])
         if self.login and handler.headers.get("Authorization") != self.login:
             self.send(handler, 401, b"who are you?", "text/plain")
@@ -79,7 +79,7 @@ class FileServer:
         ).encode()
 
     def send_file(self, handler: Any, content: bytes) -> None:
-        """Send a file, or the part of it that is asked for."""
+        """Send a file, or the requested part of it."""
         kind = "application/octet-stream"
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
         if not (self.ranges and wanted):
@@ -95,19 +95,19 @@ class FileServer:
     def send(
         handler: Any, status: int, content: bytes, kind: str, headers: dict[str, str] | None = None
     ) -> None:
-        """Send an answer."""
+        """Send a response."""
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(content)))
         for name, value in (headers or {}).items():
             handler.send_header(name, value)
         handler.end_headers()
-        with contextlib.suppress(OSError):  # who asked may have gone
+        with contextlib.suppress(OSError):  # the client may have gone
             handler.wfile.write(content)
 
     @staticmethod
     def redirect(handler: Any, where: str) -> None:
-        """Send elsewhere."""
+        """Redirect to another address."""
         handler.send_response(302)
         handler.send_header("Location", where)
         handler.send_header("Content-Length", "0")

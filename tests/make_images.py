@@ -1,4 +1,4 @@
-"""Image files of rare encodings, written by their specifications; no decoder is involved."""
+"""Writes image files of rare encodings by their specifications, without any decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORMS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d"}
 
 
 def pack(rows, bits, order=">"):
-    """Return (H, N) whole numbers as rows of samples, each row from a byte of its own."""
+    """Return (H, N) whole numbers as rows of samples; each row begins at a new byte."""
     if bits in (8, 16, 32):
         return rows.astype(f"{order}u{bits // 8}").tobytes()
     ones = (rows[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1
@@ -24,7 +24,7 @@ def pack(rows, bits, order=">"):
 
 
 def tiff(strips, tags, order="<"):
-    """Return a TIFF of strips as they are, by ``{tag: (type, value or values)}``."""
+    """Return a TIFF of these strips, with ``{tag: (type, value or values)}``."""
     body, offsets = b"", []
     for strip in strips:
         offsets.append(8 + len(body))
@@ -63,7 +63,7 @@ def tiff_of(
     parts = [plane[y : y + rows] for plane in planes for y in range(0, height, rows)]
     strips = [pack(part, bits, order) for part in parts]
     strips = [zlib.compress(strip) if compressed else strip for strip in strips]
-    if fill == 2:  # of what is stored, after compression
+    if fill == 2:  # reverses the stored bits, after compression
         strips = [bytes(int(f"{byte:08b}"[::-1], 2) for byte in strip) for strip in strips]
     tags = {
         256: (3, width), 257: (3, height), 258: (3, [bits] * count),
@@ -152,7 +152,7 @@ def gama(value):
 
 
 def chrm(primaries):
-    """A cHRM chunk of red, green, blue and white."""
+    """Return a cHRM chunk of red, green, blue and white."""
     numbers = [n for at in (3, 0, 1, 2) for n in primaries[at]]
     return chunk(b"cHRM", struct.pack(">8I", *(round(n * 100_000) for n in numbers)))
 
@@ -163,21 +163,21 @@ def chrm(primaries):
 def bmp(
     rows, width, height, bits, *, kind=0, header=40, masks=(), palette=b"", space=None, tail=b""
 ):
-    """Return a BMP: ``header`` is the header's length, ``space`` what a long one ends with."""
+    """Return a BMP: ``header`` is the header's length, ``space`` the end of a long header."""
     if header == 12:
         head = struct.pack("<IHHHH", 12, width, height, 1, bits)
     else:
         head = struct.pack(
             "<IiiHHIIiiII", header, width, height, 1, bits, kind, 0, 0, 0, len(palette) // 4, 0
         )
-    given = b"".join(struct.pack("<I", mask) for mask in masks)
+    packed = b"".join(struct.pack("<I", mask) for mask in masks)
     if header in (52, 56):
-        head += given.ljust(header - 40, b"\0")
+        head += packed.ljust(header - 40, b"\0")
     elif header == 64:
         head += b"\0" * 24
     elif header > 64:
-        head += given.ljust(16, b"\0") + (space or b"BGRs").ljust(header - 56, b"\0")
-    loose = given if header == 40 and kind == 3 else b""
+        head += packed.ljust(16, b"\0") + (space or b"BGRs").ljust(header - 56, b"\0")
+    loose = packed if header == 40 and kind == 3 else b""
     at = 14 + len(head) + len(loose) + len(palette)
     size = at + len(rows) + len(tail)
     return b"BM" + struct.pack("<IHHI", size, 0, 0, at) + head + loose + palette + rows + tail
@@ -190,7 +190,7 @@ def bmp_rows(samples, bits, order="<"):
 
 
 def bmp_rle8(indices):
-    """Return (H, W) indices run-length coded, with literal runs between."""
+    """Return (H, W) indices, run-length coded, with literal runs in between."""
     data = b""
     for row in indices[::-1]:
         at = 0
@@ -236,7 +236,7 @@ def box(name, content):
 
 
 def jp2(codestream, size, channels, bits=8, *, colour=None, more=b""):
-    """Return a JP2 file around a codestream; ``colour`` is what its colr box holds."""
+    """Return a JP2 file around a codestream; ``colour`` is the content of its colr box."""
     colour = colour or struct.pack(">BBBI", 1, 0, 0, 16 if channels > 2 else 17)
     head = struct.pack(">IIHBBBB", size[1], size[0], channels, bits - 1, 7, 0, 0)
     return (
@@ -246,7 +246,7 @@ def jp2(codestream, size, channels, bits=8, *, colour=None, more=b""):
 
 
 def codestream(image):
-    """Return a lossless JPEG 2000 codestream of a PIL image, without a file around it."""
+    """Return a lossless JPEG 2000 codestream of a PIL image, without a file header."""
     file = io.BytesIO()
     image.save(file, "JPEG2000", no_jp2=True, irreversible=False)
     return file.getvalue()
@@ -259,7 +259,7 @@ def encoded(image, form="PNG", **options):
 
 
 def gif_with_profile(image, profile):
-    """Return a GIF that holds a profile in the extension that is usual for it."""
+    """Return a GIF with a profile in the usual extension."""
     content = encoded(image, "GIF")
     at = 13 + (3 << ((content[10] & 7) + 1) if content[10] & 0x80 else 0)
     parts = [profile[n : n + 255] for n in range(0, len(profile), 255)]
@@ -277,16 +277,16 @@ def bmp_with_profile(rgb, profile):
 
 
 def has(feature):
-    """Tell whether this Pillow knows and has a feature."""
+    """Return whether this Pillow knows and has a feature."""
     known = (*features.modules, *features.codecs, *features.features)
     return feature in known and bool(features.check(feature))
 
 
-# --- What to write
+# --- Content of the images
 
 
 def smooth(width=56, height=40):
-    """(H, W, 3) colours, 0-1, that change slowly, with white, black and strong ones in corners."""
+    """Return (H, W, 3) colours, 0-1, that change slowly, with white, black and strong corners."""
     y, x = np.mgrid[0:height, 0:width]
     colours = np.stack([60 + x * 2, 50 + y * 3, 180 - x - y], axis=-1) / 255.0
     colours = np.clip(colours, 0, 1)
@@ -296,7 +296,7 @@ def smooth(width=56, height=40):
 
 
 def whole(colours, bits):
-    """Colours 0-1 as whole numbers of so many bits."""
+    """Return colours, 0-1, as whole numbers of this many bits."""
     return np.round(np.asarray(colours) * (2**bits - 1)).astype(np.int64)
 
 

@@ -1,8 +1,8 @@
 """Make the small real .tflite files that the tests run: python tests/make_models.py
 
-Their answers mean nothing; their formats are those of models that people have. Needs the ``train``
-extra, and mediapipe's schema (pip install --no-deps mediapipe opencv-python-headless) for the files
-that this project's writer has no part in.
+Their predictions mean nothing; their formats are those of models that people have. This needs the
+``train`` extra. It also needs mediapipe's schema, for the files that imitate other programs' output
+(pip install --no-deps mediapipe opencv-python-headless).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LABELS = [diagnosis.label for diagnosis in HAM10000]
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all models."""
     keras.utils.set_random_seed(1)
     softmax, sigmoid = network(7, "softmax"), network(1, "sigmoid")
     FOLDER.mkdir(exist_ok=True)
@@ -50,16 +50,16 @@ def main() -> None:
     vector = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
     write("not-image", converter(vector).convert())
     write("logits", packed(converter(network(7, "linear")).convert(), LABELS))
-    pictures = keras.Input((None, None, 3))
-    scores = keras.layers.GlobalAveragePooling2D()(pictures)
-    write("open-size", converter(keras.Model(pictures, keras.layers.Softmax()(scores))).convert())
+    images = keras.Input((None, None, 3))
+    scores = keras.layers.GlobalAveragePooling2D()(images)
+    write("open-size", converter(keras.Model(images, keras.layers.Softmax()(scores))).convert())
     write("float16-tensors", packed(converter(half_tensors(softmax)).convert(), LABELS))
     inverted = quantised(mobilenet(7), tf.uint8, tf.uint8)
     write("foreign-mobilenet", foreign(inverted, things))
     write("oblong", foreign(quantised(network(7, "softmax", 24), tf.uint8, tf.uint8), things))
     for name, tail in ENDS.items():
         write(f"end-{name}", converter(ended(tail)).convert())
-    # An input made for 0 to 1, and metadata that feeds it -1 to 1.
+    # The input expects 0 to 1, but the metadata normalises to -1 to 1.
     to_one = quantised(ended(ENDS["softmax"]), tf.uint8, tf.uint8, low=0)
     write("contradicting", foreign(to_one, things))
     write("int8-to-one", quantised(ended(ENDS["softmax"]), tf.int8, tf.int8, low=0))
@@ -68,30 +68,30 @@ def main() -> None:
 
 
 def network(outputs: int, activation: str, height_px: int = SIDE_PX) -> keras.Model:
-    """A network of a few thousand weights whose answer depends on the picture."""
-    pictures = keras.Input((height_px, SIDE_PX, 3))
-    x = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(pictures)
+    """A network of a few thousand weights whose prediction depends on the image."""
+    images = keras.Input((height_px, SIDE_PX, 3))
+    x = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(images)
     x = keras.layers.Conv2D(16, 3, activation="relu")(x)
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0, 0.2))(x)
-    return keras.Model(pictures, keras.layers.Activation(activation)(x))
+    return keras.Model(images, keras.layers.Activation(activation)(x))
 
 
 def dense(outputs: int, deviation: float = 4.0) -> keras.layers.Layer:
-    """A layer whose outputs differ."""
+    """Return a layer whose outputs differ."""
     return keras.layers.Dense(
         outputs, kernel_initializer=keras.initializers.RandomNormal(0, deviation)
     )
 
 
 def by_hand(x: tf.Tensor) -> tf.Tensor:
-    """Shares of a sum; of powers of e the converter would make a softmax again."""
+    """Return shares of a sum; of powers of e, the converter would make a softmax again."""
     powers = tf.pow(2.0, x)
     return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
 
 
 def shifted(x: tf.Tensor) -> tf.Tensor:
-    """Probabilities under other priors."""
+    """Return probabilities under other priors."""
     weighted = tf.nn.softmax(x) * tf.constant([[1.0, 2, 3, 4, 5, 6, 7]])
     return weighted / tf.reduce_sum(weighted, axis=-1, keepdims=True)
 
@@ -121,23 +121,23 @@ UNITS = {"score-calibration": "calibration", "score-threshold": "thresholding"}
 
 
 def ended(tail: Callable[[tf.Tensor], tf.Tensor]) -> keras.Model:
-    """A network of a few weights with an end of its own."""
-    pictures = keras.Input((SIDE_PX, SIDE_PX, 3), batch_size=1)
-    means = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(pictures))
-    return keras.Model(pictures, tail(means))
+    """Return a network of a few weights that ends with ``tail``."""
+    images = keras.Input((SIDE_PX, SIDE_PX, 3), batch_size=1)
+    means = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(images))
+    return keras.Model(images, tail(means))
 
 
 def half_tensors(model: keras.Model) -> keras.Model:
-    """The same network between float16 tensors, which the converter makes of casts only."""
-    pictures = keras.Input((SIDE_PX, SIDE_PX, 3), dtype=tf.float16)
-    scores = model(keras.layers.Lambda(lambda x: tf.cast(x, tf.float32))(pictures))
-    return keras.Model(pictures, keras.layers.Lambda(lambda x: tf.cast(x, tf.float16))(scores))
+    """Return the same network with float16 input and output, which need explicit casts."""
+    images = keras.Input((SIDE_PX, SIDE_PX, 3), dtype=tf.float16)
+    scores = model(keras.layers.Lambda(lambda x: tf.cast(x, tf.float32))(images))
+    return keras.Model(images, keras.layers.Lambda(lambda x: tf.cast(x, tf.float16))(scores))
 
 
 def mobilenet(outputs: int) -> keras.Model:
-    """MobileNetV2's kind of network: inverted residuals around depthwise convolutions."""
-    pictures = keras.Input((SIDE_PX, SIDE_PX, 3))
-    x = normalised(keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(pictures))
+    """Return a small network like MobileNetV2: inverted residuals with depthwise convolutions."""
+    images = keras.Input((SIDE_PX, SIDE_PX, 3))
+    x = normalised(keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(images))
     for stride in (2, 1):
         y = normalised(keras.layers.Conv2D(32, 1, use_bias=False)(x))
         y = keras.layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False)(y)
@@ -146,21 +146,21 @@ def mobilenet(outputs: int) -> keras.Model:
         x = y if stride > 1 else keras.layers.Add()([x, y])
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0, 60))(x)
-    return keras.Model(pictures, keras.layers.Softmax()(x))
+    return keras.Model(images, keras.layers.Softmax()(x))
 
 
 def normalised(x: tf.Tensor) -> tf.Tensor:
-    """Batch normalisation and ReLU6."""
+    """Apply batch normalisation and ReLU6."""
     return keras.layers.ReLU(6)(keras.layers.BatchNormalization()(x))
 
 
 def converter(model: keras.Model) -> tf.lite.TFLiteConverter:
-    """Plain float32."""
+    """Return a converter to plain float32."""
     return tf.lite.TFLiteConverter.from_keras_model(model)
 
 
 def half(model: keras.Model) -> bytes:
-    """Float16 weights."""
+    """Return a model with float16 weights."""
     made = converter(model)
     made.optimizations = [tf.lite.Optimize.DEFAULT]
     made.target_spec.supported_types = [tf.float16]
@@ -168,20 +168,20 @@ def half(model: keras.Model) -> bytes:
 
 
 def quantised(model: keras.Model, inside: tf.DType, outside: tf.DType, low: float = -1) -> bytes:
-    """Int8 throughout, with these types of input and output, for inputs from ``low`` to 1."""
+    """Return an int8 model with these input and output types, for inputs from ``low`` to 1."""
     rng = np.random.default_rng(1)
     sample = rng.uniform(low, 1, (64, 1, *model.input_shape[1:])).astype(np.float32)
     sample[0], sample[1] = low, 1
     made = converter(model)
     made.optimizations = [tf.lite.Optimize.DEFAULT]
-    made.representative_dataset = lambda: ([picture] for picture in sample)
+    made.representative_dataset = lambda: ([image] for image in sample)
     made.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     made.inference_input_type, made.inference_output_type = inside, outside
     return made.convert()
 
 
 def packed(model: bytes, labels: list[str], activation: str = "softmax") -> bytes:
-    """With our metadata and card."""
+    """Add our metadata and a card to a model."""
     known = {d.label: d for d in HAM10000}
     card = {
         "format": 1, "name": "test", "version": "1", "description": "A model for tests",
@@ -198,7 +198,7 @@ def packed(model: bytes, labels: list[str], activation: str = "softmax") -> byte
 
 
 def score_unit(kind: str) -> standard.ProcessUnitT:
-    """What is to be done with the scores behind the network."""
+    """Return a process unit: a step for the scores after the network."""
     unit = standard.ProcessUnitT()
     if kind == "calibration":
         unit.optionsType = standard.ProcessUnitOptions.ScoreCalibrationOptions
@@ -215,13 +215,13 @@ def score_unit(kind: str) -> standard.ProcessUnitT:
 def foreign(
     model: bytes, labels: list[str], scores_unit: standard.ProcessUnitT | None = None
 ) -> bytes:
-    """With standard metadata as other programs write it, and no card."""
+    """Add standard metadata as other programs write it, without a card."""
     options = standard.NormalizationOptionsT()
     options.mean, options.std = [127.5], [127.5]
     unit = standard.ProcessUnitT()
     unit.optionsType, unit.options = standard.ProcessUnitOptions.NormalizationOptions, options
-    picture, scores = standard.TensorMetadataT(), standard.TensorMetadataT()
-    picture.name, picture.processUnits = "image", [unit]
+    image, scores = standard.TensorMetadataT(), standard.TensorMetadataT()
+    image.name, image.processUnits = "image", [unit]
     file = standard.AssociatedFileT()
     file.name, file.type = "names.txt", standard.AssociatedFileType.TENSOR_AXIS_LABELS
     scores.name, scores.associatedFiles = "probability", [file]
@@ -234,7 +234,7 @@ def foreign(
         scores.associatedFiles.append(sigmoids)
         files["sigmoids.txt"] = "\n".join(["1.0,0.7,-3.0"] * len(labels))
     graph = standard.SubGraphMetadataT()
-    graph.inputTensorMetadata, graph.outputTensorMetadata = [picture], [scores]
+    graph.inputTensorMetadata, graph.outputTensorMetadata = [image], [scores]
     whole = standard.ModelMetadataT()
     whole.name, whole.subgraphMetadata = "things", [graph]
     builder = flatbuffers.Builder(0)

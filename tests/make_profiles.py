@@ -1,6 +1,6 @@
-"""ICC profiles by the formulas of their spaces, and the sRGB values that these formulas give.
+"""Makes ICC profiles from the formulas of their spaces, and the sRGB values by these formulas.
 
-Nothing here is shared with the package: what it computes is held to this.
+It shares no code with the package, so tests can compare the package's results with it.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ def _xyz(c):
 
 
 def to_xyz(primaries):
-    """From a space's light to XYZ under its own white: (3, 3)."""
+    """Return the matrix from a space's light to XYZ under its own white: (3, 3)."""
     columns = np.stack([_xyz(c) for c in primaries[:3]], axis=1)
     return columns * np.linalg.solve(columns, _xyz(primaries[3]))
 
 
 def to_pcs(primaries):
-    """From a space's light to XYZ under the profile connection space's white: (3, 3)."""
+    """Return the matrix from a space's light to XYZ under the connection space's white: (3, 3)."""
     columns, white = to_xyz(primaries), _xyz(primaries[3])
     gains = (_BRADFORD @ PCS_WHITE) / (_BRADFORD @ white)
     return np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD @ columns
 
 
 def expected(values, primaries, light):
-    """The sRGB values, 0-255, of RGB values 0-1 with these primaries and this curve."""
+    """Return the sRGB values, 0-255, of RGB values, 0-1, with these primaries and this curve."""
     matrix = np.linalg.inv(to_pcs(SRGB)) @ to_pcs(primaries)
     return srgb_value(light(np.asarray(values, float)) @ matrix.T) * 255
 
@@ -70,7 +70,7 @@ def gamma(g):
 
 
 def table(values):
-    """A curve by its values, 0-1."""
+    """Return a curve with these values, 0-1."""
     numbers = np.round(np.asarray(values) * 65535).astype(">u2")
     return b"curv\0\0\0\0" + struct.pack(">I", len(numbers)) + numbers.tobytes()
 
@@ -96,7 +96,7 @@ def _assembled(tags, space, pcs=b"XYZ ", kind=b"mntr"):
 
 
 def rgb(primaries, curve):
-    """An RGB profile of a matrix and one curve for all channels."""
+    """Return an RGB profile with a matrix and one curve for all channels."""
     columns = to_pcs(primaries)
     tags = {}
     for number, letter in enumerate((b"r", b"g", b"b")):
@@ -110,12 +110,12 @@ def grey(curve):
 
 
 def cmyk(reflected):
-    """A CMYK profile by a function from (…, 4) inks, 0-1, to (…, 3) sRGB values, 0-1."""
+    """Return a CMYK profile for a function from (…, 4) inks, 0-1, to (…, 3) sRGB values, 0-1."""
     return _by_table(reflected, b"CMYK", 4, 9, b"prtr")
 
 
 def rgb_table(reflected):
-    """An RGB profile that is a table, as scanners have: of (…, 3) values to sRGB values."""
+    """Return an RGB profile with a table, like a scanner's, from (…, 3) values to sRGB values."""
     return _by_table(reflected, b"RGB ", 3, 33, b"scnr")
 
 
@@ -156,7 +156,7 @@ SPACES = {
 
 
 def space(name):
-    """The profile of one of ``SPACES``."""
+    """Return the profile of one of ``SPACES``."""
     primaries, curve, _ = SPACES[name]
     return rgb(primaries, curve)
 

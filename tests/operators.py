@@ -1,4 +1,4 @@
-"""What operators a .tflite file runs, in order."""
+"""Lists the operators of a .tflite file in order."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def operators(file: str | os.PathLike[str]) -> list[str]:
-    """Name the operators of a model's main graph.
+    """Return the operators of a model's main graph.
 
     Args:
         file: A .tflite file.
 
     Returns:
-        Names such as ``CONV_2D`` in the order that they run.
+        Names such as ``CONV_2D`` in the order in which they run.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 

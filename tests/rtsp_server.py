@@ -1,4 +1,4 @@
-"""An RTSP server on loopback: GStreamer's. Run by a Python that has its bindings.
+"""Runs GStreamer's RTSP server on loopback. It needs a Python with GStreamer's bindings.
 
     python rtsp_server.py H264.mp4 PORT
 

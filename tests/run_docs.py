@@ -1,4 +1,4 @@
-"""Run the commands of the README and the documentation as they are printed.
+"""Run the commands of the README and the documentation as printed.
 
 python tests/run_docs.py [--training] [PAGE...]
 python tests/run_docs.py --pi BITS      # prints the Raspberry Pi's page for tests/test_pi.sh
@@ -8,12 +8,12 @@ Copies the checkout's tracked files into a temporary folder and runs there, page
 before a block says otherwise:
 
     <!-- not run: REASON -->                 the block is for reading
-    <!-- not run: REASON: START, START -->   only the lines that begin so are
+    <!-- not run: REASON: START, START -->   only the lines that begin so are for reading
     <!-- run by make test-pi: BITS -->       run elsewhere
     <!-- run with TensorFlow -->             run with --training only
     <!-- background: URL -->                 started, waited for, ended with the page
-    <!-- file: NAME -->                      what the block holds is written there
-    <!-- output -->                          what the block before printed, but for its numbers
+    <!-- file: NAME -->                      the block's content is written to this file
+    <!-- output -->                          the output of the block before; numbers may differ
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Block:
 
     @property
     def action(self) -> str:
-        """Return what the mark asks for, without its details."""
+        """Return the mark's action, without its details."""
         return self.mark.partition(":")[0]
 
     @property
     def detail(self) -> str:
-        """Return what stands behind the mark's colon."""
+        """Return the text after the mark's colon."""
         return self.mark.partition(": ")[2]
 
 
@@ -81,7 +81,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def script(page: Path, *, training: bool) -> str:
-    """Return the page as one shell script; empty where nothing of it can run."""
+    """Return the page as one shell script; empty if no block can run."""
     found = list(blocks(page))
     lines = [
         f"cat >{shlex.quote(block.detail)} <<'END-OF-FILE'\n{block.text}END-OF-FILE"
@@ -114,7 +114,7 @@ def commands(block: Block, number: int, *, training: bool) -> Iterator[str]:
 
 
 def runs(block: Block, *, training: bool) -> bool:
-    """Return whether a block is one to run here."""
+    """Return whether to run a block here."""
     if block.action == "run with TensorFlow" and not training:
         return False
     elsewhere = ("run by make test-pi", "file")
@@ -122,7 +122,7 @@ def runs(block: Block, *, training: bool) -> bool:
 
 
 def printed(text: str) -> str:
-    """Return commands whose output is kept, for a block that says what it is and for the log."""
+    """Return commands that keep their output, for the log and for a later ``output`` block."""
     return f"exec 3>&1 >printed\nset -x\n{text}{{ set +x; }} 2>/dev/null\nexec >&3 3>&-"
 
 
@@ -140,7 +140,7 @@ wait_for() {
     if curl --silent --fail --output /dev/null "$1"; then return 0; fi
     sleep 0.25
   done
-  echo "nothing answers at $1"; return 1
+  echo "nothing responds at $1"; return 1
 }
 trap 'cat printed >&2; jobs -p | xargs -r kill' EXIT
 : >printed
@@ -160,7 +160,7 @@ if expected != found:
 
 
 def prepare(folder: Path) -> None:
-    """Lay out a checkout, and images that stand for the reader's own."""
+    """Make a copy of the checkout, and images in place of the reader's own."""
     names = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True
     ).stdout.decode()
@@ -175,7 +175,7 @@ def prepare(folder: Path) -> None:
 
 
 def pi_commands(bits: str) -> str:
-    """Return what the Raspberry Pi's page says to type on a system of so many bits."""
+    """Return the commands of the Raspberry Pi's page for a 64- or 32-bit system."""
     found = [
         block.text
         for block in blocks(ROOT / "docs" / "guides" / "raspberry-pi.md")

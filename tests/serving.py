@@ -1,4 +1,4 @@
-"""A real ``lesionedge serve`` on loopback, for the tests of it."""
+"""Runs a real ``lesionedge serve`` on loopback for its tests."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ BOUNDARY = "a-boundary"
 ROOT = Path(__file__).parent.parent
 
 
-class Answer:
-    """What came back."""
+class Response:
+    """A response of the server."""
 
     def __init__(self, status: int, headers: Any, body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
@@ -40,34 +40,34 @@ class Answer:
 
 
 class Server:
-    """The process, and what its standard error said."""
+    """The server's process, and the lines of its standard error."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.said = [process.stderr.readline()]
-        found = re.search(r"http://\S+:(\d+)/", self.said[0])
-        assert found, self.said[0] + process.stderr.read()
+        self.messages = [process.stderr.readline()]
+        found = re.search(r"http://\S+:(\d+)/", self.messages[0])
+        assert found, self.messages[0] + process.stderr.read()
         self.url, self.port = found[0], int(found[1])
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         for line in self.process.stderr:
-            self.said.append(line)
+            self.messages.append(line)
 
-    def ask(
+    def request(
         self, method: str, path: str, body: Any = None, *, host: str = "127.0.0.1", **headers: str
-    ) -> Answer:
+    ) -> Response:
         wire = http.client.HTTPConnection(host, self.port, timeout=60)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             wire.request(method, path, body, named, encode_chunked=named.get("chunked") == "yes")
-            answer = wire.getresponse()
-            return Answer(answer.status, answer.headers, answer.read())
+            response = wire.getresponse()
+            return Response(response.status, response.headers, response.read())
         finally:
             wire.close()
 
-    def predict(self, content: bytes, **headers: str) -> Answer:
-        return self.ask("POST", "/v1/predict", content, Content_Type="image/jpeg", **headers)
+    def predict(self, content: bytes, **headers: str) -> Response:
+        return self.request("POST", "/v1/predict", content, Content_Type="image/jpeg", **headers)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
@@ -78,7 +78,7 @@ class Server:
 
 
 def measured() -> dict[str, str]:
-    """Give what a process needs to be measured where these tests are measured for coverage."""
+    """Return environment variables that measure a process's coverage, if the tests' is measured."""
     coverage = sys.modules.get("coverage")
     if coverage is None or coverage.Coverage.current() is None:
         return {}
@@ -91,7 +91,7 @@ def measured() -> dict[str, str]:
 @contextmanager
 def serving(*arguments: Any, before: str = "", **options: Any) -> Any:
     """Run a server; ``before`` is Python that runs first in its process."""
-    # What a process may not write, it cannot report either.
+    # A process that may not write files cannot report its coverage.
     measuring = {} if "preexec_fn" in options else measured()
     start = "import coverage\ncoverage.process_startup()" if measuring else ""
     code = f"{start}\n{before}\nfrom lesionedge.cli import main\nmain(prog_name='lesionedge')"

@@ -1,4 +1,4 @@
-"""Every bad input is one line that names the file, and never a traceback."""
+"""Every bad input causes one line that names the file, and never a traceback."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def check(done, name, *, code=1, words=""):
 
 @pytest.fixture
 def bad(tmp_path, draw):
-    """Makes one kind of broken picture."""
+    """Makes one kind of broken image."""
 
     def make(kind):
         path = tmp_path / f"{kind}.jpg"
         if kind == "empty":
             path.write_bytes(b"")
         elif kind == "text":
-            path.write_text("I am no picture")
+            path.write_text("I am no image")
         elif kind == "cut-jpeg":
             draw(200, 200, seed=1).save(path)
             path.write_bytes(path.read_bytes()[:-1500])
@@ -61,16 +61,16 @@ def bad(tmp_path, draw):
         ("bomb", "200 MP"),
     ],
 )  # fmt: skip
-def test_bad_pictures(command, int8, bad, kind, words):
+def test_bad_images(command, int8, bad, kind, words):
     path = bad(kind)
     done = command("predict", path, "-m", int8, "--format", "json")
     check(done, path.name, words=words)
-    answer = json.loads(done.stdout)
-    assert set(answer) == {"path", "error"}
-    assert answer["path"] == str(path)
+    prediction = json.loads(done.stdout)
+    assert set(prediction) == {"path", "error"}
+    assert prediction["path"] == str(path)
 
 
-def test_animated_gif_is_answered_with_a_warning(command, int8, draw, tmp_path):
+def test_an_animated_gif_is_classified_with_a_warning(command, int8, draw, tmp_path):
     path = tmp_path / "a.gif"
     draw(64, 64, seed=1).save(path, save_all=True, append_images=[draw(64, 64, seed=2)])
     done = command("predict", path, "-m", int8)
@@ -78,14 +78,14 @@ def test_animated_gif_is_answered_with_a_warning(command, int8, draw, tmp_path):
     assert b"warning: animated" in done.stdout
 
 
-def test_no_permission(int8, picture, draw, tmp_path):
+def test_no_permission(int8, photo, draw, tmp_path):
     readable = tmp_path / "readable.jpg"
     draw(60, 60, seed=1).save(readable)
-    picture.chmod(0o600 if os.getuid() == 0 else 0)
+    photo.chmod(0o600 if os.getuid() == 0 else 0)
     for folder in [tmp_path, *tmp_path.parents][:3]:
         folder.chmod(folder.stat().st_mode | 0o055)
-    # Root may read everything: become somebody else, once all modules are loaded (the Python
-    # that runs the tests may lie where that somebody cannot look).
+    # Root may read everything: become another user after all modules are loaded (the Python
+    # that runs the tests may be in a folder which that user cannot read).
     script = (
         "import difflib, os\n"
         "from click.testing import CliRunner\n"
@@ -93,17 +93,17 @@ def test_no_permission(int8, picture, draw, tmp_path):
         f"arguments = ['-m', {int8!r}]\n"
         f"CliRunner().invoke(main, ['predict', {str(readable)!r}, *arguments])\n"
         "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
-        f"main(['predict', {str(picture)!r}, *arguments], prog_name='lesionedge')"
+        f"main(['predict', {str(photo)!r}, *arguments], prog_name='lesionedge')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True)
     check(done, "lesion.jpg", words="permission")
 
 
-def test_folder_where_a_file_is_wanted(command, int8, picture, tmp_path):
+def test_a_folder_instead_of_a_file(command, int8, photo, tmp_path):
     (tmp_path / "empty").mkdir()
     check(command("predict", tmp_path / "empty", "-m", int8), "empty", words="holds no images")
-    check(command("predict", picture, "-m", tmp_path), tmp_path.name)
-    done = command("predict", picture, "-m", int8, "-o", tmp_path)
+    check(command("predict", photo, "-m", tmp_path), tmp_path.name)
+    done = command("predict", photo, "-m", int8, "-o", tmp_path)
     assert done.returncode == 2
 
 
@@ -115,25 +115,25 @@ def test_a_pattern_without_matches(command, int8, tmp_path):
     ("name", "words"),
     [("wrong-labels", "3 labels"), ("not-image", "not an image classifier"), ("bare", "--labels")],
 )
-def test_unusable_models(command, models, picture, name, words):
-    check(command("predict", picture, "-m", models / f"{name}.tflite"), name, words=words)
+def test_unusable_models(command, models, photo, name, words):
+    check(command("predict", photo, "-m", models / f"{name}.tflite"), name, words=words)
 
 
-def test_corrupt_and_missing_models(command, models, picture, tmp_path):
+def test_corrupt_and_missing_models(command, models, photo, tmp_path):
     cut = tmp_path / "cut.tflite"
     cut.write_bytes((models / "int8.tflite").read_bytes()[:3000])
-    check(command("predict", picture, "-m", cut), "cut.tflite")
+    check(command("predict", photo, "-m", cut), "cut.tflite")
     text = tmp_path / "text.tflite"
     text.write_text("I am no model at all")
-    check(command("predict", picture, "-m", text), "text.tflite", words="not a .tflite model")
+    check(command("predict", photo, "-m", text), "text.tflite", words="not a .tflite model")
     check(
-        command("predict", picture, "-m", tmp_path / "none.tflite"),
+        command("predict", photo, "-m", tmp_path / "none.tflite"),
         "none.tflite",
         words="no such model",
     )
 
 
-def test_disk_full_leaves_nothing_half_written(int8, picture, tmp_path):
+def test_disk_full_leaves_nothing_half_written(int8, photo, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
 
@@ -144,7 +144,7 @@ def test_disk_full_leaves_nothing_half_written(int8, picture, tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    line = [sys.executable, "-m", "lesionedge", "predict", str(picture), "-m", int8]
+    line = [sys.executable, "-m", "lesionedge", "predict", str(photo), "-m", int8]
     done = subprocess.run(
         [*line, "-o", str(out / "a.json")], capture_output=True, preexec_fn=no_room
     )
@@ -157,24 +157,24 @@ def test_disk_full_leaves_nothing_half_written(int8, picture, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_device(command, int8, picture):
+def test_a_full_device(command, int8, photo):
     check(
-        command("predict", picture, "-m", int8, "-o", "/dev/full"),
+        command("predict", photo, "-m", int8, "-o", "/dev/full"),
         "/dev/full",
         words="No space left",
     )
     with open("/dev/full", "w") as full:
-        done = command("predict", picture, "-m", int8, capture_output=False, stdout=full,
+        done = command("predict", photo, "-m", int8, capture_output=False, stdout=full,
                        stderr=subprocess.PIPE)  # fmt: skip
     check(done, "output", words="cannot be written")
 
 
-def test_unwritable_output_folder(command, int8, picture, tmp_path):
-    done = command("predict", picture, "-m", int8, "-o", tmp_path / "no" / "a.json")
+def test_unwritable_output_folder(command, int8, photo, tmp_path):
+    done = command("predict", photo, "-m", int8, "-o", tmp_path / "no" / "a.json")
     assert done.returncode == 2
     assert b"there is no folder" in done.stderr
     (tmp_path / "file").touch()
-    done = command("predict", picture, "-m", int8, "--annotate", tmp_path / "file" / "x")
+    done = command("predict", photo, "-m", int8, "--annotate", tmp_path / "file" / "x")
     check(done, "x")
 
 

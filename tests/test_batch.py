@@ -1,4 +1,4 @@
-"""``lesionedge batch`` with the engine ``local``, and equal rows from Ray where it is installed."""
+"""``lesionedge batch`` with the engine ``local``; if Ray is installed, it makes the same rows."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: make test-dev
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory, draw):
-    """Eight pictures in two folders, two that are none, and a text file."""
+    """Eight images in two folders, two broken images, and a text file."""
     root = tmp_path_factory.mktemp("archive")
     (root / "2019").mkdir()
     for number in range(8):
         folder = root / "2019" if number % 2 else root
         draw(120, 100, seed=number).save(folder / f"{number}.jpg")
-    (root / "broken.jpg").write_bytes(b"no picture")
+    (root / "broken.jpg").write_bytes(b"no image")
     (root / "2019" / "empty.png").write_bytes(b"")
-    (root / "notes.txt").write_text("not a picture")
+    (root / "notes.txt").write_text("not an image")
     return root
 
 
 @pytest.fixture(scope="module")
 def long_archive(tmp_path_factory, draw):
-    """Pictures for some seconds: links to one large one."""
+    """Images that take some seconds: links to a large one."""
     root = tmp_path_factory.mktemp("long")
-    # PNG, whatever the name: decoding takes its time.
+    # PNG in spite of the name, because decoding it takes long.
     draw(1600, 1200, seed=1).save(root / "0000.jpg", format="PNG")
     for number in range(1, 240):
         os.link(root / "0000.jpg", root / f"{number:04d}.jpg")
@@ -60,7 +60,7 @@ def start(*arguments):
     line = [sys.executable, "-m", "lesionedge", "batch", *map(str, arguments)]
     return subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that runs the tests in its background has them ignore Ctrl-C, and their children.
+        # If a shell runs the tests in the background, they and their children ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def children(process):
     return found
 
 
-def test_every_picture_has_its_row(cli_run, archive, int8, tmp_path):
+def test_every_image_has_its_row(cli_run, archive, int8, tmp_path):
     done = cli_run("batch", archive, "-o", tmp_path / "out", "-m", int8, "--jobs", 2)
     assert done.exit_code == 1, done.output  # two failed
     rows = table(tmp_path / "out").to_pylist()
@@ -100,13 +100,13 @@ def test_every_picture_has_its_row(cli_run, archive, int8, tmp_path):
             assert row["error"].startswith(row["path"])
             assert (row["label"], row["probabilities"], row["probability"]) == (None, None, None)
             continue
-        answer = classifier.classify(row["path"])
+        prediction = classifier.classify(row["path"])
         assert row["error"] is None
-        assert (row["label"], row["probability"]) == (answer.label, answer.probability)
-        assert row["probabilities"] == {c.label: c.probability for c in answer.top}
-        assert row["malignant_probability"] == answer.malignant_probability
+        assert (row["label"], row["probability"]) == (prediction.label, prediction.probability)
+        assert row["probabilities"] == {c.label: c.probability for c in prediction.top}
+        assert row["malignant_probability"] == prediction.malignant_probability
         for key in ("name", "top", "reliable", "warnings", "warning_codes", "operating_point"):
-            assert row[key] == answer.to_dict()[key]
+            assert row[key] == prediction.to_dict()[key]
     assert all(name.endswith(".parquet") for name in parts(tmp_path / "out"))
 
 
@@ -128,13 +128,13 @@ def test_the_summary_counts_labels_and_errors_and_shows_how_to_see_them(
     )
 
 
-def test_run_again_it_answers_only_what_is_new(cli_run, archive, int8, tmp_path, monkeypatch):
+def test_a_second_run_classifies_only_new_images(cli_run, archive, int8, tmp_path, monkeypatch):
     copy, out = tmp_path / "archive", tmp_path / "out"
     shutil.copytree(archive, copy)
     cli_run("batch", copy, "-o", out, "-m", int8, "--jobs", 1)
     before = {name: (out / name).stat().st_mtime_ns for name in parts(out)}
     shutil.copy(copy / "0.jpg", copy / "new.jpg")
-    monkeypatch.chdir(copy)  # from wherever it is named
+    monkeypatch.chdir(copy)  # the archive may be named from any folder
     done = cli_run("batch", ".", "2019", "-o", out, "-m", int8, "--jobs", 1)
     assert "10 of 11 images done before" in done.stderr
     rows = table(out).to_pylist()
@@ -146,7 +146,7 @@ def test_run_again_it_answers_only_what_is_new(cli_run, archive, int8, tmp_path,
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_was_ended_continues(cli_run, long_archive, int8, tmp_path, number):
+def test_an_interrupted_run_is_continued(cli_run, long_archive, int8, tmp_path, number):
     run = start(long_archive, "-o", tmp_path, "-m", int8, "--jobs", 2, "--save-every", 0)
     wait_for(lambda: len(parts(tmp_path)) >= 2, run)
     workers = children(run)
@@ -154,7 +154,7 @@ def test_a_run_that_was_ended_continues(cli_run, long_archive, int8, tmp_path, n
     run.send_signal(number)
     run.communicate()
     assert run.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
-    (tmp_path / "_unfinished").write_bytes(b"half a file")  # as a kill at the wrong moment leaves
+    (tmp_path / "_unfinished").write_bytes(b"half a file")  # as after a kill at the wrong moment
     for _ in range(100):
         if not any(os.path.exists(f"/proc/{worker}") for worker in workers):
             break
@@ -171,7 +171,7 @@ def test_a_run_that_was_ended_continues(cli_run, long_archive, int8, tmp_path, n
     assert not (tmp_path / "_unfinished").exists()
 
 
-def test_what_was_answered_is_saved_when_it_is_stopped(int8, tmp_path):
+def test_finished_predictions_are_saved_when_it_is_stopped(int8, tmp_path):
     from lesionedge.batch import rows, run
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
@@ -207,7 +207,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(long_archive, int8, tmp
     assert not any(row["error"] for row in rows)
 
 
-def test_a_picture_that_kills_every_worker_gets_an_error(int8, tmp_path):
+def test_an_image_that_kills_every_worker_gets_an_error(int8, tmp_path):
     from lesionedge.batch import rows, run
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
@@ -225,13 +225,16 @@ def test_a_picture_that_kills_every_worker_gets_an_error(int8, tmp_path):
         run.classify(todo, output, engine, model, workers=1, step=seen.append)
     found = {row["path"]: row["error"] for row in table(tmp_path).to_pylist()}
     assert len(found) == sum(seen) == 100
-    assert found.pop("bad") == "bad: each of 3 worker processes that were given it died"
+    assert (
+        found.pop("bad")
+        == "bad: 3 worker processes died, one after the other, while classifying it"
+    )
     assert set(found.values()) == {f"{name}: seen" for name in found}
     assert tries["bad"] == 3
     assert tries["000"] <= 2
 
 
-def test_workers_that_cannot_answer_at_all_are_an_error(int8, tmp_path):
+def test_workers_that_cannot_predict_at_all_are_an_error(int8, tmp_path):
     from lesionedge.batch import run
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
@@ -248,7 +251,7 @@ def test_workers_that_cannot_answer_at_all_are_an_error(int8, tmp_path):
     assert parts(tmp_path) == []
 
 
-def test_failures_are_tried_again_when_asked(cli_run, archive, int8, tmp_path, draw):
+def test_retry_failed_tries_failures_again(cli_run, archive, int8, tmp_path, draw):
     copy, out = tmp_path / "archive", tmp_path / "out"
     shutil.copytree(archive, copy)
     cli_run("batch", copy, "-o", out, "-m", int8, "--jobs", 1)
@@ -277,7 +280,7 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(cli_run, archive
     assert "1 of 1 image done before" in done.stderr
 
 
-def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_path):
+def test_images_behind_a_url_get_the_same_predictions(cli_run, archive, int8, tmp_path):
     pytest.importorskip("fsspec", reason="needs fsspec: make test-device installs it")
     packed = tmp_path / "archive.zip"
     with zipfile.ZipFile(packed, "w") as file:
@@ -306,16 +309,16 @@ def test_pictures_behind_a_url_get_the_same_answers(cli_run, archive, int8, tmp_
         (["*.nothing"], 1, "no image matches"),
         (["s4://bucket"], 1, "s4://bucket: cannot be opened"),
         (["-"], 2, "SOURCE -"),
-        (["pictures", "--address", "1.2.3.4:5"], 2, "--engine ray"),
+        (["images", "--address", "1.2.3.4:5"], 2, "--engine ray"),
     ],
 )
-def test_sources_that_are_none(cli_run, int8, tmp_path, arguments, status, message):
+def test_missing_sources_are_errors(cli_run, int8, tmp_path, arguments, status, message):
     done = cli_run("batch", *arguments, "-o", tmp_path / "out", "-m", int8, "--jobs", 1)
     assert done.exit_code == status
     assert message in done.stderr
 
 
-def test_answers_of_another_model_are_not_mixed_in(cli_run, archive, int8, models, tmp_path):
+def test_predictions_of_another_model_are_not_mixed_in(cli_run, archive, int8, models, tmp_path):
     cli_run("batch", archive, "-o", tmp_path, "-m", int8, "--jobs", 1)
     other = models / "float32.tflite"
     done = cli_run("batch", archive, "-o", tmp_path, "-m", other, "--jobs", 1)
@@ -325,7 +328,7 @@ def test_answers_of_another_model_are_not_mixed_in(cli_run, archive, int8, model
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "part-000001.parquet", "part-1.parquet"])
-def test_a_folder_with_anything_else_is_refused(cli_run, archive, int8, tmp_path, name):
+def test_a_folder_with_other_files_is_refused(cli_run, archive, int8, tmp_path, name):
     (tmp_path / name).write_text("mine")
     done = cli_run("batch", archive, "-o", tmp_path, "-m", int8)
     assert done.exit_code == 1
@@ -333,7 +336,7 @@ def test_a_folder_with_anything_else_is_refused(cli_run, archive, int8, tmp_path
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_two_at_once_are_refused(cli_run, archive, long_archive, int8, tmp_path):
+def test_two_commands_at_once_are_refused(cli_run, archive, long_archive, int8, tmp_path):
     run = start(long_archive, "-o", tmp_path, "-m", int8, "--jobs", 1)
     try:
         wait_for(lambda: len(children(run)) == 1, run)
@@ -345,7 +348,7 @@ def test_two_at_once_are_refused(cli_run, archive, long_archive, int8, tmp_path)
         run.communicate()
 
 
-def test_labels_that_are_alike_have_columns_of_their_own(cli_run, archive, models, tmp_path):
+def test_equal_labels_have_their_own_columns(cli_run, archive, models, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("???\n" * 6 + "mel\n")
     done = cli_run(
@@ -386,11 +389,11 @@ def test_ray_gives_the_same_rows(command, archive, int8, tmp_path):
 
 
 def test_the_summary_counts_refused_images_apart(cli_run, draw, tmp_path):
-    pictures = tmp_path / "in"
-    pictures.mkdir()
-    draw(600, 450, seed=1).save(pictures / "lesion.jpg")
-    Image.new("RGB", (300, 300), "white").save(pictures / "paper.png")
-    done = cli_run("batch", pictures, "-o", tmp_path / "out", "--jobs", 1)
+    images = tmp_path / "in"
+    images.mkdir()
+    draw(600, 450, seed=1).save(images / "lesion.jpg")
+    Image.new("RGB", (300, 300), "white").save(images / "paper.png")
+    done = cli_run("batch", images, "-o", tmp_path / "out", "--jobs", 1)
     assert done.exit_code == 0, done.output
     head, *rows, last = done.stdout.splitlines()[1:]
     assert head == f"{tmp_path / 'out'}: 2 images"

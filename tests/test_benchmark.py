@@ -23,9 +23,9 @@ def with_p90(m, *, model="m", threads=1, p90=1.0):
     return dataclasses.replace(m, model=model, threads=threads, latency_ms=latency)
 
 
-def test_the_drawn_picture_is_a_jpeg_of_the_size_asked_for():
-    with Image.open(io.BytesIO(benchmark.example_image(320, 240))) as picture:
-        assert (picture.format, picture.size) == ("JPEG", (320, 240))
+def test_the_drawn_image_is_a_jpeg_of_the_requested_size():
+    with Image.open(io.BytesIO(benchmark.example_image(320, 240))) as image:
+        assert (image.format, image.size) == ("JPEG", (320, 240))
 
 
 def test_every_stage_is_measured(measured):
@@ -61,7 +61,7 @@ def test_faults_come_through_the_other_process(int8, tmp_path):
         benchmark.measure([], model=int8)
 
 
-def test_fewer_threads_are_better_when_as_fast(measured):
+def test_fewer_threads_win_if_they_are_equally_fast(measured):
     one, two = with_p90(measured, threads=1, p90=1.04), with_p90(measured, threads=2, p90=1.0)
     assert benchmark.best([one, two]) is one
     assert benchmark.best([with_p90(measured, threads=1, p90=1.2), two]) is two
@@ -87,7 +87,7 @@ def test_files_are_named_without_their_folders_unless_two_are_alike():
     }  # fmt: skip
 
 
-def test_throttling_and_other_programs_are_warned_of(measured):
+def test_throttling_and_other_programs_cause_warnings(measured):
     hot = dataclasses.replace(measured.after, throttle_flags=1 << 2)
     assert any("throttled now" in w for w in dataclasses.replace(measured, after=hot).warnings)
     busy = dataclasses.replace(
@@ -100,17 +100,17 @@ def test_throttling_and_other_programs_are_warned_of(measured):
     assert any("2.0 hardware threads" in w for w in spoilt.warnings)
 
 
-def test_threads_to_try_begin_at_one_and_end_at_all_cores():
+def test_thread_counts_go_from_one_to_all_cores():
     counts = benchmark.thread_counts()
     assert counts[0] == 1
     assert counts == sorted(set(counts))
 
 
-def test_the_command_prints_json_and_draws(cli_run, int8, picture, tmp_path, monkeypatch):
+def test_the_command_prints_json_and_draws(cli_run, int8, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "QUICK_QUERIES", 2)
     monkeypatch.setattr(benchmark, "QUICK_SECONDS", 0.0)
     plot = tmp_path / "plot.png"
-    result = cli_run("benchmark", picture, "-m", int8, "--quick", "--json", "--plot", plot,
+    result = cli_run("benchmark", photo, "-m", int8, "--quick", "--json", "--plot", plot,
                      "--threads", "auto")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)

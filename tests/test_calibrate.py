@@ -381,11 +381,11 @@ def test_predictions_that_cannot_be_used(cli_run, int8, models, tmp_path):
 # --- who takes it
 
 
-def test_python_takes_it(calibrated, int8, picture):
+def test_python_takes_it(calibrated, int8, photo):
     file, _ = calibrated(600, sharpness=2.0)
     classifier = Classifier(int8, profile=file)
-    found = classifier.classify(picture)
-    expected = read(file).recalibration.apply(raw(picture, int8))
+    found = classifier.classify(photo)
+    expected = read(file).recalibration.apply(raw(photo, int8))
     assert [c.probability for c in sorted(found.top, key=lambda c: c.label)] == pytest.approx(
         expected, rel=1e-5
     )
@@ -393,64 +393,64 @@ def test_python_takes_it(calibrated, int8, picture):
     assert found.operating_point.source == "site"
     assert found.operating_point.point.sensitivity == 0.95
     assert found.to_dict()["profile"] == "site"
-    assert Classifier(int8, profile=read(file)).classify(picture).probability == found.probability
+    assert Classifier(int8, profile=read(file)).classify(photo).probability == found.probability
     assert (
-        Classifier(int8, profile=file, operating_point=0.9).classify(picture).operating_point.point
+        Classifier(int8, profile=file, operating_point=0.9).classify(photo).operating_point.point
         == classifier.operating_points[0]
     )
-    assert Classifier(int8).classify(picture).profile is None
-    assert lesionedge.explain(picture, model=classifier).prediction.profile == "site"
+    assert Classifier(int8).classify(photo).profile is None
+    assert lesionedge.explain(photo, model=classifier).prediction.profile == "site"
 
 
-def test_every_command_takes_it(calibrated, cli_run, int8, picture, tmp_path, monkeypatch):
+def test_every_command_takes_it(calibrated, cli_run, int8, photo, tmp_path, monkeypatch):
     file, _ = calibrated(600, sharpness=2.0)
     options = ("-m", int8, "--profile", file)
-    found = json.loads(cli_run("predict", picture, *options, "--format", "json").stdout)
+    found = json.loads(cli_run("predict", photo, *options, "--format", "json").stdout)
     assert found["profile"] == "site"
     assert found["operating_point"]["source"] == "site"
-    assert "by profile site" in cli_run("predict", picture, *options).stdout
+    assert "by profile site" in cli_run("predict", photo, *options).stdout
     row = next(csv.DictReader(
-        cli_run("predict", picture, *options, "--format", "csv").stdout.splitlines()
+        cli_run("predict", photo, *options, "--format", "csv").stdout.splitlines()
     ))  # fmt: skip
     assert row["profile"] == "site"
     assert float(row["malignant_probability"]) == found["malignant_probability"]
-    line = cli_run("camera", "--source", picture, "--frames", 1, "--format", "json", *options)
+    line = cli_run("camera", "--source", photo, "--frames", 1, "--format", "json", *options)
     assert json.loads(line.stdout)["malignant_probability"] == pytest.approx(
         found["malignant_probability"], abs=0.02
     )
     assert json.loads(line.stdout)["profile"] == "site"
-    shown = cli_run("explain", picture, "-o", tmp_path / "heat.png", *options, "--no-abstain")
+    shown = cli_run("explain", photo, "-o", tmp_path / "heat.png", *options, "--no-abstain")
     assert "by profile site" in shown.stdout
     monkeypatch.setenv("LESIONEDGE_PROFILE", str(file))
     assert json.loads(
-        cli_run("predict", picture, "-m", int8, "--format", "json").stdout
+        cli_run("predict", photo, "-m", int8, "--format", "json").stdout
     )["profile"] == "site"  # fmt: skip
     monkeypatch.setenv("LESIONEDGE_PROFILE", "")
     assert "profile" not in json.loads(
-        cli_run("predict", picture, "-m", int8, "--format", "json").stdout
+        cli_run("predict", photo, "-m", int8, "--format", "json").stdout
     )
 
 
-def test_batch_takes_it_to_its_workers(calibrated, cli_run, int8, picture, tmp_path):
+def test_batch_takes_it_to_its_workers(calibrated, cli_run, int8, photo, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="batch needs it")
     file, _ = calibrated(600, sharpness=2.0)
     done = cli_run(
-        "batch", picture, "-o", tmp_path / "out", "-m", int8, "--profile", file, "--jobs", 1
+        "batch", photo, "-o", tmp_path / "out", "-m", int8, "--profile", file, "--jobs", 1
     )
     assert done.exit_code == 0, done.output
     row = parquet.read_table(tmp_path / "out").to_pylist()[0]
-    expected = Classifier(int8, profile=file).classify(picture)
+    expected = Classifier(int8, profile=file).classify(photo)
     assert row["profile"] == "site"
     assert row["malignant_probability"] == expected.malignant_probability
-    without = cli_run("batch", picture, "-o", tmp_path / "out", "-m", int8, "--jobs", 1)
+    without = cli_run("batch", photo, "-o", tmp_path / "out", "-m", int8, "--jobs", 1)
     assert (without.exit_code, "--profile" in without.stderr) == (1, True)
 
 
-def test_a_resumed_csv_keeps_its_column(calibrated, cli_run, int8, picture, tmp_path):
+def test_a_resumed_csv_keeps_its_column(calibrated, cli_run, int8, photo, tmp_path):
     file, _ = calibrated(300)
     other = tmp_path / "other.jpg"
-    other.write_bytes(picture.read_bytes())
-    line = ("predict", picture, other, "-m", int8, "--profile", file, "-o", tmp_path / "r.csv")
+    other.write_bytes(photo.read_bytes())
+    line = ("predict", photo, other, "-m", int8, "--profile", file, "-o", tmp_path / "r.csv")
     assert cli_run(*line).exit_code == 0
     whole = (tmp_path / "r.csv").read_text()
     (tmp_path / "r.csv.part").write_text("".join(whole.splitlines(keepends=True)[:2]))

@@ -41,7 +41,7 @@ def jpegs(draw) -> list[bytes]:
 
 @pytest.fixture
 def folder(tmp_path, jpegs):
-    path = tmp_path / "pictures"
+    path = tmp_path / "images"
     path.mkdir()
     for number, content in enumerate(jpegs, start=8):
         (path / f"{number}.jpg").write_bytes(content)
@@ -107,8 +107,8 @@ def video(path, draw, *, codec: str, frames: int = 12):
         stream.width, stream.height = 320, 240
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for seed in range(frames):
-            picture = av.VideoFrame.from_image(draw(320, 240, seed=seed))
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_image(draw(320, 240, seed=seed))
+            container.mux(stream.encode(image))
         container.mux(stream.encode())
     return path
 
@@ -131,7 +131,7 @@ def test_a_jpeg_that_breaks_off_is_counted_and_the_next_is_whole(jpegs):
     assert cutter.damaged >= 1
 
 
-def test_yuyv_becomes_the_picture_that_it_was(draw):
+def test_yuyv_is_converted_back_to_the_original_image(draw):
     import numpy as np
 
     whole = np.asarray(draw(64, 48, seed=1).convert("YCbCr"), np.uint8)
@@ -143,7 +143,7 @@ def test_yuyv_becomes_the_picture_that_it_was(draw):
     assert abs(made - np.asarray(draw(64, 48, seed=1), int)).mean() < 6
 
 
-def test_pictures_come_in_the_order_of_their_numbers_and_none_is_missed(folder, jpegs):
+def test_images_come_in_the_order_of_their_numbers_and_none_is_missed(folder, jpegs):
     with lesionedge.Camera(str(folder)) as camera:
         frames = list(camera)
     assert [frame.jpeg for frame in frames] == jpegs
@@ -151,7 +151,7 @@ def test_pictures_come_in_the_order_of_their_numbers_and_none_is_missed(folder, 
     assert (camera.seen, camera.dropped, camera.damaged) == (6, 0, 0)
 
 
-def test_a_pattern_and_a_broken_picture(folder, classifier):
+def test_a_pattern_and_a_broken_image(folder, classifier):
     (folder / "10.jpg").write_bytes(b"\xff\xd8\xffbroken")
     with lesionedge.Camera(str(folder / "%d.jpg")) as camera:
         seen = list(lesionedge.watch(camera, classifier))
@@ -160,7 +160,7 @@ def test_a_pattern_and_a_broken_picture(folder, classifier):
 
 
 def test_a_folder_as_systems_leave_it(folder, jpegs, classifier):
-    """Hidden files are passed over, unusual suffixes are found, other kinds are told."""
+    """Hidden files are skipped, unusual suffixes are found, other kinds are reported."""
     for name in ("._8.jpg", "Thumbs.db", "__MACOSX/._9.jpg", ".trash/1.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(jpegs[0])
@@ -168,7 +168,7 @@ def test_a_folder_as_systems_leave_it(folder, jpegs, classifier):
     (folder / "9.jpg").rename(folder / "9.jfif")
     (folder / "x.cr2").write_bytes(b"raw")
     with lesionedge.Camera(str(folder)) as camera:
-        assert "6 images, and files that are not read: 1 camera raw (x.cr2" in camera.description
+        assert "6 images, and files that cannot be read: 1 camera raw (x.cr2" in camera.description
         assert [frame.jpeg for frame in camera] == jpegs
     raw = lesionedge.Camera(str(folder / "x.cr2"))
     with pytest.raises(lesionedge.CameraError, match="no images there .*1 camera raw"), raw:
@@ -188,7 +188,7 @@ def test_images_of_the_extras(folder, draw, classifier):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mjpeg"), ("a.mp4", "mpeg4")])
-def test_every_frame_of_a_video_is_answered(tmp_path, draw, classifier, name, codec):
+def test_every_frame_of_a_video_is_classified(tmp_path, draw, classifier, name, codec):
     path = video(tmp_path / name, draw, codec=codec)
     with lesionedge.Camera(str(path)) as camera:
         seen = list(lesionedge.watch(camera, classifier))
@@ -210,22 +210,22 @@ def test_a_stream_gives_its_newest_frames(server, classifier):
     assert all(o.age_ms < 5000 for o in seen)
 
 
-def test_a_camera_that_goes_away_is_waited_for(server, classifier):
+def test_it_waits_for_a_camera_that_disconnects(server, classifier):
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     first = server()
-    port, said = first.server_address[1], []
-    with lesionedge.Camera(url(first), give_up_s=60, report=said.append) as camera:
+    port, messages = first.server_address[1], []
+    with lesionedge.Camera(url(first), give_up_s=60, report=messages.append) as camera:
         assert camera.wait(20) is not None
         server.stop(first)
         deadline = time.monotonic() + 20
-        while not said and time.monotonic() < deadline:
+        while not messages and time.monotonic() < deadline:
             camera.wait(0.1)
-        assert said, "the loss was not reported"
+        assert messages, "the loss was not reported"
         server(port)
         deadline = time.monotonic() + 30
-        while not any("back after" in text for text in said) and time.monotonic() < deadline:
+        while not any("back after" in text for text in messages) and time.monotonic() < deadline:
             camera.wait(0.1)
-        assert any("back after" in text for text in said)
+        assert any("back after" in text for text in messages)
         assert camera.outages == 1
 
 
@@ -234,14 +234,14 @@ def test_an_absent_camera_is_an_error_at_once(tmp_path):
         lesionedge.Camera(str(tmp_path / "none.mp4")).__enter__()
 
 
-def test_what_is_no_video_is_an_error_at_once(tmp_path):
+def test_a_file_that_is_not_a_video_is_an_error_at_once(tmp_path):
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     (tmp_path / "text.mp4").write_text("text" * 1000)
     with pytest.raises(CameraError, match="no video that FFmpeg can read"):
         lesionedge.Camera(str(tmp_path / "text.mp4")).__enter__()
 
 
-def test_a_camera_is_used_once_and_open(folder, classifier):
+def test_a_camera_can_be_used_once_and_only_while_open(folder, classifier):
     camera = lesionedge.Camera(str(folder))
     with pytest.raises(CameraError, match="not open"):
         next(lesionedge.watch(camera, classifier))
@@ -257,7 +257,7 @@ def test_an_absent_device_is_an_error_at_once():
         lesionedge.Camera("/dev/video99").__enter__()
 
 
-def test_it_is_given_up_after_a_while(tmp_path, classifier):
+def test_it_gives_up_after_a_while(tmp_path, classifier):
     camera = lesionedge.Camera(str(tmp_path / "none.mp4"), give_up_s=0.3, report=print)
     with camera, pytest.raises(CameraError, match=r"gave up after 0\.3 s"):
         list(lesionedge.watch(camera, classifier))
@@ -291,7 +291,7 @@ def test_rpicam_is_a_child_process_that_writes_mjpeg(tmp_path, jpegs, monkeypatc
     assert seen[0].frame.jpeg in jpegs
 
 
-def test_answers_are_averaged_until_the_scene_changes(tmp_path, classifier, draw):
+def test_predictions_are_averaged_until_the_scene_changes(tmp_path, classifier, draw):
     same, other = draw(320, 240, seed=1), Image.linear_gradient("L").resize((320, 240))
     for number in range(3):
         same.save(tmp_path / f"{number}.png")
@@ -304,12 +304,12 @@ def test_answers_are_averaged_until_the_scene_changes(tmp_path, classifier, draw
     assert seen[2].prediction.probability == pytest.approx(alone.probability, abs=0.02)
 
 
-def test_only_the_part_asked_for_is_classified(tmp_path, classifier, draw):
-    picture = draw(400, 300, seed=3)
-    picture.save(tmp_path / "1.png")
+def test_only_the_cropped_part_is_classified(tmp_path, classifier, draw):
+    image = draw(400, 300, seed=3)
+    image.save(tmp_path / "1.png")
     with lesionedge.Camera(str(tmp_path)) as camera:
         (seen,) = lesionedge.watch(camera, classifier, crop=0.5)
-    by_hand = classifier.classify(picture.crop((125, 75, 275, 225)))
+    by_hand = classifier.classify(image.crop((125, 75, 275, 225)))
     assert seen.prediction.top == by_hand.top
     assert seen.window == (125 / 400, 75 / 300, 275 / 400, 225 / 300)
 
@@ -323,18 +323,18 @@ def test_settings_out_of_range(classifier, settings):
 def test_light_sharpness_and_motion_are_measured(draw):
     from PIL import ImageFilter
 
-    picture = draw(300, 300, seed=2)
-    seen = scene.luma(picture)
+    image = draw(300, 300, seed=2)
+    seen = scene.luma(image)
     assert scene.warnings(scene.measure(seen), 0.0) == ()
-    dark = scene.luma(picture.point(lambda value: value * 0.2))
+    dark = scene.luma(image.point(lambda value: value * 0.2))
     assert scene.warnings(scene.measure(dark), 0.0) == (scene.DARK_TEXT,)
-    blurred = scene.luma(picture.filter(ImageFilter.GaussianBlur(6)))
+    blurred = scene.luma(image.filter(ImageFilter.GaussianBlur(6)))
     assert scene.warnings(scene.measure(blurred), 0.0) == (scene.BLURRED_TEXT,)
     assert scene.warnings(scene.measure(seen), 20.0) == (scene.MOVING_TEXT,)
     white = scene.luma(Image.new("RGB", (300, 300), "white"))
     assert scene.BRIGHT_TEXT in scene.warnings(scene.measure(white), 0.0)
-    brighter = scene.luma(picture.point(lambda value: min(255, value + 20)))
-    assert scene.difference(seen, brighter) < 3  # a lamp is no motion
+    brighter = scene.luma(image.point(lambda value: min(255, value + 20)))
+    assert scene.difference(seen, brighter) < 3  # more light is not motion
 
 
 def test_json_is_one_object_a_frame(cli_run, folder, int8):
@@ -357,7 +357,7 @@ def test_json_names_the_file_of_a_folder(cli_run, folder, int8):
 
 
 def test_text_is_a_line_for_each_file_of_a_folder(cli_run, folder, int8):
-    for name in ("14.jpg", "15.jpg"):  # the same image again is not left out
+    for name in ("14.jpg", "15.jpg"):  # the same image again is not skipped
         (folder / name).write_bytes((folder / "13.jpg").read_bytes())
     result = cli_run("camera", "--source", folder, "-m", int8)
     *lines, last = result.stdout.splitlines()
@@ -395,7 +395,7 @@ def test_one_frame_is_counted_in_the_singular(cli_run, folder, int8, tmp_path):
 
 
 @pytest.mark.parametrize(("when", "least"), [("always", 6), ("changed", 1), ("malignant", 0)])
-def test_pictures_are_saved_with_their_answers(cli_run, folder, int8, tmp_path, when, least):
+def test_images_are_saved_with_their_predictions(cli_run, folder, int8, tmp_path, when, least):
     out = tmp_path / "saved"
     result = cli_run("camera", "--source", folder, "-m", int8, "--format", "json",
                      "--save", out, "--save-when", when)  # fmt: skip
@@ -412,9 +412,9 @@ def test_pictures_are_saved_with_their_answers(cli_run, folder, int8, tmp_path, 
         assert all(bool(row["saved"]) == (row["label"] in malignant) for row in rows)
 
 
-def keeper_of(folder, said, when="always"):
+def recorder_of(folder, messages, when="always"):
     return frame_recorder.FrameRecorder(
-        str(folder), when, malignant=frozenset(), report=said.append
+        str(folder), when, malignant=frozenset(), report=messages.append
     )
 
 
@@ -423,10 +423,10 @@ def observations(folder, classifier):
         return list(lesionedge.watch(camera, classifier))
 
 
-def test_a_disk_that_fails_is_told_once_and_nothing_half_written_is_left(
+def test_a_failing_disk_is_reported_once_and_no_partial_file_is_left(
     folder, classifier, tmp_path, monkeypatch
 ):
-    said: list[str] = []
+    messages: list[str] = []
     seen = observations(folder, classifier)
 
     def full(_descriptor: int) -> None:
@@ -434,16 +434,16 @@ def test_a_disk_that_fails_is_told_once_and_nothing_half_written_is_left(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with keeper_of(tmp_path / "out", said) as recorder:
+        with recorder_of(tmp_path / "out", messages) as recorder:
             for observation in seen[:3]:
                 recorder.offer(observation, {})
-    assert len(said) == 1 and "No space left" in said[0]
+    assert len(messages) == 1 and "No space left" in messages[0]
     assert (recorder.saved, recorder.failed) == (0, 3)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_full_disk(folder, int8, tmp_path):
-    """A real one, of 16 kB, in a namespace of its own."""
+    """A real disk of 16 kB, in its own namespace."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = f"mount -t tmpfs -o size=16k none {disk}"
@@ -464,8 +464,8 @@ def test_a_full_disk(folder, int8, tmp_path):
     assert len(names) < 12 and len(names) % 2 == 0
 
 
-def test_a_slow_disk_holds_no_answer_back(folder, classifier, tmp_path, monkeypatch):
-    said: list[str] = []
+def test_a_slow_disk_delays_no_prediction(folder, classifier, tmp_path, monkeypatch):
+    messages: list[str] = []
     seen = observations(folder, classifier)
     go_on, synchronise = threading.Event(), os.fsync
 
@@ -474,39 +474,41 @@ def test_a_slow_disk_holds_no_answer_back(folder, classifier, tmp_path, monkeypa
         synchronise(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)
-    with keeper_of(tmp_path / "out", said) as recorder:
+    with recorder_of(tmp_path / "out", messages) as recorder:
         paths = [recorder.offer(observation, {}) for observation in seen * 2]
         go_on.set()
     kept = [path for path in paths if path]
     assert frame_recorder.WAITING <= len(kept) <= frame_recorder.WAITING + 1
     assert (recorder.saved, recorder.skipped) == (len(kept), 12 - len(kept))
     assert all(os.path.exists(path) for path in kept)
-    assert len(said) == 1 and "too slow" in said[0]
+    assert len(messages) == 1 and "too slow" in messages[0]
 
 
-def test_a_slow_disk_is_waited_for_where_no_picture_may_be_missed(folder, classifier, tmp_path):
+def test_files_wait_for_a_slow_disk_so_that_no_image_is_missed(folder, classifier, tmp_path):
     seen = observations(folder, classifier)
-    with keeper_of(tmp_path / "out", []) as recorder:
+    with recorder_of(tmp_path / "out", []) as recorder:
         paths = [recorder.offer(o, {"label": o.prediction.label}, wait=True) for o in seen]
     assert all(os.path.exists(path) for path in paths)
     assert recorder.saved == 6
 
 
-def test_mjpeg_without_huffman_tables_is_answered_and_saved_with_them(tmp_path, classifier, jpegs):
-    """As many USB cameras give it."""
+def test_mjpeg_without_huffman_tables_is_classified_and_saved_with_them(
+    tmp_path, classifier, jpegs
+):
+    """Many USB cameras send it so."""
     head, scan = jpegs[0].index(b"\xff\xc4"), jpegs[0].index(b"\xff\xda")
     bare = jpegs[0][:head] + jpegs[0][scan:]
     (tmp_path / "1.jpg").write_bytes(bare)
     (seen,) = observations(tmp_path, classifier)
     assert seen.prediction.top == classifier.classify(jpegs[0]).top
-    with keeper_of(tmp_path / "out", []) as recorder:
+    with recorder_of(tmp_path / "out", []) as recorder:
         path = recorder.offer(seen, {})
     with open(path, "rb") as file:
         assert file.read() == jpegs[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_with_a_summary(server, int8, number):
+def test_on_a_signal_it_ends_with_a_summary(server, int8, number):
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     line = [sys.executable, "-m", "lesionedge", "camera", "--source", url(server()), "-m", int8,
             "--format", "json"]  # fmt: skip
@@ -514,13 +516,13 @@ def test_signals_end_it_with_a_summary(server, int8, number):
         assert child.stdout is not None
         json.loads(child.stdout.readline())
         child.send_signal(number)
-        _, said = child.communicate(timeout=20)
+        _, messages = child.communicate(timeout=20)
     assert child.returncode == 0
-    assert b"classified" in said
-    assert b"Traceback" not in said
+    assert b"classified" in messages
+    assert b"Traceback" not in messages
 
 
-def test_duration_ends_it(cli_run, server, int8):
+def test_it_ends_after_the_duration(cli_run, server, int8):
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     result = cli_run("camera", "--source", url(server()), "-m", int8, "--duration", 1.0)
     assert result.exit_code == 0
@@ -543,27 +545,27 @@ def test_wrong_usage(cli_run, folder, int8, arguments):
 
 
 def running(*arguments, **options):
-    """Start ``lesionedge camera`` as a process of its own."""
+    """Start ``lesionedge camera`` in a new process."""
     line = [sys.executable, "-m", "lesionedge", "camera", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(line, **{**pipes, **options})
 
 
 def test_a_signal_ends_it_while_it_connects(int8):
-    """A server that takes the connection and says nothing."""
+    """The server accepts the connection and sends nothing."""
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with running("--source", address, "-m", int8) as child:
             accepted, _ = silent.accept()
             child.send_signal(signal.SIGINT)
-            _, said = child.communicate(timeout=20)
+            _, messages = child.communicate(timeout=20)
             accepted.close()
     assert child.returncode == 0
-    assert b"nothing came" not in said and b"Traceback" not in said
+    assert b"nothing arrived" not in messages and b"Traceback" not in messages
 
 
-def test_a_terminal_gets_one_line_that_is_written_anew(tmp_path, draw, int8):
+def test_a_terminal_gets_one_line_that_is_updated(tmp_path, draw, int8):
     path = video(tmp_path / "a.avi", draw, codec="mjpeg")
     got = on_a_terminal("--source", path, "-m", int8)
     assert got.count("\r\x1b[K") >= 2
@@ -571,7 +573,7 @@ def test_a_terminal_gets_one_line_that_is_written_anew(tmp_path, draw, int8):
     assert got.count("\n") == 2
 
 
-def test_a_key_saves_the_picture(server, int8, tmp_path):
+def test_a_key_saves_the_image(server, int8, tmp_path):
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     on_a_terminal("--source", url(server()), "-m", int8, "--duration", 20,
                   "--save", tmp_path / "out", "--save-when", "key",
@@ -581,7 +583,7 @@ def test_a_key_saves_the_picture(server, int8, tmp_path):
 
 
 def on_a_terminal(*arguments, press=None) -> str:
-    """Run it on a terminal, with a key pressed until a file is in a folder, then Ctrl-C."""
+    """Run it on a terminal; press a key until a folder has a file, then Ctrl-C."""
     ours, theirs = pty.openpty()
     with running(*arguments, stdin=theirs, stdout=theirs) as child:
         os.close(theirs)
@@ -618,7 +620,7 @@ def test_closed_standard_streams(folder, int8):
     assert "Traceback" not in without_input.stderr + without_output.stderr
 
 
-def test_a_video_that_breaks_off_is_answered_once_and_ends(tmp_path, draw, classifier):
+def test_a_video_that_breaks_off_is_classified_once_and_ends(tmp_path, draw, classifier):
     whole = video(tmp_path / "a.mkv", draw, codec="mjpeg", frames=10).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
     with lesionedge.Camera(str(tmp_path / "cut.mkv")) as camera:
@@ -648,7 +650,7 @@ def test_the_card_says_how_far_a_jpeg_frame_is_reduced(tmp_path, draw, int8, mar
     assert frame.decoded(classifier.preprocessing).image.height == height_px
 
 
-def test_the_time_between_answers_is_passed_on(folder, classifier):
+def test_the_time_between_predictions_is_passed_on(folder, classifier):
     times = []
     with lesionedge.Camera(str(folder)) as camera:
         seen = lesionedge.watch(
@@ -661,4 +663,4 @@ def test_the_time_between_answers_is_passed_on(folder, classifier):
 def test_options_without_effect_are_refused(cli_run, folder, int8):
     for option in (["--save-when", "key"], ["--preview-address", "127.0.0.1:0"]):
         result = cli_run("camera", "--source", folder, "-m", int8, *option)
-        assert result.exit_code == 2 and "goes with" in result.stderr
+        assert result.exit_code == 2 and "needs" in result.stderr

@@ -1,7 +1,7 @@
-"""The adapter of picamera2 run against the signatures of the real package.
+"""Runs the adapter of picamera2 against the signatures of the real package.
 
-The package itself needs libcamera and a Pi's camera; its source is enough to see whether each call
-fits. ``LESIONEDGE_PICAMERA2`` names a folder that holds it, where it is not installed.
+The package itself needs libcamera and a Pi's camera; its source is enough to check whether each
+call fits. If it is not installed, ``LESIONEDGE_PICAMERA2`` names a folder that holds it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def package() -> Path:
 
 
 def with_real_signatures(path: Path, name: str, bodies: dict[str, object]) -> type:
-    """Make a class whose methods have the names and parameters of a real one, and our bodies."""
+    """Make a class whose methods have a real class's names and parameters, and our bodies."""
     found = next(
         node for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef) and node.name == name
     )  # fmt: skip
-    # Of a method with overloads, the last is the method.
+    # If a method has overloads, the last definition is the method.
     methods = {n.name: n for n in found.body if isinstance(n, ast.FunctionDef)}
     body: list[ast.stmt] = []
     for wanted in bodies:
-        method = methods[wanted]  # a KeyError: the package has no such method any more
+        method = methods[wanted]  # a KeyError means that the package has lost this method
         arguments = method.args
         for one in (*arguments.args, *arguments.kwonlyargs):
             one.annotation = None
@@ -67,22 +67,22 @@ def with_real_signatures(path: Path, name: str, bodies: dict[str, object]) -> ty
 
 @pytest.fixture
 def calls(package, monkeypatch) -> list[tuple[str, dict[str, object]]]:
-    """Put the class in picamera2's place; gives the calls with their arguments."""
+    """Replace picamera2's class; return the calls that were made, with their arguments."""
     made: list[tuple[str, dict[str, object]]] = []
     array = np.zeros((720, 1280, 3), np.uint8)
     array[..., 0] = 200
 
-    def answers(name, answer):
-        def body(given):
-            made.append((name, {key: given[key] for key in given if key != "self"}))
-            return answer
+    def returning(name, result):
+        def body(arguments):
+            made.append((name, {key: arguments[key] for key in arguments if key != "self"}))
+            return result
 
         return body
 
     facts = {"SensorTimestamp": time.monotonic_ns()}
     request = with_real_signatures(
         package / "request.py", "CompletedRequest",
-        {"make_array": answers("make_array", array), "get_metadata": answers("facts", facts)},
+        {"make_array": returning("make_array", array), "get_metadata": returning("facts", facts)},
     )()  # fmt: skip
     plain = {
         "global_camera_info": INFO, "__init__": None, "create_video_configuration": {"c": 1},
@@ -91,7 +91,9 @@ def calls(package, monkeypatch) -> list[tuple[str, dict[str, object]]]:
         "captured_request": contextlib.nullcontext(request),
     }  # fmt: skip
     made_class = with_real_signatures(
-        package / "picamera2.py", "Picamera2", {name: answers(name, plain[name]) for name in plain}
+        package / "picamera2.py",
+        "Picamera2",
+        {name: returning(name, plain[name]) for name in plain},
     )
     module = types.SimpleNamespace(Picamera2=made_class)
     monkeypatch.setattr(adapter, "load", lambda name, install: module)
@@ -103,12 +105,15 @@ def test_every_call_fits_the_real_signature(calls):
     assert source.description == "picamera2: RGB 1280x720"
     shot = next(source.frames())
     source.close()
-    given = dict(calls)
-    assert given["__init__"]["camera_num"] == 1  # the USB camera is left to V4L2
-    assert given["create_video_configuration"]["main"] == {"size": (1280, 720), "format": "BGR888"}
-    assert given["create_video_configuration"]["queue"] is False
-    assert given["captured_request"]["wait"] == adapter.STALL_S
-    assert given["make_array"]["name"] == "main"
+    arguments = dict(calls)
+    assert arguments["__init__"]["camera_num"] == 1  # the USB camera is left to V4L2
+    assert arguments["create_video_configuration"]["main"] == {
+        "size": (1280, 720),
+        "format": "BGR888",
+    }
+    assert arguments["create_video_configuration"]["queue"] is False
+    assert arguments["captured_request"]["wait"] == adapter.STALL_S
+    assert arguments["make_array"]["name"] == "main"
     assert [name for name, _ in calls][-2:] == ["cancel_all_and_flush", "close"]
     assert shot.content(None).getpixel((5, 5)) == (200, 0, 0)
     assert abs(shot.captured_s - time.monotonic()) < 60

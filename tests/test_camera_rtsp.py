@@ -1,4 +1,4 @@
-"""RTSP, from a real server on loopback: GStreamer's (gir1.2-gst-rtsp-server-1.0 in Debian)."""
+"""RTSP from a real server on loopback, GStreamer's (gir1.2-gst-rtsp-server-1.0 in Debian)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINDINGS = "import gi; gi.require_version('GstRtspServer', '1.0'); gi.require_ve
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """A Python that has GStreamer's bindings: Debian's, where this one has not."""
+    """A Python with GStreamer's bindings: this one, or else Debian's."""
     for found in (sys.executable, "/usr/bin/python3"):
         try:
             done = subprocess.run([found, "-c", BINDINGS], capture_output=True)
@@ -67,7 +67,7 @@ def serve(python, film):
 
 
 @pytest.mark.parametrize("codec", ["h264", "mjpeg"])
-def test_frames_of_a_stream_are_answered_as_they_come(serve, int8, codec):
+def test_frames_of_a_stream_are_classified_as_they_come(serve, int8, codec):
     _, port = serve()
     classifier = lesionedge.Classifier(int8, threads=1)
     with lesionedge.Camera(f"rtsp://127.0.0.1:{port}/{codec}") as camera:
@@ -82,7 +82,7 @@ def test_frames_of_a_stream_are_answered_as_they_come(serve, int8, codec):
     assert [o.frame.number for o in seen] == sorted({o.frame.number for o in seen})
 
 
-def test_a_stream_that_is_read_too_slowly_is_caught_up_with(serve):
+def test_it_catches_up_with_a_stream_that_it_reads_too_slowly(serve):
     _, port = serve()
     source = StreamSource(f"rtsp://127.0.0.1:{port}/h264")
     places = []
@@ -93,20 +93,20 @@ def test_a_stream_that_is_read_too_slowly_is_caught_up_with(serve):
         if len(places) == 40:
             break
     source.close()
-    # Frame by frame it would have come 1.6 s far.
+    # Frame by frame it would be at 1.6 s only.
     assert places[-1] - places[0] > 2.5
 
 
-def test_a_server_that_ends_is_waited_for(serve, capsys):
+def test_it_waits_for_a_server_that_ends(serve, capsys):
     child, port = serve()
-    said: list[str] = []
-    with lesionedge.Camera(f"rtsp://127.0.0.1:{port}/h264", report=said.append) as camera:
+    messages: list[str] = []
+    with lesionedge.Camera(f"rtsp://127.0.0.1:{port}/h264", report=messages.append) as camera:
         assert camera.wait(20) is not None
         child.kill()
         child.wait()
-        _wait_until(lambda: said, camera)
+        _wait_until(lambda: messages, camera)
         serve(port)
-        _wait_until(lambda: any("back after" in text for text in said), camera)
+        _wait_until(lambda: any("back after" in text for text in messages), camera)
     assert camera.outages == 1
 
 

@@ -13,7 +13,7 @@ def test_info_shows_what_matters(cli_run, int8):
     assert result.stdout.rstrip().splitlines()[-1] == RESEARCH_USE
 
 
-def test_info_as_json_gives_the_card_and_the_files_facts(cli_run, int8):
+def test_info_as_json_holds_the_card_and_facts_about_the_file(cli_run, int8):
     facts = json.loads(cli_run("info", int8, "--format", "json").stdout)
     assert facts["input"]["crop"] == "centre"
     assert facts["tensors"]["input"] == {"shape": [1, 32, 32, 3], "dtype": "uint8"}
@@ -22,7 +22,9 @@ def test_info_as_json_gives_the_card_and_the_files_facts(cli_run, int8):
 
 def test_info_of_a_model_from_elsewhere(cli_run, models):
     text = cli_run("info", models / "foreign.tflite").stdout
-    assert "\n  thing 3 (not known whether malignant)\n" in text  # once: it is its own name
+    assert (
+        "\n  thing 3 (not known whether malignant)\n" in text
+    )  # once, because label and name are equal
     assert text.startswith("foreign.tflite: ")
     assert text.count(str(models / "foreign.tflite")) == 1
     bare = cli_run("info", models / "bare.tflite")
@@ -30,7 +32,7 @@ def test_info_of_a_model_from_elsewhere(cli_run, models):
     assert "--labels" in bare.stdout
 
 
-def test_info_of_no_model(cli_run, tmp_path):
+def test_info_of_a_missing_model(cli_run, tmp_path):
     result = cli_run("info", tmp_path / "none.tflite")
     assert result.exit_code == 1
     assert "none.tflite" in result.stderr

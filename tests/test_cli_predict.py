@@ -26,31 +26,31 @@ def lines(result):
 
 @pytest.fixture
 def folder(tmp_path, draw):
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     (root / "deep").mkdir(parents=True)
     for number in range(7):
         draw(60, 60, seed=number).save(root / f"{number}.jpg")
     draw(60, 60, seed=9).save(root / "deep" / "x.PNG")
-    (root / "notes.txt").write_text("no picture")
+    (root / "notes.txt").write_text("no image")
     return root
 
 
-def test_json_is_the_contract(cli_run, int8, picture):
-    result = cli_run("predict", picture, "-m", int8, "--format", "json")
+def test_json_has_the_documented_keys(cli_run, int8, photo):
+    result = cli_run("predict", photo, "-m", int8, "--format", "json")
     assert result.exit_code == 0
-    (answer,) = lines(result)
-    assert set(answer) >= KEYS
-    assert answer["path"] == str(picture)
-    assert answer["model"] == int8
-    assert set(answer["timings_ms"]) == {"decode", "preprocess", "invoke"}
-    assert set(answer["top"][0]) == {"label", "name", "probability"}
-    exact = Classifier(int8).classify(picture)
-    assert answer["probability"] == exact.probability
-    assert answer["malignant_probability"] == exact.malignant_probability
+    (prediction,) = lines(result)
+    assert set(prediction) >= KEYS
+    assert prediction["path"] == str(photo)
+    assert prediction["model"] == int8
+    assert set(prediction["timings_ms"]) == {"decode", "preprocess", "invoke"}
+    assert set(prediction["top"][0]) == {"label", "name", "probability"}
+    exact = Classifier(int8).classify(photo)
+    assert prediction["probability"] == exact.probability
+    assert prediction["malignant_probability"] == exact.malignant_probability
 
 
-def test_text_shows_bars_and_ends_with_the_research_line(cli_run, int8, picture):
-    result = cli_run("predict", picture, "-m", int8)
+def test_text_shows_bars_and_ends_with_the_research_line(cli_run, int8, photo):
+    result = cli_run("predict", photo, "-m", int8)
     assert result.exit_code == 0
     assert "█" in result.stdout
     assert "Melanoma" in result.stdout
@@ -58,15 +58,15 @@ def test_text_shows_bars_and_ends_with_the_research_line(cli_run, int8, picture)
     assert result.stdout.rstrip().splitlines()[-1] == RESEARCH_USE
 
 
-def test_a_label_that_is_its_own_name_is_shown_once(cli_run, models, picture):
-    text = cli_run("predict", picture, "-m", models / "foreign.tflite").stdout
+def test_a_label_that_is_its_own_name_is_shown_once(cli_run, models, photo):
+    text = cli_run("predict", photo, "-m", models / "foreign.tflite").stdout
     assert text.count("thing 0") == 1
-    text = cli_run("predict", picture, "-m", models / "sigmoid.tflite").stdout
+    text = cli_run("predict", photo, "-m", models / "sigmoid.tflite").stdout
     assert "  Benign " in text and "benign" not in text
 
 
-def test_csv_has_the_contracts_columns(cli_run, int8, picture, tmp_path):
-    result = cli_run("predict", picture, tmp_path / "none.jpg", "-m", int8, "--format", "csv")
+def test_csv_has_the_documented_columns(cli_run, int8, photo, tmp_path):
+    result = cli_run("predict", photo, tmp_path / "none.jpg", "-m", int8, "--format", "csv")
     assert result.exit_code == 1
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     labels = Classifier(int8).labels
@@ -74,28 +74,26 @@ def test_csv_has_the_contracts_columns(cli_run, int8, picture, tmp_path):
         "path", "label", "name", "probability", "malignant_probability", "reliable", "warnings",
         *(f"p_{label}" for label in labels), "error",
     ]  # fmt: skip
-    found = Classifier(int8).classify(picture)
+    found = Classifier(int8).classify(photo)
     assert rows[0]["reliable"] == ("" if found.reliable is None else str(found.reliable).lower())
     assert rows[0]["warnings"] == "; ".join(found.warnings)
     assert {c.label: float(rows[0][f"p_{c.label}"]) for c in found.top} == {
         c.label: c.probability for c in found.top
     }
     assert rows[0]["error"] == ""
-    assert float(rows[0]["probability"]) == Classifier(int8).classify(picture).probability
+    assert float(rows[0]["probability"]) == Classifier(int8).classify(photo).probability
     assert rows[1]["label"] == ""
     assert "no such file" in rows[1]["error"]
 
 
-def test_k_and_threshold_shorten_the_list_only(cli_run, int8, picture):
-    plain = lines(cli_run("predict", picture, "-m", int8, "--format", "json"))[0]
-    short = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "-k", 2))[0]
+def test_k_and_threshold_shorten_the_list_only(cli_run, int8, photo):
+    plain = lines(cli_run("predict", photo, "-m", int8, "--format", "json"))[0]
+    short = lines(cli_run("predict", photo, "-m", int8, "--format", "json", "-k", 2))[0]
     assert short["top"] == plain["top"][:2]
-    high = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "--threshold", 0.99))[
-        0
-    ]
+    high = lines(cli_run("predict", photo, "-m", int8, "--format", "json", "--threshold", 0.99))[0]
     assert high["top"] == []
     assert high["label"] == plain["label"]
-    many = lines(cli_run("predict", picture, "-m", int8, "--format", "json", "-k", 50))[0]
+    many = lines(cli_run("predict", photo, "-m", int8, "--format", "json", "-k", 50))[0]
     assert many["top"] == plain["top"]
 
 
@@ -108,8 +106,8 @@ def test_folders_patterns_and_recursion(cli_run, int8, folder):
     assert len(some) == 3
 
 
-def test_standard_input(command, int8, picture):
-    done = command("predict", "-", "-m", int8, "--format", "json", input=picture.read_bytes())
+def test_standard_input(command, int8, photo):
+    done = command("predict", "-", "-m", int8, "--format", "json", input=photo.read_bytes())
     assert done.returncode == 0
     assert json.loads(done.stdout)["path"] == "-"
     broken = command("predict", "-", "-m", int8, "--format", "json", input=b"text")
@@ -118,32 +116,32 @@ def test_standard_input(command, int8, picture):
 
 
 def test_one_bad_file_never_stops_the_rest(cli_run, int8, folder):
-    (folder / "3.jpg").write_text("not a picture")
+    (folder / "3.jpg").write_text("not an image")
     result = cli_run("predict", folder, "-m", int8, "--format", "json")
     assert result.exit_code == 1
-    answers = lines(result)
-    assert [("error" in a) for a in answers] == [n == 3 for n in range(7)]
-    assert set(answers[3]) == {"path", "error"}
+    predictions = lines(result)
+    assert [("error" in a) for a in predictions] == [n == 3 for n in range(7)]
+    assert set(predictions[3]) == {"path", "error"}
     assert "3.jpg" in result.stderr
 
 
-def test_jobs_give_the_same_answers_in_the_same_order(command, int8, folder):
-    (folder / "3.jpg").write_text("not a picture")
+def test_jobs_return_the_same_predictions_in_the_same_order(command, int8, folder):
+    (folder / "3.jpg").write_text("not an image")
     options = ("-m", int8, "--format", "json", "--recursive")
     one, two = (command("predict", folder, *options, "--jobs", n) for n in (1, 2))
     assert one.returncode == two.returncode == 1
 
-    def answers(done):
+    def predictions(done):
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         return [{k: v for k, v in row.items() if k != "timings_ms"} for row in rows]
 
-    assert answers(one) == answers(two)
-    assert len(answers(one)) == 8
+    assert predictions(one) == predictions(two)
+    assert len(predictions(one)) == 8
 
 
 @pytest.fixture
 def many(folder, tmp_path):
-    """A folder of 4,000 links to a few pictures."""
+    """A folder of 4,000 links to a few images."""
     root = tmp_path / "many"
     root.mkdir()
     for number in range(4000):
@@ -152,11 +150,11 @@ def many(folder, tmp_path):
 
 
 def started(arguments):
-    """Start ``lesionedge predict`` and wait for its first answer."""
+    """Start ``lesionedge predict`` and wait for its first prediction."""
     process = subprocess.Popen(
         [sys.executable, "-m", "lesionedge", "predict", "--format", "json", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # A test run in the background has SIGINT ignored, and so would what it starts.
+        # Tests in the background ignore SIGINT, and so would the processes that they start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
@@ -202,21 +200,21 @@ def test_a_pipe_closed_by_its_reader(int8, many):
     assert b"BrokenPipe" not in errors
 
 
-def test_output_to_a_file_leaves_stdout_empty(cli_run, int8, picture, tmp_path):
+def test_output_to_a_file_leaves_stdout_empty(cli_run, int8, photo, tmp_path):
     target = tmp_path / "out.json"
     target.write_text("old")
     target.chmod(0o640)
-    result = cli_run("predict", picture, "-m", int8, "--format", "json", "-o", target)
+    result = cli_run("predict", photo, "-m", int8, "--format", "json", "-o", target)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert [one["path"] for one in json.loads(target.read_text())] == [str(picture)]
+    assert [one["path"] for one in json.loads(target.read_text())] == [str(photo)]
     assert target.stat().st_mode & 0o777 == 0o640
     assert os.listdir(tmp_path).count("out.json") == 1
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".lesionedge")]
     assert not (tmp_path / "out.json.part").exists()
 
 
-def test_the_outputs_ending_says_the_format(cli_run, int8, picture, tmp_path):
-    run = ("predict", picture, picture, tmp_path / "none.jpg", "-m", int8, "-o")
+def test_the_suffix_of_the_output_selects_the_format(cli_run, int8, photo, tmp_path):
+    run = ("predict", photo, photo, tmp_path / "none.jpg", "-m", int8, "-o")
     for name in ("a.csv", "a.jsonl", "a.json"):
         done = cli_run(*run, tmp_path / name)
         assert (done.exit_code, done.stdout) == (1, "")
@@ -228,33 +226,33 @@ def test_the_outputs_ending_says_the_format(cli_run, int8, picture, tmp_path):
     assert "error" in array[2]
 
 
-def test_an_ending_and_a_format_that_contradict_each_other_are_refused(
-    cli_run, int8, picture, tmp_path
+def test_a_suffix_and_a_format_that_contradict_each_other_are_refused(
+    cli_run, int8, photo, tmp_path
 ):
-    done = cli_run("predict", picture, "-m", int8, "--format", "json", "-o", tmp_path / "a.csv")
+    done = cli_run("predict", photo, "-m", int8, "--format", "json", "-o", tmp_path / "a.csv")
     assert done.exit_code == 2
     assert "a .csv file holds csv" in done.stderr
     assert not (tmp_path / "a.csv").exists()
 
 
-def test_k_leaves_the_other_cells_empty(cli_run, int8, picture):
-    done = cli_run("predict", picture, "-m", int8, "--format", "csv", "-k", 2)
+def test_k_leaves_the_other_cells_empty(cli_run, int8, photo):
+    done = cli_run("predict", photo, "-m", int8, "--format", "csv", "-k", 2)
     row = next(csv.DictReader(io.StringIO(done.stdout)))
-    listed = {c.label for c in Classifier(int8).classify(picture, top_k=2).top}
+    listed = {c.label for c in Classifier(int8).classify(photo, top_k=2).top}
     for label in Classifier(int8).labels:
         assert (row[f"p_{label}"] != "") == (label in listed)
 
 
 @pytest.mark.parametrize("name", ["results/", "no/such/folder/a.csv"])
-def test_an_output_in_no_folder_is_refused(cli_run, int8, picture, tmp_path, name):
-    done = cli_run("predict", picture, "-m", int8, "-o", f"{tmp_path}/{name}")
+def test_an_output_in_a_missing_folder_is_refused(cli_run, int8, photo, tmp_path, name):
+    done = cli_run("predict", photo, "-m", int8, "-o", f"{tmp_path}/{name}")
     assert done.exit_code == 2
     assert "folder" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
 def test_an_interrupted_run_is_resumed(cli_run, command, int8, draw, tmp_path, name):
-    """A named pipe holds the run in its middle; Ctrl-C there, then --resume."""
+    """A named pipe stops the run in the middle; then come Ctrl-C and --resume."""
     for number in range(4):
         draw(60 + number, 60, seed=number).save(tmp_path / f"{number}.png")
     os.mkfifo(tmp_path / "9.png")
@@ -274,13 +272,13 @@ def test_an_interrupted_run_is_resumed(cli_run, command, int8, draw, tmp_path, n
             break
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    _, message = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "--resume goes on" in said
+    assert "--resume continues" in message
     assert not (tmp_path / name).exists()
     again = command(*arguments, *images, cwd=tmp_path)
     assert again.returncode == 1
-    assert b"--resume" in again.stderr  # what is done is not thrown away
+    assert b"--resume" in again.stderr  # the finished results are kept
     content = part.read_bytes()
     part.write_bytes(content[: content.rindex(b"3.png") + 9])  # cut within the last line
     done = command(*arguments, "--resume", *images, cwd=tmp_path)
@@ -291,7 +289,7 @@ def test_an_interrupted_run_is_resumed(cli_run, command, int8, draw, tmp_path, n
 
 
 def _facts(path):
-    """Return what does not depend on the clock or the folder."""
+    """Return the facts that do not depend on the clock or the folder."""
     if path.suffix == ".csv":
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
         return [(os.path.basename(row.pop("path")), bool(row.pop("error")), row) for row in rows]
@@ -303,35 +301,35 @@ def _facts(path):
     ]
 
 
-def test_resume_refuses_the_results_of_other_images(cli_run, int8, picture, tmp_path):
+def test_resume_refuses_the_results_of_other_images(cli_run, int8, photo, tmp_path):
     (tmp_path / "a.jsonl.part").write_text('{"path": "other.jpg", "error": "x"}\n')
-    done = cli_run("predict", picture, "-m", int8, "-o", tmp_path / "a.jsonl", "--resume")
+    done = cli_run("predict", photo, "-m", int8, "-o", tmp_path / "a.jsonl", "--resume")
     assert done.exit_code == 2
     assert "other.jpg" in done.stderr
     assert (tmp_path / "a.jsonl.part").read_text().startswith('{"path": "other.jpg"')
 
 
-def test_output_through_a_link_and_to_a_device(cli_run, int8, picture, tmp_path):
+def test_output_through_a_link_and_to_a_device(cli_run, int8, photo, tmp_path):
     target = tmp_path / "real.csv"
     target.touch()
     (tmp_path / "link.csv").symlink_to(target)
-    cli_run("predict", picture, "-m", int8, "--format", "csv", "-o", tmp_path / "link.csv")
+    cli_run("predict", photo, "-m", int8, "--format", "csv", "-o", tmp_path / "link.csv")
     assert (tmp_path / "link.csv").is_symlink()
     assert target.read_text().startswith("path,label")
-    assert cli_run("predict", picture, "-m", int8, "-o", "/dev/null").exit_code == 0
+    assert cli_run("predict", photo, "-m", int8, "-o", "/dev/null").exit_code == 0
 
 
-def test_annotate_makes_its_folder_and_never_overwrites(cli_run, int8, picture, draw, tmp_path):
+def test_annotate_makes_its_folder_and_never_overwrites(cli_run, int8, photo, draw, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     draw(80, 80, seed=3).save(other / "lesion.jpg")
     out = tmp_path / "new" / "drawn"
-    result = cli_run("predict", picture, other / "lesion.jpg", "-m", int8, "--annotate", out)
+    result = cli_run("predict", photo, other / "lesion.jpg", "-m", int8, "--annotate", out)
     assert result.exit_code == 0
     assert sorted(os.listdir(out)) == ["lesion-2.jpg", "lesion.jpg"]
-    before = picture.read_bytes()
-    cli_run("predict", picture, "-m", int8, "--annotate", picture.parent)
-    assert picture.read_bytes() == before
+    before = photo.read_bytes()
+    cli_run("predict", photo, "-m", int8, "--annotate", photo.parent)
+    assert photo.read_bytes() == before
     with Image.open(out / "lesion.jpg") as drawn:
         assert not drawn.getexif()
         assert drawn.height > 200
@@ -340,28 +338,26 @@ def test_annotate_makes_its_folder_and_never_overwrites(cli_run, int8, picture, 
 def test_progress_goes_to_stderr_for_more_than_a_few(cli_run, int8, folder):
     result = cli_run("predict", folder, "-m", int8, "--format", "json")
     assert "7 of 7 images" in result.stderr
-    assert "images" not in result.stdout
+    assert "of 7 images" not in result.stdout
     assert cli_run("predict", folder / "1.jpg", "-m", int8).stderr == ""
 
 
-def test_labels_and_normalize(cli_run, models, picture, tmp_path):
+def test_labels_and_normalize(cli_run, models, photo, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"thing {n}" for n in range(7)))
-    result = cli_run("predict", picture, "-m", models / "bare.tflite", "--labels", labels,
+    result = cli_run("predict", photo, "-m", models / "bare.tflite", "--labels", labels,
                      "--normalize", "127.5,127.5", "--format", "json")  # fmt: skip
     assert result.exit_code == 0
-    given = lines(result)[0]
-    standard = lines(
-        cli_run("predict", picture, "-m", models / "foreign.tflite", "--format", "json")
-    )
-    assert given["top"] == standard[0]["top"]
+    explicit = lines(result)[0]
+    standard = lines(cli_run("predict", photo, "-m", models / "foreign.tflite", "--format", "json"))
+    assert explicit["top"] == standard[0]["top"]
 
 
-def test_a_quantized_mobilenet_made_elsewhere(cli_run, models, picture):
+def test_a_quantized_mobilenet_made_elsewhere(cli_run, models, photo):
     model = models / "foreign-mobilenet.tflite"
-    answer = lines(cli_run("predict", picture, "-m", model, "--format", "json"))[0]
-    assert {entry["label"] for entry in answer["top"]} == {f"thing {n}" for n in range(7)}
-    assert sum(entry["probability"] for entry in answer["top"]) == pytest.approx(1, abs=0.02)
+    prediction = lines(cli_run("predict", photo, "-m", model, "--format", "json"))[0]
+    assert {entry["label"] for entry in prediction["top"]} == {f"thing {n}" for n in range(7)}
+    assert sum(entry["probability"] for entry in prediction["top"]) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -371,8 +367,8 @@ def test_a_quantized_mobilenet_made_elsewhere(cli_run, models, picture):
         ["--format", "xml"], ["--normalize", "1"], ["--normalize", "1,0"], ["--nonsense"],
     ],
 )  # fmt: skip
-def test_wrong_usage_is_exit_2(cli_run, int8, picture, options):
-    assert cli_run("predict", picture, "-m", int8, *options).exit_code == 2
+def test_wrong_usage_is_exit_2(cli_run, int8, photo, options):
+    assert cli_run("predict", photo, "-m", int8, *options).exit_code == 2
 
 
 def test_no_paths_is_exit_2(cli_run):
@@ -380,7 +376,7 @@ def test_no_paths_is_exit_2(cli_run):
 
 
 @pytest.mark.parametrize("name", ["-dash.jpg", "with space.jpg", "emoji 🩺.jpg", "new\nline.jpg"])
-def test_odd_names_simply_work(command, int8, draw, tmp_path, name):
+def test_odd_names_work(command, int8, draw, tmp_path, name):
     draw(40, 40, seed=1).save(tmp_path / name, "JPEG")
     for form in ("text", "json", "csv"):
         done = command("predict", "-m", int8, "--format", form, "--", name, cwd=tmp_path)
@@ -409,28 +405,28 @@ def test_names_that_are_not_utf8(command, int8, draw, tmp_path, locale):
             assert b"caf\\xe9.jpg" in done.stdout
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(int8, folder, many):
-    def peak_kb(pictures):
+def test_memory_does_not_grow_with_the_number_of_images(int8, folder, many):
+    def peak_kb(images):
         code = (
             "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True,"
             " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         )
         line = [sys.executable, "-c", code, sys.executable, "-m", "lesionedge", "predict",
-                str(pictures), "-m", int8, "--format", "json"]  # fmt: skip
+                str(images), "-m", int8, "--format", "json"]  # fmt: skip
         return int(subprocess.run(line, capture_output=True, check=True).stdout)
 
     assert peak_kb(many) < peak_kb(folder) * 1.1
 
 
-def test_annotated_picture_is_legible_at_any_size(draw, int8):
+def test_annotated_image_is_legible_at_any_size(draw, int8):
     from lesionedge import render
 
     classifier = Classifier(int8)
     for size in [(20, 20), (600, 450), (450, 600), (40, 900)]:
-        picture = draw(*size, seed=1) if min(size) > 30 else Image.new("RGB", size, (200, 150, 140))
-        answer = classifier.classify(picture)
-        drawn = render.annotate(picture, answer, classifier.preprocessing)
+        image = draw(*size, seed=1) if min(size) > 30 else Image.new("RGB", size, (200, 150, 140))
+        prediction = classifier.classify(image)
+        drawn = render.annotate(image, prediction, classifier.preprocessing)
         assert drawn.width >= render.LEAST_WIDTH_PX
         panel = np.asarray(drawn)[-40:]
-        assert panel.max() > 200, "nothing is written below the picture"
+        assert panel.max() > 200, "nothing is written below the image"

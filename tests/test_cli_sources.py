@@ -1,4 +1,4 @@
-"""``predict`` and ``batch`` on archives, addresses and folders as systems leave them."""
+"""``predict`` and ``batch`` on archives, addresses and folders with system files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import lesionedge
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory, draw):
-    """Three images in two folders, a broken one, litter, and kinds that are not read."""
+    """Three images in two folders, a broken one, litter, and kinds that cannot be read."""
     root = tmp_path_factory.mktemp("tree")
     (root / "deep").mkdir()
     for number, name in enumerate(("a.jpg", "b.mpo", "deep/c.jpg")):
@@ -32,7 +32,7 @@ def tree(tmp_path_factory, draw):
 
 IMAGES = ["a.jpg", "b.mpo", "deep/broken.png", "deep/c.jpg"]
 PASSED = (
-    "lesionedge: 3 files are of kinds that are not read here: 2 camera raw (x.cr2, y.cr2; export "
+    "lesionedge: 3 files are of kinds that cannot be read here: 2 camera raw (x.cr2, y.cr2; export "
     "it as JPEG or TIFF), 1 JPEG XL (z.jxl; convert it to JPEG or PNG)"
 )
 
@@ -48,7 +48,7 @@ def packed(tree, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(tree, int8):
-    """The predictions that each name must get, None for the broken one."""
+    """Name -> the expected prediction; None for the broken image."""
     classifier = lesionedge.Classifier(int8)
     return {
         name: None if "broken" in name else classifier.classify(tree / name).probability
@@ -61,7 +61,7 @@ def rows(done):
 
 
 def check(done, expected, name_of):
-    """Hold a run's predictions to those of the folder's files."""
+    """Compare a run's predictions with those of the folder's files."""
     found = rows(done)
     assert [row["path"] for row in found] == [name_of(name) for name in expected]
     for row, (name, probability) in zip(found, expected.items()):
@@ -69,7 +69,7 @@ def check(done, expected, name_of):
             assert row["error"].startswith(row["path"]), name
         else:
             assert row["probability"] == probability, name
-    assert done.exit_code == 1  # of the broken one
+    assert done.exit_code == 1  # because of the broken image
     assert done.stderr.splitlines()[1:] == [PASSED, "lesionedge: 1 of 4 images failed"]
 
 
@@ -77,12 +77,12 @@ def test_a_folder(cli_run, tree, expected, int8):
     done = cli_run("predict", tree, "-r", "-m", int8, "--format", "json")
     check(done, {n: expected[n] for n in ("a.jpg", "b.mpo", *IMAGES[2:])}, lambda n: str(tree / n))
     done = cli_run("predict", tree, "-m", int8, "--format", "json")
-    assert done.exit_code == 0  # what is not read is no failure in a folder
-    assert done.stderr.startswith("lesionedge: 2 files are of kinds that are not read here: 1 cam")
+    assert done.exit_code == 0  # in a folder, files that cannot be read are no failure
+    assert done.stderr.startswith("lesionedge: 2 files are of kinds that cannot be read here: 1 c")
     assert len(rows(done)) == 2
 
 
-def test_what_is_named_is_a_failure(cli_run, tree, int8):
+def test_a_named_file_that_cannot_be_read_is_a_failure(cli_run, tree, int8):
     for name, words in (("x.cr2", "camera raw"), ("notes.txt", "not an image")):
         done = cli_run("predict", tree / name, "-m", int8, "--format", "json")
         assert done.exit_code == 1
@@ -90,13 +90,13 @@ def test_what_is_named_is_a_failure(cli_run, tree, int8):
         assert name in done.stderr
 
 
-def test_a_folder_of_what_is_not_read(cli_run, tmp_path, int8):
+def test_a_folder_of_files_that_cannot_be_read(cli_run, tmp_path, int8):
     (tmp_path / "a.nef").touch()
     done = cli_run("predict", tmp_path, "-m", int8)
-    assert done.exit_code == 1  # there is no prediction at all
+    assert done.exit_code == 1  # there is no prediction
     error, line = done.stderr.splitlines()
-    assert error.startswith(f"lesionedge: error: {tmp_path}: holds no images that are read here")
-    assert "1 file is of a kind that is not read here: 1 camera raw (a.nef;" in line
+    assert error.startswith(f"lesionedge: error: {tmp_path}: holds no images that can be read here")
+    assert "1 file is of a kind that cannot be read here: 1 camera raw (a.nef;" in line
 
 
 @pytest.mark.parametrize(("suffix", "module"), [("heic", "pillow_heif"), ("dcm", "pydicom")])
@@ -141,13 +141,14 @@ def test_members_with_double_colons(cli_run, tree, tmp_path, int8, expected):
     assert rows(done)[0]["probability"] == expected["a.jpg"]
 
 
-def test_an_archive_that_is_none(cli_run, tmp_path, int8):
+def test_a_file_that_is_not_an_archive(cli_run, tmp_path, int8):
     path = tmp_path / "a.zip"
     path.write_bytes(b"text")
     done = cli_run("predict", path, "-m", int8, "--format", "json")
     assert done.exit_code == 1
-    assert done.stderr == f"lesionedge: error: {path}: is no zip archive, or is damaged\n"
-    assert rows(done) == [{"path": str(path), "error": f"{path}: is no zip archive, or is damaged"}]
+    assert done.stderr == f"lesionedge: error: {path}: is not a zip archive, or is damaged\n"
+    error = f"{path}: is not a zip archive, or is damaged"
+    assert rows(done) == [{"path": str(path), "error": error}]
 
 
 def test_drawings_of_members_and_addresses(cli_run, packed, tree, tmp_path, int8):
@@ -217,7 +218,7 @@ def test_batch_on_archives(cli_run, tree, packed, expected, int8, tmp_path, monk
     for source in (packed, "images.zip", f"zip://::{packed}", "zip://**/*::images.zip"):
         done, table = batch(cli_run, tmp_path / "out", int8, source)
         assert table == whole
-    assert "4 of 4 images done before" in done.stderr  # under whatever name it was given
+    assert "4 of 4 images done before" in done.stderr  # under every name of the archive
     assert PASSED in done.stderr.splitlines()
     odd = tmp_path / "odd.zip"
     with zipfile.ZipFile(odd, "w") as file:
@@ -227,7 +228,7 @@ def test_batch_on_archives(cli_run, tree, packed, expected, int8, tmp_path, monk
 
 
 def test_batch_on_addresses(cli_run, tree, packed, expected, int8, tmp_path, monkeypatch):
-    """By the standard library: aiohttp, which fsspec would want, need not be there."""
+    """It uses the standard library, so aiohttp, which fsspec needs, may be missing."""
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with FileServer(tree) as server:
         done, table = batch(cli_run, tmp_path / "page", int8, f"{server.url}/")
@@ -240,7 +241,7 @@ def test_batch_on_addresses(cli_run, tree, packed, expected, int8, tmp_path, mon
 
 
 def test_batch_on_a_store(cli_run, tree, packed, expected, int8, tmp_path):
-    """Hidden files are passed over there as well, and archives there are read."""
+    """In a store, too, hidden files are skipped and archives are read."""
     fsspec = pytest.importorskip("fsspec")
     files = fsspec.filesystem("memory")
     for name in sorted(path for path in tree.rglob("*") if path.is_file()):

@@ -1,4 +1,4 @@
-"""Ray on loopback, nodes and workers killed; minutes long: ``make test-cluster`` runs it."""
+"""Ray on loopback, with killed nodes and workers. It takes minutes: run ``make test-cluster``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ray = pytest.importorskip("ray", reason="needs lesionedge[cluster]")
 
 COUNT = 500
 LONG_COUNT = 1600
-# A token for these tests' clusters alone: their port is open to whoever reaches this machine.
+# A token for these tests' clusters: their port is open to everyone who reaches this machine.
 QUIETLY = {
     **os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -34,15 +34,15 @@ QUIETLY = {
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory, draw):
-    """Pictures for half a minute: links to a few large ones, and two that are none."""
+    """Images that take half a minute: links to a few large ones, and two broken images."""
     root = tmp_path_factory.mktemp("archive")
     for number in range(4):
-        # PNG, whatever the name: decoding takes its time.
+        # PNG in spite of the name, because decoding it takes long.
         draw(2400, 1800, seed=number).save(root / f"{number:04d}.jpg", format="PNG")
     for number in range(4, COUNT - 2):
         os.link(root / f"{number % 4:04d}.jpg", root / f"{number:04d}.jpg")
     for number in (COUNT - 2, COUNT - 1):
-        (root / f"{number:04d}.jpg").write_bytes(b"no picture")
+        (root / f"{number:04d}.jpg").write_bytes(b"no image")
     return root
 
 
@@ -107,7 +107,7 @@ def wait_for_port(nodes):
             if probe.connect_ex(("127.0.0.1", int(nodes.address.split(":")[1]))) == 0:
                 break
         time.sleep(1)
-    time.sleep(10)  # the node itself comes after its port
+    time.sleep(10)  # the node is ready some time after its port
 
 
 def batch(archive, out, model, *arguments, env=QUIETLY):
@@ -133,7 +133,7 @@ def saved(out):
 
 
 def processes():
-    """Give pid -> (parent, command line) of all processes."""
+    """Return pid -> (parent, command line) of all processes."""
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -146,7 +146,7 @@ def processes():
 
 
 def below(pid, word):
-    """Find the processes under another that have a word in their command line."""
+    """Return a process's descendants that have a word in their command line."""
     everyone = processes()
 
     def under(each):
@@ -160,7 +160,7 @@ def below(pid, word):
 
 
 def listens(pid):
-    """Tell whether a process has a TCP port open."""
+    """Return whether a process has a TCP port open."""
     lines = (Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()).splitlines()
     listening = {f"socket:[{words[9]}]" for words in map(str.split, lines) if words[3] == "0A"}
     opened = set()
@@ -196,8 +196,8 @@ def test_the_same_rows_as_local_and_a_run_killed_outright_continues(
     run.kill()
     run.communicate()
     left = ours
-    for _ in range(180):  # Ray's own processes notice one after the other
-        left = [pid for pid in ours if processes().get(pid, (0, ""))[1]]  # no zombie
+    for _ in range(180):  # Ray's own processes end one after the other
+        left = [pid for pid in ours if processes().get(pid, (0, ""))[1]]  # without zombies
         if not left:
             break
         time.sleep(1)
@@ -236,7 +236,7 @@ def test_a_second_node_joins_takes_work_and_is_killed_and_nothing_is_lost(
     wait_for(lambda: len(saved(out)) >= 1, run)
     second = nodes.start()
     actor = wait_for(lambda: below(second.pid, "MapWorker"), run)[0]
-    wait_for(lambda: busy_s(actor) > 6, run)  # it takes work: loading takes two seconds
+    wait_for(lambda: busy_s(actor) > 6, run)  # it works: loading alone takes two seconds
     before = rows(out).num_rows
     for raylet in below(second.pid, "raylet"):
         os.kill(raylet, signal.SIGKILL)
@@ -266,7 +266,7 @@ def test_a_cluster_that_wants_a_token_says_so(archive, int8, tmp_path, nodes):
     assert QUIETLY["RAY_AUTH_TOKEN"] not in errors
 
 
-def test_nobody_else_gets_into_a_ray_of_its_own(archive, int8, tmp_path):
+def test_a_new_ray_needs_a_token(archive, int8, tmp_path):
     long, out = tmp_path / "archive", tmp_path / "out"
     long.mkdir()
     for number in range(10 * LONG_COUNT):
@@ -287,11 +287,13 @@ def test_nobody_else_gets_into_a_ray_of_its_own(archive, int8, tmp_path):
                         [sys.executable, "-c", enter, address], stdout=said, stderr=said, env=env
                     )
                 )
-            # Ray tries for minutes, but says at once why.
+            # Ray tries for minutes, but reports the reason at once.
             wait_for(lambda words=words: b"Un" in words.read_bytes(), run)
             assert b"Unauthenticated" in words.read_bytes()
             assert b"Unlocked" not in words.read_bytes()
-        assert not any(map(listens, below(run.pid, "dashboard.py")))  # a part that only counts
+        assert not any(
+            map(listens, below(run.pid, "dashboard.py"))
+        )  # it would only count statistics
     finally:
         for process in (*started, run):
             process.terminate()

@@ -1,4 +1,4 @@
-"""Colours become sRGB, whatever the file says of them: held to the spaces' own formulas."""
+"""Colours of every description become sRGB, as the spaces' own formulas say."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_every_space_of_16_bits(name, form):
         "planes": lambda: files.tiff_of(levels, 16, 2, more=tag, planar=2),
     }[form]()
     found = error(content, wanted(name, levels, 65535))
-    if form == "planes":  # of which only the upper eight bits are read
+    if form == "planes":  # only its upper eight bits are read
         assert found.mean() < 3
     else:
         assert found.mean() < 0.4
@@ -148,7 +148,7 @@ def test_grey_profiles(bits, curve, light):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_grey_with_the_profile_of_the_coloured_picture(bits):
+def test_grey_with_the_profile_of_the_coloured_image(bits):
     grey = files.whole(files.grey_of(COLOURS), bits)
     chunks = files.iccp(profiles.space("linear"))
     expected = profiles.expected_grey(grey / (2**bits - 1), lambda v: v)
@@ -174,7 +174,7 @@ def test_cmyk_profiles(form):
         content = files.tiff_of(levels, 8, 5, more={34675: (7, profile)})
     else:
         content = files.encoded(image, "JPEG", quality=100, subsampling=0, icc_profile=profile)
-    # Relative to the paper's white and the darkest ink, as photographs are converted.
+    # Photographs are converted relative to the paper's white and the darkest ink.
     found = decoded(content)
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     transform = ImageCms.buildTransform(
@@ -214,7 +214,7 @@ def test_lab_tiffs():
     image = files.as_image(COLOURS).convert("LAB")
     content = files.encoded(image, "TIFF")
     assert error(content, LEVELS).mean() < 1.5
-    # A profile of Lab says nothing that the numbers do not.
+    # A Lab profile adds nothing to the numbers.
     content = files.encoded(image, "TIFF", icc_profile=profiles.space("display-p3"))
     assert error(content, LEVELS).mean() < 1.5
 
@@ -249,7 +249,7 @@ def test_a_gamma_of_2_2_is_not_srgb():
     assert np.abs(found - LEVELS).max() > 2
 
 
-def test_a_profile_is_looked_at_once():
+def test_a_profile_is_examined_once():
     content = files.encoded(files.as_image(COLOURS), icc_profile=profiles.space("bt2020"))
     images.decode(content)
     before = icc._examined.cache_info()
@@ -260,12 +260,12 @@ def test_a_profile_is_looked_at_once():
     assert after.hits >= before.hits + 3
 
 
-# --- after the reduced scale, after the crop
+# --- order of reduced scale, crop and conversion
 
 
 @needs_littlecms
 @pytest.mark.parametrize("name", profiles.SPACES)
-def test_the_models_input_is_the_same_whichever_comes_first(draw, name):
+def test_the_models_input_does_not_depend_on_the_order_of_conversion(draw, name):
     image = draw(600, 450, seed=3)
     content = files.encoded(image, "JPEG", quality=95, icc_profile=profiles.space(name))
     settings = Preprocessing(224, 224)
@@ -288,7 +288,7 @@ def test_large_jpegs_are_converted_at_the_reduced_scale(draw):
 
 
 @needs_littlecms
-def test_turned_pictures_are_converted_too(draw):
+def test_turned_images_are_converted_too(draw):
     exif = Image.Exif()
     exif[0x0112] = 6
     image = files.as_image(COLOURS)
@@ -297,7 +297,7 @@ def test_turned_pictures_are_converted_too(draw):
     assert error(content, expected).max() < 1.2
 
 
-def test_what_was_converted_is_saved_without_the_old_profile():
+def test_a_converted_image_is_saved_without_the_old_profile():
     content = files.encoded(
         files.as_image(COLOURS), "JPEG", icc_profile=profiles.space("display-p3")
     )
@@ -339,8 +339,8 @@ SRGB_CHUNK = files.chunk(b"sRGB", b"\0")
         ((files.gama(1.0), files.chrm(profiles.BT2020), SRGB_CHUNK), "sRGB"),
         ((files.gama(1.0),), "linear"),
         ((files.chrm(profiles.ADOBE), ADOBE_GAMA), "adobe-rgb"),
-        ((files.cicp(9, 200), P3_ICC), "display-p3"),  # one that is not known
-        ((files.cicp(9, 8, matrix=9), P3_ICC), "display-p3"),  # none that PNG allows
+        ((files.cicp(9, 200), P3_ICC), "display-p3"),  # unknown code points
+        ((files.cicp(9, 8, matrix=9), P3_ICC), "display-p3"),  # code points that PNG does not allow
     ],
 )
 def test_the_order_of_precedence_in_png(chunks, name):
@@ -484,12 +484,12 @@ def test_hlg_becomes_srgb_by_the_reference_white_and_says_so():
     grey = images.decode(
         files.png(np.full((32, 32, 3), round(0.38 * 65535)), 16, 2, chunks=files.cicp(9, 18))
     )
-    # Of a display of 1,000 cd/m²: 26 cd/m².
+    # 26 cd/m² of a display with 1,000 cd/m².
     light = 1000 * (0.38**2 / 3) ** 1.2 / 203
     assert abs(np.asarray(grey.image)[0, 0, 0] - 255 * profiles.srgb_value(light)) <= 1
 
 
-# --- EXIF, and what other containers say
+# --- EXIF and other containers
 
 
 def exif(index=None, space=None, more=()):
@@ -504,7 +504,7 @@ def exif(index=None, space=None, more=()):
 
 
 def raw_exif(index, space):
-    """EXIF with the interoperability folder, which Pillow does not write in all versions."""
+    """Return EXIF with the interoperability folder, which not all versions of Pillow write."""
     out = b"MM\0*" + struct.pack(">I", 8)
     out += struct.pack(">HHHII", 1, 0x8769, 4, 1, 26) + struct.pack(">I", 0)
     out += struct.pack(">H", 2)
@@ -538,7 +538,7 @@ def test_an_icc_profile_outweighs_exif():
     assert np.array_equal(decoded(content), LEVELS)
 
 
-def test_colours_that_exif_calls_no_srgb_without_saying_what_they_are():
+def test_exif_that_only_says_not_srgb_is_a_warning():
     content = files.encoded(files.as_image(COLOURS), exif=raw_exif(b"R98", 65535))
     found = images.decode(content)
     assert [w.code for w in found.warnings] == ["colour"]
@@ -587,7 +587,7 @@ def test_code_points_of_avif():
     assert error(bytes(content), LEVELS).mean() < 1.5
 
 
-# --- what cannot be used
+# --- unusable descriptions
 
 
 @pytest.mark.parametrize(
@@ -596,7 +596,7 @@ def test_code_points_of_avif():
         (b"nonsense", "damaged"),
         (b"", "damaged"),
         (profiles.space("display-p3")[:200], "cannot be used|damaged|needs littlecms"),
-        (profiles.grey(profiles.gamma(1.8)), "one of L images"),
+        (profiles.grey(profiles.gamma(1.8)), "for L images"),
         (profiles.space("display-p3").replace(b"mntr", b"link"), "kind"),
         (profiles.space("display-p3").replace(b"RGB XYZ ", b"YCbrXYZ "), "kind"),
         (
@@ -614,7 +614,7 @@ def test_an_unusable_profile_is_srgb_with_a_warning(profile, text, tmp_path, int
     found = images.decode(path)
     assert np.array_equal(np.asarray(found.image), LEVELS)
     assert [w.code for w in found.warnings] == ["colour"]
-    assert "taken for sRGB" in found.warnings[0]
+    assert "treated as sRGB" in found.warnings[0]
     import re
 
     assert re.search(text, found.warnings[0])
@@ -700,13 +700,13 @@ def test_pil_images_of_png_carry_gamma_and_code_points(tmp_path):
     assert error(opened.convert("RGB"), linear).max() < 1.5
     opened = Image.open(io.BytesIO(png(files.cicp(1, 8))))
     assert error(opened, linear).max() < 1.5
-    assert np.array_equal(np.asarray(opened), LEVELS)  # and left as it was
+    assert np.array_equal(np.asarray(opened), LEVELS)  # and it is unchanged
 
 
 # --- the arithmetic
 
 
-def test_no_space_without_colours():
+def test_primaries_without_an_area_are_an_error():
     grey = rgb_space.RGBSpace((0.3, 0.3), (0.3, 0.3), (0.3, 0.3))
     with pytest.raises(rgb_space.ColourError, match="no colours"):
         rgb_space.conversion(grey)
@@ -719,9 +719,9 @@ def test_srgb_to_srgb_is_exact():
     assert np.array_equal(convert.deep(every.astype(np.uint16) * 257), every)
 
 
-def test_what_says_nothing_costs_nothing(monkeypatch, draw):
+def test_images_without_colour_information_cost_nothing(monkeypatch, draw):
     def never(image):
-        raise AssertionError("a plain JPEG was asked for its colours")
+        raise AssertionError("a plain JPEG was examined for its colours")
 
     monkeypatch.setattr(colour, "declared", never)
     content = files.encoded(draw(90, 70, seed=1), "JPEG")

@@ -1,4 +1,4 @@
-"""Files as the world writes them, through every front end: the same, right results."""
+"""Files of many programs have the right results, the same in every front end."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GREY = "white-is-zero-16.tif"
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """The folder and what to expect of each file."""
+    """The folder, and the expected result of each file."""
     folder = tmp_path_factory.mktemp("corpus")
     return folder, make_corpus.make(folder)
 
 
 @pytest.fixture(scope="module")
 def own(corpus, int8):
-    """Name -> the probability of the most likely class, for files that are read."""
+    """Name -> the probability of the most probable class, for files that can be read."""
     folder, expected = corpus
     classifier = Classifier(int8, threads=1)
     return {
@@ -40,7 +40,7 @@ def own(corpus, int8):
 
 
 def check(found, expected, own):
-    """Hold results, by file name, against what is expected of them."""
+    """Compare results, by file name, with the expected ones."""
     assert set(found) == set(expected)
     for name, one in expected.items():
         result = found[name]
@@ -64,7 +64,7 @@ def name_of(path):
 
 
 @pytest.mark.parametrize("name", sorted(make_corpus.everything()))
-def test_what_is_read_is_the_scene(corpus, name):
+def test_files_are_read_as_the_scene(corpus, name):
     folder, expected = corpus
     one = expected[name]
     if one.error is not None:
@@ -104,7 +104,7 @@ def test_batch(corpus, own, cli_run, int8, tmp_path, source):
 
 
 def test_camera(corpus, own, cli_run, int8):
-    """A folder as a source: what can be read is classified, what cannot is counted."""
+    """A folder as a source: readable files are classified, unreadable ones are counted."""
     folder, expected = corpus
     done = cli_run("camera", "--source", folder / "images", "-m", int8, "--format", "json")
     assert done.exit_code == 0, done.output

@@ -1,7 +1,7 @@
-"""What is read here is what decoders of another make read: tifffile, OpenCV, FFmpeg (PyAV).
+"""Pixels agree with other decoders: tifffile, OpenCV, FFmpeg (PyAV).
 
-Files come from the tests' own writers and from encoders of another make. What is refused here
-is nobody's business; what is read has to agree.
+Files come from the tests' own writers and from other encoders. A file that is refused here
+is not compared; a file that is read has to agree.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GREYS = files.whole(GREY, 8).astype(np.uint8)
 
 
 def ours(content):
-    """Our pixels; None where it is refused."""
+    """Return our pixels; None if the file is refused."""
     try:
         return np.asarray(images.decode(content).image).astype(int)
     except ImageError:
@@ -51,7 +51,7 @@ def by_ffmpeg(content, demuxer):
 
 
 def by_ffmpegs_encoder(codec, layout, levels):
-    """Encode levels with FFmpeg; None where this build cannot."""
+    """Encode levels with FFmpeg; None if this build cannot."""
     av = pytest.importorskip("av", reason="PyAV is not installed")
     try:
         encoder = av.CodecContext.create(codec, "w")
@@ -67,7 +67,7 @@ def by_ffmpegs_encoder(codec, layout, levels):
 
 
 def agree(content, others, most):
-    """Hold our pixels to those of every other decoder that reads it; return how many did."""
+    """Compare our pixels with every other decoder that reads the file; return how many do."""
     mine = ours(content)
     if mine is None:
         return 0
@@ -79,7 +79,7 @@ def agree(content, others, most):
 
 
 def shown(page):
-    """tifffile's samples as colours, by what the page's tags say of them."""
+    """Return tifffile's samples as colours, according to the page's tags."""
     samples = page.asarray().astype(float)
     most = 2 ** int(page.bitspersample) - 1
     if page.planarconfig == 2 and samples.ndim == 3:
@@ -168,7 +168,7 @@ def test_tiffs_of_tifffile(order, big, compression, predictor, tile):
             )  # fmt: skip
         content = file.getvalue()
         read += agree(content, [by_tifffile(content)], 1.5)
-    # Big files in big-endian order are read by none of Pillow's decoders.
+    # None of Pillow's decoders reads BigTIFF in big-endian order.
     assert read == 0 if big and order == ">" else read >= 6 or compression in ("zstd", "lzma")
 
 
@@ -176,7 +176,7 @@ def test_tiffs_of_tifffile(order, big, compression, predictor, tile):
 @pytest.mark.parametrize("video", [False, True])
 def test_subsampled_tiffs(ratio, video):
     content = files.tiff_ycbcr(COLOURS, *ratio, video=video)
-    # Its blocks of colours are enlarged alike: by repetition.
+    # Both enlarge the subsampled colours by repetition.
     assert agree(content, [by_opencv(content)], 2) == 1
 
 
@@ -291,11 +291,11 @@ def test_jpegs_of_every_transform(stored, marker):
     own = LEVELS
     if stored in ("CMYK", "YCCK"):
         own = np.dstack([LEVELS, np.full((HEIGHT, WIDTH), 230, np.uint8)])
-    given = "CMYK" if own.shape[2] == 4 else "RGB"
-    content = codec.jpeg8_encode(own, level=95, colorspace=given, outcolorspace=stored)
+    space = "CMYK" if own.shape[2] == 4 else "RGB"
+    content = codec.jpeg8_encode(own, level=95, colorspace=space, outcolorspace=stored)
     if marker == "none":
         content = _without_segment(content, 0xEE)
-    # Not what the writer meant, where the marker is gone, but what everybody reads.
+    # Without the marker it is not what the writer meant, but all decoders agree.
     assert agree(content, [by_opencv(content)], 4) == 1
 
 

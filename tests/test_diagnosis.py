@@ -1,4 +1,4 @@
-"""What labels mean, in the spelling of every published dataset and of other people's models."""
+"""The meaning of labels, as spelled in every published dataset and in other people's models."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_every_class_of_the_published_datasets(wanted, labels):
 
 
 @pytest.mark.parametrize(("wanted", "labels"), [p for p in NAMED if p.values[0] is not None])
-def test_however_they_are_spelled(wanted, labels):
+def test_other_spellings_mean_the_same(wanted, labels):
     for label in labels:
         for other in spelt_otherwise(label):
             assert describe(other).malignant is wanted, other
@@ -125,7 +125,7 @@ def test_the_archive_s_terms_mean_what_the_archive_says():
     for path in terms:
         root, last = path.split(":")[0], path.split(":")[-1]
         wanted = {"Benign": False, "Malignant": True}.get(root)
-        if "ctinic keratosis" in last:  # which the archive leaves open
+        if "ctinic keratosis" in last:  # the archive leaves it open
             wanted = True
         for spelling in (path, last, last.upper(), last.replace(" ", "_"), f"3 {last}"):
             assert describe(spelling).malignant is wanted, spelling
@@ -162,7 +162,7 @@ def test_codes_are_those_of_the_datasets():
         assert describe(label).code == code, label
 
 
-def test_a_code_is_read_by_its_name_and_a_name_as_it_is():
+def test_a_code_gets_its_name_and_a_name_stays():
     for label, name in {
         "MEL": "Melanoma", " nv ": "Melanocytic nevus", "1: bcc": "Basal cell carcinoma",
         "ACK": "Actinic keratosis", "melanoma": "Melanoma", "Melanoma Invasive":
@@ -200,13 +200,13 @@ def test_a_dataset_s_label_finds_the_model_s():
         assert [match(label, model) for model in (seven, isic_2019, names, two)] == wanted, label
 
 
-def test_a_class_is_not_found_where_only_a_kind_of_it_is():
+def test_a_kind_of_a_class_does_not_stand_for_the_class():
     assert match("melanoma in situ", ["melanoma invasive", "nevus"]) is None
     assert match("psoriasis", ["eczema", "nevus"]) is None
     assert match("eczemas", ["eczema", "nevus"]) == "eczema"
     assert match("bkl", ["sk", "pbk", "nv"]) is None
     assert match("nevus", ["common nevus", "atypical nevus"]) is None
-    assert match("mel", ["Melanoma", "melanomas"]) is None  # two fit
+    assert match("mel", ["Melanoma", "melanomas"]) is None  # both fit
     assert match("premalignant", ["non-melanoma", "melanoma"]) is None
     assert match("melanoma or nevus", ["bcc or nevus"]) is None
 
@@ -219,16 +219,16 @@ def test_the_same_class_in_another_spelling():
     assert same("melanoma in situ", ["mel"]) is None
 
 
-def test_unknown_labels_keep_what_they_are():
+def test_unknown_labels_stay_unchanged():
     assert describe("thing") == Diagnosis("thing", "thing", None, None)
 
 
-def test_order_is_the_caller_s():
+def test_the_order_of_labels_is_kept():
     assert [d.label for d in describe_all(["nv", "bcc", "mel"])] == ["nv", "bcc", "mel"]
     assert [d.malignant for d in describe_all(["nv", "bcc"])] == [False, True]
 
 
-def test_frozen():
+def test_a_diagnosis_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         describe("mel").malignant = False
 

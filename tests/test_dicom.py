@@ -1,4 +1,4 @@
-"""DICOM files: every way that their pixels are stored, held to the pixels that were written."""
+"""DICOM files: pixels stored in every way are equal to those that were written."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def write(path, pixels, photometric, *, syntax=uid.ExplicitVRLittleEndian, kind=
     """Write a DICOM file.
 
     Args:
-        pixels: An array, or the bytes as they are stored.
+        pixels: An array, or the stored bytes.
         photometric: Photometric interpretation.
         syntax: Transfer syntax; compressed ones get ``pixels`` as one frame or a list of frames.
         kind: SOP class.
         bits: Bits stored.
         allocated: Bits allocated; None for the fewest whole bytes.
-        frames: How many.
-        size: (width, height) where ``pixels`` are bytes.
-        elements: Others, by keyword.
+        frames: Number of frames.
+        size: (width, height) if ``pixels`` are bytes.
+        elements: Further elements, by keyword.
     """
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -294,7 +294,7 @@ def test_a_palette_of_segments(tmp_path):
 
 
 def rle(array):
-    """Run-length encode a frame as PS3.5 annex G has it, runs and literals mixed."""
+    """Run-length encode a frame as in PS3.5 annex G, with runs and literals mixed."""
     planes = array[..., None] if array.ndim == 2 else array
     width = array.dtype.itemsize
     segments = []
@@ -382,7 +382,7 @@ def test_jpeg_that_is_marked_as_rgb(tmp_path, rgb, photometric, marked):
 
 
 def adobe(stream, transform):
-    """Put Adobe's marker in the place of JFIF's."""
+    """Replace JFIF's marker by Adobe's."""
     at = stream.index(b"\xff\xe0")
     length = struct.unpack(">H", stream[at + 2 : at + 4])[0]
     marker = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0" + bytes((transform,))
@@ -403,8 +403,8 @@ def without_adobe(stream):
     return stream[:at] + stream[at + 2 + struct.unpack(">H", stream[at + 2 : at + 4])[0] :]
 
 
-def test_jpeg_without_any_marker_is_what_the_file_says(tmp_path, rgb):
-    """Samples 1, 2 and 3 without JFIF: libjpeg alone would take RGB for YCbCr."""
+def test_jpeg_without_markers_is_read_as_the_file_says(tmp_path, rgb):
+    """Samples 1, 2 and 3 without JFIF: libjpeg alone would read RGB as YCbCr."""
     stream = without_adobe(jpeg(rgb, keep_rgb=True, subsampling="4:4:4"))
     for old, new in ((b"R", 1), (b"G", 2), (b"B", 3)):
         head, _, rest = stream.partition(b"\xff\xc0")
@@ -423,7 +423,7 @@ def test_jpeg_without_any_marker_is_what_the_file_says(tmp_path, rgb):
             tmp_path / "a.dcm", stream, photometric, syntax=uid.JPEGBaseline8Bit, size=(120, 80)
         )
         assert_near(read(path), expected, most=12)
-    assert np.abs(read(path).astype(int) - rgb).mean() > 20  # the two are not alike
+    assert np.abs(read(path).astype(int) - rgb).mean() > 20  # the two differ
 
 
 def test_grey_jpeg(tmp_path, rgb):
@@ -568,7 +568,7 @@ def test_the_first_of_several_frames_with_a_warning(tmp_path, rgb, draw, compres
     assert [warning.code for warning in prediction.warnings][:1] == ["frames"]
 
 
-def test_the_colour_profile_is_handed_on(tmp_path, rgb):
+def test_the_colour_profile_is_passed_on(tmp_path, rgb):
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -585,7 +585,7 @@ def test_the_colour_profile_is_handed_on(tmp_path, rgb):
 
 
 def test_the_colour_profile_counts(tmp_path):
-    """A profile whose red and green are exchanged: what is stored as red is green."""
+    """The profile exchanges red and green: stored red is green."""
     from PIL import ImageCms
 
     exchanged = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -598,7 +598,7 @@ def test_the_colour_profile_counts(tmp_path):
     assert found[0] < 60
 
 
-# What is no photograph, or damaged
+# Files that are not photographs, or are damaged
 
 
 @pytest.mark.parametrize(
@@ -630,7 +630,7 @@ def test_photographs_have_no_warning(tmp_path, rgb, kind):
         ({"BurnedInAnnotation": "YES"}, "burned-in"),
     ],
 )
-def test_doubtful_ones_have_one(tmp_path, rgb, elements, code):
+def test_doubtful_files_have_a_warning(tmp_path, rgb, elements, code):
     found = images.decode(str(write(tmp_path / "a.dcm", rgb, "RGB", **elements)))
     assert [warning.code for warning in found.warnings] == [code]
 
@@ -648,7 +648,7 @@ def test_doubtful_ones_have_one(tmp_path, rgb, elements, code):
         ({"HighBit": 15, "bits": 12}, "upper bits"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_one_line(tmp_path, rgb, elements, words):
+def test_an_unreadable_file_is_one_line_of_error(tmp_path, rgb, elements, words):
     options = {"photometric": "RGB", "size": (120, 80), **elements}
     path = write(tmp_path / "a.dcm", rgb.tobytes(), **options)
     with pytest.raises(lesionedge.ImageError, match=words) as caught:
@@ -668,7 +668,7 @@ def test_a_file_that_was_cut_short(tmp_path, rgb):
 
 
 def test_a_jpeg_frame_with_a_hole(tmp_path, draw):
-    """As of JPEG files: damage within the scan, which libjpeg only warns of."""
+    """Damage within the scan, for which libjpeg only warns, as in JPEG files."""
     stream = jpeg(np.asarray(draw(400, 300, seed=1)))
     middle = len(stream) // 2
     path = write(
@@ -689,7 +689,7 @@ def test_a_deflated_bomb(tmp_path, rgb, monkeypatch):
 
 
 def test_a_run_length_bomb_stops_at_the_images_size(tmp_path):
-    """Runs that would fill gigabytes in a frame of 32x32."""
+    """The runs would fill gigabytes, but the frame has 32x32 px."""
     runs = b"\x81\x00" * 2_000_000
     frame = struct.pack("<16I", 1, 64, *[0] * 14) + runs
     path = write(tmp_path / "a.dcm", frame, "MONOCHROME2", syntax=uid.RLELossless, size=(32, 32))
@@ -741,7 +741,7 @@ def test_without_the_library_it_says_what_to_install(tmp_path, rgb, cli_run, int
     assert "a.dcm: is a DICOM image; to read it: pip install 'lesionedge[dicom]'" in done.stderr
 
 
-def test_any_source_will_do(tmp_path, rgb, int8):
+def test_every_kind_of_source_is_read(tmp_path, rgb, int8):
     path = write(tmp_path / "no-suffix", rgb, "RGB")
     classifier = lesionedge.Classifier(int8)
     content = path.read_bytes()
@@ -755,7 +755,7 @@ def test_any_source_will_do(tmp_path, rgb, int8):
 
 
 def with_syntax(path, syntax, *, packed=False):
-    """Write another transfer syntax into a file of the explicit little-endian one."""
+    """Write another transfer syntax into an explicit little-endian file."""
     content = path.read_bytes()
     end = 144 + struct.unpack("<I", content[140:144])[0]
     value = syntax.encode() + b"\0" * (len(syntax) % 2)
@@ -771,7 +771,7 @@ def with_syntax(path, syntax, *, packed=False):
     return path
 
 
-def test_deflate_of_another_make(tmp_path, rgb):
+def test_deflate_of_another_program(tmp_path, rgb):
     path = write(tmp_path / "a.dcm", rgb, "RGB")
     with_syntax(path, "1.2.840.10008.1.2.1.99", packed=True)
     assert np.array_equal(read(path), rgb)

@@ -1,4 +1,4 @@
-"""The documentation: it builds without a dead link, says all there is, and its blocks are run."""
+"""The documentation builds without a dead link, is complete, and its blocks are run."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_dead_link_fails(build, tmp_path, link):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_users_read_is_short():
+def test_guides_and_reference_are_short():
     pages = [DOCS / "quickstart.md", *DOCS.glob("guides/*.md"), *DOCS.glob("reference/*.md")]
     # A word holds a letter or a digit: the lines of a table are none.
     words = [re.findall(r"[^\s|]*\w[^\s|]*", page.read_text(encoding="utf-8")) for page in pages]
@@ -92,7 +92,7 @@ def test_what_users_read_is_short():
 
 
 def test_every_block_of_commands_is_run_or_says_why_not():
-    """``make test-docs`` runs them, ``make test-pi`` those of the Raspberry Pi's page."""
+    """``make test-docs`` runs them; ``make test-pi`` runs those of the Raspberry Pi's page."""
     guides = {str(page.relative_to(ROOT)) for page in DOCS.glob("guides/*.md")}
     assert guides - {"docs/guides/raspberry-pi.md"} <= set(PAGES)
     ran = 0
@@ -115,7 +115,7 @@ def test_commands_need_no_path_to_be_guessed():
                 assert "py3-none-any" in wheel or "linux_armv7l" in wheel or "/tmp/" in wheel, page
 
 
-def test_the_architecture_names_what_is_there():
+def test_the_architecture_names_existing_files():
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     rooms = ("lesionedge", "train", "convert", "docs", "tests", "benchmarks", "examples", ".ci")
     there = {path.as_posix() for room in rooms for path in (ROOT / room).rglob("*")}

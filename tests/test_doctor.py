@@ -27,13 +27,13 @@ def test_this_machine_can_predict():
     assert all(finding.fix for finding in findings if finding.state in ("note", "fault"))
 
 
-def test_no_camera_is_never_ok():
+def test_a_missing_camera_is_never_ok():
     found = by_name(doctor.examine())["camera, V4L2"]
     assert found.state == ("ok" if glob.glob("/dev/video*") else "absent")
 
 
 @pytest.mark.parametrize("on_a_pi", [True, False])
-def test_advice_for_a_pi_is_given_on_a_pi_alone(monkeypatch, on_a_pi):
+def test_advice_for_a_pi_appears_only_on_a_pi(monkeypatch, on_a_pi):
     monkeypatch.setattr(machine, "is_raspberry_pi", lambda: on_a_pi)
     found = by_name(doctor.examine())
     assert ("camera, rpicam" in found) == on_a_pi
@@ -42,7 +42,7 @@ def test_advice_for_a_pi_is_given_on_a_pi_alone(monkeypatch, on_a_pi):
         assert "apt install" in found["camera, rpicam"].fix
 
 
-def test_the_device_tree_tells_a_pi(tmp_path):
+def test_the_device_tree_identifies_a_pi(tmp_path):
     assert not machine.is_raspberry_pi(f"{tmp_path}/")
     model = tmp_path / "proc" / "device-tree" / "model"
     model.parent.mkdir(parents=True)
@@ -50,7 +50,7 @@ def test_the_device_tree_tells_a_pi(tmp_path):
     assert machine.is_raspberry_pi(f"{tmp_path}/")
 
 
-def test_it_says_what_a_missing_extra_would_add(monkeypatch):
+def test_a_missing_extra_is_listed_with_what_it_adds(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     found = by_name(doctor.examine())
     for extra in extras.EXTRAS:
@@ -60,11 +60,11 @@ def test_it_says_what_a_missing_extra_would_add(monkeypatch):
 
 
 def test_every_extra_is_one_of_the_packages(monkeypatch):
-    told = {extra.name for extra in extras.EXTRAS}
-    assert told <= set(metadata.metadata("lesionedge").get_all("Provides-Extra"))
+    names = {extra.name for extra in extras.EXTRAS}
+    assert names <= set(metadata.metadata("lesionedge").get_all("Provides-Extra"))
 
 
-def test_the_command_says_so(cli_run):
+def test_the_command_prints_the_findings(cli_run):
     text = cli_run("doctor")
     assert text.exit_code == 0
     assert "Prediction works here." in text.stdout
@@ -73,7 +73,7 @@ def test_the_command_says_so(cli_run):
     assert {finding["state"] for finding in found["findings"]} <= {"ok", "absent", "note"}
 
 
-def test_without_a_runtime_it_fails_and_says_what_to_type(command, tmp_path):
+def test_without_a_runtime_it_fails_with_the_command_to_run(command, tmp_path):
     for package in ("ai_edge_litert", "tflite_runtime"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise ImportError('wrong ELF class')\n")
@@ -106,7 +106,7 @@ def test_without_numpy_it_fails_and_does_not_stop(command, tmp_path):
         (2**31 - 1, (3, 13, 0), "armv7l", "fault", "no TFLite runtime exists"),
     ],
 )
-def test_the_kind_of_python(monkeypatch, width, version, chip, state, words):
+def test_the_python_version_and_width(monkeypatch, width, version, chip, state, words):
     monkeypatch.setattr(sys, "maxsize", width)
     monkeypatch.setattr(sys, "version_info", version)
     monkeypatch.setattr(platform, "machine", lambda: chip)
@@ -116,7 +116,7 @@ def test_the_kind_of_python(monkeypatch, width, version, chip, state, words):
     assert bool(finding.fix) == (state != "ok")
 
 
-def test_a_hot_and_starved_machine_is_noted(monkeypatch):
+def test_heat_and_undervoltage_are_reported(monkeypatch):
     monkeypatch.setattr(machine, "temperature_c", lambda: 84.2)
     monkeypatch.setattr(machine, "throttle_flags", lambda: 0x50005)
     monkeypatch.setattr(machine, "free_memory_bytes", lambda: 30_000_000)

@@ -1,4 +1,4 @@
-"""Rare encodings: the right pixels, or an error that says what was found. Never wrong ones."""
+"""Rare encodings: the right pixels, or an error that says what was found; never wrong pixels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def codes(content):
 
 
 def right_or_refused(content, expected, *, most=1.1):
-    """Tell whether it was read, with the right pixels if so."""
+    """Return whether it was read; if so, check the pixels."""
     try:
         found = decoded(content)
     except ImageError:
@@ -177,7 +177,7 @@ def test_ycbcr_tiffs(ratio, coefficients, video, order):
     ramp = np.stack(np.meshgrid(np.linspace(0.2, 0.8, 56), np.linspace(0.3, 0.7, 40)), axis=-1)
     colours = np.dstack([ramp, 1 - ramp[..., 0]])
     content = files.tiff_ycbcr(colours, *ratio, order=order, coefficients=coefficients, video=video)
-    # Chroma that is spread over several pixels is only as right as it can be.
+    # Subsampled chroma can only be approximately right.
     assert right_or_refused(content, colours * 255, most=4 + 4 * max(ratio))
 
 
@@ -189,14 +189,14 @@ def test_tiffs_of_other_numbers_are_refused(kind, bits):
         content = files.tiff_of(
             samples, bits, photometric, more={339: (3, [kind] * count)}, order="<"
         )
-        with pytest.raises(ImageError, match=r"samples of|floating-point|not read|damaged"):
+        with pytest.raises(ImageError, match=r"samples of|floating-point|cannot be read|damaged"):
             images.decode(content)
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("bits", [10, 12])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_fewer_bits_in_16_are_scaled_and_warned_of(channels, bits, order):
+def test_fewer_bits_in_16_are_scaled_with_a_warning(channels, bits, order):
     colours = COLOURS if channels == 3 else GREY
     levels = files.whole(colours, bits)
     levels.flat[0] = 2**bits - 1
@@ -222,13 +222,13 @@ def test_tiffs_that_say_how_many_bits_they_use(channels, bits):
     expected = expected if channels == 3 else np.repeat(expected[..., None], 3, axis=-1)
     assert right_or_refused(content, expected)
     assert codes(content) == []
-    # Whoever says so and uses more is not believed.
+    # If the values need more bits than the file says, they are not scaled.
     levels = files.whole(colours, 16)
     content = files.tiff_of(levels, 16, 1 if channels == 1 else 2, more=more)
     assert np.abs(decoded(content).max() - 0.9 * 255) < 2
 
 
-def test_fourteen_bits_may_be_a_dark_picture():
+def test_fourteen_bits_may_be_a_dark_image():
     levels = files.whole(COLOURS, 14)
     content = files.tiff_of(levels, 16, 2)
     assert np.abs(decoded(content) - levels / 65535 * 255).max() <= 1.1
@@ -241,7 +241,7 @@ def test_black_stays_black():
     assert decoded(files.png(np.dstack([black] * 3), 16, 2)).max() == 0
 
 
-def test_other_tiffs_are_refused_by_what_they_are():
+def test_unsupported_tiffs_are_described_in_the_error():
     levels = files.whole(COLOURS, 8)
     cases = {
         "without a photometric": (files.tiff_of(levels[..., 0], 8, 1), 262, 60000),
@@ -259,7 +259,7 @@ def test_other_tiffs_are_refused_by_what_they_are():
             images.decode(made)
 
 
-def test_a_preview_before_the_picture_is_refused(tmp_path):
+def test_a_preview_before_the_image_is_refused(tmp_path):
     small, large = files.as_image(COLOURS), files.as_image(COLOURS).resize((112, 80))
     path = tmp_path / "a.tif"
     small.save(path, save_all=True, append_images=[large], tiffinfo={254: 1})
@@ -337,7 +337,7 @@ def test_grey_pngs(bits, clear, interlaced):
 def test_rgb_pngs(bits, clear, interlaced):
     levels = files.whole(COLOURS, bits)
     levels[20, 31] = levels[20, 30]
-    levels[20, 31, 2] += 1  # nearly the colour that is transparent
+    levels[20, 31, 2] += 1  # nearly the transparent colour
     expected, chunks = levels / (2**bits - 1) * 255, b""
     if clear:
         value = levels[20, 30]
@@ -386,7 +386,7 @@ def test_palette_pngs(bits, opacity, interlaced):
 
 
 def bmp_masks(*widths):
-    """Return masks of these widths from the lowest bits up, first the last channel's."""
+    """Return masks of these widths, from the lowest bits up; the last channel comes first."""
     masks, at = [], 0
     for width in widths:
         masks.append(((1 << width) - 1) << at)
@@ -564,7 +564,7 @@ def test_palettes_of_jpeg_2000():
         return files.jp2(stream, (WIDTH, HEIGHT), 1, colour=described(space), more=pclr + mapping)
 
     read = right_or_refused(content(straight), palette[indices].astype(float))
-    assert read or PILLOW < (11, 0)  # which does not know palettes
+    assert read or PILLOW < (11, 0)  # older versions do not know palettes
     for other in (content(crossed), content(straight, 17)):
         with pytest.raises(ImageError, match="another order|palette|colour space"):
             images.decode(other)
@@ -652,7 +652,7 @@ def test_psds():
     planes = [levels[..., n] for n in range(3)]
     assert right_or_refused(files.psd(planes, 8, 3), COLOURS * 255)
     assert right_or_refused(files.psd([files.whole(GREY, 8)], 8, 1), grey(GREY))
-    inks = [*planes, np.full_like(planes[0], 255)]  # of a PSD, 255 is no ink
+    inks = [*planes, np.full_like(planes[0], 255)]  # in a PSD, 255 means no ink
     assert right_or_refused(files.psd(inks, 8, 4), COLOURS * 255)
     refused = [
         files.psd([*planes, planes[0]], 8, 3),
@@ -696,11 +696,11 @@ def test_lossless_jpegs_of_ycbcr_are_refused():
         images.decode(content)
 
 
-# --- alpha that is zero everywhere, of every format that has alpha
+# --- alpha that is zero everywhere, in every format with alpha
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "BMP", "TGA", "ICO", "JPEG2000", "AVIF"])
-def test_transparency_of_everything_is_ignored(form, tmp_path, int8, cli_run):
+def test_full_transparency_is_ignored(form, tmp_path, int8, cli_run):
     feature = {"JPEG2000": "jpg_2000", "AVIF": "avif", "WEBP": "webp"}.get(form)
     if feature and not files.has(feature):
         pytest.skip(f"this Pillow writes no {form}")
@@ -711,7 +711,7 @@ def test_transparency_of_everything_is_ignored(form, tmp_path, int8, cli_run):
         options["AVIF"] = {"quality": 100}
     content = files.encoded(image, form, **options.get(form, {}))
     found = images.decode(content)
-    if form == "BMP" and not found.warnings:  # written without its alpha
+    if form == "BMP" and not found.warnings:  # Pillow wrote it without alpha
         return
     expected = np.asarray(image.convert("RGB")).astype(int)
     assert np.abs(np.asarray(found.image) - expected).mean() < 3
@@ -723,7 +723,7 @@ def test_transparency_of_everything_is_ignored(form, tmp_path, int8, cli_run):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
-def test_transparency_of_everything_in_pil_images(mode):
+def test_full_transparency_in_pil_images(mode):
     image = files.as_image(COLOURS).convert("LA" if mode == "La" else "RGBA")
     image.putalpha(0)
     if mode in ("RGBa", "La"):
@@ -754,5 +754,5 @@ def test_formats_that_no_other_decoder_has_checked_are_refused():
              "NAXIS   =                    2", "NAXIS1  =                   56",
              "NAXIS2  =                   40", "END"]  # fmt: skip
     content = "".join(card.ljust(80) for card in cards).ljust(2880).encode()
-    with pytest.raises(ImageError, match="FITS files are not read"):
+    with pytest.raises(ImageError, match="FITS files cannot be read"):
         images.decode(content + files.whole(GREY, 8).astype(np.uint8).tobytes().ljust(2880))

@@ -18,7 +18,7 @@ def test_one_error_catches_all(name):
     assert name in (errors.__doc__ or "")
 
 
-def test_the_tree_holds_no_others():
+def test_the_tree_holds_all_errors():
     defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
     assert defined == {*KINDS, "LesionEdgeError", "MissingDecoderError"}
 
@@ -35,13 +35,13 @@ def test_a_missing_library_is_an_import_error_too():
         raise lesionedge.MissingDependencyError("pip install something")
 
 
-def test_none_hides_among_errors_that_programs_catch_elsewhere():
+def test_no_error_is_a_subclass_of_a_common_builtin():
     for name in ("ImageError", "ModelError", "CameraError"):
         assert not issubclass(getattr(lesionedge, name), (OSError, ValueError, RuntimeError))
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_errors_travel_between_processes(name):
+def test_errors_can_be_pickled(name):
     error = pickle.loads(pickle.dumps(getattr(lesionedge, name)("a.jpg: is empty")))
     assert type(error) is getattr(lesionedge, name)
     assert str(error) == "a.jpg: is empty"

@@ -36,16 +36,16 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def answers():
-    """Truth, probabilities and lesions of 400 made-up images of three classes."""
+def predictions():
+    """True classes, probabilities and lesions of 400 invented images of three classes."""
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 3, 400)
     raw = np.round(rng.random((400, 3)) + np.eye(3)[truth] * 0.7, 2)  # with ties
     return truth, raw / raw.sum(1, keepdims=True), np.arange(400) // 2
 
 
-def test_the_bootstraps_figures_are_scikit_learns(answers):
-    truth, probabilities, lesions = answers
+def test_the_bootstraps_figures_equal_scikit_learns(predictions):
+    truth, probabilities, lesions = predictions
     chosen = probabilities.argmax(1)
     for weights in intervals.resamples(lesions, count=5).astype(float):
         positive, score = truth == 1, probabilities[:, 1]
@@ -63,7 +63,7 @@ def test_the_bootstraps_figures_are_scikit_learns(answers):
         assert np.allclose(found, np.stack(table[:3]))
 
 
-def test_lesions_are_drawn_whole():
+def test_whole_lesions_are_resampled():
     draws = intervals.resamples(np.array([5, 5, 9, 9, 9, 7]), count=50)
     assert draws.shape == (50, 6)
     assert (draws[:, 0] == draws[:, 1]).all()
@@ -71,8 +71,8 @@ def test_lesions_are_drawn_whole():
     assert (draws[:, [0, 2, 5]].sum(1) == 3).all()
 
 
-def test_what_images_leave_undefined_is_left_out(answers):
-    _, probabilities, lesions = answers
+def test_undefined_figures_are_left_out(predictions):
+    _, probabilities, lesions = predictions
     truth = np.ones(len(lesions), np.int64)
     found = metrics.measure(
         probabilities, truth, lesions, ["mel", "nv", "df"], [True, False, False]
@@ -84,7 +84,7 @@ def test_what_images_leave_undefined_is_left_out(answers):
     assert found["accuracy"]["value"] == found["balanced_accuracy"]["value"]
 
 
-def test_a_score_that_knows_its_mistakes_wins_by_withholding():
+def test_withholding_by_a_good_score_raises_accuracy():
     rng = np.random.default_rng(5)
     right = rng.random(1000) < 0.7
     knowing, blind = right + rng.random(1000) * 0.1, rng.random(1000)
@@ -94,7 +94,7 @@ def test_a_score_that_knows_its_mistakes_wins_by_withholding():
     ones = np.ones(1000)
     assert risk_coverage.area(knowing, right, ones) < 0.06
     assert risk_coverage.area(blind, right, ones) == pytest.approx(0.3, abs=0.05)
-    # With one score for all, everything is answered or nothing.
+    # With one score for all, every image is classified or none is.
     assert risk_coverage.area(ones, right, ones) == pytest.approx(1 - right.mean())
     draws = intervals.resamples(np.arange(1000), count=100)
     found = risk_coverage.measure({"a": knowing, "b": blind}, right * 1, np.ones(1000), draws)
@@ -118,7 +118,7 @@ def test_thresholds_are_measured_with_intervals():
         assert curves["sensitivity"][row][1] == pytest.approx(found["sensitivity"][part], abs=1e-6)
 
 
-def test_groups_are_named_as_people_read_them():
+def test_groups_have_readable_names():
     table = pd.DataFrame(
         {
             "sex": ["male", "female", "unknown", None],
@@ -136,8 +136,8 @@ def test_groups_are_named_as_people_read_them():
     assert subgroups.groups_of(table[["group"]].assign(sex="unknown", age=None)) == {}
 
 
-def test_each_group_is_measured_by_itself(answers):
-    truth, probabilities, lesions = answers
+def test_each_group_is_measured_separately(predictions):
+    truth, probabilities, lesions = predictions
     sex = np.where(np.arange(400) < 100, "male", "female")
     table = pd.DataFrame({"sex": sex, "group": lesions})
     found = subgroups.measure(probabilities, truth, table, [True, False, False], threshold=0.4)
@@ -153,7 +153,7 @@ def test_each_group_is_measured_by_itself(answers):
     assert men["sensitivity"]["value"] == pytest.approx(wanted)
 
 
-def test_the_galleries_choose_what_they_say():
+def test_the_galleries_choose_the_right_images():
     truth = np.array([0] * 90 + [1] * 8 + [2] * 2)
     shown = gallery.sample(truth, 9)
     assert np.bincount(truth[shown]).tolist() == [4, 3, 2]
@@ -164,12 +164,12 @@ def test_the_galleries_choose_what_they_say():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, draw, models) -> Run:
-    """A run folder as a release keeps it: card, split and history, but no Keras models."""
+    """A run folder as in a release: card, split and history, but no Keras models."""
     return make_run(tmp_path_factory.mktemp("evaluate"), draw, models / "int8.tflite")
 
 
 def make_run(root: Path, draw, file: Path) -> Run:
-    """Draw images, and write what a run that made this file would have left."""
+    """Draw images, and write the files of a run that could have made this model."""
     (root / "ham" / "images").mkdir(parents=True)
     card = Classifier(file).card.to_dict() | {
         "calibration": {"temperature": {"float": 1.0}},
@@ -200,7 +200,7 @@ def make_run(root: Path, draw, file: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def evaluated(run, models) -> Path:
-    """Where an evaluation of a .tflite file left its results."""
+    """The folder with the results of evaluating a .tflite file."""
     out = run.folder.parent / "out"
     evaluate(
         run, cache_folder=run.folder.parent / "cache", files=[models / "int8.tflite"],
@@ -219,8 +219,8 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     table = run.table()
     table = table[table["split"] == "test"]
     folder = run.folder.parent / "ham" / "images"
-    answers = [classifier.classify(folder / path).label for path in table["path"]]
-    assert found["accuracy"]["value"] == pytest.approx((table["label"] == answers).mean())
+    predictions = [classifier.classify(folder / path).label for path in table["path"]]
+    assert found["accuracy"]["value"] == pytest.approx((table["label"] == predictions).mean())
     assert set(found["subgroups"]) == {"sex", "age_band", "site", "confirmation"}
     assert sum(group["pictures"] for group in found["subgroups"]["sex"].values()) == 40
     for point in found["operating_points"]:
@@ -229,15 +229,15 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     assert not (run.folder / "metrics.json").exists()
 
 
-def test_every_plot_is_a_image_with_something_on_it(evaluated):
+def test_no_plot_is_empty(evaluated):
     kinds = ("confusion", "roc", "precision-recall", "reliability", "thresholds", "risk-coverage",
              "subgroups", "samples", "mistakes")  # fmt: skip
     names = {f"{kind}-int8.tflite.png" for kind in kinds} | {"training.png"}
     assert names <= {path.name for path in (evaluated / "plots").iterdir()}
     for path in (evaluated / "plots").iterdir():
-        with Image.open(path) as image:
-            assert min(image.size) > 300
-            assert np.asarray(image.convert("L")).std() > 5
+        with Image.open(path) as photo:
+            assert min(photo.size) > 300
+            assert np.asarray(photo.convert("L")).std() > 5
 
 
 def test_a_two_class_model_is_measured_by_its_own_decision(tmp_path, draw, models):
@@ -269,7 +269,7 @@ def test_a_two_class_model_is_measured_by_its_own_decision(tmp_path, draw, model
 
 
 class Links(HTMLParser):
-    """Collects what a page refers to, and its visible text."""
+    """Collects a page's references and its visible text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -286,7 +286,7 @@ class Links(HTMLParser):
         self.text += data
 
 
-def test_the_report_needs_nothing_but_itself(evaluated):
+def test_the_report_is_one_self_contained_file(evaluated):
     text = (evaluated / "report.html").read_text()
     page = Links()
     page.feed(text)
@@ -299,7 +299,7 @@ def test_the_report_needs_nothing_but_itself(evaluated):
     assert "not a diagnosis" in page.text
 
 
-def test_a_folder_without_models_or_images_says_what_to_give(run, tmp_path, models):
+def test_the_error_for_a_folder_without_models_or_images(run, tmp_path, models):
     cache = tmp_path / "cache"
     with pytest.raises(RunError, match="--data"):
         evaluate(run, cache_folder=cache, files=[models / "int8.tflite"], out=tmp_path)
@@ -311,7 +311,7 @@ def test_a_folder_without_models_or_images_says_what_to_give(run, tmp_path, mode
 
 
 def build(library, activation: str, outputs: int = 7):
-    """Build a small network with a Keras of either kind."""
+    """Build a small network with Keras 2 or Keras 3."""
     library.utils.set_random_seed(1)
     layers = library.layers
     return library.Sequential([

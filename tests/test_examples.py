@@ -22,7 +22,7 @@ def run(name, *arguments):
     return subprocess.run(line, capture_output=True, text=True)
 
 
-def test_the_bundled_picture_is_what_its_script_draws(tmp_path):
+def test_the_bundled_image_is_what_its_script_draws(tmp_path):
     done = run("synthetic_lesion.py", tmp_path / "again.jpg")
     assert done.returncode == 0, done.stderr
     with (
@@ -38,8 +38,8 @@ def test_other_seeds_and_sizes(tmp_path):
         run("synthetic_lesion.py", tmp_path / "a.png", "--seed", 9, "--size", "320x200").returncode
         == 0
     )
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (320, 200)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (320, 200)
 
 
 def test_classify_folder_sorts_by_risk_and_reports_failures(tmp_path):
@@ -65,7 +65,7 @@ def test_the_systemd_unit_is_valid(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_units_command_is_one_that_there_is(cli_run):
+def test_the_units_command_exists(cli_run):
     unit = (EXAMPLES / "lesionedge-camera.service").read_text()
     options = re.search(r"ExecStart=\S+ camera (.*)", unit)[1].split()
     result = cli_run("camera", *options, "--source", "none.mp4", "--give-up", 0)
@@ -73,8 +73,8 @@ def test_the_units_command_is_one_that_there_is(cli_run):
     assert "none.mp4: no such file" in result.stderr
 
 
-def test_answers_reach_an_mqtt_broker(tmp_path, int8):
-    """The line of the guide, with a real broker."""
+def test_predictions_reach_an_mqtt_broker(tmp_path, int8):
+    """Runs the guide's command with a real broker."""
     if None in map(shutil.which, ("mosquitto", "mosquitto_sub", "mosquitto_pub")):
         pytest.skip("needs an MQTT broker (mosquitto): sudo make tools")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -89,13 +89,15 @@ def test_answers_reach_an_mqtt_broker(tmp_path, int8):
     for number in range(3):
         run("synthetic_lesion.py", tmp_path / f"{number}.jpg", "--size", "320x240")
     line = line.replace(" | ", f" --source {tmp_path} -m {int8} | ")
-    told = ["mosquitto", "-v", "-p", str(port)]
+    command = ["mosquitto", "-v", "-p", str(port)]
     listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-t", "lesionedge/#"]
     listen += ["-C", "3", "-W", "60"]
-    with subprocess.Popen(told, stderr=subprocess.PIPE, text=True) as broker:
-        watchdog = threading.Timer(120, broker.kill)  # or a subscriber that fails is waited for
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as broker:
+        watchdog = threading.Timer(
+            120, broker.kill
+        )  # otherwise the test would wait for a failed subscriber
         watchdog.start()
-        until(broker.stderr, "running")  # which it says a moment before it listens
+        until(broker.stderr, "running")  # it says so shortly before it listens
         connect(port)
         with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as listener:
             until(broker.stderr, "Sending SUBACK")
@@ -115,7 +117,7 @@ def test_answers_reach_an_mqtt_broker(tmp_path, int8):
 
 
 def connect(port: int) -> None:
-    """Return once somebody listens there."""
+    """Return as soon as a server listens there."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         try:
@@ -131,7 +133,7 @@ def until(lines, words: str) -> None:
     assert any(words in line for line in lines), f"the broker ended without saying {words!r}"
 
 
-def test_the_synthetic_dataset_is_a_dataset(tmp_path):
+def test_the_synthetic_dataset_has_a_table_and_images(tmp_path):
     done = run("synthetic_dataset.py", tmp_path / "mine", "--lesions", 12)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "mine" / "pictures.csv").read_text().splitlines()
@@ -140,5 +142,5 @@ def test_the_synthetic_dataset_is_a_dataset(tmp_path):
     for line in lines[1:]:
         path, label, _ = line.split(",")
         assert label in ("plain", "veiled")
-        with Image.open(tmp_path / "mine" / path) as picture:
-            assert picture.size == (200, 150)
+        with Image.open(tmp_path / "mine" / path) as image:
+            assert image.size == (200, 150)

@@ -1,4 +1,4 @@
-"""Heat maps, through the public face and the command."""
+"""Heat maps, through the public interface and the command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lesion(draw):
     return draw(300, 200, seed=3)
 
 
-def test_it_gives_an_array_the_size_of_the_models_input_and_counts_its_passes(lesion):
+def test_heat_has_the_size_of_the_models_input_and_passes_are_counted(lesion):
     found = lesionedge.explain(lesion)
     assert found.heat.shape == (224, 224)
     assert found.heat.dtype == np.float32
@@ -26,7 +26,7 @@ def test_it_gives_an_array_the_size_of_the_models_input_and_counts_its_passes(le
     assert found.label == found.prediction.label == lesionedge.classify(lesion).label
 
 
-def test_it_never_runs_the_network_more_often_than_it_says(int8, lesion, monkeypatch):
+def test_the_network_runs_exactly_the_counted_passes(int8, lesion, monkeypatch):
     classifier = lesionedge.Classifier(int8)
     runs = []
     run = classifier.interpreter.run
@@ -77,15 +77,15 @@ def test_the_overlay_marks_the_crop_and_has_no_metadata(int8, tmp_path, draw):
     assert overlay.width == 500
     assert overlay.height > 300
     assert not overlay.getexif()
-    outside = np.asarray(overlay)[:300, 20]  # left of the centre square: as grey as it can be
+    outside = np.asarray(overlay)[:300, 20]  # left of the centre square: plain grey
     assert (outside[:, 0] == outside[:, 2]).all()
     inside = np.asarray(overlay)[:300, 250].astype(int)
     assert (inside[:, 0] != inside[:, 2]).any()
 
 
-def test_the_command_writes_a_picture(cli_run, picture, int8, tmp_path):
+def test_the_command_writes_an_image(cli_run, photo, int8, tmp_path):
     out = tmp_path / "heat.png"
-    done = cli_run("explain", picture, "-o", out, "-m", int8)
+    done = cli_run("explain", photo, "-o", out, "-m", int8)
     assert done.exit_code == 0, done.output
     assert "research use" in done.output
     with Image.open(out) as drawn:
@@ -93,24 +93,24 @@ def test_the_command_writes_a_picture(cli_run, picture, int8, tmp_path):
         assert not drawn.getexif()
 
 
-def test_the_command_writes_numbers(cli_run, picture, int8, tmp_path):
+def test_the_command_writes_numbers(cli_run, photo, int8, tmp_path):
     out = tmp_path / "heat.npy"
-    assert cli_run("explain", picture, "-o", out, "-m", int8).exit_code == 0
+    assert cli_run("explain", photo, "-o", out, "-m", int8).exit_code == 0
     assert np.load(out).shape == (32, 32)
 
 
-def test_the_command_reads_standard_input(cli_run, picture, int8, tmp_path):
+def test_the_command_reads_standard_input(cli_run, photo, int8, tmp_path):
     out = tmp_path / "heat.jpg"
-    done = cli_run("explain", "-", "-o", out, "-m", int8, input=picture.read_bytes())
+    done = cli_run("explain", "-", "-o", out, "-m", int8, input=photo.read_bytes())
     assert done.exit_code == 0, done.output
     assert Image.open(io.BytesIO(out.read_bytes())).format == "JPEG"
 
 
-def test_the_command_never_writes_over_its_picture(cli_run, picture, int8):
-    before = picture.read_bytes()
-    done = cli_run("explain", picture, "-o", picture, "-m", int8)
+def test_the_command_never_overwrites_its_image(cli_run, photo, int8):
+    before = photo.read_bytes()
+    done = cli_run("explain", photo, "-o", photo, "-m", int8)
     assert done.exit_code == 2
-    assert picture.read_bytes() == before
+    assert photo.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_the_command_never_writes_over_its_picture(cli_run, picture, int8):
         (("-o", "heat.png", "--label", "flu"), 2, "the model has the labels akiec"),
     ],
 )
-def test_the_command_says_what_is_wrong(cli_run, picture, int8, arguments, status, text, tmp_path):
-    done = cli_run("explain", picture, "-m", int8, *arguments)
+def test_errors_of_the_command(cli_run, photo, int8, arguments, status, text, tmp_path):
+    done = cli_run("explain", photo, "-m", int8, *arguments)
     assert done.exit_code == status
     assert text in done.output
 
 
-def test_the_command_needs_a_picture(cli_run, tmp_path, int8):
+def test_the_command_needs_an_image(cli_run, tmp_path, int8):
     done = cli_run("explain", tmp_path / "none.jpg", "-o", tmp_path / "heat.png", "-m", int8)
     assert done.exit_code == 1
     assert "no such file" in done.output

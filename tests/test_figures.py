@@ -48,7 +48,7 @@ def cells(line: str) -> list[str]:
 
 
 def table(text: str, first: str) -> list[list[str]]:
-    """The rows of the first table whose heading row holds ``first``, heading included."""
+    """Return the rows of the first table whose heading contains ``first``, heading included."""
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("|") and first in line)
     end = next(n for n in range(start, len(lines)) if not lines[n].startswith("|"))
@@ -60,7 +60,7 @@ def span(figure: dict[str, float]) -> str:
 
 
 @pytest.mark.parametrize("page", [README, CARD, ACCURACY], ids=lambda page: page.name)
-def test_the_tables_have_the_cards_figures(page, figures):
+def test_the_tables_equal_the_cards(page, figures):
     heading, *rows = table(page.read_text(), "`mobilenetv2` (int8)")
     models = [TITLES[title] for title in heading[1:]]
     assert models == list(TITLES.values())
@@ -86,9 +86,9 @@ def test_info_shows_what_the_readme_says(cli_run, figures):
         shown = cli_run("info", model).stdout
         line = next(line for line in shown.splitlines() if "balanced accuracy" in line)
         assert " ".join(line.split()[2:]) == span(found["balanced_accuracy"])
-        told = json.loads(cli_run("info", model, "--format", "json").stdout)
+        shown = json.loads(cli_run("info", model, "--format", "json").stdout)
         assert f"{found['ece']['value']:.3f}" in shown
-        assert told["metrics"]["test"].popitem()[1]["ece"] == found["ece"]
+        assert shown["metrics"]["test"].popitem()[1]["ece"] == found["ece"]
 
 
 def test_thresholds_are_those_of_the_file(cards):
@@ -106,15 +106,15 @@ def test_thresholds_are_those_of_the_file(cards):
     assert example["specificity"] == round(point.measured_specificity, 3)
 
 
-def test_another_collection_has_one_set_of_figures():
+def test_the_external_collection_has_one_set_of_figures():
     pages = [table(page.read_text(), "| model | melanoma AUROC |") for page in (CARD, ACCURACY)]
     assert pages[0] == pages[1]
     auroc = {row[0].strip("`"): float(row[1].split()[0]) for row in pages[0][1:]}
-    said = re.search(
+    match = re.search(
         r"the melanoma AUROC\s+of `mobilenetv2` is (\d\.\d+) and that of `cnn` (\d\.\d+)",
         README.read_text(),
     )
-    assert said.groups() == (f"{auroc['mobilenetv2']:.2f}", f"{auroc['cnn']:.2f}")
+    assert match.groups() == (f"{auroc['mobilenetv2']:.2f}", f"{auroc['cnn']:.2f}")
 
 
 PROSE = [
@@ -140,8 +140,8 @@ PROSE = [
 
 
 @pytest.mark.parametrize("claim", PROSE, ids=lambda claim: f"{claim[0].stem}-{claim[3]}")
-def test_sentences_say_the_same(claim, figures):
+def test_figures_in_sentences_equal_the_cards(claim, figures):
     page, pattern, model, figure, digits = claim
-    said = re.search(pattern, page.read_text().replace("\n", " "))
-    assert said, f"{page.name} no longer says: {pattern}"
-    assert said[1] == f"{figures[model][figure]['value']:.{digits}f}"
+    match = re.search(pattern, page.read_text().replace("\n", " "))
+    assert match, f"{page.name} no longer says: {pattern}"
+    assert match[1] == f"{figures[model][figure]['value']:.{digits}f}"

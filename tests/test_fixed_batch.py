@@ -37,7 +37,7 @@ def test_embedded_files_have_a_fixed_batch(file):
 
 
 @pytest.mark.parametrize("name", ["int8", "float32", "float16", "sigmoid", "oblong"])
-def test_fixing_the_batch_changes_nothing_else(models, picture, tmp_path, name):
+def test_fixing_the_batch_changes_nothing_else(models, photo, tmp_path, name):
     from convert.__main__ import main
 
     before, after = models / f"{name}.tflite", tmp_path / f"{name}.tflite"
@@ -49,7 +49,7 @@ def test_fixing_the_batch_changes_nothing_else(models, picture, tmp_path, name):
     assert not any(-1 in shape for shape in signatures(after))
     assert metadata.read(after) == metadata.read(before)
     one, other = Classifier(before), Classifier(after)
-    assert np.array_equal(one.probabilities(picture), other.probabilities(picture))
+    assert np.array_equal(one.probabilities(photo), other.probabilities(photo))
     content = after.read_bytes()
     assert len(content) == len(before.read_bytes())
     again = CliRunner().invoke(main, ["fix-batch", str(after)])

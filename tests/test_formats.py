@@ -1,4 +1,4 @@
-"""Which files are taken for images, by name and by first bytes."""
+"""Which files count as images, by name and by first bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import lesionedge
 from lesionedge import formats
 from lesionedge import image as images
 
-# Pillow's registry has formats that it only names: drawings, videos, data of the sciences.
+# Formats in Pillow's registry that it cannot decode: drawings, videos, scientific data.
 NOT_DECODED = {
     ".eps", ".ps", ".wmf", ".emf", ".mpg", ".mpeg", ".bufr", ".grib", ".h5", ".hdf", ".palm",
     ".pdf", ".fpx", ".mic",
 }  # fmt: skip
 
 
-# Pillow reads them, and nothing here holds its pixels to those of another decoder.
+# Pillow reads these, but no test compares its pixels with another decoder's.
 REFUSED = {
     ".blp", ".fit", ".fits", ".flc", ".fli", ".ftc", ".ftu", ".gbr", ".iim", ".pcd", ".pxr",
 }  # fmt: skip
@@ -26,27 +26,27 @@ REFUSED = {
 
 def registered():
     Image.init()
-    extra = formats.HEIC_SUFFIXES | {".heics"}  # where a test has registered pillow-heif
+    extra = formats.HEIC_SUFFIXES | {".heics"}  # if a test has registered pillow-heif
     return {suffix for suffix in Image.EXTENSION if suffix not in extra}
 
 
-def test_every_suffix_that_pillow_decodes_is_an_images():
+def test_every_suffix_that_pillow_decodes_is_known():
     assert registered() - NOT_DECODED - REFUSED <= formats.PILLOW_SUFFIXES
     assert not REFUSED & formats.PILLOW_SUFFIXES
     known = {s for s in formats.PILLOW_SUFFIXES if s not in registered()}
-    assert known <= {".avif", ".avifs", ".qoi"}  # which older ones lack
+    assert known <= {".avif", ".avifs", ".qoi"}  # older versions lack these
 
 
 def written():
-    """Return the suffixes that Pillow writes as well (of floats, .pfm, none are read)."""
+    """Return the suffixes that Pillow can write too, without .pfm, whose floats are not read."""
     kinds = Image.registered_extensions()
     return [s for s in sorted(registered() - NOT_DECODED - {".pfm"}) if kinds[s] in Image.SAVE]
 
 
 @pytest.mark.filterwarnings("ignore:IM image format is deprecated")
 @pytest.mark.parametrize("suffix", [s for s in written() if s not in REFUSED])
-def test_what_decodes_when_named_is_found_by_its_suffix(tmp_path, draw, suffix):
-    """Each that Pillow writes is read back, whatever its suffix."""
+def test_every_decodable_suffix_is_found(tmp_path, draw, suffix):
+    """Every format that Pillow writes is read back, under every suffix."""
     kind = Image.registered_extensions()[suffix]
     image = draw(64, 48, seed=1)
     path = tmp_path / f"a{suffix}"
@@ -90,7 +90,7 @@ def test_not_hidden(name):
         ("a.txt", None), ("a", None), ("a.jpg", None), ("a.mp4", None), ("1.2.840.10008", None),
     ],
 )  # fmt: skip
-def test_kinds_that_are_not_read(name, kind):
+def test_kinds_that_cannot_be_read(name, kind):
     assert formats.unreadable_kind(name) == kind
 
 
@@ -140,7 +140,7 @@ def test_the_error_names_the_kind(tmp_path, content, words):
 
 
 def raw_file(path, image, *, negative):
-    """Write a TIFF as a camera's raw file begins: its first page is a small JPEG or RGB copy."""
+    """Write a TIFF like a camera's raw file: its first page is a small JPEG or RGB copy."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     if negative:
         tags[50706], tags.tagtype[50706] = b"\1\4\0\0", 1
@@ -152,7 +152,7 @@ def raw_file(path, image, *, negative):
 
 
 @pytest.mark.parametrize("negative", [False, True])
-def test_a_raw_files_thumbnail_is_not_taken_for_the_image(tmp_path, draw, negative):
+def test_a_raw_files_thumbnail_is_not_read_as_the_image(tmp_path, draw, negative):
     path = raw_file(tmp_path / "a.nef", draw(160, 120, seed=1), negative=negative)
     with Image.open(path) as image:
         assert {254, 50706} & set(image.tag_v2)

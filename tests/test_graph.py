@@ -1,4 +1,4 @@
-"""A graph's end is found by its operators, and damage is found before a runtime crashes on it."""
+"""The graph shows how the output is computed, and damage is found before a runtime crashes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lesionedge import ModelError, flatbuffer, graph
         ("end-log-softmax", "other", "LOG_SOFTMAX"),
     ],
 )
-def test_what_an_output_comes_from(models, name, kind, operator):
+def test_how_an_output_is_computed(models, name, kind, operator):
     assert graph.ending(models / f"{name}.tflite") == graph.Ending(kind, operator)
 
 
@@ -72,7 +72,7 @@ def test_damage_anywhere_is_our_error_or_an_ending(models, tmp_path):
     assert refused > 100
 
 
-def test_verify_names_what_cannot_be_opened(tmp_path):
+def test_verify_names_the_file_that_cannot_be_opened(tmp_path):
     with pytest.raises(ModelError, match="No such file"):
         graph.verify(tmp_path / "m.tflite")
     (tmp_path / "m.tflite").touch()
@@ -80,18 +80,18 @@ def test_verify_names_what_cannot_be_opened(tmp_path):
         graph.verify(tmp_path / "m.tflite")
 
 
-def test_lists_without_end_are_refused(models, monkeypatch):
+def test_endless_lists_are_refused(models, monkeypatch):
     monkeypatch.setattr(flatbuffer, "MAX_ITEMS", 10)
     with pytest.raises(ModelError, match="more than 10"):
         graph.verify(models / "int8.tflite")
 
 
 @pytest.mark.parametrize("name", ["int8", "float16", "bare", "not-image"])
-def test_verify_passes_whole_models_and_refuses_cut_ones(models, tmp_path, name):
+def test_verify_accepts_complete_models_and_refuses_cut_ones(models, tmp_path, name):
     content = (models / f"{name}.tflite").read_bytes()
     graph.verify(models / f"{name}.tflite")
     cut = tmp_path / "cut.tflite"
-    end = content.find(b"PK\x03\x04")  # the files behind the model are no part of it
+    end = content.find(b"PK\x03\x04")  # the archive after the model does not belong to it
     for length in range(8, len(content) if end < 0 else end, 97):
         cut.write_bytes(content[:length])
         with pytest.raises(ModelError, match=r"cut\.tflite: damaged or cut short"):
@@ -104,7 +104,7 @@ def test_verify_refuses_damaged_tables(models, tmp_path):
     refused = 0
     for _ in range(200):
         damaged = bytearray(content)
-        damaged[rng.integers(8, 1500)] ^= 0x80  # the rest is weights
+        damaged[rng.integers(8, 1500)] ^= 0x80  # the rest are weights
         file = tmp_path / "damaged.tflite"
         file.write_bytes(damaged)
         try:

@@ -1,4 +1,4 @@
-"""HEIC files: orientation, colours, depth and errors, held to the pixels that were written."""
+"""HEIC files: orientation, colours, depth and errors, compared with the written pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def drawn(draw):
 
 
 def write(path, image, **options):
-    """Write a HEIC file; without options without loss."""
+    """Write a HEIC file; lossless without options."""
     file = pillow_heif.from_pillow(image)
     file.save(path, **{**LOSSLESS, **options})
     return path
@@ -66,7 +66,7 @@ def test_usual_compression(tmp_path, drawn):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied_once(tmp_path, drawn, orientation):
-    """As phones write it: irot and imir in the container, and the same once more in EXIF."""
+    """As phones write it: irot and imir in the container, and the same again in EXIF."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = write(tmp_path / "a.heic", drawn, exif=exif.tobytes())
@@ -79,7 +79,7 @@ def test_orientation_is_applied_once(tmp_path, drawn, orientation):
 
 
 def test_an_orientation_in_exif_alone_is_ignored(tmp_path, drawn):
-    """The standard: only the container's counts."""
+    """By the standard, only the container's orientation counts."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 1, "Maker"
     path = write(tmp_path / "a.heic", drawn, exif=exif.tobytes())
@@ -124,14 +124,14 @@ def test_a_grid_of_tiles(tmp_path, draw):
     assert_near(read(write(tmp_path / "a.heic", image, tile_size=512)), image)
 
 
-@functools.cache  # it holds the time at which it was made
+@functools.cache  # it holds its time of creation
 def profile():
     from PIL import ImageCms
 
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def test_the_colour_profile_is_handed_on(tmp_path, drawn):
+def test_the_colour_profile_is_passed_on(tmp_path, drawn):
     path = write(tmp_path / "a.heic", drawn, icc_profile=profile())
     with image_file.open_image(str(path), "a.heic") as image:
         assert image.info["icc_profile"] == profile()
@@ -160,7 +160,7 @@ def test_matrix_and_range(tmp_path, drawn, matrix, full):
     assert_near(read(path), drawn, most=4)
 
 
-def test_the_main_one_of_several_with_a_warning(tmp_path, drawn, draw):
+def test_the_main_image_of_several_is_read_with_a_warning(tmp_path, drawn, draw):
     file = pillow_heif.from_pillow(draw(120, 80, seed=8))
     file.add_from_pillow(drawn)
     file.save(tmp_path / "a.heic", primary_index=1, **LOSSLESS)
@@ -179,7 +179,7 @@ def test_every_brand_of_the_container(tmp_path, drawn, major):
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_avif_in_the_same_container_stays_pillows(tmp_path, drawn):
+def test_avif_in_the_same_container_is_read_by_pillow(tmp_path, drawn):
     file = io.BytesIO()
     drawn.save(file, "AVIF", quality=100, subsampling="4:4:4")
     content = file.getvalue()
@@ -188,8 +188,8 @@ def test_avif_in_the_same_container_stays_pillows(tmp_path, drawn):
     assert_near(np.asarray(images.decode(content).image), np.asarray(Image.open(file)), most=0)
 
 
-def test_any_source_will_do(tmp_path, drawn, int8):
-    path = write(tmp_path / "a.jpg", drawn)  # whatever its name
+def test_every_kind_of_source_is_read(tmp_path, drawn, int8):
+    path = write(tmp_path / "a.jpg", drawn)  # in spite of its name
     classifier = lesionedge.Classifier(int8)
     content = path.read_bytes()
     with open(path, "rb") as file:
@@ -199,7 +199,7 @@ def test_any_source_will_do(tmp_path, drawn, int8):
         assert found == {classifier.classify(drawn).probability}
 
 
-def test_nothing_of_its_metadata_gets_into_a_drawing(command, tmp_path, drawn, int8):
+def test_a_drawing_has_no_metadata(command, tmp_path, drawn, int8):
     exif = Image.Exif()
     exif[0x010F] = "Jane Doe's phone"
     path = write(tmp_path / "a.heic", drawn, exif=exif.tobytes(), xmp=b"<x>Jane Doe</x>")
@@ -211,7 +211,7 @@ def test_nothing_of_its_metadata_gets_into_a_drawing(command, tmp_path, drawn, i
     assert b"Jane" not in made.read_bytes() + done.stdout
 
 
-def test_damaged_ones_are_one_line(tmp_path, drawn):
+def test_a_damaged_file_is_one_line_of_error(tmp_path, drawn):
     path = write(tmp_path / "a.heic", drawn)
     content = path.read_bytes()
     for broken in (

@@ -55,7 +55,7 @@ def test_the_same_option_has_the_same_name(option, commands):
      if "s3://" not in line and name not in ("camera", "serve", "benchmark")],
 )  # fmt: skip
 def test_the_examples_run(cli_run, name, line, draw, tmp_path, monkeypatch, models):
-    """On images of the names that the examples have."""
+    """Runs them on images with the names in the examples."""
     monkeypatch.chdir(tmp_path)
     for image in ("photo.jpg", "a.jpg", "b.jpg", "folder/c.jpg", "archive/d.jpg"):
         (tmp_path / image).parent.mkdir(exist_ok=True)
@@ -83,8 +83,8 @@ def labelled(cli_run, draw, folder, line):
         cli_run("predict", "photos/", "-o", "predictions.csv")
 
 
-def test_former_names_of_options_are_understood(cli_run, int8, picture, tmp_path):
-    done = cli_run("batch", picture, "--out", tmp_path / "out", "-m", int8, "--workers", 1)
+def test_former_names_of_options_are_understood(cli_run, int8, photo, tmp_path):
+    done = cli_run("batch", photo, "--out", tmp_path / "out", "-m", int8, "--workers", 1)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out").is_dir()
     assert cli_run("doctor", "--json").stdout.startswith("{")

@@ -1,4 +1,4 @@
-"""What http and file addresses lead to, from real servers on loopback."""
+"""http and file addresses as sources, from real servers on loopback."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Quiet(BaseHTTPRequestHandler):
 
 
 def files(folder, *, ranges: bool):
-    """A server of files: Python's own, which sends no parts, or one that does."""
+    """Two file servers: Python's own, which cannot send parts, and one that can."""
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *arguments):
@@ -86,12 +86,12 @@ def files(folder, *, ranges: bool):
             with open(self.translate_path(self.path), "rb") as file:
                 data = file.read()
             begin, end = 0, len(data) - 1
-            asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            if asked:
-                begin, end = int(asked[1]), int(asked[2] or end)
-            self.send_response(206 if asked else 200)
+            part = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            if part:
+                begin, end = int(part[1]), int(part[2] or end)
+            self.send_response(206 if part else 200)
             self.send_header("Accept-Ranges", "bytes")
-            if asked:
+            if part:
                 self.send_header("Content-Range", f"bytes {begin}-{end}/{len(data)}")
             self.send_header("Content-Length", str(end - begin + 1))
             self.end_headers()
@@ -105,7 +105,7 @@ def files(folder, *, ranges: bool):
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory, draw):
-    """Recordings of COUNT frames in the containers that people have."""
+    """Recordings of COUNT frames in common containers."""
     av = pytest.importorskip("av")
     folder = tmp_path_factory.mktemp("recordings")
     frames = [av.VideoFrame.from_image(draw(320, 240, seed=seed)) for seed in range(3)]
@@ -148,7 +148,7 @@ def all_frames(source, classifier, **settings) -> list[int]:
 
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recording_by_http_gives_all_frames(serve, recordings, classifier, name, ranges):
+def test_all_frames_of_a_recording_over_http_are_read(serve, recordings, classifier, name, ranges):
     address = serve(files(recordings, ranges=ranges))
     by_path = all_frames(recordings / name, classifier)
     assert len(by_path) == COUNT
@@ -204,7 +204,7 @@ def test_a_recording_that_breaks_off_is_an_error(serve, recordings, cli_run, int
     assert "broke off" in result.stderr and "30 frames seen" in result.stderr
 
 
-def test_what_holds_no_frame_is_an_error(serve, tmp_path, recordings, command, int8):
+def test_a_file_without_frames_is_an_error(serve, tmp_path, recordings, command, int8):
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "empty.mkv"), "w") as out:
         stream = out.add_stream("libx264", rate=25)
@@ -218,7 +218,7 @@ def test_what_holds_no_frame_is_an_error(serve, tmp_path, recordings, command, i
         f"{address}/empty.mkv": b"ends before its first frame",
         f"{address}/page.html": b"no video that FFmpeg can read",
         f"{address}/nothing.mp4": b"the server sends nothing",
-        f"{address}/none.mp4": b"the server says 404",
+        f"{address}/none.mp4": b"the server returned 404",
     }.items():
         done = command("camera", "--source", source, "-m", int8)
         assert done.returncode == 1, (source, done.stderr)
@@ -235,7 +235,7 @@ def test_frames_that_are_all_damaged_are_an_error(tmp_path, jpegs, cli_run, int8
 
 
 def snapshots(contents, kind="image/jpeg", *, length=True, times=None, before=None):
-    """A server of which each request gets the next image."""
+    """A server that sends the next image for each request."""
 
     class Handler(Quiet):
         count = 0
@@ -265,7 +265,7 @@ def watched(source, classifier, count, **settings):
 
 @pytest.mark.parametrize("length", [True, False])
 @pytest.mark.parametrize("kind", ["image/jpeg", "application/octet-stream", ""])
-def test_a_snapshot_address_is_asked_again_and_again(serve, jpegs, classifier, kind, length):
+def test_a_snapshot_address_is_requested_repeatedly(serve, jpegs, classifier, kind, length):
     address = serve(snapshots(jpegs, kind, length=length))
     seen, camera = watched(f"{address}/shot", classifier, 5)
     assert [observation.frame.content for observation in seen] == jpegs[:5]
@@ -282,23 +282,23 @@ def test_snapshots_of_other_formats(serve, draw, classifier, form):
         assert np.array_equal(np.asarray(seen[2].frame.image), np.asarray(image))
 
 
-def test_snapshots_are_asked_for_when_one_is_due_and_are_new(serve, jpegs, classifier):
+def test_snapshots_are_requested_when_due_and_are_new(serve, jpegs, classifier):
     times: list[float] = []
     address = serve(snapshots(jpegs, times=times))
     seen, _ = watched(address + "/shot.jpg", classifier, 4, every_s=0.5)
     assert len(times) <= 5
     assert all(late - early > 0.3 for early, late in itertools.pairwise(times[1:]))
-    # None was fetched ahead, to grow old.
+    # No image was fetched ahead of time.
     assert all(observation.age_ms < 450 for observation in seen[1:])
 
 
-def test_snapshots_without_every_are_asked_for_ten_times_a_second_at_most(serve, jpegs, classifier):
+def test_snapshots_are_requested_at_most_ten_times_a_second(serve, jpegs, classifier):
     times: list[float] = []
     watched(serve(snapshots(jpegs, times=times)), classifier, 6)
     assert all(late - early > 0.08 for early, late in itertools.pairwise(times))
 
 
-def test_damaged_snapshots_are_counted_and_the_next_is_asked_for(serve, jpegs, classifier):
+def test_damaged_snapshots_are_counted_and_the_next_one_is_requested(serve, jpegs, classifier):
     cut, lost = jpegs[1][:3000], jpegs[2][:3000] + jpegs[2][4000:]
     address = serve(snapshots([jpegs[0], cut, lost, jpegs[3]]))
     seen, camera = watched(address, classifier, 3)
@@ -306,7 +306,7 @@ def test_damaged_snapshots_are_counted_and_the_next_is_asked_for(serve, jpegs, c
     assert camera.damaged == 2
 
 
-def test_a_snapshot_server_that_goes_away_is_waited_for(serve, jpegs, classifier):
+def test_it_waits_for_a_snapshot_server_that_goes_away(serve, jpegs, classifier):
     down = [False]
 
     def refuse(handler) -> bool:
@@ -314,15 +314,15 @@ def test_a_snapshot_server_that_goes_away_is_waited_for(serve, jpegs, classifier
             handler.send_error(503)
         return down[0]
 
-    said: list[str] = []
+    messages: list[str] = []
     address = serve(snapshots(jpegs, before=refuse))
-    with lesionedge.Camera(address, give_up_s=30, report=said.append) as camera:
+    with lesionedge.Camera(address, give_up_s=30, report=messages.append) as camera:
         assert camera.wait(20) is not None
         down[0] = True
-        _wait_until(lambda: said, camera)
+        _wait_until(lambda: messages, camera)
         down[0] = False
-        _wait_until(lambda: any("back after" in text for text in said), camera)
-    assert "503" in said[0] and camera.outages == 1
+        _wait_until(lambda: any("back after" in text for text in messages), camera)
+    assert "503" in messages[0] and camera.outages == 1
 
 
 def _wait_until(condition, camera, limit_s: float = 30) -> None:
@@ -358,7 +358,7 @@ def test_a_password_in_the_address(serve, jpegs, cli_run, int8, scheme):
 
 
 def parts(jpegs, *, boundary=True, pause_s=0.02, ends=False):
-    """A server of MJPEG: a part of a multipart response each, or one after the other."""
+    """A server of MJPEG: in a multipart response, or one JPEG after the other."""
 
     class Handler(Quiet):
         def do_GET(self):
@@ -389,7 +389,7 @@ def test_mjpeg_needs_no_video_library(serve, jpegs, classifier, boundary, monkey
     assert all(observation.frame.content in jpegs for observation in seen)
 
 
-def test_of_mjpeg_with_damaged_frames_the_whole_ones_are_classified(serve, jpegs, classifier):
+def test_intact_frames_of_a_damaged_mjpeg_are_classified(serve, jpegs, classifier):
     lost = jpegs[1][:4000] + jpegs[1][5000:]
     seen, camera = watched(serve(parts([jpegs[0], lost, jpegs[2], jpegs[3][:3000]], pause_s=0.1)),
                            classifier, 8)  # fmt: skip
@@ -405,15 +405,17 @@ def test_a_recording_of_jpegs_one_after_the_other(serve, tmp_path, jpegs, classi
     assert all_frames(tmp_path / "a.mjpeg", classifier) == list(range(1, 7))
 
 
-def test_a_stream_that_ends_is_asked_for_again_at_once(serve, jpegs):
-    said: list[str] = []
+def test_a_stream_that_ends_is_requested_again_at_once(serve, jpegs):
+    messages: list[str] = []
     address = serve(parts(jpegs * 10, ends=True))
-    with lesionedge.Camera(address, report=said.append) as camera:
+    with lesionedge.Camera(address, report=messages.append) as camera:
         deadline = time.monotonic() + 20
-        while not any("back after 0 s" in text for text in said) and time.monotonic() < deadline:
+        while (
+            not any("back after 0 s" in text for text in messages) and time.monotonic() < deadline
+        ):
             camera.wait(0.1)
-    assert "the server ended it; trying again" in said[0]
-    assert said[1].endswith("back after 0 s")
+    assert "the server ended the stream; trying again" in messages[0]
+    assert messages[1].endswith("back after 0 s")
 
 
 class Live:
@@ -476,8 +478,8 @@ def live(draw):
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_a_live_stream_gives_its_first_key_frame(serve, live, classifier, chunked):
-    """The first of ten seconds: one that was thrown away would take so long to come again."""
+def test_the_first_key_frame_of_a_live_stream_is_classified(serve, live, classifier, chunked):
+    """Key frames come every ten seconds: if the first were lost, the next would take that long."""
     source = serve(live.handler(chunked=chunked)) + "/live.ts"
     with lesionedge.Camera(source) as camera:
         assert camera.live
@@ -485,12 +487,12 @@ def test_a_live_stream_gives_its_first_key_frame(serve, live, classifier, chunke
     assert first is not None and first.number <= 3
 
 
-def test_after_a_reconnect_nothing_more_is_lost_than_must_be(serve, live, tmp_path, classifier):
+def test_a_reconnect_loses_as_few_frames_as_possible(serve, live, tmp_path, classifier):
     (tmp_path / "a.ts").write_bytes(b"".join(live.pieces[:40]))
     whole = len(all_frames(tmp_path / "a.ts", classifier))
-    said: list[str] = []
+    messages: list[str] = []
     source = serve(live.handler(chunked=True, last=40)) + "/live.ts"
-    with lesionedge.Camera(source, report=said.append) as camera:
+    with lesionedge.Camera(source, report=messages.append) as camera:
         deadline = time.monotonic() + 30
         while camera.outages < 2 and time.monotonic() < deadline:
             camera.wait(0.2)
@@ -508,10 +510,10 @@ def test_no_frame_within_the_duration_is_an_error(serve, cli_run, int8):
 
     result = cli_run("camera", "--source", serve(Handler), "-m", int8, "--duration", 0.5)
     assert result.exit_code == 1
-    assert "gave no frame in 0.5 s" in result.stderr
+    assert "sent no frame in 0.5 s" in result.stderr
 
 
-def test_https_with_a_certificate_of_its_own(serve, recordings, jpegs, classifier, tmp_path):
+def test_https_with_a_self_signed_certificate(serve, recordings, jpegs, classifier, tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     try:
         subprocess.run(

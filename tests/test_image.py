@@ -20,21 +20,21 @@ from lesionedge.image import Preprocessing
 SQUARE = Preprocessing(32, 32)
 
 
-def encoded(picture, form="PNG", **options):
+def encoded(photo, form="PNG", **options):
     file = io.BytesIO()
-    picture.save(file, form, **options)
+    photo.save(file, form, **options)
     return file.getvalue()
 
 
 def test_every_kind_of_source_gives_the_same_pixels(draw, tmp_path):
-    picture = draw(90, 70, seed=1)
+    photo = draw(90, 70, seed=1)
     path = tmp_path / "a.png"
-    picture.save(path)
+    photo.save(path)
     wanted = images.model_input(path, SQUARE)
     assert wanted.shape == (32, 32, 3)
     assert wanted.dtype == np.uint8
-    sources = [str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), picture,
-               np.asarray(picture), Image.open(path)]  # fmt: skip
+    sources = [str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), photo,
+               np.asarray(photo), Image.open(path)]  # fmt: skip
     for source in sources:
         assert np.array_equal(images.model_input(source, SQUARE), wanted)
 
@@ -46,8 +46,8 @@ TURNS = {
 }  # fmt: skip
 
 
-def turned(picture, orientation):
-    return picture.transpose(TURNS[orientation]) if orientation > 1 else picture
+def turned(photo, orientation):
+    return photo.transpose(TURNS[orientation]) if orientation > 1 else photo
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -68,8 +68,8 @@ def test_exif_orientation_is_honoured(draw, form, orientation):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_pil_images_are_turned_where_they_are_as_stored(draw, tmp_path, form, orientation):
-    """What ``Image.open`` gives is as stored; all that was made of it is as it looks."""
+def test_unchanged_pil_images_are_turned_by_exif(draw, tmp_path, form, orientation):
+    """EXIF's orientation applies to an image from ``Image.open``, but not to copies of it."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "a.img"
@@ -87,20 +87,20 @@ def test_pil_images_are_turned_where_they_are_as_stored(draw, tmp_path, form, or
             found = images.decode(made)
             assert found.size == made.size
             assert np.array_equal(found.image, made.convert("RGB"))
-        if form != "TIFF":  # of which older Pillows keep the tag
+        if form != "TIFF":  # older versions of Pillow keep the tag
             by_hand = ImageOps.exif_transpose(opened)
             assert np.array_equal(images.decode(by_hand).image, upright)
         in_place = turned(opened.convert("RGB"), orientation)
-        if form != "TIFF":  # which Pillow has turned when it was loaded
+        if form != "TIFF":  # Pillow turns TIFFs when it loads them
             assert np.array_equal(images.decode(in_place).image, upright)
     small = Image.open(path)
-    small.thumbnail((40, 40))  # in place: it is still as stored
+    small.thumbnail((40, 40))  # in place: EXIF still applies
     found = images.decode(small)
     assert found.size == (small.size[::-1] if orientation > 4 and form != "TIFF" else small.size)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_pictures_decoded_at_a_reduced_scale_fit_the_same(draw, orientation):
+def test_turned_images_decoded_at_a_reduced_scale_fit_the_same(draw, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(draw(300, 200, seed=2).resize((1200, 800)), "JPEG", exif=exif, quality=95)
@@ -126,7 +126,7 @@ def test_a_named_pipe_is_read(draw, tmp_path):
     assert np.array_equal(found, images.model_input(content, SQUARE))
 
 
-def test_files_that_cannot_go_back_are_read(draw):
+def test_files_that_cannot_seek_are_read(draw):
     content = encoded(draw(64, 64, seed=1))
     read_end, write_end = os.pipe()
     with open(write_end, "wb") as file:
@@ -155,7 +155,7 @@ def test_a_callers_file_is_left_open(draw, tmp_path):
         assert not file.closed
 
 
-def test_broken_exif_is_no_reason_to_fail(draw):
+def test_broken_exif_does_not_stop_decoding(draw):
     content = encoded(draw(64, 64, seed=1), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\xff")
     assert images.decode(content).size == (64, 64)
 
@@ -164,16 +164,16 @@ def test_broken_exif_is_no_reason_to_fail(draw):
     "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"]
 )
 def test_every_mode_becomes_rgb(draw, mode):
-    picture = draw(40, 40, seed=3)
+    photo = draw(40, 40, seed=3)
     if mode.startswith("I"):
-        grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
-        picture = Image.fromarray(grey if mode == "I;16" else grey.astype(np.int32))
+        grey = np.asarray(photo.convert("L")).astype(np.uint16) * 257
+        photo = Image.fromarray(grey if mode == "I;16" else grey.astype(np.int32))
     elif mode == "PA":
-        picture = picture.convert("P").convert("PA")
+        photo = photo.convert("P").convert("PA")
     else:
-        picture = picture.convert(mode)
-    assert picture.mode == mode
-    result = images.decode(picture).image
+        photo = photo.convert(mode)
+    assert photo.mode == mode
+    result = images.decode(photo).image
     assert result.mode == "RGB"
     lightness = np.asarray(result.convert("L")).astype(int)
     wanted = np.asarray(draw(40, 40, seed=3).convert("L")).astype(int)
@@ -183,7 +183,7 @@ def test_every_mode_becomes_rgb(draw, mode):
         assert np.abs(lightness - wanted).mean() < 6
 
 
-def test_transparency_is_laid_over_white():
+def test_transparent_pixels_become_white():
     clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     half = Image.new("LA", (20, 20), (0, 128))
     clear.putpixel((0, 0), (0, 0, 0, 255))
@@ -220,8 +220,8 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale_with_the_same_result(draw):
 def test_the_reduced_scale_crops_the_same_part():
     # 1204 px reduced to 301: the crop begins in the middle of a pixel.
     wave = np.abs(np.arange(1204) % 150 - 75) * 3
-    picture = Image.fromarray(np.tile(wave.astype(np.uint8)[None, :, None], (1000, 1, 3)))
-    content = encoded(picture, "JPEG", quality=98)
+    photo = Image.fromarray(np.tile(wave.astype(np.uint8)[None, :, None], (1000, 1, 3)))
+    content = encoded(photo, "JPEG", quality=98)
     square = Preprocessing(96, 96)
     assert images.decode(content, square).image.size == (301, 250)
     whole = images.fit(images.decode(content).image, square).astype(int)
@@ -274,7 +274,7 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("size", [(11_000, 9_000), (14_000, 14_000)])
-def test_pictures_between_pillows_limits_and_ours_are_no_warning(form, size):
+def test_images_above_pillows_limit_and_below_ours_cause_no_warning(form, size):
     options = {"compression": "group4"} if form == "TIFF" else {}
     content = encoded(Image.new("1", size), form, **options)
     limit = Image.MAX_IMAGE_PIXELS
@@ -293,14 +293,14 @@ def test_other_bombs_are_refused_too(form):
         images.decode(content)
 
 
-def test_a_users_own_limit_comes_back(monkeypatch, draw):
+def test_a_users_own_limit_is_restored(monkeypatch, draw):
     content = encoded(draw(64, 64, seed=1))
     for limit in (None, 1000, 10**9):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         assert images.decode(content).size == (64, 64)
         assert limit == Image.MAX_IMAGE_PIXELS
         with pytest.raises(ImageError):
-            images.decode(b"no picture")
+            images.decode(b"no image")
         assert limit == Image.MAX_IMAGE_PIXELS
 
 
@@ -319,7 +319,7 @@ def test_cut_short_files_are_errors_not_grey_bars(draw, form, options, tmp_path)
     for length in np.linspace(1, len(content) - 1, 40).astype(int):
         path.write_bytes(content[:length])
         try:
-            # What is cut off the very end may hold no pixels.
+            # The very end of a file may hold no pixels.
             assert np.array_equal(images.decode(path).image, whole), length
             assert length > 0.98 * len(content)
         except ImageError as error:
@@ -373,12 +373,12 @@ def test_arrays_need_not_be_contiguous_or_writable():
     assert np.array_equal(images.model_input(turned, SQUARE), wanted)
 
 
-def test_other_things_are_refused():
+def test_sources_of_other_types_are_refused():
     with pytest.raises(ImageError, match="int is not an image"):
         images.decode(3)
 
 
-def test_a_callers_picture_is_left_as_it_was(draw, tmp_path):
+def test_a_callers_image_is_not_changed(draw, tmp_path):
     path = tmp_path / "large.jpg"
     draw(900, 600, seed=1).save(path)
     with Image.open(path) as mine:
@@ -387,7 +387,7 @@ def test_a_callers_picture_is_left_as_it_was(draw, tmp_path):
         assert mine.mode == "RGB"
 
 
-def test_only_animations_and_pages_are_warned_of(draw):
+def test_only_animations_and_pages_cause_a_warning(draw):
     def several(form):
         more = [draw(64, 64, seed=2)]
         return encoded(draw(64, 64, seed=1), form, save_all=True, append_images=more)

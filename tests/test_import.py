@@ -31,10 +31,10 @@ def test_importing_the_package_loads_nothing_heavy():
     }
 
 
-def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, picture):
+def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, photo):
     code = (
         "from click.testing import CliRunner\nfrom lesionedge.cli import main\n"
-        f"print(CliRunner().invoke(main, ['predict', {str(picture)!r}, '-m', {int8!r}]).exit_code)"
+        f"print(CliRunner().invoke(main, ['predict', {str(photo)!r}, '-m', {int8!r}]).exit_code)"
     )
     loaded = loaded_after(code)
     assert "lesionedge.classifier" in loaded
@@ -45,7 +45,7 @@ def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, picture):
     assert not loaded & heavy
 
 
-def test_no_part_of_the_package_loads_tensorflow_or_what_trains():
+def test_no_part_of_the_package_loads_tensorflow_or_train():
     code = (
         "import importlib, pkgutil, lesionedge\n"
         "for found in pkgutil.walk_packages(lesionedge.__path__, 'lesionedge.'):\n"
@@ -58,7 +58,7 @@ def test_no_part_of_the_package_loads_tensorflow_or_what_trains():
     assert not loaded & {"tensorflow", "tf_keras", "keras", "train", "convert", "flatbuffers"}
 
 
-def test_a_star_gives_the_public_names():
+def test_a_star_import_imports_the_public_names():
     code = "from lesionedge import *; print(*sorted(set(dir()) & {%s}))"
     script = code % ", ".join(map(repr, lesionedge.__all__))
     done = subprocess.run(
@@ -73,6 +73,6 @@ def test_every_public_name_is_there(name):
     assert name in dir(lesionedge)
 
 
-def test_other_names_are_not():
+def test_unknown_names_are_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         lesionedge.nonsense  # noqa: B018

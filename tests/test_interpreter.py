@@ -59,7 +59,7 @@ def test_integers_without_a_scale_stand_for_themselves():
 @pytest.mark.parametrize(
     "name", ["int8", "float32", "float16", "float16-tensors", "int8-tensors", "foreign-mobilenet"]
 )
-def test_runs_every_kind(models, name):
+def test_it_runs_models_of_every_type(models, name):
     network = Interpreter(models / f"{name}.tflite", threads=1)
     scores = network.run(np.zeros((32, 32, 3), network.input.dtype))
     assert scores.shape == (7,)
@@ -76,13 +76,13 @@ def test_results_do_not_alias_the_networks_memory(models):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_process_gets_the_same_answer(models):
+def test_a_forked_process_gets_the_same_result(models):
     code = (
         "import os, sys, numpy as np; from lesionedge.interpreter import Interpreter\n"
         f"n = Interpreter({str(models / 'int8.tflite')!r}, threads=2)\n"
-        "answer = lambda: n.run(np.full((32, 32, 3), 99, np.uint8)).tolist()\n"
-        "wanted = answer(); child = os.fork()\n"
-        "if not child: os._exit(answer() != wanted)\n"
+        "run = lambda: n.run(np.full((32, 32, 3), 99, np.uint8)).tolist()\n"
+        "wanted = run(); child = os.fork()\n"
+        "if not child: os._exit(run() != wanted)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
@@ -100,16 +100,16 @@ def test_models_may_have_any_name(models, tmp_path, name):
     assert np.array_equal(Interpreter(os.fsencode(path)).run(pixels), wanted)
 
 
-def test_several_threads_get_their_own_answers(models):
+def test_several_threads_get_their_own_results(models):
     network = Interpreter(models / "int8.tflite")
-    pictures = [np.full((32, 32, 3), level, np.uint8) for level in range(0, 250, 10)]
-    wanted = [network.run(picture) for picture in pictures]
+    images = [np.full((32, 32, 3), level, np.uint8) for level in range(0, 250, 10)]
+    wanted = [network.run(image) for image in images]
     faults = []
 
     def check():
-        for picture, answer in list(zip(pictures, wanted)) * 20:
-            if not np.array_equal(network.run(picture), answer):
-                faults.append(picture[0, 0, 0])
+        for image, scores in list(zip(images, wanted)) * 20:
+            if not np.array_equal(network.run(image), scores):
+                faults.append(image[0, 0, 0])
 
     threads = [threading.Thread(target=check) for _ in range(4)]
     for thread in threads:
@@ -135,7 +135,7 @@ def test_corrupt_missing_and_folder(models, tmp_path):
         Interpreter(tmp_path)
 
 
-def test_a_tensor_name_that_is_not_text_is_a_models_fault(models, tmp_path):
+def test_a_tensor_name_that_is_not_utf8_is_a_model_error(models, tmp_path):
     name = Interpreter(models / "int8.tflite").input.name.encode()
     content = (models / "int8.tflite").read_bytes()
     damaged = tmp_path / "damaged.tflite"
@@ -163,7 +163,7 @@ def test_default_threads_honour_affinity():
 
 
 def cgroup(root, own, **limits):
-    """Write what a kernel would show of control groups; ``__`` in a name stands for /."""
+    """Write files like those of the kernel's control groups; ``__`` in a name stands for /."""
     (root / "proc" / "self").mkdir(parents=True)
     (root / "proc" / "self" / "cgroup").write_text(own)
     for name, value in limits.items():
@@ -201,7 +201,7 @@ def test_hardware_threads_of_one_core_count_once(tmp_path):
     count = machine.physical_cores
     assert count({0, 1, 2, 3}, f"{tmp_path}/") == 2
     assert count({1, 3}, f"{tmp_path}/") == 1
-    assert count({4, 5}, f"{tmp_path}/") == 2  # not described: one each
+    assert count({4, 5}, f"{tmp_path}/") == 2  # the system does not describe them: one core each
 
 
 def native_lines(model, *, verbose):
@@ -213,7 +213,7 @@ def native_lines(model, *, verbose):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stderr
 
 
-def test_native_log_lines_are_held_back_and_come_back_when_asked(models):
+def test_native_log_lines_are_hidden_unless_verbose(models):
     assert native_lines(models / "int8.tflite", verbose=False) == b"mine\n"
     assert b"XNNPACK" in native_lines(models / "int8.tflite", verbose=True)
 
@@ -227,7 +227,7 @@ NATIVE = (
 OTHERS = b"somebody's words\nINFO:     Application startup complete.\nWARNING:root:a logger's\n"
 
 
-def test_what_else_is_written_meanwhile_is_passed_on(capfd):
+def test_other_lines_on_standard_error_are_passed_on(capfd):
     with interpreter.quiet():
         os.write(2, NATIVE + OTHERS)
     assert capfd.readouterr().err == OTHERS.decode()
@@ -238,7 +238,7 @@ def test_what_else_is_written_meanwhile_is_passed_on(capfd):
 
 
 def packages(folder, **contents):
-    """Stand-ins for installed libraries; None: as if it were not installed."""
+    """Pretends that libraries are installed; None: that one is not."""
     for name, content in contents.items():
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(
@@ -272,9 +272,9 @@ def no_backend(environment, before=""):
 
 def test_a_backend_that_cannot_build_an_interpreter_does_not_count(tmp_path):
     environment = packages(tmp_path, ai_edge_litert=DYING, tflite_runtime=None)
-    said = no_backend(environment)
-    assert "returned a result with an exception set; No module named 'tflite_runtime'" in said
-    assert "pip install ai-edge-litert" in said
+    message = no_backend(environment)
+    assert "returned a result with an exception set; No module named 'tflite_runtime'" in message
+    assert "pip install ai-edge-litert" in message
     environment = packages(tmp_path / "all", ai_edge_litert=None, tflite_runtime=DYING)
     numpy_2 = int(np.__version__[0]) >= 2
     assert ('pip install "numpy<2"' if numpy_2 else "an exception set") in no_backend(environment)
@@ -290,7 +290,7 @@ def test_what_to_do_on_a_32_bit_system(tmp_path, version, words):
     assert words in no_backend(environment, pretended)
 
 
-def test_the_next_backend_is_taken(tmp_path):
+def test_the_next_backend_is_used(tmp_path):
     backend = interpreter.find_backend()
     if backend.name != "litert":
         pytest.skip("there is no LiteRT here to stand in for tflite-runtime")

@@ -1,4 +1,4 @@
-"""JPEG files of which bytes were lost: refused, whole ones never."""
+"""JPEG files that have lost bytes are refused; intact ones never are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOST_BYTES = 1000
 
 @pytest.fixture(scope="module")
 def photograph(draw):
-    """A lesion with a camera's noise: a drawing has long runs of nothing."""
+    """A lesion with a camera's noise, because a drawing has too much empty space."""
     noise = np.random.default_rng(1).normal(0, 5, (480, 640, 3))
     noisy = np.asarray(draw(640, 480, seed=1), np.float32) + noise
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
@@ -44,7 +44,7 @@ def without(data: bytes, at: int, count: int = LOST_BYTES) -> bytes:
 
 
 def places(data: bytes, count: int, seed: int = 0) -> list[int]:
-    """Places in the coded pixels from which on bytes may be lost."""
+    """Return positions in the coded pixels at which bytes may be lost."""
     chance, begin = random.Random(seed), data.index(b"\xff\xda") + 14
     return [chance.randrange(begin, len(data) - 2 - LOST_BYTES) for _ in range(count)]
 
@@ -59,7 +59,7 @@ def is_refused(data: bytes, preprocessing=SMALL) -> bool:
 
 @pytest.mark.parametrize("preprocessing", [None, SMALL, HUGE])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_whole_is_read_with_the_same_pixels(photograph, kind, preprocessing):
+def test_intact_files_are_read_with_the_same_pixels(photograph, kind, preprocessing):
     for quality in (30, 75, 97):
         for subsampling in (0, 1, 2):
             for mode in ("RGB", "L", "CMYK"):
@@ -78,19 +78,19 @@ def test_what_is_whole_is_read_with_the_same_pixels(photograph, kind, preprocess
     ("kind", "least"),
     [("baseline", 60), ("optimized", 60), ("rows", 60), ("blocks", 60), ("progressive", 28)],
 )
-def test_a_kilobyte_lost_amid_the_pixels_is_found(photograph, kind, least):
+def test_a_kilobyte_lost_in_the_pixels_is_found(photograph, kind, least):
     data = jpeg(photograph, **KINDS[kind])
     found = [is_refused(without(data, at)) for at in places(data, 60)]
     assert sum(found) >= least
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_modes_other_than_colour(photograph, mode):
+def test_damage_is_found_in_grey_and_cmyk_too(photograph, mode):
     data = jpeg(photograph.convert(mode))
     assert all(is_refused(without(data, at)) for at in places(data, 20))
 
 
-def test_a_kilobyte_overwritten_with_nothing_is_found(photograph):
+def test_a_kilobyte_overwritten_with_zeros_is_found(photograph):
     data = jpeg(photograph)
     hit = [data[:at] + bytes(LOST_BYTES) + data[at + LOST_BYTES :] for at in places(data, 60)]
     assert sum(map(is_refused, hit)) >= 55
@@ -146,13 +146,13 @@ def test_a_thumbnail_and_several_images_in_one_file(photograph):
     assert is_refused(without(several.getvalue(), 20_000))
 
 
-def test_a_grey_picture_is_no_damage():
+def test_a_grey_image_is_not_refused():
     for settings in KINDS.values():
         for level in (0, 127, 128, 129, 255):
             assert not is_refused(jpeg(Image.new("RGB", (320, 240), (level,) * 3), **settings))
 
 
-def test_a_file_that_breaks_off_is_an_error_as_before(photograph):
+def test_a_file_that_breaks_off_is_an_error(photograph):
     for settings in KINDS.values():
         data = jpeg(photograph, **settings)
         assert is_refused(data[: len(data) * 2 // 3])
@@ -165,7 +165,7 @@ def test_restart_marks_out_of_order_are_found(photograph):
     assert is_refused(data[:at] + b"\xff\xd5" + data[at + 2 :])
 
 
-def test_who_allows_truncated_files_gets_them(photograph, monkeypatch):
+def test_load_truncated_images_is_respected(photograph, monkeypatch):
     data = jpeg(photograph)
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     assert not is_refused(without(data, len(data) // 2))

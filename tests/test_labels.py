@@ -1,4 +1,4 @@
-"""Labels files: one a line, or numbered as Coral's and Teachable Machine's are."""
+"""Labels files: one label per line, or numbered as Coral's and Teachable Machine's are."""
 
 from __future__ import annotations
 
@@ -45,27 +45,30 @@ def test_a_number_in_front_keeps_a_label_that_begins_with_digits():
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
-        (["0 mel", "2 nv"], r"names.txt: its 2 labels .*no number 1; expected 0 to 1, each once"),
-        (["1 mel", "3 nv"], r"no number 2; expected 1 to 2"),
-        (["2 mel", "3 nv"], r"no number 0; expected 0 to 1"),
-        (["0 mel", "0 nv"], r"number 0 is there twice \('mel' and 'nv'\)"),
+        (
+            ["0 mel", "2 nv"],
+            r"names.txt: its 2 labels .*the number 1 is missing; expected 0 to 1, each once",
+        ),
+        (["1 mel", "3 nv"], r"the number 2 is missing; expected 1 to 2"),
+        (["2 mel", "3 nv"], r"the number 0 is missing; expected 0 to 1"),
+        (["0 mel", "0 nv"], r"number 0 occurs twice \('mel' and 'nv'\)"),
         (
             ["0 mel", "1 nv", "bcc"],
-            r"label 3 \('bcc'\) has no number, others have, such as '0 mel'",
+            r"label 3 \('bcc'\) has no number, but others have, such as '0 mel'",
         ),
-        (["0 mel", "999999 nv"], r"no number 1;"),
+        (["0 mel", "999999 nv"], r"the number 1 is missing;"),
     ],
 )
-def test_gaps_duplicates_and_missing_numbers_are_refused(lines, said, tmp_path):
+def test_gaps_duplicates_and_missing_numbers_are_refused(lines, message, tmp_path):
     file = tmp_path / "names.txt"
     file.write_text("\n".join(lines))
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         labels.read(file)
 
 
-def test_what_is_settled_stays():
-    again = pickle.loads(pickle.dumps(labels.Settled(["1 spot", "0 dots"])))
+def test_ordered_labels_stay_unchanged():
+    again = pickle.loads(pickle.dumps(labels.OrderedLabels(["1 spot", "0 dots"])))
     assert labels.in_order(again, "list") == ("1 spot", "0 dots")
     assert labels.in_order(tuple(again), "list") == ("dots", "spot")

@@ -49,7 +49,7 @@ def test_a_raspberry_pi_is_described(tmp_path):
     assert machine.memory_bytes("VmHWM", here) == 2 * 1024 * 1024
 
 
-def test_what_a_system_does_not_tell_is_none(tmp_path):
+def test_values_that_the_system_lacks_are_none(tmp_path):
     here = root(tmp_path, {})
     found, now = machine.processor(here), machine.condition(here)
     assert found.name
@@ -67,7 +67,7 @@ def test_a_pc_is_described(tmp_path):
     assert machine.condition(here).clock_mhz == 2100.5
 
 
-def test_work_of_others_is_told_from_our_own(tmp_path):
+def test_other_programs_load_excludes_our_own(tmp_path):
     before = machine.condition(root(tmp_path, PI))
     assert before.busy_s == pytest.approx(4.0)
     after = dataclasses.replace(
@@ -79,6 +79,6 @@ def test_work_of_others_is_told_from_our_own(tmp_path):
     assert machine.others_share(unknown, after) is None
 
 
-def test_this_machine_can_be_asked():
+def test_this_machine_is_described():
     assert machine.processor().hardware_threads >= 1
     assert machine.condition().own_s > 0

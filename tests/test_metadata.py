@@ -12,7 +12,7 @@ import pytest
 from lesionedge import ModelError, graph, metadata
 
 
-def test_reads_what_our_writer_wrote(models):
+def test_it_reads_our_own_metadata(models):
     found = metadata.read(models / "int8.tflite")
     assert found.labels == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
     assert found.mean == found.std == (127.5, 127.5, 127.5)
@@ -21,7 +21,7 @@ def test_reads_what_our_writer_wrote(models):
     assert found.card.input.width_px == 32
 
 
-def test_reads_what_others_wrote(models):
+def test_it_reads_other_programs_metadata(models):
     found = metadata.read(models / "foreign.tflite")
     assert found.labels == tuple(f"thing {n}" for n in range(7))
     assert (found.mean, found.std) == ((127.5,), (127.5,))
@@ -29,7 +29,7 @@ def test_reads_what_others_wrote(models):
     assert found.card is None
 
 
-def test_a_model_without_metadata_says_nothing(models):
+def test_a_model_without_metadata_has_none(models):
     assert metadata.read(models / "bare.tflite") == metadata.ModelMetadata()
 
 
@@ -125,14 +125,14 @@ def test_damage_anywhere_is_our_error_or_none(models, tmp_path, name):
             assert "m.tflite" in str(error)
 
 
-def test_what_is_to_be_done_with_the_scores_is_read(models):
+def test_score_options_are_read(models):
     assert metadata.read(models / "score-calibration.tflite").score_calibration
     assert metadata.read(models / "score-threshold.tflite").score_threshold == 0.75
     found = metadata.read(models / "foreign.tflite")
     assert (found.score_calibration, found.score_threshold) == (False, None)
 
 
-def test_a_score_threshold_that_is_no_number_is_refused(models, tmp_path):
+def test_a_score_threshold_that_is_not_a_number_is_refused(models, tmp_path):
     content = (models / "score-threshold.tflite").read_bytes()
     at = content.rindex(struct.pack("<f", 0.75))
     broken = content[:at] + struct.pack("<f", math.nan) + content[at + 4 :]

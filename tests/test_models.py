@@ -1,4 +1,4 @@
-"""The models in the wheel: what they promise, and on real pictures where these are at hand."""
+"""The models in the wheel, and their predictions for real images if these are available."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_embedded_models_are_as_small_as_promised(model):
     assert os.path.getsize(find_model(model)) <= LARGEST_BYTES[model]
 
 
-def test_embedded_models_say_what_they_are(model):
+def test_embedded_models_describe_themselves(model):
     classifier = Classifier(model)
     card = classifier.card
     assert classifier.labels == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -36,25 +36,25 @@ def test_embedded_models_say_what_they_are(model):
     assert card.metrics["test"][card.file.format]["balanced_accuracy"]["value"] > 0.4
 
 
-def test_embedded_models_answer(model, draw):
-    answer = Classifier(model).classify(draw(600, 450, seed=1))
-    assert sum(c.probability for c in answer.top) == pytest.approx(1, abs=1e-4)
-    assert answer.model == model
+def test_embedded_models_predict(model, draw):
+    prediction = Classifier(model).classify(draw(600, 450, seed=1))
+    assert sum(c.probability for c in prediction.top) == pytest.approx(1, abs=1e-4)
+    assert prediction.model == model
 
 
 def test_int8_and_float16_mostly_agree(draw):
-    pictures = [draw(300, 225, seed=n) for n in range(6)]
-    answers = [
-        [Classifier(m).probabilities(p) for p in pictures]
+    images = [draw(300, 225, seed=n) for n in range(6)]
+    predictions = [
+        [Classifier(m).probabilities(p) for p in images]
         for m in ("mobilenetv2", "mobilenetv2-float16")
     ]
-    assert np.abs(np.array(answers[0]) - np.array(answers[1])).mean() < 0.1
+    assert np.abs(np.array(predictions[0]) - np.array(predictions[1])).mean() < 0.1
 
 
 def test_they_know_real_lesions(model, ham10000):
     """Far above chance (1/7) on a balanced handful; the measured figures are in MODEL_CARD.md.
 
-    Most of these pictures were trained on: this finds a broken file, not a good one.
+    Most of these images were trained on, so this test only finds broken files.
     """
     least = 0.4 if model == "cnn" else 0.6
     pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
@@ -62,5 +62,5 @@ def test_they_know_real_lesions(model, ham10000):
     table = datasets.load(ham10000).table
     sample = table.groupby("label").sample(12, random_state=0)
     classifier = Classifier(model)
-    answers = [classifier.classify(path).label for path in sample["path"]]
-    assert (sample["label"].to_numpy() == np.array(answers)).mean() > least
+    predictions = [classifier.classify(path).label for path in sample["path"]]
+    assert (sample["label"].to_numpy() == np.array(predictions)).mean() > least

@@ -1,4 +1,4 @@
-"""A normalisation that another input was made for is refused, and the one that fits is named."""
+"""A normalisation that does not fit the input is refused, and one that fits is suggested."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def levels(tensor, mean, std):
     return normalisation.stored_levels(tensor, mean, std, model="m.tflite")
 
 
-def test_metadata_that_contradicts_the_input_is_refused_and_mended_by_hand(models, picture):
+def test_metadata_that_contradicts_the_input_is_refused_and_normalize_fixes_it(models, photo):
     path = models / "contradicting.tflite"
     with pytest.raises(ModelError, match=r"clips 12[78] of the 256 grey levels; give") as error:
         Classifier(path)
     assert "holds 0 to 1" in str(error.value)
     assert "--normalize 0,255," in str(error.value)
     classifier = Classifier(path, normalize=TO_ONE)
-    pixels = classifier.model_input(picture)
-    assert np.array_equal(classifier.probabilities(picture), classifier.interpreter.run(pixels))
+    pixels = classifier.model_input(photo)
+    assert np.array_equal(classifier.probabilities(photo), classifier.interpreter.run(pixels))
 
 
 @pytest.mark.parametrize("name", ["bare", "int8-to-one", "int8-tensors"])
-def test_the_normalisation_that_is_named_changes_nothing(models, name):
+def test_the_suggested_normalisation_changes_nothing(models, name):
     tensor = Interpreter(models / f"{name}.tflite").input
     mean, std = map(float, str(normalisation.fitting(tensor)).split(","))
     table = levels(tensor, mean, std)
@@ -51,7 +51,7 @@ def test_the_normalisation_that_is_named_changes_nothing(models, name):
         ("int8-tensors", TO_ONE, "uses 50 % of", "127,127.5"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_hand_too(models, name, normalize, fault, fitting):
+def test_normalize_that_does_not_fit_is_refused(models, name, normalize, fault, fitting):
     with pytest.raises(ModelError, match=rf"{fault}.*--normalize {fitting},"):
         Classifier(models / f"{name}.tflite", labels=THINGS, normalize=normalize)
 
@@ -61,15 +61,15 @@ def test_what_does_not_fit_is_refused_by_hand_too(models, name, normalize, fault
     [("bare", AROUND_0), ("bare", (128, 128)), ("bare", (127, 128)), ("bare", (120, 130)),
      ("int8-to-one", TO_ONE), ("int8-to-one", (0, 256)), ("int8-tensors", (127, 127.5))],
 )  # fmt: skip
-def test_what_fits_is_used(models, picture, name, normalize):
+def test_normalisation_that_fits_is_used(models, photo, name, normalize):
     classifier = Classifier(models / f"{name}.tflite", labels=THINGS, normalize=normalize)
     tensor = classifier.interpreter.input
-    real = (classifier.model_input(picture).astype(np.float64) - normalize[0]) / normalize[1]
+    real = (classifier.model_input(photo).astype(np.float64) - normalize[0]) / normalize[1]
     stored = np.rint(real / tensor.scale) + tensor.zero_point
     limits = np.iinfo(tensor.dtype)
     fed = np.clip(stored, limits.min, limits.max).astype(tensor.dtype)
     wanted = classifier.interpreter.run(fed)
-    assert np.abs(classifier.probabilities(picture) - wanted).max() < 0.02
+    assert np.abs(classifier.probabilities(photo) - wanted).max() < 0.02
 
 
 def test_five_per_cent_of_the_levels_may_clip():
@@ -79,8 +79,10 @@ def test_five_per_cent_of_the_levels_may_clip():
         levels(tensor, 13, 255)
 
 
-def test_each_channel_is_judged():
-    tensor = info("uint8", 4.76 / 255, 113)  # ImageNet's mean and deviation over one range
+def test_each_channel_is_checked():
+    tensor = info(
+        "uint8", 4.76 / 255, 113
+    )  # ImageNet's mean and deviation, with one range for all channels
     imagenet = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     table = levels(tensor, *imagenet)
     assert table[0].tolist() == [0, 4, 16]

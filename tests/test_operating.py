@@ -1,4 +1,4 @@
-"""Operating points: in the card, in ``predict``, and rewritten by ``convert``."""
+"""Operating points in the card and in ``predict``; ``convert`` rewrites them."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def test_embedded_models_have_operating_points(model):
 
 
 @pytest.mark.parametrize("sensitivity", [0.9, 0.95, 0.98])
-def test_json_says_which_side_a_picture_falls(cli_run, picture, sensitivity):
-    plain = json.loads(cli_run("predict", picture, "--format", "json").stdout)
+def test_json_has_the_side_of_the_threshold(cli_run, photo, sensitivity):
+    plain = json.loads(cli_run("predict", photo, "--format", "json").stdout)
     default = next(p for p in Classifier().operating_points if p.sensitivity == 0.95)
     assert plain["operating_point"]["threshold"] == default.threshold
-    result = cli_run("predict", picture, "--format", "json", "--operating-point", sensitivity)
-    answer = json.loads(result.stdout)
-    point = answer["operating_point"]
+    result = cli_run("predict", photo, "--format", "json", "--operating-point", sensitivity)
+    prediction = json.loads(result.stdout)
+    point = prediction["operating_point"]
     wanted = next(p for p in Classifier().operating_points if p.sensitivity == sensitivity)
     assert point == {
         "sensitivity": sensitivity, "specificity": wanted.measured_specificity,
         "threshold": wanted.threshold,
-        "above": answer["malignant_probability"] >= wanted.threshold, "source": "model card",
+        "above": prediction["malignant_probability"] >= wanted.threshold, "source": "model card",
     }  # fmt: skip
 
 
-def test_text_says_the_side_of_the_default_point(cli_run, picture):
-    found = Classifier().classify(picture)
+def test_text_has_the_side_of_the_default_point(cli_run, photo):
+    found = Classifier().classify(photo)
     side = "above" if found.operating_point.above else "below"
-    text = cli_run("predict", picture).stdout
+    text = cli_run("predict", photo).stdout
     assert f"{side} the threshold for 95 % sensitivity (" in text
-    assert "for 90 % sensitivity" in cli_run("predict", picture, "--operating-point", 0.9).stdout
+    assert "for 90 % sensitivity" in cli_run("predict", photo, "--operating-point", 0.9).stdout
 
 
 def test_info_lists_them(cli_run, int8):
@@ -55,9 +55,9 @@ def test_info_lists_them(cli_run, int8):
     assert "Operating points" not in cli_run("info", int8).stdout
 
 
-def test_workers_say_it_as_one_process_does(command, picture):
+def test_workers_report_the_same_side_as_one_process(command, photo):
     lines = [
-        command("predict", picture, picture, picture, "--format", "json", "--operating-point", 0.9,
+        command("predict", photo, photo, photo, "--format", "json", "--operating-point", 0.9,
                 "--jobs", jobs).stdout.splitlines()
         for jobs in (1, 2)
     ]  # fmt: skip
@@ -65,18 +65,18 @@ def test_workers_say_it_as_one_process_does(command, picture):
     assert one == two
 
 
-def test_what_a_card_lacks_is_an_error(cli_run, int8, picture):
-    none = cli_run("predict", picture, "-m", int8, "--operating-point", 0.95)
+def test_a_missing_operating_point_is_an_error(cli_run, int8, photo):
+    none = cli_run("predict", photo, "-m", int8, "--operating-point", 0.95)
     assert none.exit_code == 1
     assert "no operating points" in none.stderr
     assert none.stdout == ""
-    other = cli_run("predict", picture, "--operating-point", 0.97)
+    other = cli_run("predict", photo, "--operating-point", 0.97)
     assert other.exit_code == 1
     assert "0.9, 0.95, 0.98" in other.stderr
-    assert cli_run("predict", picture, "--operating-point", 1.5).exit_code == 2
+    assert cli_run("predict", photo, "--operating-point", 1.5).exit_code == 2
 
 
-def test_named_entries_are_not_operating_points_and_broken_ones_are_told():
+def test_named_entries_are_no_operating_points_and_broken_ones_are_errors():
     entry = {"sensitivity": 0.9, "threshold": 0.2, "measured_sensitivity": 0.91,
              "measured_specificity": 0.7}  # fmt: skip
     card = Card.from_dict({"operating_points": [{"name": "decision", **entry}, entry]})
@@ -92,7 +92,7 @@ def test_named_entries_are_not_operating_points_and_broken_ones_are_told():
             Card.from_dict({"operating_points": broken}, "m")
 
 
-def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, picture):
+def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, photo):
     pytest.importorskip("tensorflow", reason="needs the extra train: make test installs it")
     from convert.card import set_operating_points
 
@@ -107,7 +107,7 @@ def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, picture)
     assert new.operating_points == (OperatingPoint(0.9, 0.25, 0.92, 0.6),)
     assert replace(new.card, operating_points=()) == old.card
     assert new.labels == old.labels
-    assert (new.probabilities(picture) == old.probabilities(picture)).all()
+    assert (new.probabilities(photo) == old.probabilities(photo)).all()
     with zipfile.ZipFile(io.BytesIO(before)) as files:
         network = min(entry.header_offset for entry in files.infolist())
     assert file.read_bytes()[:network] == before[:network]

@@ -1,4 +1,4 @@
-"""Only probabilities of classes that exclude each other are shown as such."""
+"""Only outputs that are probabilities of classes that exclude each other are accepted."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def loaded(models, name, classes=7):
         ("end-shifted", 7), ("end-complement", 2), ("end-second-of-two", 2),
     ],
 )  # fmt: skip
-def test_probabilities_of_every_make_are_shown(models, picture, name, classes):
+def test_all_ways_to_compute_probabilities_are_accepted(models, photo, name, classes):
     classifier = loaded(models, name, classes)
-    pixels = classifier.model_input(picture)
+    pixels = classifier.model_input(photo)
     raw = classifier.interpreter.run((pixels.astype(np.float32) - 127.5) / np.float32(127.5))
     wanted = raw.tolist() if len(raw) > 1 else [1 - float(raw[0]), float(raw[0])]
-    found = classifier.probabilities(picture).tolist()
+    found = classifier.probabilities(photo).tolist()
     assert found == pytest.approx(wanted, abs=1e-6)
     assert sum(found) == pytest.approx(1, abs=1e-5)
-    assert max(found) > 1.2 / classes  # no constant
+    assert max(found) > 1.2 / classes  # not constant
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,17 @@ def test_probabilities_of_every_make_are_shown(models, picture, name, classes):
         ("score-threshold", {}),  # the same, with float inputs
     ],
 )
-def test_models_as_other_programs_export_them_are_read(models, picture, name, options):
+def test_models_of_other_programs_are_read(models, photo, name, options):
     classifier = Classifier(models / f"{name}.tflite", **options)
-    prediction = classifier.classify(picture)
+    prediction = classifier.classify(photo)
     assert [d.label for d in classifier.diagnoses] == THINGS
     assert sum(c.probability for c in prediction.top) == pytest.approx(1, abs=0.02)
     info = classifier.interpreter.input
-    real = (classifier.model_input(picture) - np.float64(127.5)) / 127.5
+    real = (classifier.model_input(photo) - np.float64(127.5)) / 127.5
     if name == "int8-to-one":
         real = (real + 1) / 2
     wanted = classifier.interpreter.run(quantise(real, info))
-    assert np.abs(classifier.probabilities(picture) - wanted).max() < 0.02
+    assert np.abs(classifier.probabilities(photo) - wanted).max() < 0.02
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_models_as_other_programs_export_them_are_read(models, picture, name, op
         ("end-gated-logits", "MUL"), ("end-clipped", "RELU"), ("end-log-softmax", "LOG_SOFTMAX"),
     ],
 )  # fmt: skip
-def test_logits_are_refused_wherever_they_lie(models, name, operator):
+def test_logits_of_any_range_are_refused(models, name, operator):
     with pytest.raises(ModelError, match=rf"{name}.*last operator is {operator}\).*a softmax"):
         loaded(models, name)
 
 
-def test_logits_between_0_and_1_would_pass_by_their_numbers(models):
+def test_logits_between_0_and_1_look_like_probabilities(models):
     from lesionedge.interpreter import Interpreter
 
     network = Interpreter(models / "end-logits-near-0.tflite")
@@ -81,7 +81,7 @@ def test_logits_between_0_and_1_would_pass_by_their_numbers(models):
 
 
 def test_a_sigmoid_for_each_of_several_classes_is_refused(models):
-    with pytest.raises(ModelError, match=r"7 outputs are a sigmoid each.*softmax over all"):
+    with pytest.raises(ModelError, match=r"7 outputs have a sigmoid each.*softmax over all"):
         loaded(models, "end-sigmoids")
 
 
@@ -91,9 +91,9 @@ def test_a_softmax_over_one_class_is_refused(models):
 
 
 @pytest.mark.parametrize(("name", "classes"), [("end-heads", 3), ("end-doubled", 7)])
-def test_combinations_that_do_not_add_up_to_1_are_refused(models, picture, name, classes):
+def test_combinations_that_do_not_add_up_to_1_are_refused(models, photo, name, classes):
     with pytest.raises(ModelError, match=rf"{name}\.tflite: its outputs add up to [0-9.]+, so"):
-        loaded(models, name, classes).classify(picture)
+        loaded(models, name, classes).classify(photo)
 
 
 def test_score_calibration_is_refused(models):
@@ -101,29 +101,29 @@ def test_score_calibration_is_refused(models):
         Classifier(models / "score-calibration.tflite")
 
 
-def test_a_score_below_the_models_own_threshold_is_told(models, draw):
+def test_a_score_below_the_models_own_threshold_is_a_warning(models, draw):
     classifier = Classifier(models / "score-threshold.tflite")
     plain = loaded(models, "end-softmax")
     images = [np.asarray(draw(60, 50, seed=n)) for n in range(6)]
     images += [np.full((32, 32, 3), (r, g, b), np.uint8) for r, g, b in ((0, 0, 0), (255, 0, 255))]
-    told = set()
+    warned = set()
     for image in images:
         prediction = classifier.classify(image)
         codes = [notice.code for notice in prediction.warnings]
         assert (BELOW_THRESHOLD in codes) == (prediction.probability < 0.75)
-        told.add(BELOW_THRESHOLD in codes)
+        warned.add(BELOW_THRESHOLD in codes)
         assert BELOW_THRESHOLD not in [n.code for n in plain.classify(image).warnings]
-    assert told == {True, False}
+    assert warned == {True, False}
 
 
 def test_numbers_out_of_range_are_refused():
     outputs = Outputs("m.tflite", combined=False, threshold=None)
     for values in ([0.2, float("nan")], [1.2, -0.2], [3.0]):
-        with pytest.raises(ModelError, match=r"m\.tflite: its outputs, .* are no probabilities"):
+        with pytest.raises(ModelError, match=r"m\.tflite: its outputs, .* are not probabilities"):
             outputs.probabilities(np.array(values, np.float32))
     assert outputs.probabilities(np.array([0.25], np.float32)).tolist() == [0.75, 0.25]
 
 
-def test_our_own_files_ask_for_nothing_behind_the_graph(int8):
+def test_our_own_files_need_no_steps_after_the_graph(int8):
     found = metadata.read(int8)
     assert (found.score_calibration, found.score_threshold) == (False, None)

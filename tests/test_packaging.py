@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_t
 
 
 def wanted(machine: str, python: str) -> dict[str, str]:
-    """What pip would install: name -> versions."""
+    """Return the packages that pip would install: name -> versions."""
     environment = {"platform_machine": machine, "python_version": python, "sys_platform": "linux"}
     parsed = map(requirements.Requirement, PROJECT["dependencies"])
     return {
@@ -67,8 +67,8 @@ sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "n
 """
 
 
-def test_the_runtimes_tests_do_without_the_training_libraries():
-    """``make test-device`` has none of them: what needs one must be skipped, not fail."""
+def test_the_runtimes_tests_need_no_training_libraries():
+    """``make test-device`` has none of them: tests that need one must be skipped, not fail."""
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", COLLECT], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -1,10 +1,10 @@
 #!/bin/sh
-# The commands of docs/guides/raspberry-pi.md, as printed, on the systems that the page names, and
-# then predictions that have to be those of this machine: int8 within 0.05, float16 within 0.005,
-# with the same top label.
+# Runs the commands of docs/guides/raspberry-pi.md, as printed, on the systems that the page names.
+# Then compares predictions with this machine's: the same top label, and probabilities within 0.05
+# (int8) or 0.005 (float16).
 # Usage: test_pi.sh FOLDER-OF-WHEELS IMAGE [SYSTEM...]
-#   SYSTEM   bookworm-64, bookworm-32 (both emulated), trixie-64 (Python 3.13, on this processor:
-#            to build that system under emulation takes most of an hour); all three by default
+#   SYSTEM   bookworm-64, bookworm-32 (both emulated) or trixie-64 (Python 3.13, on this processor:
+#            building that system under emulation takes most of an hour); default: all three
 #   PI_ROOT  names the tool that runs a command on such a system
 set -eu
 dist=$1 image=$2
@@ -20,10 +20,10 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 MODELS="mobilenetv2 mobilenetv2-float16 cnn"
 
-# The root knows nothing of this machine but what is in its environment; pip may need that.
+# The emulated system does not have this machine's settings; pip may need these.
 settings=$(env | grep -iE '^(pip_|ssl_cert|requests_ca|https?_proxy|no_proxy)' | grep -v ' ' || true)
 
-# page BITS: what a reader types, and then one line of JSON a model.
+# page BITS: print the commands that a reader types, then a prediction (one JSON line) per model.
 page() {
   echo 'sudo() { DEBIAN_FRONTEND=noninteractive "$@"; }'
   echo "mkdir /tmp/home && cd /tmp/home && cp /src/$dist/*.whl . && cp '/src/$image' photo.jpg"

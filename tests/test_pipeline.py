@@ -318,8 +318,8 @@ def test_evaluate_measures_the_file_itself(run, files):
     assert (run / "card.json").read_text() == before
 
 
-def test_predict_answers_with_the_new_model(cli_run, files, picture):
-    result = cli_run("predict", picture, "-m", files["int8"], "--format", "json")
+def test_predict_answers_with_the_new_model(cli_run, files, photo):
+    result = cli_run("predict", photo, "-m", files["int8"], "--format", "json")
     assert result.exit_code == 0
     answer = json.loads(result.stdout)
     assert sum(c["probability"] for c in answer["top"]) == pytest.approx(1, abs=1e-4)
@@ -347,9 +347,9 @@ def mediapipe() -> str:
 
 
 @pytest.mark.parametrize("model", ["mobilenetv2", "mobilenetv2-float16", "cnn"])
-def test_mediapipe_runs_our_files_and_agrees(mediapipe, picture, tmp_path, model):
+def test_mediapipe_runs_our_files_and_agrees(mediapipe, photo, tmp_path, model):
     ours = Classifier(model)
-    pixels = ours.model_input(picture)
+    pixels = ours.model_input(photo)
     np.save(tmp_path / "pixels.npy", pixels)
     line = [mediapipe, "-c", MEDIAPIPE, str(ours.path), str(tmp_path / "pixels.npy")]
     done = subprocess.run(line, capture_output=True, text=True)

@@ -32,7 +32,7 @@ def web():
     preview.close()
 
 
-def test_it_is_a_page_and_a_stream(web, observation):
+def test_it_serves_a_page_and_a_stream(web, observation):
     with urllib.request.urlopen(web.address, timeout=10) as page:
         assert b"not a diagnosis" in page.read()
     assert web.show(observation)
@@ -64,13 +64,13 @@ def test_ipv6():
     preview.close()
 
 
-def test_a_taken_port_is_an_error(web):
+def test_a_port_in_use_is_an_error(web):
     port = int(web.address.rstrip("/").rpartition(":")[2])
     with pytest.raises(CameraError, match="cannot be served"):
         WebPreview(port=port)
 
 
-def test_a_browser_shows_the_live_picture(web, observation, tmp_path):
+def test_a_browser_shows_the_live_image(web, observation, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("needs Chromium: sudo make tools")
@@ -97,9 +97,9 @@ def test_a_browser_shows_the_live_picture(web, observation, tmp_path):
 
 
 def looks_like(shown, observation):
-    """The frame's colours are where they should be, blown up to 640x480."""
+    """Check that the frame's colours are in the right places, enlarged to 640x480."""
     frame = observation.frame.image.resize((640, 480))
-    # Between the frame that is drawn and the edge, and in the middle of it.
+    # Between the drawn frame and the edge, and in the middle.
     for place in ((40, 240), (600, 240), (320, 240), (250, 200)):
         apart = [abs(a - b) for a, b in zip(shown.getpixel(place), frame.getpixel(place))]
         assert max(apart) < 40, (place, apart)
@@ -114,8 +114,8 @@ def display(monkeypatch, tmp_path):
     line = ["Xvfb", "-displayfd", str(theirs), "-screen", "0", "800x480x24", "-nolisten", "tcp"]
     with subprocess.Popen(line, pass_fds=[theirs], stderr=subprocess.DEVNULL) as server:
         os.close(theirs)
-        with os.fdopen(ours) as told:
-            name = f":{told.readline().strip()}"
+        with os.fdopen(ours) as pipe:
+            name = f":{pipe.readline().strip()}"
         monkeypatch.setenv("DISPLAY", name)
         yield name
         server.kill()
@@ -132,7 +132,7 @@ def window(display):
     preview.close()
 
 
-def test_a_window_shows_the_picture_and_takes_keys(window, display, observation):
+def test_a_window_shows_the_image_and_takes_keys(window, display, observation):
     assert window.show(observation)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -141,7 +141,7 @@ def test_a_window_shows_the_picture_and_takes_keys(window, display, observation)
         if screen.getbbox():
             break
     assert screen.getbbox()
-    assert screen.getbbox()[3] <= 400  # the picture is made to fit a Pi's small display
+    assert screen.getbbox()[3] <= 400  # the image fits a Pi's small display
     assert not window.pressed()
     press(display, "space")
     assert until(window.pressed, window)
@@ -165,8 +165,8 @@ def until(condition, window) -> bool:
     return met
 
 
-def test_a_window_without_a_display_is_an_error(cli_run, picture, int8, monkeypatch):
+def test_a_window_without_a_display_is_an_error(cli_run, photo, int8, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
-    result = cli_run("camera", "--source", picture, "-m", int8, "--preview", "window")
+    result = cli_run("camera", "--source", photo, "-m", int8, "--preview", "window")
     assert result.exit_code == 1
     assert "--preview web" in result.stderr

@@ -1,7 +1,7 @@
-"""Nothing leaves the machine, and nothing is written but what was asked for.
+"""Nothing leaves the machine, and only the requested files are written.
 
-Each command runs in namespaces of its own: no network, and every file system read-only except
-one folder. A first program tries both, and must fail, so that the seal is known to hold.
+Each command runs in new namespaces: without a network, and every file system read-only except
+one folder. A first program tries to break both limits and must fail; this proves that they hold.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def sealed(out):
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = run(sys.executable, "-c", PROOF, out, server.getsockname()[1])
-    assert done.returncode == 0, done.stderr  # the seal itself holds
+    assert done.returncode == 0, done.stderr  # the limits hold
     return run
 
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory, draw):
-    """A picture that says who, when and where."""
+    """An image whose metadata says who, when and where."""
     exif = Image.Exif()
     exif[0x010F], exif[0x0131] = "Camera maker", "Jane Doe's phone"
     exif[0x9003] = "2026:01:02 03:04:05"
@@ -92,9 +92,9 @@ def command(*arguments):
 
 
 def assert_anonymous(path: Path) -> None:
-    with Image.open(path) as picture:
-        assert not picture.getexif()
-        assert not {"exif", "comment", "xmp", "photoshop"} & picture.info.keys()
+    with Image.open(path) as image:
+        assert not image.getexif()
+        assert not {"exif", "comment", "xmp", "photoshop"} & image.info.keys()
     content = path.read_bytes()
     assert b"Jane Doe" not in content
     assert b"Exif" not in content
@@ -107,8 +107,8 @@ def test_predict(sealed, out, photo):
     assert_anonymous(out / "drawn" / "photo.jpg")
 
 
-def test_predict_on_what_phones_and_clinics_hand_over(sealed, out, draw, tmp_path_factory):
-    """An archive is read where it is, decoders write no files, patients stay unnamed."""
+def test_predict_on_files_of_phones_and_clinics(sealed, out, draw, tmp_path_factory):
+    """An archive is not unpacked, decoders write no files, and no patient is named."""
     pillow_heif, _ = pytest.importorskip("pillow_heif"), pytest.importorskip("pydicom")
     import zipfile
 
@@ -160,7 +160,7 @@ print("socket" in sys.modules, "urllib.request" in sys.modules)
 
 
 def watched(*arguments):
-    """Run a command; give its output, what sockets it asked for, and whether they were loaded."""
+    """Run a command; return its output, its sockets, and whether it loaded socket modules."""
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *map(str, arguments)], capture_output=True, text=True
     )
@@ -175,12 +175,12 @@ def test_a_socket_opens_only_where_an_address_was_typed(photo, tmp_path, int8):
 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.write(photo, "http:::www.example.org:a.jpg")
-    said, seen, loaded = watched("predict", photo, photo.parent, tmp_path / "a.zip", "-m", int8)
-    assert said.count("Melanoma") >= 3, said
+    output, seen, loaded = watched("predict", photo, photo.parent, tmp_path / "a.zip", "-m", int8)
+    assert output.count("Melanoma") >= 3, output
     assert (seen, loaded) == ("[]", "False False")
     with FileServer(photo.parent) as server:  # its page links to another server
-        said, seen, _ = watched("predict", f"{server.url}/", "-m", int8)
-        assert "Melanoma" in said
+        output, seen, _ = watched("predict", f"{server.url}/", "-m", int8)
+        assert "Melanoma" in output
         assert b"elsewhere.invalid" in server.page(photo.parent)
         assert set(eval(seen)) == {"127.0.0.1", ("127.0.0.1", server.port)}
 
@@ -216,11 +216,11 @@ try:
         except OSError:
             assert server.poll() is None, "the server has ended"
             time.sleep(0.1)
-    picture = open(sys.argv[1], "rb").read()
+    image = open(sys.argv[1], "rb").read()
     ask = urllib.request.Request(
-        "http://127.0.0.1:8471/predict", picture, {"Content-Type": "image/jpeg"}
+        "http://127.0.0.1:8471/predict", image, {"Content-Type": "image/jpeg"}
     )
-    print(json.dumps({"page": len(page), "answer": json.load(urllib.request.urlopen(ask))}))
+    print(json.dumps({"page": len(page), "response": json.load(urllib.request.urlopen(ask))}))
 finally:
     server.terminate()
     server.wait(20)
@@ -231,9 +231,9 @@ finally:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["page"] > 100
-    assert found["answer"]["label"]
+    assert found["response"]["label"]
 
 
-def test_what_the_sealed_commands_left_is_what_was_asked_for(sealed, out):
+def test_the_sealed_commands_wrote_only_the_requested_files(sealed, out):
     made = {path.name for path in out.iterdir()}
     assert made <= {"proof", "drawn", "handed", "heat.png", "kept"}

@@ -1,4 +1,4 @@
-"""Quality warnings on drawn lesions, whole and spoilt on purpose."""
+"""Quality warnings on drawn lesions, good ones and degraded ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lesionedge import quality, reliability
 INPUT = images.Preprocessing(224, 224)
 
 
-def codes(picture):
-    pixels = reliability.thumbnail(images.fit(picture, INPUT))
+def codes(photo):
+    pixels = reliability.thumbnail(images.fit(photo, INPUT))
     return {notice.code for notice in quality.notices(pixels)}
 
 
@@ -24,15 +24,15 @@ def lesion():
 
 
 def disc(radius, centre=(0.5, 0.5), side=450):
-    picture = Image.new("RGB", (side, side), (222, 178, 160))
-    pen = ImageDraw.Draw(picture)
+    photo = Image.new("RGB", (side, side), (222, 178, 160))
+    pen = ImageDraw.Draw(photo)
     x, y, r = centre[0] * side, centre[1] * side, radius * side
     pen.ellipse((x - r, y - r, x + r, y + r), (110, 70, 55))
     grains = np.random.default_rng(1).normal(0, 14, (side, side, 1))
-    return Image.fromarray(np.clip(np.asarray(picture) + grains, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.asarray(photo) + grains, 0, 255).astype(np.uint8))
 
 
-def test_a_good_picture_has_no_warning(lesion):
+def test_a_good_image_has_no_warning(lesion):
     assert codes(lesion) == set()
 
 
@@ -72,7 +72,7 @@ def test_hair(lesion):
     assert "hair" in codes(hairy)
 
 
-def test_otsu_parts_two_values():
+def test_otsu_separates_two_values():
     histogram = np.zeros(256, np.int64)
     histogram[50], histogram[200] = 300, 700
     threshold, contrast = quality.otsu(histogram)
@@ -86,7 +86,7 @@ def test_one_value_has_no_contrast():
     assert quality.otsu(histogram)[1] == 0
 
 
-def test_the_measures_are_what_their_formulas_say():
+def test_the_measures_follow_their_formulas():
     rng = np.random.default_rng(3)
     seen = rng.integers(0, 256, (112, 112)).astype(np.uint8)
     wide = seen.astype(float)
@@ -98,6 +98,6 @@ def test_the_measures_are_what_their_formulas_say():
     assert found.sharpness == pytest.approx(laplacian.var(), rel=1e-4)
 
 
-def test_what_shows_no_lesion_is_not_told_of_lesions():
+def test_images_without_a_lesion_get_no_warning_about_lesions():
     pixels = reliability.thumbnail(images.fit(disc(0.04), INPUT))
     assert quality.notices(pixels, of_lesion=False) == ()

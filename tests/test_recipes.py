@@ -152,18 +152,18 @@ def test_the_decision_point_weighs_both_classes_alike():
     assert calibration.decision_point(probability, np.ones(4000, bool)) == []
 
 
-def test_the_cards_threshold_decides_between_two(models, picture, tmp_path, cli_run):
+def test_the_cards_threshold_decides_between_two(models, photo, tmp_path, cli_run):
     one_output = models / "sigmoid.tflite"
-    risk = Classifier(one_output).classify(picture).malignant_probability
+    risk = Classifier(one_output).classify(photo).malignant_probability
     for threshold, label in ((risk - 0.01, "malignant"), (risk + 0.01, "benign")):
         points = [{"name": "decision", "threshold": threshold}]
         file = with_card(one_output, tmp_path / f"{label}.tflite", operating_points=points)
-        answer = Classifier(file).classify(picture)
+        answer = Classifier(file).classify(photo)
         assert answer.label == label == answer.top[0].label
         assert {c.label for c in answer.top} == {"benign", "malignant"}
         assert sum(c.probability for c in answer.top) == pytest.approx(1)
         assert answer.malignant_probability == pytest.approx(risk)
-        told = cli_run("predict", picture, "-m", file, "--format", "json")
+        told = cli_run("predict", photo, "-m", file, "--format", "json")
         assert json.loads(told.stdout)["label"] == label
     # Points of other kinds decide nothing.
     plain = [{"sensitivity": 0.9, "threshold": 0.999, "measured_sensitivity": 0.9,

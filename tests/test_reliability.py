@@ -1,4 +1,4 @@
-"""The gate: what it refuses, what an answer says of it, and what is left as it was without it."""
+"""The gate: which images it refuses, how predictions report it, and that it can be left out."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ NO_LESIONS = {
 
 
 @pytest.mark.parametrize("name", NO_LESIONS)
-def test_what_is_no_picture_of_a_lesion_is_refused(classifier, name):
-    answer = classifier.classify(NO_LESIONS[name])
-    assert answer.reliable is False
-    assert answer.warnings[0].code in ("not-dermoscopic", "not-a-lesion")
-    assert answer.label in classifier.labels  # programs still get one
+def test_images_without_a_lesion_are_refused(classifier, name):
+    prediction = classifier.classify(NO_LESIONS[name])
+    assert prediction.reliable is False
+    assert prediction.warnings[0].code in ("not-dermoscopic", "not-a-lesion")
+    assert prediction.label in classifier.labels  # programs still get a label
 
 
 @pytest.mark.parametrize(
@@ -67,60 +67,60 @@ def test_what_is_no_picture_of_a_lesion_is_refused(classifier, name):
     ],
     ids=["blurred", "dark", "bright"],
 )  # fmt: skip
-def test_what_is_beyond_use_is_refused(classifier, draw, ruin):
+def test_useless_images_are_refused(classifier, draw, ruin):
     assert classifier.classify(ruin(draw(600, 450, seed=1))).reliable is False
 
 
-def test_the_verdict_is_the_same_however_the_picture_comes(classifier, draw, tmp_path):
-    picture = draw(600, 450, seed=1)
-    picture.save(tmp_path / "a.png")
-    array = np.asarray(picture)
+def test_the_verdict_does_not_depend_on_the_source(classifier, draw, tmp_path):
+    image = draw(600, 450, seed=1)
+    image.save(tmp_path / "a.png")
+    array = np.asarray(image)
     verdicts = {
         classifier.classify(source).reliable
-        for source in (picture, array, tmp_path / "a.png", (tmp_path / "a.png").read_bytes())
+        for source in (image, array, tmp_path / "a.png", (tmp_path / "a.png").read_bytes())
     }
     assert len(verdicts) == 1
     assert verdicts <= {True, False}
 
 
-def test_one_shot_and_many_say_the_same(classifier, draw):
-    pictures = [draw(300, 225, seed=1), NO_LESIONS["blue"], NO_LESIONS["noise"]]
-    many = [answer.reliable for answer in classifier.classify_many(pictures)]
-    assert many == [classifier.classify(picture).reliable for picture in pictures]
+def test_classify_and_classify_many_agree(classifier, draw):
+    images = [draw(300, 225, seed=1), NO_LESIONS["blue"], NO_LESIONS["noise"]]
+    many = [prediction.reliable for prediction in classifier.classify_many(images)]
+    assert many == [classifier.classify(image).reliable for image in images]
 
 
 def test_probabilities_do_not_depend_on_the_check(classifier):
     bare = lesionedge.Classifier(check=False)
-    answer, unchecked = (c.classify(NO_LESIONS["noise"]) for c in (classifier, bare))
+    prediction, unchecked = (c.classify(NO_LESIONS["noise"]) for c in (classifier, bare))
     assert unchecked.reliable is None
     assert unchecked.warnings == ()
     assert "check" not in unchecked.timings_ms
-    assert answer.top == unchecked.top
+    assert prediction.top == unchecked.top
 
 
 def test_models_that_are_not_for_dermoscopy_are_not_checked(models):
     for name in ("int8", "foreign"):
         classifier = lesionedge.Classifier(models / f"{name}.tflite")
-        answer = classifier.classify(NO_LESIONS["noise"])
+        prediction = classifier.classify(NO_LESIONS["noise"])
         assert not classifier.checks
-        assert answer.reliable is None
-        assert answer.remarks == ()
+        assert prediction.reliable is None
+        assert prediction.remarks == ()
 
 
 @pytest.mark.parametrize(
     ("card", "checked"),
     [
         ({}, False), ({"intended_use": "Telling cats from dogs"}, False),
-        ({"intended_use": "Research on dermoscopic pictures"}, True),
+        ({"intended_use": "Research on dermoscopic images"}, True),
         ({"modality": "dermoscopy"}, True),
-        ({"modality": "clinical", "intended_use": "not for dermoscopic pictures"}, False),
+        ({"modality": "clinical", "intended_use": "not for dermoscopic images"}, False),
     ],
 )  # fmt: skip
-def test_the_card_says_what_a_model_is_for(card, checked):
+def test_the_card_decides_whether_a_model_is_checked(card, checked):
     assert reliability.is_for_dermoscopy(Card.from_dict(card)) is checked
 
 
-def test_the_gate_is_small_and_says_what_it_is():
+def test_the_gate_is_small_and_describes_itself():
     path = Path(lesionedge.__file__).parent / "models" / reliability.FILE
     assert os.path.getsize(path) <= 200_000
     from lesionedge import metadata
@@ -131,7 +131,7 @@ def test_the_gate_is_small_and_says_what_it_is():
     assert 0 < card.gate.threshold < 1
 
 
-def test_a_small_input_is_judged_at_the_gates_own_size(classifier, monkeypatch):
+def test_a_small_input_is_checked_at_the_gates_own_size(classifier, monkeypatch):
     seen = []
     judge = reliability.Gate.judge
     monkeypatch.setattr(
@@ -160,7 +160,7 @@ def page(tmp_path):
     return tmp_path / "page.png"
 
 
-def test_predict_warns_and_still_answers(cli_run, page):
+def test_predict_warns_and_still_predicts(cli_run, page):
     done = cli_run("predict", page)
     assert done.exit_code == 0
     assert "warning: not a dermoscopic image" in done.output
@@ -185,23 +185,23 @@ def test_abstain_changes_only_what_people_read(cli_run, page):
     assert facts["label"] in csv
 
 
-def test_abstain_answers_what_it_may(cli_run, tmp_path, monkeypatch, picture):
+def test_abstain_keeps_reliable_predictions(cli_run, tmp_path, monkeypatch, photo):
     monkeypatch.setattr(
         reliability.Gate, "judge", lambda self, p: reliability.Verdict(1.0, 0.0, 0.0, reliable=True)
     )
-    done = cli_run("predict", picture, "--abstain")
+    done = cli_run("predict", photo, "--abstain")
     assert CANNOT_TELL not in done.output
     assert "malignant" in done.output
 
 
-def test_no_check_says_nothing_of_reliability(cli_run, page):
+def test_without_the_check_reliable_is_null(cli_run, page):
     done = cli_run("predict", page, "--no-check", "--format", "json")
     facts = json.loads(done.output)
     assert facts["reliable"] is None
     assert facts["warnings"] == []
 
 
-def test_worker_processes_tell_the_same(command, page):
+def test_worker_processes_report_the_same(command, page):
     lines = [
         command("predict", page, page, "--format", "json", *jobs).stdout.splitlines()
         for jobs in ((), ("--jobs", "2"))
@@ -211,7 +211,7 @@ def test_worker_processes_tell_the_same(command, page):
     assert verdicts[0] == verdicts[1] != []
 
 
-def test_the_drawing_shows_no_diagnosis_where_abstaining(cli_run, page, tmp_path):
+def test_the_drawing_shows_no_diagnosis_if_refused(cli_run, page, tmp_path):
     for name, more in (("plain", ("--no-abstain",)), ("abstaining", ())):
         assert cli_run("predict", page, "--annotate", tmp_path / name, *more).exit_code == 0
     heights = []
@@ -221,7 +221,7 @@ def test_the_drawing_shows_no_diagnosis_where_abstaining(cli_run, page, tmp_path
     assert heights[1] < heights[0]
 
 
-def test_the_camera_abstains_unless_told_otherwise(cli_run, page):
+def test_the_camera_abstains_by_default(cli_run, page):
     run = ("camera", "--source", page, "--frames", "1")
     assert CANNOT_TELL in cli_run(*run).output
     assert CANNOT_TELL not in cli_run(*run, "--no-abstain").output
@@ -232,14 +232,14 @@ def test_the_camera_abstains_unless_told_otherwise(cli_run, page):
 
 
 def test_real_lesions_pass_and_photographs_do_not(ham10000, classifier):
-    """Pictures that it was partly trained on: this finds a broken file, not a good one."""
+    """It was trained on some of these images, so this test only finds broken files."""
     lesions = sorted((ham10000 / "images").glob("*.jpg"))[::200]
-    passed = [answer.reliable for answer in classifier.classify_many(lesions)]
+    passed = [prediction.reliable for prediction in classifier.classify_many(lesions)]
     assert np.mean(passed) > 0.85
     for name in ("clinical_photos", "not_skin"):
         folder = ham10000.parent / name
         if not folder.is_dir():
             pytest.skip(f"{folder} is not at hand")
         photos = sorted(folder.rglob("*.jpg"))[::8]
-        passed = [answer.reliable for answer in classifier.classify_many(photos)]
+        passed = [prediction.reliable for prediction in classifier.classify_many(photos)]
         assert np.mean(passed) < 0.15

@@ -40,7 +40,7 @@ def jpeg(draw):
 
 @pytest.fixture(scope="module")
 def slow():
-    """A picture that takes tens of milliseconds, in a small file."""
+    """An image that takes tens of milliseconds, in a small file."""
     return huge_png(2000, 2000)
 
 
@@ -55,20 +55,20 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-# --- answers ---
+# --- predictions ---
 
 
-def test_every_form_gets_the_classifiers_own_answer(server, jpeg, int8):
+def test_every_form_gets_the_classifiers_own_prediction(server, jpeg, int8):
     own = lesionedge.Classifier(int8, threads=1).classify(jpeg)
-    for answer in (
+    for response in (
         server.predict(jpeg),
-        server.ask("POST", "/predict", as_json(jpeg), **JSON),
-        server.ask("POST", "/predict", as_json(jpeg, prefix=""), **JSON),
-        server.ask("POST", "/predict", as_form(jpeg), **FORM),
-        server.ask("POST", "/predict", as_form(jpeg, field="anything"), **FORM),
+        server.request("POST", "/predict", as_json(jpeg), **JSON),
+        server.request("POST", "/predict", as_json(jpeg, prefix=""), **JSON),
+        server.request("POST", "/predict", as_form(jpeg), **FORM),
+        server.request("POST", "/predict", as_form(jpeg, field="anything"), **FORM),
     ):
-        assert answer.status == 200
-        found = answer.json
+        assert response.status == 200
+        found = response.json
         shares = [one["prob"] for one in found["predictions"]]
         assert shares == sorted(shares, reverse=True)
         assert shares == pytest.approx([c.probability for c in own.top])
@@ -80,46 +80,46 @@ def test_every_form_gets_the_classifiers_own_answer(server, jpeg, int8):
         assert "/" not in found["model"]
 
 
-def test_the_paths_of_the_first_release_stay(server, jpeg):
-    old, new = (server.ask("POST", f"{prefix}/predict", jpeg, Content_Type="image/jpeg").json
+def test_the_paths_of_the_first_release_still_work(server, jpeg):
+    old, new = (server.request("POST", f"{prefix}/predict", jpeg, Content_Type="image/jpeg").json
                 for prefix in ("", "/v1"))  # fmt: skip
     assert old["predictions"] == new["predictions"]
-    assert server.ask("POST", "/explain", jpeg, Content_Type="image/jpeg").status == 200
+    assert server.request("POST", "/explain", jpeg, Content_Type="image/jpeg").status == 200
 
 
-def test_several_images_a_request(server, jpeg, draw, int8):
+def test_several_images_per_request(server, jpeg, draw, int8):
     other = encoded(draw(90, 80, seed=9))
     own = lesionedge.Classifier(int8, threads=1)
     wanted = [own.classify(jpeg).probability, None, own.classify(other).probability]
     images = [base64.b64encode(one).decode() for one in (jpeg, b"plain text", other)]
     for response in (
-        server.ask("POST", "/v1/predict", as_form(jpeg, b"plain text", other), **FORM),
-        server.ask("POST", "/v1/predict", json.dumps({"images": images}).encode(), **JSON),
+        server.request("POST", "/v1/predict", as_form(jpeg, b"plain text", other), **FORM),
+        server.request("POST", "/v1/predict", json.dumps({"images": images}).encode(), **JSON),
     ):
         assert response.status == 200, response.body
         results = response.json["results"]
         assert [one.get("probability") for one in results] == pytest.approx(wanted)
         assert "not an image" in results[1]["error"]
-    form = server.ask("POST", "/v1/predict", as_form(jpeg, jpeg), **FORM).json
+    form = server.request("POST", "/v1/predict", as_form(jpeg, jpeg), **FORM).json
     assert [one["path"] for one in form["results"]] == ["a.jpg", "a.jpg"]
-    one = server.ask("POST", "/v1/predict", json.dumps({"images": images[:1]}).encode(), **JSON)
+    one = server.request("POST", "/v1/predict", json.dumps({"images": images[:1]}).encode(), **JSON)
     assert len(one.json["results"]) == 1
 
 
 def test_too_many_images_are_refused(server, jpeg):
-    response = server.ask("POST", "/v1/predict", as_form(*[jpeg] * 17), **FORM)
+    response = server.request("POST", "/v1/predict", as_form(*[jpeg] * 17), **FORM)
     assert (response.status, "at most 16" in response.error) == (413, True)
-    response = server.ask("POST", "/v1/explain", as_form(jpeg, jpeg), **FORM)
+    response = server.request("POST", "/v1/explain", as_form(jpeg, jpeg), **FORM)
     assert (response.status, "expected one" in response.error) == (422, True)
 
 
 def test_top_k(server, jpeg):
     path = "/v1/predict?top_k=2"
-    found = server.ask("POST", path, jpeg, Content_Type="image/jpeg").json
+    found = server.request("POST", path, jpeg, Content_Type="image/jpeg").json
     assert len(found["top"]) == len(found["predictions"]) == 2
     for wrong in ("0", "many"):
         path = f"/v1/predict?top_k={wrong}"
-        assert server.ask("POST", path, jpeg, Content_Type="image/jpeg").status == 422
+        assert server.request("POST", path, jpeg, Content_Type="image/jpeg").status == 422
 
 
 def test_results_fit_the_schema(server, jpeg):
@@ -127,13 +127,13 @@ def test_results_fit_the_schema(server, jpeg):
     schema = json.loads((ROOT / "docs/reference/result.schema.json").read_text())
     validate = jsonschema.Draft202012Validator(schema).validate
     validate(server.predict(jpeg).json)
-    several = server.ask("POST", "/v1/predict", as_form(jpeg, b"plain text"), **FORM).json
+    several = server.request("POST", "/v1/predict", as_form(jpeg, b"plain text"), **FORM).json
     for one in several["results"]:
         validate(one)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_the_usual_kinds_of_pictures(server, draw, kind):
+def test_the_usual_kinds_of_images(server, draw, kind):
     assert server.predict(encoded(draw(64, 48, seed=2), kind)).status == 200
 
 
@@ -152,47 +152,47 @@ def dicom(tmp_path, image):
     return write(tmp_path / "a.dcm", np.asarray(image), "RGB").read_bytes()
 
 
-def test_what_phones_and_clinics_send(server, draw, int8, tmp_path):
+def test_files_of_phones_and_clinics(server, draw, int8, tmp_path):
     image = draw(64, 48, seed=2)
     for content, kind in (
         (heic(image), "image/heic"), (dicom(tmp_path, image), "application/dicom"),
     ):  # fmt: skip
         own = lesionedge.Classifier(int8, threads=1).classify(content)
-        for answer in (
-            server.ask("POST", "/predict", content, Content_Type=kind),
-            server.ask("POST", "/predict", as_form(content), **FORM),
-            server.ask("POST", "/predict", as_json(content), **JSON),
+        for response in (
+            server.request("POST", "/predict", content, Content_Type=kind),
+            server.request("POST", "/predict", as_form(content), **FORM),
+            server.request("POST", "/predict", as_json(content), **JSON),
         ):
-            assert answer.status == 200, answer.body
-            assert answer.json["probability"] == pytest.approx(own.probability)
-            assert b"Jane" not in answer.body
+            assert response.status == 200, response.body
+            assert response.json["probability"] == pytest.approx(own.probability)
+            assert b"Jane" not in response.body
 
 
-def test_what_phones_and_clinics_send_where_the_extras_are_missing(int8, draw, tmp_path):
+def test_files_of_phones_and_clinics_without_the_extras(int8, draw, tmp_path):
     image = draw(64, 48, seed=2)
     wanted = ((heic(image), "heic"), (dicom(tmp_path, image), "dicom"))
     without = "import sys; sys.modules.update(pillow_heif=None, pydicom=None)"
     with serving("-m", int8, before=without) as server:
         for content, extra in wanted:
-            answer = server.predict(content)
-            assert answer.status == 415
-            assert f"pip install 'lesionedge[{extra}]'" in answer.error
+            response = server.predict(content)
+            assert response.status == 415
+            assert f"pip install 'lesionedge[{extra}]'" in response.error
 
 
-def test_warnings_come_along(server, draw):
+def test_results_have_warnings(server, draw):
     frames = [draw(64, 48, seed=n) for n in range(2)]
     moving = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert "first frame" in server.predict(moving).json["warnings"][0]
 
 
-def test_the_position_and_the_camera_in_a_picture_are_not_told(server, draw):
+def test_the_response_holds_no_position_or_camera(server, draw):
     from PIL import Image
 
     exif = Image.Exif()
     exif[0x010F], exif[0x8825] = "SecretMaker", {1: "N", 2: (52.0, 31.0, 12.0)}
-    answer = server.predict(encoded(draw(64, 48, seed=2), exif=exif))
-    assert answer.status == 200
-    assert b"Secret" not in answer.body
+    response = server.predict(encoded(draw(64, 48, seed=2), exif=exif))
+    assert response.status == 200
+    assert b"Secret" not in response.body
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def test_the_position_and_the_camera_in_a_picture_are_not_told(server, draw):
         (as_form(b"\xff\xd8\xff" + bytes(900))[:200], FORM["Content_Type"], 400, "cut short"),
     ],
 )
-def test_what_is_no_picture_gets_a_reason(server, body, kind, status, reason):
-    answer = server.ask("POST", "/predict", body, Content_Type=kind)
-    assert (answer.status, reason in answer.error) == (status, True), answer.body
+def test_a_body_without_an_image_gets_a_reason(server, body, kind, status, reason):
+    response = server.request("POST", "/predict", body, Content_Type=kind)
+    assert (response.status, reason in response.error) == (status, True), response.body
 
 
 def test_sizes_are_checked_before_anything_is_decoded(server, draw):
@@ -233,17 +233,17 @@ def test_sizes_are_checked_before_anything_is_decoded(server, draw):
     assert (small.status, "16 px" in small.error) == (422, True)
 
 
-def test_uploads_over_20_mb_are_refused_and_the_reason_is_heard(server):
+def test_uploads_over_20_mb_are_refused_with_a_reason(server):
     heavy = b"\xff\xd8\xff" + bytes(28_000_000)
     for headers in ({}, {"Transfer_Encoding": "chunked", "chunked": "yes"}):
         body = (heavy[at : at + 65_536] for at in range(0, len(heavy), 65_536))
-        answer = server.predict(body if headers else heavy, **headers)
-        assert (answer.status, "at most 20 MB" in answer.error) == (413, True)
+        response = server.predict(body if headers else heavy, **headers)
+        assert (response.status, "at most 20 MB" in response.error) == (413, True)
     assert server.predict(heavy[:20_000_001]).status == 413
     assert server.predict(heavy[:20_000_000]).status == 400
 
 
-def test_who_asks_before_sending_is_told_at_once(server):
+def test_expect_100_continue_is_refused_at_once(server):
     with server.connect() as wire:
         wire.sendall(
             b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
@@ -253,7 +253,7 @@ def test_who_asks_before_sending_is_told_at_once(server):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_broken_pictures_never_break_the_server(server, draw, kind):
+def test_broken_images_never_break_the_server(server, draw, kind):
     rng = random.Random(kind)
     whole = encoded(draw(64, 48, seed=3), kind)
     for case in range(60):
@@ -265,15 +265,15 @@ def test_broken_pictures_never_break_the_server(server, draw, kind):
         if case % 3 == 2:
             at = rng.randrange(len(broken))
             broken[at:at] = rng.randbytes(rng.randrange(1, 300))
-        answer = server.predict(bytes(broken))
-        assert answer.status in (200, 400, 413, 422), answer.body
-        assert answer.status == 200 or answer.error
-    assert server.ask("GET", "/health").json["queue"] == 0
-    assert not server.said[1:]
+        response = server.predict(bytes(broken))
+        assert response.status in (200, 400, 413, 422), response.body
+        assert response.status == 200 or response.error
+    assert server.request("GET", "/health").json["queue"] == 0
+    assert not server.messages[1:]
 
 
-def test_the_model_says_what_it_is(server):
-    found = server.ask("GET", "/model").json
+def test_model_describes_the_model(server):
+    found = server.request("GET", "/model").json
     assert found["card"]["labels"]
     assert {one["label"] for one in found["labels"]} >= {"mel", "nv"}
     assert "research use" in found["note"]
@@ -281,12 +281,12 @@ def test_the_model_says_what_it_is(server):
 
 
 def test_health_and_metrics(server, jpeg):
-    assert server.ask("GET", "/health").json["ready"] is True
+    assert server.request("GET", "/health").json["ready"] is True
     server.predict(jpeg)
-    server.predict(b"not a picture")
-    answer = server.ask("GET", "/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
-    families = list(prometheus.text_string_to_metric_families(answer.body.decode()))
+    server.predict(b"not an image")
+    response = server.request("GET", "/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    families = list(prometheus.text_string_to_metric_families(response.body.decode()))
     found = {
         s.name: s.value for family in families for s in family.samples if "_bucket" not in s.name
     }
@@ -308,24 +308,24 @@ def test_health_and_metrics(server, jpeg):
      ("GET", "/live?after=x", 422)],
 )  # fmt: skip
 def test_errors_are_json_everywhere(server, method, path, status):
-    answer = server.ask(method, path)
-    assert (answer.status, bool(answer.error)) == (status, True)
+    response = server.request(method, path)
+    assert (response.status, bool(response.error)) == (status, True)
 
 
-def test_what_is_no_http_gets_a_reason(server):
+def test_a_broken_request_gets_a_reason(server):
     with server.connect() as wire:
         wire.sendall(b"\x16\x03\x01 this is TLS\r\n\r\n")
-        answer = wire.recv(4096)
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert b'{"error"' in answer
+        response = wire.recv(4096)
+    assert response.startswith(b"HTTP/1.1 400")
+    assert b'{"error"' in response
 
 
 # --- safety ---
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/assets/app.js", "/nothing", "/docs", "/model"])
-def test_browsers_are_told_to_be_strict(server, path):
-    headers = server.ask("GET", path).headers
+def test_responses_have_security_headers(server, path):
+    headers = server.request("GET", path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -340,24 +340,26 @@ def test_browsers_are_told_to_be_strict(server, path):
     [("localhost", 200), ("127.0.0.1:80", 200), ("[::1]:8000", 200), ("192.168.7.1", 200),
      ("evil.example", 421), ("localhost.evil.example", 421), ("", 421), ("a b", 421)],
 )  # fmt: skip
-def test_names_that_are_not_the_servers_are_refused(server, host, status):
-    assert server.ask("GET", "/health", Host=host).status == status
+def test_foreign_host_names_are_refused(server, host, status):
+    assert server.request("GET", "/health", Host=host).status == status
 
 
-def test_pages_of_other_sites_may_not_ask(server, jpeg):
+def test_pages_of_other_sites_are_refused(server, jpeg):
     assert server.predict(jpeg, Origin="https://evil.example").status == 403
     assert server.predict(jpeg, Origin="null").status == 403
     assert server.predict(jpeg, Origin=server.url.rstrip("/")).status == 200
 
 
-def test_other_sites_and_names_may_be_allowed(int8, jpeg):
+def test_other_sites_and_names_can_be_allowed(int8, jpeg):
     site = "https://good.example"
     with serving("-m", int8, "--allow-origin", site, "--allow-host", "pi.example") as server:
-        assert server.ask("GET", "/health", Host="pi.example").status == 200
-        answer = server.predict(jpeg, Origin=site)
-        assert answer.headers["access-control-allow-origin"] == site
-        asked = server.ask("OPTIONS", "/predict", Origin=site, Access_Control_Request_Method="POST")
-        assert asked.status == 200
+        assert server.request("GET", "/health", Host="pi.example").status == 200
+        response = server.predict(jpeg, Origin=site)
+        assert response.headers["access-control-allow-origin"] == site
+        response = server.request(
+            "OPTIONS", "/predict", Origin=site, Access_Control_Request_Method="POST"
+        )
+        assert response.status == 200
         assert server.predict(jpeg, Origin="https://evil.example").status == 403
 
 
@@ -374,25 +376,25 @@ def test_weak_tokens_are_refused(cli_run, token):
     assert cli_run("serve", "--token", token).exit_code == 2
 
 
-def test_an_address_that_cannot_be_had(cli_run, server, int8):
+def test_an_unusable_address_is_an_error(cli_run, server, int8):
     done = cli_run("serve", "-m", int8, "--port", server.port)
     assert done.exit_code == 1
-    assert "using the port" in done.stderr
+    assert "no other program uses the port" in done.stderr
 
 
-def test_with_a_token_nothing_is_answered_without_it(int8, jpeg):
+def test_with_a_token_requests_without_it_are_refused(int8, jpeg):
     with serving("-m", int8, "--host", "0.0.0.0", env={"LESIONEDGE_TOKEN": TOKEN}) as server:
         for path in ("/model", "/metrics", "/live"):
-            answer = server.ask("GET", path)
-            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+            response = server.request("GET", path)
+            assert (response.status, response.headers["www-authenticate"]) == (401, "Bearer")
         assert server.predict(jpeg).status == 401
         assert server.predict(jpeg, Authorization=f"Bearer {TOKEN[:-1]}").status == 401
         assert server.predict(jpeg, Authorization=f"Basic {TOKEN}").status == 401
         assert server.predict(jpeg, Authorization="Bearer \xe4").status == 401
         assert server.predict(jpeg, Authorization=f"Bearer {TOKEN}").status == 200
         for path in ("/", "/health", "/docs", "/openapi.json", "/assets/app.js"):
-            assert server.ask("GET", path).status == 200
-        assert TOKEN not in "".join(server.said)
+            assert server.request("GET", path).status == 200
+        assert TOKEN not in "".join(server.messages)
 
 
 def test_insecure_serves_other_machines_without_a_token(int8, jpeg):
@@ -400,18 +402,20 @@ def test_insecure_serves_other_machines_without_a_token(int8, jpeg):
         assert server.predict(jpeg).status == 200
 
 
-def test_nothing_is_written_and_nothing_of_a_picture_is_logged(int8, jpeg, tmp_path):
+def test_nothing_is_written_and_nothing_of_an_image_is_logged(int8, jpeg, tmp_path):
     def no_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     environment = {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    heavy = huge_png(300, 300) + bytes(5_000_000)  # Starlette's own forms would go to a file
+    heavy = huge_png(300, 300) + bytes(
+        5_000_000
+    )  # Starlette's own form parser would write it to a file
     with serving("-m", int8, env=environment, preexec_fn=no_files, cwd=tmp_path) as server:
-        assert server.ask("POST", "/predict", as_form(heavy), **FORM).status == 200
+        assert server.request("POST", "/predict", as_form(heavy), **FORM).status == 200
         assert server.predict(jpeg).status == 200
         assert server.predict(b"secret words").status == 400
         assert server.end() == 0
-        assert len(server.said) == 1
+        assert len(server.messages) == 1
     assert not list(tmp_path.iterdir())
 
 
@@ -432,18 +436,18 @@ def test_many_at_once_beside_half_sent_ones(server, jpeg):
             wire.close()
 
 
-def test_the_queue_holds_32_and_is_bounded(server, slow):
+def test_the_queue_has_a_limit(server, slow):
     with ThreadPoolExecutor(120) as pool:
-        answers = list(pool.map(lambda _: server.predict(slow), range(120)))
-    good = sum(answer.status == 200 for answer in answers)
-    refused = [answer for answer in answers if answer.status != 200]
+        responses = list(pool.map(lambda _: server.predict(slow), range(120)))
+    good = sum(response.status == 200 for response in responses)
+    refused = [response for response in responses if response.status != 200]
     assert good >= 32
     assert refused
-    for answer in refused:
-        assert answer.status == 503
-        assert int(answer.headers["retry-after"]) >= 1
-        assert "try again" in answer.error
-    assert server.ask("GET", "/health").json["ready"] is True
+    for response in refused:
+        assert response.status == 503
+        assert int(response.headers["retry-after"]) >= 1
+        assert "try again" in response.error
+    assert server.request("GET", "/health").json["ready"] is True
 
 
 def test_slow_clients_time_out(int8, jpeg):
@@ -458,15 +462,15 @@ def test_slow_clients_time_out(int8, jpeg):
         for wire, start in zip(wires, starts):
             wire.sendall(start)
         for wire in wires:
-            answer = b"".join(iter(lambda wire=wire: wire.recv(4096), b""))
-            assert answer.startswith(b"HTTP/1.1 408")
-            assert b"in time" in answer
+            response = b"".join(iter(lambda wire=wire: wire.recv(4096), b""))
+            assert response.startswith(b"HTTP/1.1 408")
+            assert b"in time" in response
             wire.close()
         assert server.predict(jpeg).status == 200
-        assert len(server.said) == 1
+        assert len(server.messages) == 1
 
 
-def test_a_client_that_drips_times_out(int8):
+def test_a_client_that_sends_too_slowly_times_out(int8):
     with serving("-m", int8, before=IMPATIENT) as server, server.connect() as wire:
         wire.sendall(b"GET /health HTTP/1.1\r\n")
         with pytest.raises(OSError):
@@ -475,7 +479,7 @@ def test_a_client_that_drips_times_out(int8):
                 time.sleep(0.1)
 
 
-def test_a_client_that_takes_nothing_is_cut_off(int8):
+def test_a_client_that_reads_nothing_is_disconnected(int8):
     with serving("-m", int8, before=IMPATIENT) as server, socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.connect(("127.0.0.1", server.port))
@@ -489,7 +493,7 @@ def test_a_client_that_takes_nothing_is_cut_off(int8):
 
 
 def connections(server) -> int:
-    """How many sockets the server has, besides its own pair: the listening one, and clients."""
+    """Return how many sockets the server has, without its own pair: the listening one, clients'."""
     from pathlib import Path
 
     port = f":{server.port:04X}"
@@ -497,7 +501,7 @@ def connections(server) -> int:
     return sum(line.split()[1].endswith(port) and line.split()[3] == "01" for line in lines) + 1
 
 
-def test_clients_that_break_off_cost_nothing(server, jpeg):
+def test_clients_that_break_off_leave_nothing_behind(server, jpeg):
     for _ in range(100):
         with server.connect() as wire:
             wire.sendall(
@@ -506,15 +510,15 @@ def test_clients_that_break_off_cost_nothing(server, jpeg):
             )
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert server.predict(jpeg).status == 200
-    assert server.ask("GET", "/health").json["queue"] == 0
-    assert not server.said[1:]
+    assert server.request("GET", "/health").json["queue"] == 0
+    assert not server.messages[1:]
 
 
 def test_all_bodies_together_have_a_limit(int8, jpeg):
     tight = "from lesionedge.web import limits; limits.MAX_HELD_BYTES = 100_000"
     with serving("-m", int8, before=tight) as server:
-        answer = server.predict(b"\xff\xd8\xff" + bytes(200_000))
-        assert (answer.status, bool(answer.headers["retry-after"])) == (503, True)
+        response = server.predict(b"\xff\xd8\xff" + bytes(200_000))
+        assert (response.status, bool(response.headers["retry-after"])) == (503, True)
         assert server.predict(jpeg).status == 200
 
 
@@ -529,17 +533,17 @@ def test_too_many_connections_are_refused(int8):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_end_it_answers_what_was_asked(int8, slow, number):
+def test_when_stopped_it_finishes_open_requests(int8, slow, number):
     with serving("-m", int8) as server:
         with ThreadPoolExecutor(20) as pool:
-            asked = [pool.submit(server.predict, slow) for _ in range(20)]
-            while server.ask("GET", "/health").json["queue"] < 15:
+            requests = [pool.submit(server.predict, slow) for _ in range(20)]
+            while server.request("GET", "/health").json["queue"] < 15:
                 time.sleep(0.01)
             with server.connect() as half:
                 half.sendall(b"GET / HT")
                 assert server.end(number) == 0
-            assert [one.result().status for one in asked] == [200] * 20
-        assert len(server.said) == 1
+            assert [one.result().status for one in requests] == [200] * 20
+        assert len(server.messages) == 1
 
 
 # --- the device's own camera ---
@@ -552,31 +556,31 @@ def frames(tmp_path, draw):
     return tmp_path
 
 
-def test_the_live_view_gives_frames_with_answers(int8, frames):
+def test_the_live_view_returns_frames_with_predictions(int8, frames):
     with serving("-m", int8, "--camera", frames) as server:
-        assert server.ask("GET", "/model").json["camera"]
+        assert server.request("GET", "/model").json["camera"]
         seen = 0
         for _ in range(5):
-            found = server.ask("GET", f"/live?after={seen}").json
+            found = server.request("GET", f"/live?after={seen}").json
             assert found["number"] > seen
             seen = found["number"]
             assert found["picture"].startswith("data:image/jpeg;base64,/9j/")
             assert found["predictions"][0]["prob"] == found["probability"]
             assert found["age_ms"] >= 0
-        while (answer := server.ask("GET", f"/live?after={seen}")).status == 200:
-            seen = answer.json["number"]
-        assert (answer.status, "has ended" in answer.error) == (503, True)
+        while (response := server.request("GET", f"/live?after={seen}")).status == 200:
+            seen = response.json["number"]
+        assert (response.status, "has ended" in response.error) == (503, True)
         assert server.end() == 0
 
 
-def test_several_watch(int8, frames):
+def test_several_clients_can_watch(int8, frames):
     with serving("-m", int8, "--camera", frames) as server:
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda _: server.ask("GET", "/live").status, range(4)))
+            found = list(pool.map(lambda _: server.request("GET", "/live").status, range(4)))
         assert found == [200] * 4
 
 
-def test_a_camera_that_is_absent_is_told_at_once(cli_run, int8):
+def test_an_absent_camera_is_an_error_at_once(cli_run, int8):
     done = cli_run("serve", "-m", int8, "--port", "0", "--camera", "/nowhere/frames-%d.jpg")
     assert done.exit_code == 1
     assert "/nowhere" in done.stderr
@@ -602,7 +606,7 @@ sys.addaudithook(watch)
 """
 
 
-def test_it_needs_no_network_and_calls_nobody(int8, jpeg, tmp_path):
+def test_it_needs_no_network_and_opens_no_connection(int8, jpeg, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg)
     body = f"""{ALONE}
 sys.path.insert(0, {sys.path[0]!r}); sys.path[:0] = {[p for p in sys.path if p.endswith("tests")]!r}
@@ -610,11 +614,11 @@ from serving import serving, as_form, FORM
 jpeg = open({str(tmp_path / "a.jpg")!r}, "rb").read()
 with serving("-m", {int8!r}, before={GUARDED!r}) as server:
     for path in ("/", "/assets/app.js", "/docs", "/openapi.json", "/model", "/health", "/metrics"):
-        assert server.ask("GET", path).status == 200, path
+        assert server.request("GET", path).status == 200, path
     assert server.predict(jpeg).status == 200
-    assert server.ask("POST", "/predict", as_form(jpeg), **FORM).status == 200
+    assert server.request("POST", "/predict", as_form(jpeg), **FORM).status == 200
     assert server.end() == 0
-    assert len(server.said) == 1, server.said
+    assert len(server.messages) == 1, server.messages
 print("alone and well")
 """
     import subprocess
@@ -625,7 +629,7 @@ print("alone and well")
     assert done.stdout == "alone and well\n", done.stderr
 
 
-def test_what_is_missing_is_named(cli_run, monkeypatch):
+def test_missing_libraries_are_named(cli_run, monkeypatch):
     import importlib.util
 
     real = importlib.util.find_spec

@@ -47,8 +47,8 @@ def server(int8):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory, draw):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory, draw):
+    folder = tmp_path_factory.mktemp("images")
     for number in range(3):
         draw(300, 225, seed=number).save(folder / f"lesion-{number}.jpg")
     (folder / "notes.jpg").write_text("these are no pixels")
@@ -57,7 +57,7 @@ def pictures(tmp_path_factory, draw):
 
 @pytest.fixture
 def open_page(browser):
-    """Opens the page; afterwards nothing else may have been asked and nothing blocked."""
+    """Opens the page; afterwards checks that nothing else was requested and nothing was blocked."""
     contexts, faults = [], []
 
     def opened(url, *, width=1100, height=900, scheme="light", **options):
@@ -68,11 +68,11 @@ def open_page(browser):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        # Chromium holds file choosers back only while somebody listens for them, and playwright
-        # does not wait until it does: told here, it is in force long before a key opens one.
+        # Chromium intercepts file choosers only while somebody listens for them, and playwright
+        # does not wait for that. Listening from here on, it is active long before a key opens one.
         page.on("filechooser", lambda chooser: None)
         own = (url, f"blob:{url}", "data:")
-        page.on("request", lambda r: r.url.startswith(own) or faults.append(f"asked {r.url}"))
+        page.on("request", lambda r: r.url.startswith(own) or faults.append(f"requested {r.url}"))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on(
             "console", lambda m: faults.append(m.text) if "Content Security" in m.text else None
@@ -98,10 +98,10 @@ def severe(page):
     return [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in SEVERE]
 
 
-def test_a_dropped_file_shows_its_bars(open_page, server, pictures):
+def test_a_dropped_file_shows_its_bars(open_page, server, images):
     page = open_page(server.url)
-    file = pictures / "lesion-0.jpg"
-    wire = page.context.new_cdp_session(page)  # a drag from outside, as the browser itself sees it
+    file = images / "lesion-0.jpg"
+    wire = page.context.new_cdp_session(page)  # a drag from outside the browser
     data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         at = {"type": kind, "x": 300, "y": 180, "data": data}
@@ -136,9 +136,9 @@ def test_a_pasted_image_is_classified(open_page, server):
     assert results(page).first.locator(".bars tbody tr").count() > 1
 
 
-def test_several_files_and_one_that_is_bad(open_page, server, pictures):
+def test_several_files_and_a_bad_one(open_page, server, images):
     page = open_page(server.url)
-    page.set_input_files("#files", sorted(map(str, pictures.iterdir())))
+    page.set_input_files("#files", sorted(map(str, images.iterdir())))
     cards = results(page, 4)
     bad = cards.filter(has_text="notes.jpg")
     assert "not an image that can be read" in bad.locator(".fault").inner_text()
@@ -152,14 +152,14 @@ def test_several_files_and_one_that_is_bad(open_page, server, pictures):
     assert page.locator(".card").count() == 0
 
 
-def test_results_can_be_saved(open_page, server, pictures):
+def test_results_can_be_downloaded(open_page, server, images):
     page = open_page(server.url)
-    page.set_input_files("#files", [str(pictures / "lesion-1.jpg"), str(pictures / "notes.jpg")])
+    page.set_input_files("#files", [str(images / "lesion-1.jpg"), str(images / "notes.jpg")])
     results(page, 2)
     with page.expect_download() as kept:
         page.get_by_role("button", name="Download CSV").click()
     rows = list(csv.DictReader(Path(kept.value.path()).read_text().splitlines()))
-    own = server.predict((pictures / "lesion-1.jpg").read_bytes()).json
+    own = server.predict((images / "lesion-1.jpg").read_bytes()).json
     assert [row["path"] for row in rows] == ["lesion-1.jpg", "notes.jpg"]
     assert float(rows[0]["probability"]) == pytest.approx(own["probability"])
     assert (rows[0]["label"], rows[1]["label"]) == (own["label"], "")
@@ -173,14 +173,14 @@ def test_results_can_be_saved(open_page, server, pictures):
     assert found["results"][0]["predictions"] == own["predictions"]
 
 
-def test_the_verdict_is_python_s_word_for_word(open_page, picture, tmp_path):
-    """A refused image and one beside the default operating point, by the embedded model."""
+def test_the_page_uses_the_same_words_as_python(open_page, photo, tmp_path):
+    """A refused image and one near the default operating point, with the embedded model."""
     from PIL import Image
 
     Image.new("RGB", (300, 200), "white").save(tmp_path / "page.png")
     with serving() as server:
         page = open_page(server.url)
-        for path in (picture, tmp_path / "page.png"):
+        for path in (photo, tmp_path / "page.png"):
             page.set_input_files("#files", str(path))
         cards = results(page, 2)
         refused = cards.filter(has_text="page.png")
@@ -188,9 +188,9 @@ def test_the_verdict_is_python_s_word_for_word(open_page, picture, tmp_path):
         assert refused.locator(".malignant").count() == 0
         assert not refused.locator(".bars").is_visible()
         shown = cards.filter(has_text="lesion.jpg").locator(".malignant").inner_text()
-        risk = wording.risk(Classifier().classify(picture))
+        risk = wording.risk(Classifier().classify(photo))
         assert shown == risk[0].upper() + risk[1:]
-        found = Classifier().classify(picture)
+        found = Classifier().classify(photo)
         bars = cards.filter(has_text="lesion.jpg").locator(".bars .percent").all_inner_texts()
         assert bars[-len(found.top) :] == [wording.percent(c.probability) for c in found.top]
 
@@ -220,18 +220,18 @@ def test_the_model_and_its_limits_are_one_click_away(open_page, int8):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1100])
-def test_nobody_is_kept_out(open_page, server, pictures, width, scheme):
+def test_the_page_is_accessible(open_page, server, images, width, scheme):
     page = open_page(server.url, width=width, scheme=scheme)
-    page.set_input_files("#files", [str(pictures / "lesion-2.jpg"), str(pictures / "notes.jpg")])
+    page.set_input_files("#files", [str(images / "lesion-2.jpg"), str(images / "notes.jpg")])
     results(page, 2)
     assert not severe(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     footer = page.locator("footer").bounding_box()
-    assert footer["y"] + footer["height"] <= 900.5  # in sight, wherever one has scrolled to
+    assert footer["y"] + footer["height"] <= 900.5  # visible at every scroll position
     assert "not a diagnosis" in page.locator("footer").inner_text()
 
 
-def test_the_keyboard_alone_is_enough(open_page, server, pictures):
+def test_the_keyboard_alone_is_enough(open_page, server, images):
     page = open_page(server.url)
     reached = []
     for _ in range(4):
@@ -245,14 +245,14 @@ def test_the_keyboard_alone_is_enough(open_page, server, pictures):
     assert page.evaluate(outline) == "solid"
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
-    chooser.value.set_files(str(pictures / "lesion-0.jpg"))
+    chooser.value.set_files(str(images / "lesion-0.jpg"))
     results(page)
     page.focus(".card .remove")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "files"
 
 
-def test_the_token_is_asked_for_and_kept_for_this_visit(open_page, int8, pictures):
+def test_the_page_requests_the_token_and_keeps_it_for_this_visit(open_page, int8, images):
     with serving("-m", int8, "--token", TOKEN) as server:
         page = open_page(server.url)
         page.fill("#token", "a wrong one")
@@ -260,15 +260,15 @@ def test_the_token_is_asked_for_and_kept_for_this_visit(open_page, int8, picture
         page.wait_for_function("() => document.getElementById('access-fault').textContent !== ''")
         page.fill("#token", TOKEN)
         page.keyboard.press("Enter")
-        page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
+        page.set_input_files("#files", str(images / "lesion-0.jpg"))
         results(page)
         page.goto(f"{server.url}#token={TOKEN}")
         page.reload()
         assert TOKEN not in page.url
 
 
-def test_the_live_view(open_page, int8, pictures, draw):
-    folder = pictures.parent / "live"
+def test_the_live_view(open_page, int8, images, draw):
+    folder = images.parent / "live"
     folder.mkdir(exist_ok=True)
     frame = [encoded(draw(320, 240, seed=number)) for number in range(2)]
     for number in range(400):
@@ -287,9 +287,9 @@ def test_the_live_view(open_page, int8, pictures, draw):
         assert page.get_attribute("#live-pause", "aria-pressed") == "true"
 
 
-def test_the_heat_map_can_be_shown_and_hidden(open_page, server, pictures):
+def test_the_heat_map_can_be_shown_and_hidden(open_page, server, images):
     page = open_page(server.url)
-    page.set_input_files("#files", str(pictures / "lesion-0.jpg"))
+    page.set_input_files("#files", str(images / "lesion-0.jpg"))
     card = results(page).first
     toggle = card.get_by_role("button", name="Heat map")
     toggle.click()
@@ -312,10 +312,10 @@ def test_the_api_is_documented_without_a_cdn(open_page, browser, server):
     assert '"ready": true' in page.locator(".live-responses-table").inner_text()
 
 
-def test_a_model_of_unknown_labels(open_page, models, pictures):
+def test_a_model_of_unknown_labels(open_page, models, images):
     with serving("-m", models / "foreign.tflite") as running:
         page = open_page(running.url)
-        page.set_input_files("#files", pictures / "lesion-0.jpg")
+        page.set_input_files("#files", images / "lesion-0.jpg")
         card = results(page).first
         assert card.locator(".malignant").inner_text() == "Malignant unknown"
         assert "--malignant mel,bcc" in card.locator(".warning").first.inner_text()

@@ -1,4 +1,4 @@
-"""The server keeps to its own OpenAPI document, whatever is sent."""
+"""The server follows its own OpenAPI document for all requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRIALS = [(name, FIT) for name in OPERATIONS] + [("POST /v1/predict", UNFIT), ("
 
 
 @schemathesis.serializer("image/*")
-def _picture(_context, value):
+def _image(_context, value):
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -47,7 +47,7 @@ def test_the_server_keeps_to_its_document(described, name, mode):
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     def tried(case):
-        # Text that fits the document is no picture, and rightly refused: the one check left out.
+        # Text that fits the document is not an image and is refused, so this one check is left out.
         case.call_and_validate(
             headers={"Authorization": f"Bearer {TOKEN}"},
             excluded_checks=[schemathesis.checks.positive_data_acceptance],

@@ -1,4 +1,4 @@
-"""What is found in folders, archives and at addresses, and what is read there."""
+"""Finding and reading images in folders, in archives and at addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LITTER = ("._a.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._a.jpg"
 
 
 def listed(*arguments, recursive=True):
-    """Give (paths, errors, what was passed over)."""
+    """Return (paths, errors, skipped files)."""
     over = PassedOver()
     found = list(expand(map(str, arguments), recursive=recursive, passed_over=over))
     return [s.path for s in found if not s.error], [s.error for s in found if s.error], over
@@ -37,7 +37,7 @@ def jpeg(draw, tmp_path):
 
 @pytest.fixture
 def tree(tmp_path, jpeg):
-    """Images in three folders, what systems leave about, and files of other kinds."""
+    """Images in three folders, system files, and files of other kinds."""
     root = tmp_path / "tree"
     for name in ("a.jpg", "b.MPO", "deep/c.jpx", "deep/er/d.jpe", *LITTER):
         path = root / name
@@ -76,12 +76,12 @@ def test_a_folder(tree):
     assert len(over) == 2
 
 
-def test_many_of_a_kind_are_counted_and_some_named(tmp_path):
+def test_many_files_of_a_kind_are_counted_and_some_are_named(tmp_path):
     for number in range(12):
         (tmp_path / f"{number:02d}.nef").touch()
     _, errors, over = listed(tmp_path)
     assert str(over).startswith("12 camera raw (00.nef, 01.nef, 02.nef, …; export")
-    assert errors == [f"{tmp_path}: holds no images that are read here"]
+    assert errors == [f"{tmp_path}: holds no images that can be read here"]
 
 
 @pytest.mark.parametrize(("module", "suffix", "kind"), [("pillow_heif", "HEIC", "heic"),
@@ -118,7 +118,7 @@ def test_files_without_a_suffix_are_judged_by_their_first_bytes(tmp_path, jpeg, 
     assert str(over).startswith("2 DICOM (1.2.840.10008.1, IM000001; pip install")
 
 
-def test_a_folder_that_is_named_is_taken_wherever_it_is(tmp_path, jpeg):
+def test_a_named_folder_is_listed_even_if_it_is_hidden(tmp_path, jpeg):
     for folder in (".hidden", "__MACOSX"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.jpg").write_bytes(jpeg)
@@ -135,7 +135,7 @@ def test_a_folder_that_is_named_is_taken_wherever_it_is(tmp_path, jpeg):
     ("pattern", "expected"),
     [
         ("*.jpg", ["a.jpg"]), ("**/*.jp?", ["a.jpg", "deep/c.jpx", "deep/er/d.jpe"]),
-        ("**", WANTED), ("**/*", WANTED), ("*", WANTED),  # whatever the folders' images are
+        ("**", WANTED), ("**/*", WANTED), ("*", WANTED),  # with all images of the folders
         ("deep/*", ["deep/c.jpx", "deep/er/d.jpe"]), ("[ab].*", ["a.jpg", "b.MPO"]),
         ("*/*.jpg", []), ("__MACOSX/*.jpg", ["__MACOSX/b.jpg"]), ("._*.jpg", ["._a.jpg"]),
         (".thumb*/*.jpg", [".thumbnails/a.jpg"]),
@@ -147,11 +147,11 @@ def test_patterns(tree, pattern, expected):
     assert errors == ([] if expected else [f"{tree}/{pattern}: no image matches"])
 
 
-def test_a_pattern_without_a_suffix_counts_what_is_not_read_and_one_with_names_it(tree):
+def test_patterns_with_and_without_a_suffix_treat_other_kinds_differently(tree):
     _, errors, over = listed(f"{tree}/*")
     assert (errors, len(over)) == ([], 4)
     found, _, over = listed(f"{tree}/*.cr2")
-    assert found == [str(tree / "x.cr2")]  # and fails, as it would by its name
+    assert found == [str(tree / "x.cr2")]  # it fails later, like a named file
     assert len(over) == 0
 
 
@@ -206,7 +206,7 @@ def test_parts_of_an_archive(tree, tmp_path, inner, expected):
 
 
 @pytest.mark.parametrize("inner", ["none.jpg", "none/", "*.none"])
-def test_what_an_archive_does_not_hold(tree, tmp_path, inner):
+def test_parts_that_an_archive_does_not_hold(tree, tmp_path, inner):
     path = packed(tree, tmp_path / "a.zip")
     found, errors, _ = listed(f"zip://{inner}::{path}")
     assert found == []
@@ -247,7 +247,7 @@ def test_names_of_members_elsewhere(name, expected):
 
 
 def test_archives_that_windows_wrote(tmp_path, jpeg):
-    """Backslashes in names, and what Windows leaves about."""
+    """Names with backslashes, and Windows' system files."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as file:
         for name in ("scans/a.jpg", "scans/Thumbs.db", "scans/.b.jpg"):
@@ -265,7 +265,7 @@ def test_a_member_without_a_name(tmp_path, jpeg):
         file.writestr("x", jpeg)
         file.writestr("b.jpg", jpeg)
     whole = bytearray(path.read_bytes())
-    at = whole.index(b"PK\x01\x02")  # of the first: its name's length, and its name
+    at = whole.index(b"PK\x01\x02")  # the first entry: its name's length, and its name
     whole[at + 28] = 0
     del whole[at + 46]
     end = whole.rindex(b"PK\x05\x06") + 12
@@ -284,7 +284,7 @@ def test_members_without_a_suffix(tmp_path, jpeg):
 
 def test_archives_that_are_named_wrongly():
     assert "expected zip://MEMBER::ARCHIVE" in listed("zip://a.jpg")[1][0]
-    assert "lesionedge batch reads others" in listed("zip://a.jpg::s3://bucket/a.zip")[1][0]
+    assert "lesionedge batch reads more" in listed("zip://a.jpg::s3://bucket/a.zip")[1][0]
 
 
 def test_damaged_archives_are_one_line(tree, tmp_path):
@@ -295,7 +295,7 @@ def test_damaged_archives_are_one_line(tree, tmp_path):
         bad.write_bytes(broken)
         found, errors, _ = listed(bad)
         assert found == []
-        assert errors == [f"{bad}: is no zip archive, or is damaged"]
+        assert errors == [f"{bad}: is not a zip archive, or is damaged"]
     assert listed(tmp_path / "none.zip")[1] == [f"{tmp_path}/none.zip: no such file"]
 
 
@@ -314,7 +314,7 @@ def test_a_damaged_member_fails_alone(tmp_path, jpeg, method):
     assert content(found[1]) == jpeg
 
 
-def test_encrypted_and_strangely_packed_members(tmp_path, jpeg):
+def test_encrypted_and_unusually_compressed_members(tmp_path, jpeg):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.jpg", jpeg)
@@ -333,8 +333,8 @@ def test_encrypted_and_strangely_packed_members(tmp_path, jpeg):
 @pytest.mark.parametrize(
     ("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")]
 )
-def test_other_ways_to_pack_are_refused(tmp_path, jpeg, method, name):
-    """zipfile would unpack more than a member claims to hold, gigabytes of some bytes."""
+def test_other_compression_methods_are_refused(tmp_path, jpeg, method, name):
+    """zipfile would unpack more than a member claims to hold: a few bytes become gigabytes."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", method) as file:
         file.writestr("a.jpg", jpeg)
@@ -354,7 +354,7 @@ def test_a_member_that_is_too_large(tmp_path, monkeypatch):
 
 
 def bomb(path, count):
-    """Make members that share their data, of which each unpacks to 30 MB."""
+    """Make members that share their data; each unpacks to 30 MB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         file.writestr("0.jpg", b"\0" * 30_000_000)
     whole = path.read_bytes()
@@ -377,7 +377,7 @@ def test_a_bomb_of_shared_data(tmp_path):
     assert "would unpack to 9 GB" in error
 
 
-def test_a_deferred_image_is_read_once_and_travels(tree, tmp_path, jpeg, int8):
+def test_a_deferred_image_is_read_once_and_can_be_pickled(tree, tmp_path, jpeg, int8):
     import pickle
 
     path = packed(tree, tmp_path / "a.zip")
@@ -403,17 +403,17 @@ def site(tree):
 def test_an_address(site, jpeg):
     address = f"{site.url}/a.jpg"
     assert listed(address)[0] == [address]
-    assert site.asked == []  # read when it is its turn
+    assert site.requested == []  # an image is only read when it is needed
     assert content(address) == jpeg
     assert content(f"{address}?size=large#top") == jpeg
-    assert site.asked == ["/a.jpg", "/a.jpg?size=large"]
+    assert site.requested == ["/a.jpg", "/a.jpg?size=large"]
 
 
 def test_a_page_of_links(site):
     found, errors, over = listed(f"{site.url}/")
     assert found == [f"{site.url}/{name}" for name in WANTED]
     assert (errors, len(over)) == ([], 4)
-    assert sorted(site.asked) == ["/", "/deep/", "/deep/er/"]  # each once, nothing hidden
+    assert sorted(site.requested) == ["/", "/deep/", "/deep/er/"]  # each once, nothing hidden
     assert listed(site.url)[0] == found
     assert listed(f"{site.url}/deep/")[0] == found[2:]
     assert listed(f"{site.url}/deep/*.jpx")[0] == [f"{site.url}/deep/c.jpx"]
@@ -449,8 +449,8 @@ def test_an_archive_at_an_address(tree, tmp_path, jpeg, ranges):
         assert (errors, len(over)) == ([], 4)
         assert content(found[0]) == content(found[-1]) == jpeg
         assert listed(f"zip://deep/::{address}")[0] == found[2:]
-        assert set(server.asked) == {"/a.zip"}
-        assert (len(server.asked) > 1) is ranges
+        assert set(server.requested) == {"/a.zip"}
+        assert (len(server.requested) > 1) is ranges
 
 
 def test_an_archive_that_changes_while_it_is_read(tmp_path):
@@ -460,24 +460,26 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path):
     with FileServer(tmp_path, ranges=True) as server:
         first, second = listed(f"{server.url}/a.zip")[0]
         assert len(content(first)) == 600_000
-        server.ranges = False  # the answer to If-Range where the file is another
+        server.ranges = False  # how servers respond to If-Range if the file has changed
         with pytest.raises(lesionedge.ImageError, match=r"a\.zip: has changed while it was read"):
             content(second)
 
 
-def answers(site, path, status, body, kind="image/jpeg", headers=None):
+def served(site, path, status, body, kind="image/jpeg", headers=None):
     site.behaviour[path] = lambda handler: site.send(handler, status, body, kind, headers)
     return f"{site.url}{path}"
 
 
-def test_what_servers_answer_instead(site, jpeg):
+def test_responses_that_are_no_image_are_errors(site, jpeg):
     cases = {
         f"{site.url}/none.jpg": "no such file (404 Not Found)",
-        answers(site, "/gone.jpg", 410, b""): "no such file (410 Gone)",
-        answers(site, "/shut.jpg", 403, b""): "the server returned 403 Forbidden",
-        answers(site, "/bad.jpg", 500, b""): "the server returned 500 Internal Server Error",
-        answers(site, "/page.jpg", 200, b" <html>", "text/html"): "is a web page, not an image",
-        answers(site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}): "came packed",
+        served(site, "/gone.jpg", 410, b""): "no such file (410 Gone)",
+        served(site, "/shut.jpg", 403, b""): "the server returned 403 Forbidden",
+        served(site, "/bad.jpg", 500, b""): "the server returned 500 Internal Server Error",
+        served(site, "/page.jpg", 200, b" <html>", "text/html"): "is a web page, not an image",
+        served(
+            site, "/gzip.jpg", 200, jpeg, headers={"Content-Encoding": "gzip"}
+        ): "the server sent it compressed",
         "http://127.0.0.1:1/a.jpg": "cannot be read (Connection refused)",
         "http:///a.jpg": "names no server",
         "http://127.0.0.1:99999/a.jpg": "cannot be read",
@@ -490,8 +492,8 @@ def test_what_servers_answer_instead(site, jpeg):
             content(address)
         assert str(caught.value).startswith(f"{address}: {words}"), caught.value
         assert "\n" not in str(caught.value)
-    # A server that calls an image a page is believed the image.
-    assert content(answers(site, "/lie.jpg", 200, jpeg, "text/html")) == jpeg
+    # An image that a server calls a web page is read as an image.
+    assert content(served(site, "/lie.jpg", 200, jpeg, "text/html")) == jpeg
 
 
 def test_pages_that_cannot_be_listed(site):
@@ -523,7 +525,7 @@ def test_redirects(site, tree, jpeg, tmp_path):
     assert content(f"{site.url}/far4.jpg".replace("far4", "moved")) == jpeg
 
 
-def test_from_https_no_redirect_leads_to_http():
+def test_redirects_from_https_to_http_are_refused():
     import urllib.request
 
     handler = remote._Redirects()
@@ -551,7 +553,7 @@ def test_passwords(tree, jpeg):
         server.behaviour["/away.jpg"] = lambda h: server.redirect(h, f"{other.url}/x.jpg")
         server.behaviour["/here.jpg"] = lambda h: server.redirect(h, "/a.jpg")
         assert content(f"{login}/away.jpg") == jpeg
-        assert seen == [None]  # nobody else gets the password
+        assert seen == [None]  # other servers do not get the password
         assert content(f"{login}/here.jpg") == jpeg
 
 
@@ -575,7 +577,7 @@ def test_limits(site, jpeg, monkeypatch):
         content(f"{site.url}/endless.jpg")
 
 
-def test_what_was_cut_short(site, jpeg):
+def test_files_that_are_cut_short(site, jpeg):
     def cut(handler):
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(jpeg)))
@@ -607,7 +609,7 @@ def test_servers_that_are_silent_or_slow(site, jpeg, monkeypatch, where):
     ended.set()
 
 
-def test_a_server_that_drips(site, monkeypatch):
+def test_a_server_that_sends_too_slowly(site, monkeypatch):
     monkeypatch.setattr(remote, "MAX_S", 0.3)
 
     def drip(handler):
@@ -623,7 +625,7 @@ def test_a_server_that_drips(site, monkeypatch):
             pass
 
     site.behaviour["/drip.jpg"] = drip
-    with pytest.raises(lesionedge.ImageError, match="has not come in"):
+    with pytest.raises(lesionedge.ImageError, match="did not arrive in"):
         content(f"{site.url}/drip.jpg")
 
 
@@ -634,5 +636,5 @@ def test_pages_without_end(site, monkeypatch):
     def page(handler):
         site.send(handler, 200, b'<a href="x/">deeper</a>', "text/html")
 
-    site.answer = page
+    site.respond = page
     assert "more than 20 pages of links" in listed(f"{site.url}/")[1][0]

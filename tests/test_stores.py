@@ -1,6 +1,6 @@
-"""Archives and answers in object stores and on servers; ``make test-cluster`` has the stand-ins.
+"""Archives and predictions in object stores and on servers.
 
-They run on loopback; the clouds themselves are not asked.
+``make test-cluster`` installs emulators of the stores; they run on loopback, so no cloud is used.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def free_port():
 
 
 class Server:
-    """A process on a loopback port, for as long as the block."""
+    """A process on a loopback port that runs until the block ends."""
 
     def __init__(self, *line, where=None):
         self.port = free_port()
@@ -81,7 +81,7 @@ class Server:
 
 @pytest.fixture(scope="module", autouse=True)
 def stores():
-    """A stand-in each for S3 and Google's store, named as one names them to their libraries."""
+    """Emulators of S3 and Google's store, set in the environment as for their libraries."""
     s3 = Server(SCRIPTS / "moto_server", "-H", "127.0.0.1", "-p", "PORT")
     gs = Server(
         SCRIPTS / "gcp-storage-emulator", "start", "--host=127.0.0.1", "--port=PORT",
@@ -104,21 +104,21 @@ def stores():
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory, draw):
-    """Six pictures in two folders, with names that URLs would quote; one broken, one empty."""
+    """Six images in two folders, with names that need quoting in URLs; one is broken, one empty."""
     root = tmp_path_factory.mktemp("archive")
     (root / "2019").mkdir()
     for number in range(3):
         draw(120, 100, seed=number).save(root / f"{number}.jpg")
         draw(120, 100, seed=9 + number).save(root / "2019" / f"a b+c%41 é{number}.jpg")
-    (root / "broken.jpg").write_bytes(b"no picture")
+    (root / "broken.jpg").write_bytes(b"no image")
     (root / "2019" / "empty.png").write_bytes(b"")
-    (root / "notes.txt").write_text("not a picture")
+    (root / "notes.txt").write_text("not an image")
     return root
 
 
 @pytest.fixture(scope="module")
 def expected(archive, tmp_path_factory, int8):
-    """The rows that the pictures on disk get: name -> row."""
+    """Name -> the row of the image on disk."""
     out = tmp_path_factory.mktemp("expected")
     done = batch(archive, out, int8)
     assert done.returncode == 1, done.stderr
@@ -150,7 +150,7 @@ def batch(source, out, model, *arguments, **environment):
 
 
 def table(out):
-    """Give the rows of a folder, wherever it is."""
+    """Return the rows of a folder, local or in a store."""
     at = folder(str(out))
     try:
         return [
@@ -167,7 +167,7 @@ def names_in(url):
 
 
 def alike(found, expected, inner):
-    """Hold rows against those of the pictures on disk, but for names and what names them."""
+    """Compare rows with those of the images on disk, except for names and texts with names."""
     assert len(found) == len(expected) == COUNT
     assert {inner(row["path"]) for row in found} == set(expected)
     for row in found:
@@ -193,9 +193,9 @@ def wait_for_parts(url, count, process):
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
-def test_pictures_and_answers_in_a_store(scheme, engine, archive, expected, int8):
-    top = f"{scheme}://bucket/{engine}/pictures"
-    out = f"{scheme}://bucket/{engine}/answers"
+def test_images_and_predictions_in_a_store(scheme, engine, archive, expected, int8):
+    top = f"{scheme}://bucket/{engine}/images"
+    out = f"{scheme}://bucket/{engine}/predictions"
     put(archive, top)
     done = batch(f"{top}/2019/*.jpg", out, int8, "--engine", engine)
     assert done.returncode == 0, done.stderr
@@ -210,20 +210,20 @@ def test_pictures_and_answers_in_a_store(scheme, engine, archive, expected, int8
     assert all(name.startswith("part-") for name in names_in(out))
 
 
-def test_the_line_that_shows_the_errors_reads_them_from_the_store(archive, int8):
+def test_show_failed_reads_the_errors_from_the_store(archive, int8):
     put(archive, "s3://bucket/shown")
-    done = batch("s3://bucket/shown", "s3://bucket/shown-answers", int8)
+    done = batch("s3://bucket/shown", "s3://bucket/shown-predictions", int8)
     line = next(line for line in done.stdout.splitlines() if "python -c" in line)
     words = shlex.split(line[line.index("python -c") :])
     shown = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True)
-    errors = [row["error"] for row in table("s3://bucket/shown-answers") if row["error"]]
+    errors = [row["error"] for row in table("s3://bucket/shown-predictions") if row["error"]]
     assert sorted(shown.stdout.splitlines()) == sorted(errors)
     assert len(errors) == 2
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_run_that_was_killed_continues_in_the_store(scheme, int8, tmp_path, draw):
-    # PNG, whatever the name: decoding takes its time.
+    # PNG in spite of the name, because decoding it takes long.
     draw(1600, 1200, seed=1).save(tmp_path / "0000.jpg", format="PNG")
     for number in range(1, LONG_COUNT):
         os.link(tmp_path / "0000.jpg", tmp_path / f"{number:04d}.jpg")
@@ -243,7 +243,7 @@ def test_a_run_that_was_killed_continues_in_the_store(scheme, int8, tmp_path, dr
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/twice", "gs://bucket/twice", "memory://twice"])
-def test_of_two_at_once_the_later_has_the_folder_and_nothing_is_twice(url, int8):
+def test_the_later_of_two_commands_owns_the_folder_and_no_row_is_duplicated(url, int8):
     model = Model.of(ModelOptions(int8))
 
     def some(*names):
@@ -264,7 +264,7 @@ def test_of_two_at_once_the_later_has_the_folder_and_nothing_is_twice(url, int8)
     assert [row["path"] for row in table(url)] == ["d"]
 
 
-def test_answers_of_another_model_are_not_mixed_in(archive, int8, models):
+def test_predictions_of_another_model_are_not_mixed_in(archive, int8, models):
     put(archive / "0.jpg", "s3://bucket/mixed.jpg")
     assert batch("s3://bucket/mixed.jpg", "s3://bucket/mixed", int8).returncode == 0
     done = batch("s3://bucket/mixed.jpg", "s3://bucket/mixed", models / "float32.tflite")
@@ -275,21 +275,21 @@ def test_answers_of_another_model_are_not_mixed_in(archive, int8, models):
 @pytest.mark.parametrize(
     ("source", "out", "message"),
     [
-        ("s3://nobody/pictures", None, "s3://nobody/pictures: cannot be listed"),
-        ("gs://nobody/pictures", None, "gs://nobody/pictures: cannot be listed (NOT_FOUND"),
+        ("s3://nobody/images", None, "s3://nobody/images: cannot be listed"),
+        ("gs://nobody/images", None, "gs://nobody/images: cannot be listed (NOT_FOUND"),
         ("s3://bucket/nothing", None, "s3://bucket/nothing: cannot be listed"),
         (None, "s3://nobody/out", "s3://nobody/out: cannot be written"),
         (None, "gs://nobody/out", "gs://nobody/out: cannot be written"),
         (None, "http://127.0.0.1:1/out", "http://127.0.0.1:1/out: cannot be written"),
     ],
 )
-def test_what_is_not_there_is_one_line(source, out, message, archive, int8, tmp_path):
+def test_a_missing_source_is_one_line(source, out, message, archive, int8, tmp_path):
     done = batch(source or archive, out or tmp_path / "out", int8)
     one_line(done, message)
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/pictures", "gs://bucket/pictures"])
-def test_a_store_that_does_not_answer_is_one_line(url, int8, tmp_path):
+@pytest.mark.parametrize("url", ["s3://bucket/images", "gs://bucket/images"])
+def test_a_store_that_does_not_respond_is_one_line(url, int8, tmp_path):
     nobody = f"http://127.0.0.1:{free_port()}"
     done = batch(url, tmp_path / "out", int8, AWS_ENDPOINT_URL=nobody, STORAGE_EMULATOR_HOST=nobody)
     one_line(done, f"{url}: cannot be listed")
@@ -302,7 +302,7 @@ def one_line(done, message):
     assert lines[0].startswith(f"lesionedge: error: {message}")
 
 
-def test_without_credentials_the_store_says_so(archive, int8, tmp_path, monkeypatch):
+def test_missing_credentials_are_one_line(archive, int8, tmp_path, monkeypatch):
     import boto3
 
     content = (archive / "0.jpg").read_bytes()
@@ -316,7 +316,7 @@ def test_without_credentials_the_store_says_so(archive, int8, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
-def test_pictures_that_go_away_while_it_runs_are_rows_with_an_error(scheme, int8, tmp_path, draw):
+def test_images_removed_meanwhile_become_rows_with_an_error(scheme, int8, tmp_path, draw):
     draw(1600, 1200, seed=1).save(tmp_path / "one.jpg", format="PNG")
     top, out = f"{scheme}://bucket/leaving", tmp_path / "out"
     for number in range(LONG_COUNT):
@@ -333,11 +333,11 @@ def test_pictures_that_go_away_while_it_runs_are_rows_with_an_error(scheme, int8
     assert len(found) == len({row["path"] for row in found}) == LONG_COUNT
     failed = [row["error"] for row in found if row["error"]]
     assert 0 < len(failed) < LONG_COUNT
-    # S3 is asked whether it is there, and then for it: one may go in between.
+    # S3 is asked whether a file exists, and then for its content: it may vanish in between.
     assert all(error.endswith(": no such file") or "NOT_FOUND" in error for error in failed)
 
 
-def test_a_folder_of_this_machine_that_goes_away_is_rows_with_an_error(int8, tmp_path, draw):
+def test_a_local_folder_removed_meanwhile_becomes_rows_with_an_error(int8, tmp_path, draw):
     top, out = tmp_path / "leaving", tmp_path / "out"
     top.mkdir()
     draw(1600, 1200, seed=1).save(top / "0000.jpg", format="PNG")
@@ -367,7 +367,7 @@ def test_an_archive_file_in_a_store(archive, expected, int8, tmp_path):
     )  # fmt: skip
 
 
-def test_pages_that_list_pictures_and_pictures_by_http(archive, int8, tmp_path):
+def test_images_and_pages_of_links_over_http(archive, int8, tmp_path):
     site = tmp_path / "site"
     shutil.copytree(archive, site)
     shutil.copy(site / "0.jpg", site / "secret.jpg")
@@ -388,8 +388,8 @@ def test_pages_that_list_pictures_and_pictures_by_http(archive, int8, tmp_path):
     assert errors == {f"{host}/none.jpg": f"{host}/none.jpg: no such file"}
 
 
-def test_pictures_and_answers_on_an_ftp_server(archive, expected, int8, tmp_path):
-    shutil.copytree(archive, tmp_path / "pictures")
+def test_images_and_predictions_on_an_ftp_server(archive, expected, int8, tmp_path):
+    shutil.copytree(archive, tmp_path / "images")
     line = [
         sys.executable,
         "-m",
@@ -404,23 +404,23 @@ def test_pictures_and_answers_on_an_ftp_server(archive, expected, int8, tmp_path
     ]
     with Server(*line) as port:
         host = f"ftp://127.0.0.1:{port}"
-        (tmp_path / "answers").mkdir()
-        (tmp_path / "answers" / "_unfinished").write_bytes(b"half a file")
+        (tmp_path / "predictions").mkdir()
+        (tmp_path / "predictions" / "_unfinished").write_bytes(b"half a file")
         for _ in range(2):
-            done = batch(f"{host}/pictures", f"{host}/answers", int8)
+            done = batch(f"{host}/images", f"{host}/predictions", int8)
             assert done.returncode == 1, done.stderr
         assert f"{COUNT} of {COUNT} images done before" in done.stderr
-        top = f"{host}/pictures/"
-        alike(table(f"{host}/answers"), expected, lambda path: path.removeprefix(top))
-        done = batch(f"{host}/pictures", f"{host}/answers", int8, "--retry-failed")
+        top = f"{host}/images/"
+        alike(table(f"{host}/predictions"), expected, lambda path: path.removeprefix(top))
+        done = batch(f"{host}/images", f"{host}/predictions", int8, "--retry-failed")
         assert f"6 of {COUNT} images done before" in done.stderr
-        alike(table(f"{host}/answers"), expected, lambda path: path.removeprefix(top))
+        alike(table(f"{host}/predictions"), expected, lambda path: path.removeprefix(top))
     parts = ["part-000001.parquet", "part-000002.parquet"]
-    assert sorted(os.listdir(tmp_path / "answers")) == parts
+    assert sorted(os.listdir(tmp_path / "predictions")) == parts
 
 
-def test_a_picture_that_cannot_be_read_does_not_end_its_worker(int8, tmp_path):
-    """Engines see rows with errors, whatever the library raises."""
+def test_an_image_that_cannot_be_read_does_not_end_its_worker(int8, tmp_path):
+    """Every exception of a library becomes a row with an error."""
     from lesionedge.batch import processes
 
     model = Model.of(ModelOptions(int8))

@@ -1,4 +1,4 @@
-"""Videos of known colours and directions, written by PyAV's own encoders."""
+"""Videos of known colours and orientations, written by PyAV's own encoders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = images.Preprocessing(64, 64)
 
 
 def patches(width: int, height: int) -> np.ndarray:
-    """Colours of skins, lesions and inks, and greys, in squares of 32 px; (H, W, 3) float, 0-1."""
+    """Return squares of 32 px with colours of skin, lesions and inks, and greys; (H, W, 3), 0-1."""
     colours = np.array(
         [
             (232, 190, 172), (198, 134, 103), (120, 75, 52), (64, 38, 30), (160, 32, 40),
@@ -48,7 +48,7 @@ def to_yuv(rgb: np.ndarray, matrix: int, color_range: int, bits: int) -> list[np
 
 
 def frame_of(planes: list[np.ndarray], form: str):
-    """Lay planes out as a PyAV frame of a planar format."""
+    """Return planes as a PyAV frame of a planar format."""
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, form)
     dtype = np.uint16 if frame.format.components[0].bits > 8 else np.uint8
@@ -99,7 +99,7 @@ SIZE = (320, 256)
 
 
 def error(path, size=SIZE, preprocessing=None) -> float:
-    """The mean difference from the colours that were meant, in levels."""
+    """Return the mean difference from the intended colours, in levels."""
     return float(abs(first(path, preprocessing) - patches(*size) * 255).mean())
 
 
@@ -122,7 +122,7 @@ CODECS = {
 @pytest.mark.parametrize("full", [LIMITED, FULL])
 @pytest.mark.parametrize("matrix", [BT601, BT709, BT2020])
 @pytest.mark.parametrize("name", CODECS)
-def test_codecs_pass_on_what_colours_mean(tmp_path, name, matrix, full):
+def test_codecs_pass_on_colour_tags(tmp_path, name, matrix, full):
     codec, form, options, file = CODECS[name]
     path = colour_video(tmp_path, form, matrix, full, codec=codec, options=options, name=file,
                         colorspace=matrix, color_range=full)  # fmt: skip
@@ -147,7 +147,7 @@ def test_mjpeg_is_bt601_of_full_range(tmp_path):
     [((320, 256), BT601), ((640, 480), BT601), ((720, 576), BT601), ((1280, 704), BT709),
      ((1920, 1088), BT709), ((704, 1280), BT709)],
 )  # fmt: skip
-def test_what_does_not_say_is_709_where_it_is_hd(tmp_path, size, matrix):
+def test_untagged_video_is_709_if_it_is_hd(tmp_path, size, matrix):
     assert error(colour_video(tmp_path, "yuv420p", matrix, LIMITED, size=size), size) < 1
 
 
@@ -156,7 +156,7 @@ def test_what_does_not_say_is_709_where_it_is_hd(tmp_path, size, matrix):
     [("libx264rgb", "rgb24"), ("ffv1", "gbrp10le"), ("ffv1", "bgr0"), ("png", "rgb24"),
      ("rawvideo", "bgr24"), ("rawvideo", "rgb48le")],
 )  # fmt: skip
-def test_rgb_stays_as_it_is(tmp_path, codec, form):
+def test_rgb_stays_unchanged(tmp_path, codec, form):
     pixels = np.round(patches(*SIZE) * 255).astype(np.uint8)
     frames = []
     for _ in range(2):
@@ -211,8 +211,8 @@ def test_odd_sizes(tmp_path, size):
 
 @pytest.mark.parametrize("form", ["nv12", "uyvy422", "yuyv422", "p010le", "yuv420p10be"])
 @pytest.mark.parametrize("full", [LIMITED, FULL])
-def test_formats_that_are_laid_out_otherwise(form, full):
-    """As capture devices and other decoders give them; no container keeps their tags."""
+def test_formats_with_another_layout(form, full):
+    """Capture devices and other decoders deliver them; no container keeps their tags."""
     from lesionedge.camera import video
 
     base = {"nv12": "yuv420p", "p010le": "yuv420p10le", "yuv420p10be": "yuv420p10le"}
@@ -251,7 +251,7 @@ def from_light(light: np.ndarray) -> np.ndarray:
 
 
 def in_other_primaries(srgb: np.ndarray, primaries: int) -> np.ndarray:
-    """The light of sRGB's values, of other primaries."""
+    """Return the light of sRGB values in other primaries."""
     return light_of(srgb) @ (np.linalg.inv(to_xyz(primaries)) @ to_xyz(1)).T
 
 
@@ -287,7 +287,7 @@ def hlg_of(light: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("transfer", "encode", "limit"),
-    [(PQ, pq_of, 2.5), (HLG, hlg_of, 1.5)],  # 8 bits are few for PQ
+    [(PQ, pq_of, 2.5), (HLG, hlg_of, 1.5)],  # 8 bits are too few for PQ
 )
 def test_hdr_becomes_srgb_with_a_warning(tmp_path, transfer, encode, limit, cli_run, int8):
     values = encode(in_other_primaries(patches(*SIZE), 9))
@@ -308,7 +308,7 @@ def test_colours_coded_in_an_unknown_way_have_a_warning(tmp_path, cli_run, int8)
     assert "video-colours" not in json.loads(result.stdout.splitlines()[0])["warning_codes"]
 
 
-# Display matrix (a, b, c, d) -> what EXIF calls the same orientation.
+# Display matrix (a, b, c, d) -> EXIF's number of the same orientation.
 MATRICES = {
     (1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0, -1): 4, (0, 1, 1, 0): 5,
     (0, 1, -1, 0): 6, (0, -1, -1, 0): 7, (0, -1, 1, 0): 8,
@@ -327,7 +327,7 @@ def with_matrix(path, matrix):
 
 
 def corners() -> np.ndarray:
-    """An image of which each quarter has another colour, (96, 160, 3) uint8."""
+    """Return an image with another colour in each quarter, (96, 160, 3) uint8."""
     pixels = np.zeros((96, 160, 3), np.uint8)
     pixels[:48, :80], pixels[:48, 80:] = (200, 40, 40), (40, 160, 40)
     pixels[48:, :80], pixels[48:, 80:] = (40, 40, 200), (220, 220, 220)
@@ -335,7 +335,7 @@ def corners() -> np.ndarray:
 
 
 def upright(orientation: int) -> np.ndarray:
-    """What the image is shown as, by Pillow's reading of EXIF."""
+    """Return the image as displayed, by Pillow's reading of EXIF."""
     image = Image.fromarray(corners())
     image.getexif()[0x0112] = orientation
     return np.asarray(ImageOps.exif_transpose(image), float)
@@ -343,7 +343,7 @@ def upright(orientation: int) -> np.ndarray:
 
 @pytest.fixture(params=["libx264", "mjpeg"])
 def portrait(request, tmp_path):
-    """Writes a video with a display matrix, undecoded MJPEG as well."""
+    """Writes a video with a display matrix; MJPEG too, which is not decoded here."""
     frame = av.VideoFrame.from_ndarray(corners(), "rgb24")
     form, options = "yuv444p", {"qp": "4"}
     if request.param == "mjpeg":
@@ -355,7 +355,7 @@ def portrait(request, tmp_path):
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_a_display_matrix_is_applied_to_what_is_seen(portrait, matrix):
+def test_a_display_matrix_is_applied_to_frames(portrait, matrix):
     seen, wanted = first(portrait(matrix)), upright(MATRICES[matrix])
     assert seen.shape == wanted.shape
     assert abs(seen - wanted).mean() < 4
@@ -368,7 +368,7 @@ def test_a_display_matrix_is_applied_to_what_is_seen(portrait, matrix):
 
 
 @pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, 1), (0, 1, 1, 0)])
-def test_a_display_matrix_is_applied_to_what_is_classified_and_saved(
+def test_a_display_matrix_is_applied_to_classified_and_saved_images(
     portrait, matrix, tmp_path, int8, cli_run
 ):
     path, wanted = portrait(matrix), upright(MATRICES[matrix])
@@ -382,13 +382,13 @@ def test_a_display_matrix_is_applied_to_what_is_classified_and_saved(
         assert seen.shape == wanted.shape and abs(seen - wanted).mean() < 6
 
 
-def test_a_display_matrix_is_applied_to_a_recording_by_a_file_address(portrait):
+def test_a_display_matrix_is_applied_to_a_file_address(portrait):
     path = portrait((0, 1, -1, 0))
     assert abs(first(f"file://{path}") - upright(6)).mean() < 4
 
 
 def test_frames_decoded_from_damaged_ones_are_skipped(tmp_path, draw):
-    """A transport stream that lost packets: until the next key frame nothing is believed."""
+    """In a transport stream that lost packets, frames are skipped until the next key frame."""
     noise = np.random.default_rng(0).normal(0, 3, (240, 320, 1))
     pixels = np.asarray(draw(320, 240, seed=1), float)
     moving = [(np.roll(pixels, 2 * n, 1) + np.roll(noise, n, 0)).clip(0, 255) for n in range(100)]
@@ -408,7 +408,7 @@ def test_frames_decoded_from_damaged_ones_are_skipped(tmp_path, draw):
 
 
 def seen_of(path):
-    """Places and pixels of the frames of a video, and how many were damaged by then."""
+    """Return positions and pixels of a video's frames, and how many were damaged until then."""
     from lesionedge.camera.stream import StreamSource
 
     source, found, damaged = StreamSource(str(path)), [], 0

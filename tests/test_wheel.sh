@@ -1,8 +1,8 @@
 #!/bin/sh
-# The wheel alone: only the package and its models inside; installs without TensorFlow; answers.
-# Usage: test_wheel.sh FOLDER-OF-WHEELS PICTURE
+# The wheel holds only the package and its models, installs without TensorFlow, and predicts.
+# Usage: test_wheel.sh FOLDER-OF-WHEELS IMAGE
 set -eu
-wheel=$(echo "$1"/*-py3-none-any.whl) wheel32=$(echo "$1"/*-py3-none-linux_armv7l.whl) picture=$2
+wheel=$(echo "$1"/*-py3-none-any.whl) wheel32=$(echo "$1"/*-py3-none-linux_armv7l.whl) image=$2
 python=${PYTHON:-python3}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -29,15 +29,15 @@ CHECK
 
 "$python" -m venv "$folder/venv"
 "$folder/venv/bin/pip" --disable-pip-version-check --quiet install "$wheel"
-cp "$picture" "$folder/picture.jpg"
+cp "$image" "$folder/image.jpg"
 cd "$folder"
-"$folder/venv/bin/lesionedge" predict picture.jpg --format json >answer.json
-"$folder/venv/bin/lesionedge" predict picture.jpg -m cnn
+"$folder/venv/bin/lesionedge" predict image.jpg --format json >prediction.json
+"$folder/venv/bin/lesionedge" predict image.jpg -m cnn
 "$folder/venv/bin/lesionedge" info >/dev/null
 "$folder/venv/bin/python" - <<'CHECK'
 import importlib.util, json
-answer = json.load(open("answer.json"))
-assert abs(sum(c["probability"] for c in answer["top"]) - 1) < 1e-3, answer
+prediction = json.load(open("prediction.json"))
+assert abs(sum(c["probability"] for c in prediction["top"]) - 1) < 1e-3, prediction
 for heavy in ("tensorflow", "tf_keras", "pandas", "sklearn", "matplotlib", "scipy"):
     assert importlib.util.find_spec(heavy) is None, f"{heavy} came with the wheel"
 CHECK

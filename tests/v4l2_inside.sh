@@ -1,10 +1,10 @@
 #!/bin/sh
-# Run inside the virtual machine by test_v4l2.sh.
+# test_v4l2.sh runs this inside the virtual machine.
 set -eu
 driver=/sys/bus/platform/drivers/vivid
 device=$(basename "$(readlink -f /sys/class/video4linux/video0/device)")
 
-# start NAME OPTION...: a camera in the background, once it has given its first answer.
+# start NAME OPTION...: start a camera in the background and wait for its first prediction.
 start() {
   name=$1
   shift
@@ -13,11 +13,11 @@ start() {
   camera=$!
   for _ in $(seq 60); do [ -s "$name.jsonl" ] && return; sleep 1; done
   cat "$name.txt"
-  echo "no answer from the camera"
+  echo "no prediction from the camera"
   exit 1
 }
 
-# ends NAME STATUS: the camera in the background has ended so, and the device is free again.
+# ends NAME STATUS: check the exit status of the camera in the background and its summary.
 ends() {
   status=0
   wait "$camera" || status=$?
@@ -28,19 +28,19 @@ ends() {
 
 lesionedge doctor || true
 
-echo "--- answers, by auto"
-lesionedge camera --size 640x480 --frames 3 --format json >answers.jsonl 2>said.txt
+echo "--- predictions from the camera that is found automatically"
+lesionedge camera --size 640x480 --frames 3 --format json >predictions.jsonl 2>said.txt
 cat said.txt
-test "$(wc -l <answers.jsonl)" = 3
+test "$(wc -l <predictions.jsonl)" = 3
 grep -q "/dev/video0 (vivid): YUYV 640x480, .* frames/s" said.txt
 python3 - <<'CHECK'
 import json
-rows = [json.loads(line) for line in open("answers.jsonl")]
+rows = [json.loads(line) for line in open("predictions.jsonl")]
 assert all(abs(sum(c["probability"] for c in row["top"]) - 1) < 0.02 for row in rows), rows
 assert len({row["frame"] for row in rows}) == 3, rows
 CHECK
 
-echo "--- the picture is the device's: YUYV made RGB agrees with what the driver gives as RGB"
+echo "--- the image is the device's: YUYV converted to RGB agrees with the driver's own RGB"
 lesionedge camera --source /dev/video0 --size 640x480 --frames 1 --save seen --save-when always \
   >/dev/null 2>&1
 v4l2-ctl -d /dev/video0 --set-fmt-video=width=640,height=480,pixelformat=RGB3 \
@@ -51,7 +51,7 @@ import numpy as np
 from PIL import Image
 ours = np.asarray(Image.open(glob.glob("seen/*.jpg")[0]), float)
 theirs = np.fromfile("frame.rgb", np.uint8).reshape(ours.shape).astype(float)
-# The bars of colour at the left and right edges; a text and a box move about in between.
+# The colour bars at the left and right edges; text and a box move between them.
 bars = [10, 40, 600, 630]
 apart = abs(ours[240, bars] - theirs[240, bars]).max()
 print("furthest apart:", apart, "of 255")
@@ -76,7 +76,7 @@ for signal in INT TERM; do
   kill "-$signal" "$camera"
   ends "$signal" 0
 done
-v4l2-ctl -d /dev/video0 --stream-mmap --stream-count=1 >/dev/null 2>&1 # the device was let go of
+v4l2-ctl -d /dev/video0 --stream-mmap --stream-count=1 >/dev/null 2>&1 # the device is free again
 
 echo "--- unplugged while running, and plugged in again"
 start running --give-up 60

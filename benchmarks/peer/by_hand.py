@@ -1,6 +1,6 @@
-"""The floor: LiteRT (or tflite-runtime) and Pillow by someone who knows both.
+"""The floor: the fastest hand-written code with LiteRT (or tflite-runtime) and Pillow.
 
-Reduced-scale decoding included.
+It decodes JPEGs at a reduced scale.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ MARGIN = 1.4
 
 
 def load(model, threads):
-    """Load once, answer many."""
+    """Load the model; return a function from an image's path to scores."""
     network = Interpreter(model, num_threads=threads)
     network.allocate_tensors()
     into, out = network.get_input_details()[0], network.get_output_details()[0]
@@ -24,11 +24,11 @@ def load(model, threads):
     def classify(path):
         with Image.open(path) as file:
             file.draft("RGB", (int(side_px * MARGIN),) * 2)
-            picture = file.convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+            image = file.convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         box = (left, top, left + side, top + side)
-        pixels = picture.resize((side_px, side_px), Image.Resampling.BILINEAR, box)
+        pixels = image.resize((side_px, side_px), Image.Resampling.BILINEAR, box)
         network.set_tensor(into["index"], np.asarray(pixels)[None])
         network.invoke()
         return network.get_tensor(out["index"])[0]

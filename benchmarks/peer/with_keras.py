@@ -1,6 +1,6 @@
-"""Keras' ``load_img`` and ``model.predict``, as the common classifiers do.
+"""Keras' ``load_img`` and ``model.predict``, as most published classifiers use them.
 
-MODEL is ``MobileNetV2`` or ``EfficientNetB3``: of random weights, which cost the same time.
+MODEL is ``MobileNetV2`` or ``EfficientNetB3``, with random weights, which take the same time.
 """
 
 import os
@@ -14,7 +14,7 @@ SIDE_PX = 224
 
 
 def load(model, threads):
-    """Load once, answer many; threads as TensorFlow chooses."""
+    """Load the model; return a function from path to scores. TensorFlow chooses the threads."""
     build = getattr(tf.keras.applications, model)
     network = build(weights=None, classes=7, input_shape=(SIDE_PX, SIDE_PX, 3))
 

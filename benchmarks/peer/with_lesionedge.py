@@ -4,7 +4,7 @@ import lesionedge
 
 
 def load(model, threads):
-    """Load once, answer many."""
+    """Load the model; return a function from an image's path to scores."""
     classifier = lesionedge.Classifier(model, threads=threads, check=False)
     labels = classifier.labels
 

@@ -6,7 +6,7 @@ from mediapipe.tasks.python import vision
 
 
 def load(model, threads):
-    """Load once, answer many; it does not let threads be chosen."""
+    """Load the model; return a function from path to scores. Threads cannot be chosen."""
     options = vision.ImageClassifierOptions(base_options=python.BaseOptions(model))
     classifier = vision.ImageClassifier.create_from_options(options)
 

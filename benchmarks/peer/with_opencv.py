@@ -1,4 +1,4 @@
-"""OpenCV and LiteRT as most tutorials write it: whole decode, one thread."""
+"""OpenCV and LiteRT as in most tutorials: full-scale decoding, one thread."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ SIDE_PX = 224
 
 
 def load(model, threads):
-    """Load once, answer many."""
+    """Load the model; return a function from an image's path to scores."""
     network = Interpreter(model_path=model)
     network.allocate_tensors()
     into, out = network.get_input_details(), network.get_output_details()

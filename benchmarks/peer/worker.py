@@ -1,10 +1,11 @@
-"""Runs one peer in its own environment: answers pictures named on standard input and times them.
+"""Runs one peer in its own environment: classifies images named on standard input and times them.
 
-    python worker.py PEER MODEL THREADS            # a line in: a picture, or many apart by tabs
-    python worker.py PEER MODEL THREADS PICTURE    # one answer and out, for cold starts
+    python worker.py PEER MODEL THREADS          # each input line: one or more paths, tab-separated
+    python worker.py PEER MODEL THREADS IMAGE    # one prediction, then exit; for cold starts
 
-PEER is a module of this folder with ``load(model, threads)``, which gives a function from a path
-to scores. A line out: milliseconds for all the pictures of the line, and the last one's best class.
+PEER is a module of this folder with ``load(model, threads)``, which returns a function from a path
+to scores. Each output line holds the milliseconds for all images of the input line, and the best
+class of the last one.
 """
 
 import importlib
@@ -14,13 +15,13 @@ import time
 
 
 def main() -> None:
-    """Serve standard input, or answer once."""
-    name, model, threads, *pictures = sys.argv[1:]
+    """Classify the images on standard input, or one image."""
+    name, model, threads, *images = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # keep the libraries' own messages out of the results
     classify = importlib.import_module(name).load(model, int(threads))
-    if pictures:
-        print(best(classify(pictures[0])), file=out, flush=True)
+    if images:
+        print(best(classify(images[0])), file=out, flush=True)
         return
     print("ready", file=out, flush=True)
     for line in sys.stdin:
@@ -32,8 +33,8 @@ def main() -> None:
 
 
 def best(scores) -> int:
-    """Give the place of the highest score."""
-    return max(range(len(scores)), key=lambda place: scores[place])
+    """Return the index of the highest score."""
+    return max(range(len(scores)), key=lambda index: scores[index])
 
 
 if __name__ == "__main__":

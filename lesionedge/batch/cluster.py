@@ -15,10 +15,10 @@ from lesionedge.errors import LesionEdgeError
 from lesionedge.interpreter import quiet
 
 OBJECT_STORE_BYTES = 300_000_000
-"""Shared memory of a Ray that is started here: names go in and rows come out, never images."""
+"""Shared memory of a Ray that is started here; it holds names and rows, never images."""
 
 RETRIES = 3
-"""So often Ray gives a chunk to another actor when its actor has died."""
+"""How often Ray passes a chunk on to another actor after its actor has died."""
 
 
 class Predictor:
@@ -40,18 +40,18 @@ def connected(address: str | None, *, workers: int | None, verbose: bool) -> Ite
     """Join a cluster, or start a Ray on this machine that ends with the block.
 
     Args:
-        address: What ``ray.init`` takes; None for the environment's ``RAY_ADDRESS`` and, without
-            it, a Ray of our own.
-        workers: Cores of that Ray; None for all.
-        verbose: Let its log lines through.
+        address: As for ``ray.init``. None: the environment's ``RAY_ADDRESS``, or else a new Ray
+            on this machine.
+        workers: Cores of a new Ray; None for all.
+        verbose: Show Ray's log lines.
 
     Raises:
-        LesionEdgeError: There is no cluster there.
+        LesionEdgeError: There is no cluster at this address.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"log_to_driver": verbose}
     if address == "local":
-        # Ray reports how it is used to its makers unless it is switched off.
+        # By default Ray sends usage statistics to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES}
         options |= {"include_dashboard": False}
@@ -75,7 +75,7 @@ def connected(address: str | None, *, workers: int | None, verbose: bool) -> Ite
 
 
 def _close_to_others() -> None:
-    """Have a Ray that is started here want a token: its ports are open to the network."""
+    """Make a Ray that is started here require a token: its ports are open to the network."""
     import secrets
 
     mode = os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -84,7 +84,7 @@ def _close_to_others() -> None:
 
 
 def _reach(address: str) -> None:
-    """Find out at once that nobody is there: Ray itself would try for minutes."""
+    """Check that something listens at the address; Ray itself would try for minutes."""
     import socket
 
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -100,8 +100,8 @@ def _no_cluster(address: str, error: Exception) -> LesionEdgeError:
     cause = error.__cause__ or error
     if "AuthToken" in str(cause):
         return LesionEdgeError(
-            f"--address {address}: the Ray cluster there wants its token: set RAY_AUTH_MODE=token "
-            "and give it as Ray says (docs.ray.io, token authentication)"
+            f"--address {address}: the Ray cluster there requires its token: set "
+            "RAY_AUTH_MODE=token and the token (docs.ray.io, token authentication)"
         )
     reason = _first_line(cause)
     return LesionEdgeError(
@@ -119,14 +119,14 @@ def predictions(
 ) -> Generator[Any, None, None]:
     """Classify images on the cluster.
 
-    Ray replaces actors that die and gives their chunks to others; the images of a chunk that has
-    outlived several are left out. Nodes that join later take their part, unless ``workers`` says
-    how many actors there are.
+    Ray replaces actors that die and passes their chunks on. If several actors die of a chunk, its
+    images are left out. Nodes that join later are used too, unless ``workers`` fixes the number of
+    actors.
 
     Args:
         chunks: Names of images, some at a time.
-        model: What classifies.
-        workers: How many actors; None for one a core of the cluster, also as it grows.
+        model: The model.
+        workers: How many actors; None for one per core of the cluster, even as it grows.
 
     Returns:
         An iterator of tables (``pyarrow.Table``), in the order in which they are ready.
@@ -144,7 +144,7 @@ def predictions(
     else:
         pool = data.ActorPoolStrategy(size=min(workers, len(tables)))
     with warnings.catch_warnings():
-        # Ray has no other way yet to bound how often a chunk that kills its actors is tried.
+        # Ray has no other way yet to limit how often it tries a chunk that kills its actors.
         warnings.simplefilter("ignore", DeprecationWarning)
         rows = data.from_arrow(tables).map_batches(
             Predictor, fn_constructor_args=(model,), compute=pool, batch_size=None,

@@ -1,4 +1,4 @@
-"""From what was typed to the names of images: on disks, in archives, at addresses, in stores."""
+"""Finds the images that sources name: on disks, in archives, at addresses, in object stores."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lesionedge.sources.listing import PassedOver, Source
 
 
 def found(sources: Iterable[str], errors: dict[str, str], passed_over: PassedOver) -> Iterator[str]:
-    """Name the images of sources, as the column ``path`` does.
+    """Yield the names of the images of sources, as in the column ``path``.
 
     Args:
-        sources: Folders (to their depth), patterns, files, zip archives, and URLs that fsspec or
-            pyarrow reads, such as ``s3://bucket/folder`` or ``zip://2019/*.jpg::archive.zip``;
-            credentials are taken from where their libraries look.
-        errors: Gets what cannot be listed: name -> why.
-        passed_over: Counts what looks like an image and is not read.
+        sources: Folders (with their subfolders), patterns, files, zip archives, and URLs that
+            fsspec or pyarrow reads, such as ``s3://bucket/folder`` or
+            ``zip://2019/*.jpg::archive.zip``. Their libraries find the credentials.
+        errors: Receives the sources that cannot be listed: name -> reason.
+        passed_over: Counts image files in formats that cannot be read.
 
     Raises:
         LesionEdgeError: A store cannot be listed.
@@ -50,7 +50,7 @@ def _listed(source: str, passed_over: PassedOver) -> Iterator[Source]:
 
 
 def _name(path: str) -> str:
-    """Name an image so that it is found from whatever folder."""
+    """Return an image's name, which is valid from any folder."""
     if names.is_member(path):
         member, where = names.split(path)
         return names.member_name(member, where if is_url(where) else local_name(where))
@@ -58,13 +58,13 @@ def _name(path: str) -> str:
 
 
 def _stored(url: str, passed_over: PassedOver) -> Iterator[Source]:
-    """Return the images behind a URL: one file, a folder to its depth, or a pattern's matches."""
+    """Yield the images behind a URL: one file, a folder with its subfolders, or a pattern's."""
     scheme, _, rest = url.partition("://")
     before, chain, behind = rest.partition("::")
     try:
         files, path = opened(url)
         host = "" if chain else _host(files, scheme, before)
-        inside = list(dict.fromkeys(_inside(files, path)))  # ** gives folders, and their files
+        inside = list(dict.fromkeys(_inside(files, path)))  # ** matches folders, and their files
     except Exception as error:  # each file system has exceptions of its own
         if not chain and formats.is_image_name(before) and not patterns.is_pattern(url):
             yield Source(url)  # one image: it cannot be read, and its row says why
@@ -81,13 +81,13 @@ def _stored(url: str, passed_over: PassedOver) -> Iterator[Source]:
 
 
 def _host(files: Any, scheme: str, path: str) -> str:
-    """Return the server, where it is no part of the file system's paths, as in ``ftp://``."""
+    """Return the server if the file system's paths do not contain it, as with ``ftp://``."""
     host = path.partition("/")[0]
     return host if files._get_kwargs_from_urls(f"{scheme}://{host}/").get("host") else ""
 
 
 def _inside(files: Any, path: str) -> Iterator[str]:
-    """Return the files of a path or pattern, sorted, without hidden ones."""
+    """Yield the files of a path or pattern, sorted, without hidden ones."""
     if not patterns.is_pattern(path):
         yield from _below(files, path, path)
         return

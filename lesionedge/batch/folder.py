@@ -1,6 +1,6 @@
-"""Where the Parquet files go: a folder of this machine, or one behind a URL.
+"""The folder for the Parquet files, on this machine or behind a URL.
 
-Both show a file whole, under its name, or not at all, and let one command write at a time.
+In both, a file appears whole or not at all, and only one command may write at a time.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from lesionedge.errors import LesionEdgeError
 
 _UNFINISHED = "_unfinished"
 _LOCK = "_lock"
-# What these are sent appears when all of it has come. Elsewhere a file is written, then renamed.
+# In these stores a file appears when all of it has arrived. Elsewhere it is written, then renamed.
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
 
 class Folder(Protocol):
-    """What both can."""
+    """A folder for Parquet files."""
 
     name: str
-    """As people know it: an absolute path or a URL."""
+    """The name for people: an absolute path or a URL."""
 
     def names(self) -> list[str]:
-        """List the files, but those whose names start with ``_``."""
+        """List the files, except those whose names start with ``_``."""
 
     def path(self, name: str) -> str:
         """Return the path or URL of a file."""
 
     def read(self, name: str) -> Any:
-        """Return what ``pyarrow.parquet`` reads a file from."""
+        """Return a file in a form that ``pyarrow.parquet`` can read."""
 
     def write(self, name: str, table: Any) -> None:
-        """Write rows (a ``pyarrow.Table``) to a file, in place of what is there.
+        """Write rows (a ``pyarrow.Table``) to a file; replace an older one.
 
         Raises:
             LesionEdgeError: It cannot be written, or another command writes there now.
@@ -48,11 +48,11 @@ class Folder(Protocol):
         """Remove a file."""
 
     def close(self) -> None:
-        """Let others write there."""
+        """Release the folder for other commands."""
 
 
 def folder(where: str) -> Folder:
-    """Make a folder, or take hold of one that is there.
+    """Open a folder for writing; make it if necessary.
 
     Args:
         where: A path, or a URL such as ``s3://bucket/folder``.
@@ -65,7 +65,7 @@ def folder(where: str) -> Folder:
 
 
 class LocalFolder:
-    """A folder of this machine; its lock ends with this process, however it ends."""
+    """A folder on this machine; its lock ends with this process, even if that is killed."""
 
     def __init__(self, path: str) -> None:
         self.name = os.path.abspath(path)
@@ -102,15 +102,15 @@ class LocalFolder:
         os.unlink(self.path(name))
 
     def close(self) -> None:
-        """Let others write there."""
+        """Release the folder for other commands."""
         os.close(self._lock)
 
 
 class StoredFolder:
     """A folder behind a URL.
 
-    No lock there would end with a process that is killed. So the command that came last has the
-    folder: it leaves its mark, and an earlier one that finds another's mark writes no more.
+    A lock there would outlive a killed process. So the newest command owns the folder: it writes
+    its mark, and an older command that finds another mark stops writing.
     """
 
     def __init__(self, url: str) -> None:
@@ -129,7 +129,7 @@ class StoredFolder:
             self._files.invalidate_cache()
             paths = self._files.ls(self._top, detail=False)
         names = (path.rstrip("/").rpartition("/")[2] for path in paths)
-        own = self._top.rstrip("/").rpartition("/")[2]  # some list a folder in itself
+        own = self._top.rstrip("/").rpartition("/")[2]  # some list the folder itself too
         return [name for name in names if not name.startswith("_") and name not in ("", own)]
 
     def path(self, name: str) -> str:
@@ -137,7 +137,7 @@ class StoredFolder:
         return f"{self.name}/{name}"
 
     def read(self, name: str) -> Any:
-        """Return what a file holds, as a file."""
+        """Return a file's content."""
         with self._tried("read", name):
             return need("pyarrow").BufferReader(self._files.cat_file(self._at(name)))
 
@@ -154,7 +154,8 @@ class StoredFolder:
             self._put(_UNFINISHED, content)
             self._files.invalidate_cache()
             if self._files.exists(self._at(name)):  # not all servers rename over a file
-                self._files.rm_file(self._at(name))  # a kill here: its images are classified again
+                # If killed here, this file's images are classified again.
+                self._files.rm_file(self._at(name))
             self._files.mv(self._at(_UNFINISHED), self._at(name))
 
     def remove(self, name: str) -> None:
@@ -164,7 +165,7 @@ class StoredFolder:
             self._files.rm_file(self._at(name))
 
     def close(self) -> None:
-        """Take the mark away, if it is still ours."""
+        """Remove the mark if it is still this command's."""
         with suppress(Exception):
             if self._files.cat_file(self._at(_LOCK)) == self._mark:
                 self._files.rm_file(self._at(_LOCK))
@@ -176,8 +177,8 @@ class StoredFolder:
             mark = None
         if mark != self._mark:
             raise LesionEdgeError(
-                f"{self.name}: another lesionedge batch writes there now, and goes on from what "
-                "was written; this one stops"
+                f"{self.name}: another lesionedge batch writes there now and continues this one's "
+                "work; this one stops"
             )
 
     def _at(self, name: str) -> str:
@@ -198,7 +199,7 @@ class StoredFolder:
 
 
 def _locked(path: str) -> int:
-    """Hold a lock that ends with this process, however it ends."""
+    """Take a lock that ends with this process, even if that is killed."""
     import fcntl
 
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

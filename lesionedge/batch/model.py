@@ -1,4 +1,4 @@
-"""The model as it travels to worker processes and nodes."""
+"""A model in a form that can be sent to worker processes and nodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, replace
 
 from lesionedge.classifier import Classifier
-from lesionedge.labels import Settled
+from lesionedge.labels import OrderedLabels
 from lesionedge.model_options import ModelOptions
 from lesionedge.notice import Notice
 from lesionedge.profile import Profile
@@ -16,31 +16,31 @@ from lesionedge.profile import Profile
 
 @dataclass(frozen=True)
 class Model:
-    """A model's file and how it is used."""
+    """A model's file and its options."""
 
     path: str
-    """Where its file is; elsewhere there may be none, or another."""
+    """The file on this machine; on another machine there may be none there, or another."""
     content: bytes
-    """What the file holds."""
+    """The file's content."""
     sha256: str
     """The file's digest, in hexadecimal."""
     labels: tuple[str, ...]
     """The classes' codes, in output order."""
     malignant: tuple[str, ...] | None
-    """Those that are malignant; None where that is not known of all."""
+    """The malignant codes; None if that is unknown for some class."""
     unknown_notice: Notice | None
     """As ``Classifier.unknown_notice``."""
     options: ModelOptions
-    """How it is used."""
+    """The options that it is loaded with."""
     profile: Profile | None = None
     """The site profile, if there is one."""
 
     @classmethod
     def of(cls, options: ModelOptions) -> Model:
-        """Load a model to see that it works, and pack it.
+        """Load a model to check that it works, and pack it.
 
         Args:
-            options: Which model, and how it is used; the workers have one thread each.
+            options: The model and its options; each worker uses one thread.
 
         Raises:
             ModelError: It cannot be used.
@@ -50,9 +50,9 @@ class Model:
         with open(loaded.path, "rb") as file:
             content = file.read()
         digest = hashlib.sha256(content).hexdigest()
-        if options.labels is not None:  # a file of this machine may not be there elsewhere
-            options = replace(options, labels=Settled(loaded.labels))
-        options = replace(options, profile=loaded.profile)  # read once, the same everywhere
+        if options.labels is not None:  # other machines may not have the file
+            options = replace(options, labels=OrderedLabels(loaded.labels))
+        options = replace(options, profile=loaded.profile)  # nor the profile's
         notice = loaded.unknown_notice
         malignant = tuple(d.label for d in loaded.diagnoses if d.malignant)
         return cls(
@@ -61,14 +61,14 @@ class Model:
         )  # fmt: skip
 
     def load(self) -> Classifier:
-        """Load it where it is now, with one thread: there is one worker a core.
+        """Load it on this machine with one thread, since there is one worker per core.
 
         Raises:
             ModelError: It cannot be used.
         """
         if self._is_at(self.path):
             return self._load(self.path)
-        # Unlinked as soon as it is loaded: a worker that is killed leaves nothing behind.
+        # Removed as soon as it is loaded, so that a killed worker leaves nothing behind.
         with tempfile.TemporaryDirectory(prefix="lesionedge-") as folder:
             path = os.path.join(folder, "model.tflite")
             with open(path, "wb") as file:

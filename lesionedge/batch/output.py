@@ -1,7 +1,7 @@
-"""The folder of Parquet files that a batch fills, and continues to fill after it was killed.
+"""The folder of Parquet files that a batch writes; a later run continues after a killed one.
 
-Only one process writes it, the one that was started; so an image is in it once, whatever happened
-to the workers. A file appears whole, under its name, or not at all; what is in none is not done.
+Only the main process writes it, so each image is in it once, whatever happens to the workers. A
+file appears whole or not at all; images that are in no file are not classified yet.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lesionedge.batch.libraries import need
 from lesionedge.batch.model import Model
 from lesionedge.errors import LesionEdgeError
 
-ROWS_A_FILE = 100_000
-"""A file is written when it has so many rows, or when it is time to save."""
+ROWS_PER_FILE = 100_000
+"""A file is written when there are this many rows, or when it is time to save."""
 
 _SETTINGS = {
     "model": "model", "labels": "--labels", "malignant": "--malignant", "normalize": "--normalize",
@@ -32,15 +32,15 @@ class Output:
     """The folder, for the one process that writes it; a context manager."""
 
     def __init__(self, folder: str, model: Model, *, save_every_s: float) -> None:
-        """Make the folder, or look at what is in it.
+        """Make the folder, or check the files in it.
 
         Args:
             folder: Where the files go: a path or a URL.
-            model: What classifies.
-            save_every_s: After so many seconds the rows so far are written.
+            model: The model.
+            save_every_s: How often to write the new rows, in seconds.
 
         Raises:
-            LesionEdgeError: It cannot be used, is in use, or holds anything else.
+            LesionEdgeError: It cannot be used, is in use, or holds other files.
         """
         self._model = model
         self._every_s, self._saved = save_every_s, time.monotonic()
@@ -76,10 +76,10 @@ class Output:
         return pa.chunked_array(chunks, pa.string())
 
     def add(self, table: Any) -> None:
-        """Take rows (a ``pyarrow.Table``); write them when it is time."""
+        """Add rows (a ``pyarrow.Table``); write them if it is time."""
         self._tables.append(table)
         self._rows += len(table)
-        if self._rows >= ROWS_A_FILE or time.monotonic() - self._saved >= self._every_s:
+        if self._rows >= ROWS_PER_FILE or time.monotonic() - self._saved >= self._every_s:
             self.save()
 
     def save(self) -> None:
@@ -111,7 +111,7 @@ class Output:
         return forgotten
 
     def failures(self) -> Iterator[str]:
-        """Return the error of each image that failed."""
+        """Yield the error of each image that failed."""
         for part in self._parts:
             yield from self._read(part, ["error"])["error"].drop_null().to_pylist()
 
@@ -149,12 +149,12 @@ class Output:
         return sorted(names)
 
     def _check(self, part: str) -> None:
-        """Refuse to mix predictions that are not of one kind."""
+        """Refuse to mix predictions that were made with different settings."""
         path = self._folder.path(part)
         metadata = self._parquet("read_schema", part).metadata or {}
         try:
             before = json.loads(metadata[rows.ABOUT])
-            # In folders from before one could say it.
+            # Older folders lack these settings.
             before.setdefault("views", 1)
             before.setdefault("malignant", list(self._model.malignant or ()))
         except (KeyError, ValueError, AttributeError):

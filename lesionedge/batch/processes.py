@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
 
 AHEAD = 2
-"""Chunks that a worker has been given: the one it works on, and the next."""
+"""The most chunks that a worker has: the one that it works on, and the next."""
 
 _FALSE_STARTS = 3
 
 
 class _Worker:
-    """A process that classifies the chunks that it gets."""
+    """A process that classifies chunks of images."""
 
     def __init__(self, context: SpawnContext, model: Model) -> None:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, model), daemon=True)
-        # Ctrl-C reaches every process of the terminal, and the parent alone decides.
+        # Ctrl-C reaches every process of the terminal, but only the parent should handle it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
@@ -39,10 +39,10 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
         self.ready = False
-        self.given = 0
+        self.pending = 0
 
     def end(self) -> None:
-        """Stop it, whatever it does."""
+        """Stop it, whatever it is doing."""
         self.process.terminate()
         self.process.join()
         self.pipe.close()
@@ -53,16 +53,16 @@ def predictions(
 ) -> Generator[Any, None, None]:
     """Classify images in worker processes.
 
-    A worker that dies is replaced; the images that it had been given are left out.
+    A worker that dies is replaced; its images are left out.
 
     Args:
         chunks: Names of images, some at a time; taken as workers become free.
-        model: What classifies.
+        model: The model.
         workers: How many processes.
 
     Returns:
-        An iterator of tables (``pyarrow.Table``), in the order in which they are ready; to be
-        closed when it is left early.
+        A generator of tables (``pyarrow.Table``), in the order in which they are ready. Close it
+        if you stop early.
 
     Raises:
         LesionEdgeError: No worker can be started.
@@ -71,47 +71,47 @@ def predictions(
 
     # Not fork: the native library's threads would not survive it.
     context = multiprocessing.get_context("spawn")
-    crew = _Crew(context, model)
+    pool = _Pool(context, model)
     todo = iter(chunks)
     try:
         for chunk in todo:
-            if len(crew.workers) < workers:
-                crew.hire()
-            yield from crew.take_in(until=workers * AHEAD - 1)
-            crew.give(chunk)
-        yield from crew.take_in(until=0)
+            if len(pool.workers) < workers:
+                pool.start_worker()
+            yield from pool.receive(until=workers * AHEAD - 1)
+            pool.send(chunk)
+        yield from pool.receive(until=0)
     finally:
-        crew.end()
+        pool.end()
 
 
-class _Crew:
-    """The workers, and what they were given."""
+class _Pool:
+    """The workers, and how many chunks each of them has."""
 
     def __init__(self, context: SpawnContext, model: Model) -> None:
         self._context, self._model = context, model
         self.workers: dict[Connection, _Worker] = {}
         self._false_starts = 0
 
-    def hire(self) -> None:
-        """Start one more."""
+    def start_worker(self) -> None:
+        """Start one more worker."""
         worker = _Worker(self._context, self._model)
         self.workers[worker.pipe] = worker
 
-    def give(self, chunk: Sequence[str]) -> None:
-        """Send images to the worker that has the fewest."""
+    def send(self, chunk: Sequence[str]) -> None:
+        """Send images to the worker that has the fewest chunks."""
         while True:
-            worker = min(self.workers.values(), key=lambda worker: worker.given)
+            worker = min(self.workers.values(), key=lambda worker: worker.pending)
             try:
                 worker.pipe.send(list(chunk))
             except OSError:
                 self._replace(worker)
                 continue
-            worker.given += 1
+            worker.pending += 1
             return
 
-    def take_in(self, *, until: int) -> Iterator[Any]:
-        """Return the tables that come, until at most so many chunks are under way."""
-        while sum(worker.given for worker in self.workers.values()) > until:
+    def receive(self, *, until: int) -> Iterator[Any]:
+        """Yield finished tables, until the workers have at most ``until`` chunks left."""
+        while sum(worker.pending for worker in self.workers.values()) > until:
             for ready in wait(list(self.workers)):
                 yield from self._received(self.workers[ready])  # type: ignore[index]
 
@@ -126,7 +126,7 @@ class _Crew:
         elif isinstance(message, LesionEdgeError):
             raise message
         else:
-            worker.given -= 1
+            worker.pending -= 1
             yield message
 
     def _replace(self, worker: _Worker) -> None:
@@ -136,13 +136,13 @@ class _Crew:
             self._false_starts += 1
             if self._false_starts >= _FALSE_STARTS:
                 raise LesionEdgeError(
-                    f"worker processes end as they start (exit status {worker.process.exitcode}); "
+                    f"worker processes end at once (exit status {worker.process.exitcode}); "
                     "if memory ran out, run again with fewer --workers"
                 )
-        self.hire()
+        self.start_worker()
 
     def end(self) -> None:
-        """Stop all."""
+        """Stop all workers."""
         for worker in self.workers.values():
             worker.process.terminate()
         for worker in self.workers.values():
@@ -150,22 +150,22 @@ class _Crew:
 
 
 def _work(pipe: Connection, model: Model) -> None:
-    """Be a worker."""
+    """Run a worker process."""
     import os
     import threading
 
     from lesionedge.batch.rows import classified
 
-    given: deque[list[str]] = deque()
-    some = threading.Semaphore(0)
+    chunks: deque[list[str]] = deque()
+    waiting = threading.Semaphore(0)
 
     def listen() -> None:
-        # Also while the worker works: the parent never waits for a full pipe, and no orphan
-        # works on when the parent is killed.
+        # Listen while the worker works, too: the parent then never waits for a full pipe, and a
+        # worker ends at once if the parent is killed.
         try:
             while True:
-                given.append(pipe.recv())
-                some.release()
+                chunks.append(pipe.recv())
+                waiting.release()
         except (EOFError, OSError):
             os._exit(1)
 
@@ -177,5 +177,5 @@ def _work(pipe: Connection, model: Model) -> None:
     pipe.send(None)
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        some.acquire()
-        pipe.send(classified(given.popleft(), classifier, model))
+        waiting.acquire()
+        pipe.send(classified(chunks.popleft(), classifier, model))

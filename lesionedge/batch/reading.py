@@ -1,7 +1,7 @@
-"""Names of images, on disks and behind URLs, and their contents.
+"""Reads images by their names, on disks and behind URLs.
 
-A name is what the column ``path`` has: the absolute path of a local file or the URL of any other.
-It alone identifies an image, from whatever folder or node it is read.
+A name is the value of the column ``path``: the absolute path of a local file, or the URL of any
+other file. It identifies an image by itself, from any folder and on any node.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from lesionedge.sources.archive import Archive
 
 READ_AHEAD = 16
-"""Images behind URLs that a worker reads at a time: a store responds late, not slowly."""
+"""How many images behind URLs a worker reads at a time: stores are fast, but respond late."""
 
-_turn = threading.Lock()  # fsspec has one connection to an FTP server, which responds in order
+_turn = threading.Lock()  # fsspec has only one connection to an FTP server
 
 _BY_ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # pyarrow has these built in
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FILE = "file://"
-# What stores' errors say besides why; with it no two would be of one kind.
+# Parts of stores' errors that differ every time; without them equal errors can be counted.
 _WRAPPED = (
     (r"^When [^:]*? key '.*?' in bucket '[^']*': ", ""),
     (r" \(Request ID: \w*\)|, url='[^']*'", ""),
@@ -43,7 +43,7 @@ _WRAPPED = (
 
 
 def is_url(source: str) -> bool:
-    """Tell a URL of another file system from a local path."""
+    """Return whether a source is a URL, not a local path."""
     return bool(_URL.match(source))
 
 
@@ -53,7 +53,7 @@ def by_arrow(name: str) -> bool:
 
 
 def local_name(path: str) -> str:
-    """Name a local file; one whose name is not UTF-8 by its URL, which Parquet can hold."""
+    """Return a local file's name: its path, or a URL if the path is not UTF-8, as Parquet needs."""
     path = os.path.abspath(path)
     try:
         path.encode()
@@ -70,13 +70,13 @@ def local_path(name: str) -> str | None:
 
 
 def contents(names: Sequence[str]) -> Iterator[str | bytes | ImageError]:
-    """Return what to classify of each image: a local path, or bytes that were read ahead.
+    """Yield each image as a local path, or as bytes, which are read ahead.
 
     Args:
         names: As in the column ``path``.
 
     Returns:
-        One a name, in their order; an ImageError where it cannot be read.
+        One item per name, in order; an ImageError if the image cannot be read.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -157,10 +157,10 @@ def _stored_archive(url: str) -> Archive:
 
 
 def opened(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL (fsspec's kind), and the path in it.
+    """Return the file system of a URL (as in fsspec), and the path in it.
 
     Raises:
-        LesionEdgeError: There is none.
+        LesionEdgeError: It cannot be opened.
     """
     scheme, _, rest = url.partition("://")
     path, chain, behind = rest.partition("::")
@@ -191,7 +191,7 @@ def _by_fsspec(scheme: str, chain: str) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """Return one line that says why a file system could not."""
+    """Return a file system's error as one line."""
     text = getattr(error, "strerror", None) or str(error) or repr(error)
     for pattern, kept in _WRAPPED:
         text = re.sub(pattern, kept, text, flags=re.DOTALL)

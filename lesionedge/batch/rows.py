@@ -1,4 +1,4 @@
-"""The rows of the output: one an image, a prediction or an error."""
+"""The rows of the output: one per image, with a prediction or an error."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STAGES = ("decode", "preprocess", "check", "invoke")
 """Fields of ``timings_ms``."""
 
 ABOUT = b"lesionedge"
-"""Key of the schema's metadata under which the settings of the run are, as JSON."""
+"""Key in the schema's metadata; its value holds the run's settings, as JSON."""
 
 
 def schema(model: Model) -> Any:
     """Return the columns (a ``pyarrow.Schema``): the result format, and ``probabilities``.
 
-    ``probabilities`` is a struct with a field for each label. Where ``error`` is not null, there
-    are only ``path``, ``model`` and empty lists besides.
+    ``probabilities`` is a struct with a field for each label. A row with an ``error`` has no other
+    values than ``path``, ``model`` and empty lists.
     """
     pa = need("pyarrow")
     number, text, flag = pa.float64(), pa.string(), pa.bool_()
@@ -53,8 +53,8 @@ def schema(model: Model) -> Any:
 
 def about(model: Model) -> dict[str, Any]:
     """Return the settings that predictions depend on, and the version that made them."""
-    given = model.options.normalize
-    normalize = None if given is None else list(given)
+    pair = model.options.normalize
+    normalize = None if pair is None else list(pair)
     return {
         "model": model.sha256, "labels": list(model.labels),
         "malignant": None if model.malignant is None else list(model.malignant),
@@ -70,10 +70,10 @@ def classified(names: Sequence[str], classifier: Classifier, model: Model) -> An
     Args:
         names: As in the column ``path``.
         classifier: The loaded model.
-        model: What it was loaded from.
+        model: The model that it was loaded from.
 
     Returns:
-        A ``pyarrow.Table`` with one row a name, in their order.
+        A ``pyarrow.Table`` with one row per name, in order.
     """
     unread: dict[int, LesionEdgeError] = {}
 
@@ -96,15 +96,15 @@ def failed(errors: dict[str, str], model: Model) -> Any:
     """Return the rows (a ``pyarrow.Table``) of images that have no prediction.
 
     Args:
-        errors: Name -> why.
-        model: What would have classified them.
+        errors: Name -> error.
+        model: The model.
     """
     rows = [_failure(name, error, model) for name, error in errors.items()]
     return need("pyarrow").Table.from_pylist(rows, schema=schema(model))
 
 
 def reason(name: str, error: str) -> str:
-    """Return an error without the image's name, by which errors of one kind are counted."""
+    """Return an error without the image's name, so that equal errors can be counted."""
     return error.removeprefix(f"{name}: ")
 
 
@@ -113,7 +113,7 @@ def _row(name: str, prediction: Prediction, labels: Sequence[str], model: Model)
     return {
         **prediction.to_dict(name),
         "probabilities": dict(zip(distinct(labels), shares)),
-        "model": name_of(model.options),  # a worker may have it elsewhere
+        "model": name_of(model.options),  # a worker's own path may differ
     }
 
 

@@ -1,4 +1,4 @@
-"""From a list of images to rows: each gets one row, whatever happens to the workers."""
+"""Classifies a list of images; each one gets one row, whatever happens to the workers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lesionedge.batch.output import Output
 from lesionedge.errors import LesionEdgeError
 
 CHUNK = 64
-"""Images that a worker is given at a time, at most, in archives of up to a million."""
+"""The most images that a worker gets at a time, in archives of up to a million."""
 
 MOST_CHUNKS = 20_000
 """Larger archives get larger chunks: a cluster's scheduler holds all of them."""
 
-_ALONE = 2  # passes in which images that were left out are given one by one
+_ALONE = 2  # further passes, which classify the images that were left out one by one
 
 Engine = Callable[[Iterable[Sequence[str]], Model], Generator[Any, None, None]]
-"""Chunks of names -> tables of rows; it may leave chunks out whose workers died."""
+"""Chunks of names -> tables of rows; it may leave out chunks whose workers died."""
 
 
 def names(found: Iterable[str]) -> Any:
-    """Put a list of names, however long, where it takes little memory, without repetitions.
+    """Return names in a form that takes little memory, without repetitions.
 
     Returns:
         A ``pyarrow.ChunkedArray``.
@@ -51,16 +51,16 @@ def classify(
 ) -> None:  # fmt: skip
     """Classify images into a folder.
 
-    An image that is left out, since its worker died, is given again, alone; when that kills
-    worker after worker, this is its error.
+    An image that was left out because its worker died is tried again, alone. If that kills several
+    workers, this becomes the image's error.
 
     Args:
         todo: Names of images (a ``pyarrow`` array), each once.
         output: Where the rows go.
-        engine: Where they are classified.
-        model: What classifies.
-        workers: How many work at a time, about.
-        step: Called with the number of rows that came.
+        engine: Classifies chunks of images.
+        model: The model.
+        workers: About how many workers there are.
+        step: Called with the number of new rows.
 
     Raises:
         LesionEdgeError: The engine cannot work.
@@ -76,12 +76,12 @@ def classify(
         todo = without(todo, need("pyarrow").chunked_array(done))
         if len(todo) == 0:
             return
-        if len(todo) == count > 4 * workers * size:  # not by some kills: there is no use
+        if len(todo) == count > 4 * workers * size:  # no few images cause it: stop
             break
     if len(todo) == count > 1:
         raise LesionEdgeError("every worker died; run again with --verbose to see why")
-    fate = f"each of {1 + _ALONE} worker processes that were given it died"
-    output.add(rows.failed(dict.fromkeys(todo.to_pylist(), fate), model))
+    error = f"{1 + _ALONE} worker processes died, one after the other, while classifying it"
+    output.add(rows.failed(dict.fromkeys(todo.to_pylist(), error), model))
     step(len(todo))
 
 

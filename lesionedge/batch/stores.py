@@ -1,4 +1,4 @@
-"""The object stores and file systems that pyarrow has built in, seen as fsspec's."""
+"""Makes pyarrow's object stores and file systems usable as fsspec's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from lesionedge.batch.libraries import need
 
 PATIENCE_S = 20
-"""So long Google's store is tried: its library would go on for a quarter of an hour."""
+"""How long Google's store is tried; its library alone would try for a quarter of an hour."""
 
 
 def arrow_files(scheme: str, host: str) -> Any:
@@ -30,7 +30,7 @@ def arrow_files(scheme: str, host: str) -> Any:
 
 def _google(fs: Any) -> Any:
     options: dict[str, Any] = {"retry_time_limit": timedelta(seconds=PATIENCE_S)}
-    stand_in = os.environ.get("STORAGE_EMULATOR_HOST")  # what Google's own libraries look at
+    stand_in = os.environ.get("STORAGE_EMULATOR_HOST")  # as Google's own libraries do
     if stand_in:
         protocol, _, address = stand_in.rpartition("://")
         options |= {"endpoint_override": address.rstrip("/"), "scheme": protocol or "http"}
@@ -39,17 +39,17 @@ def _google(fs: Any) -> Any:
 
 
 def _wrapped(files: Any, *, markers: bool) -> Any:
-    """Make pyarrow's file system fsspec's.
+    """Return pyarrow's file system as one of fsspec.
 
     Args:
         files: pyarrow's.
-        markers: It knows only such folders as an empty object stands for, as tools seldom make;
-            listed to their depth, all objects are found.
+        markers: Whether the store sees a folder only if an empty object marks it, as few tools
+            do. A recursive listing still finds all objects.
     """
     fs = need("pyarrow.fs")
 
     class Files(need("fsspec.implementations.arrow").ArrowFSWrapper):  # type: ignore[misc]
-        """Lists folders to their depth in one go."""
+        """Lists folders recursively with one request."""
 
         cachable = False
 
@@ -79,7 +79,7 @@ def _wrapped(files: Any, *, markers: bool) -> Any:
 
 
 def _folders(path: str, top: str) -> dict[str, dict[str, Any]]:
-    """Name the folders between a file and the one that was listed."""
+    """Return the folders between a file and the one that was listed."""
     found = {}
     while len(path := path.rpartition("/")[0]) > len(top):
         found[path] = {"name": path, "size": 0, "type": "directory"}

@@ -1,1 +1,1 @@
-"""Cameras, streams and files: one file a source, and the choice between them."""
+"""Cameras, streams and files: one module per kind of source, and the choice between them."""

@@ -38,11 +38,11 @@ class _Outage:
 
 
 class Camera:
-    """A camera, a stream or a file, read by a thread of its own.
+    """A camera, a stream or a file, read by its own thread.
 
-    ``for frame in camera`` yields the newest frame each time; there is no queue. Frames that nobody
-    took in time are counted and dropped. Files and images wait instead, so that none is missed. If
-    a camera disconnects, it is opened again as soon as it is back.
+    ``for frame in camera`` yields the newest frame each time; there is no queue. Frames that are
+    not taken in time are counted and dropped. Files and images wait instead, so that none is
+    missed. If a camera disconnects, it is opened again as soon as it is back.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Camera:
                 images: a folder, a pattern (``*.jpg``, ``frame-%04d.png``) or a file.
             size: (width, height) in px to request; the actual size may differ.
             give_up_s: Raise a CameraError after this many seconds without a frame. None: at once if
-                there is no camera at the start, after ``GIVE_UP_S`` later on. There is no wait
-                for a file that breaks off.
+                there is no camera at the start, after ``GIVE_UP_S`` later on. A file that breaks
+                off raises at once.
             realtime: Play a video file at its own speed, like a camera.
             report: Called with a message when the camera disconnects and when it is back, from the
                 capturing thread.
@@ -98,7 +98,7 @@ class Camera:
         """Open the camera and start to capture.
 
         Raises:
-            CameraError: It is absent, busy or unusable, and ``give_up_s`` says not to wait.
+            CameraError: It is absent, busy or unusable, and ``give_up_s`` is None or has passed.
             MissingDependencyError: It needs a library that is not installed.
         """
         if self._thread is not None:
@@ -127,7 +127,7 @@ class Camera:
 
     @property
     def live(self) -> bool:
-        """Whether frames that nobody takes in time are dropped; known once it is open."""
+        """Whether frames that are not taken in time are dropped; known once it is open."""
         return self._live or self._realtime
 
     @property
@@ -154,7 +154,7 @@ class Camera:
                 yield frame
 
     def wait(self, timeout_s: float) -> Frame | None:
-        """Return the newest frame that nobody took yet.
+        """Return the newest frame that has not been taken yet.
 
         Args:
             timeout_s: How long to wait for a frame.
@@ -213,12 +213,12 @@ class Camera:
                 raise self._error
 
     def _run(self) -> None:
-        """Capture until the source ends, it is given up, or ``close``."""
+        """Capture until the source ends, the camera gives up, or ``close`` is called."""
         try:
             while not self._stop.is_set():
                 try:
                     self._capture()
-                    self._refuse_nothing()
+                    self._check_that_frames_came()
                     return
                 except CameraError as error:
                     # A file that breaks off would break off there again.
@@ -227,7 +227,7 @@ class Camera:
                         raise
                     self._wait_for_return(error)
         except BaseException as error:
-            # Store any error: otherwise the thread that waits for frames would wait for ever.
+            # Store any error: otherwise the thread that waits for frames would wait forever.
             self._error = error
             if not isinstance(error, LesionEdgeError):
                 raise
@@ -237,7 +237,7 @@ class Camera:
                 self._changed.notify_all()
 
     def _capture(self) -> None:
-        """Publish frames until the source ends or ``close``."""
+        """Publish frames until the source ends or ``close`` is called."""
         source = open_source(self.source, self.size)
         self._connected_s = time.monotonic()
         with self._changed:
@@ -257,7 +257,7 @@ class Camera:
             source.close()
 
     def _wanted_of(self, source: Source) -> Iterator[Shot | None]:
-        """Yield a source's frames until ``close``; ask an on-demand source only when needed."""
+        """Yield a source's frames until ``close``; read an on-demand source only when needed."""
         frames = source.frames()
         while not self._stop.is_set():
             if source.on_demand:
@@ -274,13 +274,13 @@ class Camera:
             while not self._wanted and not self._stop.is_set():
                 self._changed.wait(_TICK_S)
             self._wanted = False
-        self._last_s = time.monotonic()  # until now, nobody missed a frame
+        self._last_s = time.monotonic()  # until now, no frame was missed
 
-    def _refuse_nothing(self) -> None:
-        """Complain of a file that has ended without a frame.
+    def _check_that_frames_came(self) -> None:
+        """Check that a file had a frame before it ended.
 
         Raises:
-            CameraError: It held none, or none that was whole.
+            CameraError: It had no frame, or only damaged ones.
         """
         if not self._has_come and not self._stop.is_set():
             found = f", but {counted(self.seen)} that cannot be read" if self.seen else ""
@@ -328,11 +328,11 @@ class Camera:
         """Wait before the next attempt.
 
         Raises:
-            CameraError: It is time to give up.
+            CameraError: No frame came within the time limit.
         """
         outage = self._outage
         if outage is None:
-            # What was connected for a while is asked again at once.
+            # A source that was connected for a while is opened again at once.
             connected_s = time.monotonic() - self._connected_s
             outage = self._outage = _Outage(self._last_s, max(0.0, FIRST_RETRY_S - connected_s))
             with self._changed:

@@ -7,7 +7,7 @@ from typing import Any
 MOST_FRAMES = 250
 """After this many frames without a key frame, trust the stream again."""
 
-_DOUBTFUL_PACKETS = 2  # bytes that are lost may be the end of one packet and the begin of the next
+_DOUBTFUL_PACKETS = 2  # lost bytes may be the end of one packet and the beginning of the next
 
 
 class Damage:

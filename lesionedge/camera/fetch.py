@@ -15,10 +15,10 @@ from lesionedge.camera.frame import shown
 from lesionedge.errors import CameraError
 
 TIMEOUT_S = 10.0
-"""A server that sends nothing for this long counts as gone for now."""
+"""A server that sends nothing for this long counts as disconnected."""
 
 ERRORS = (OSError, http.client.HTTPException, ValueError)
-"""What reading a body may raise."""
+"""The exceptions that reading a body may raise."""
 
 _PORTION_BYTES = 1 << 16
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
@@ -38,7 +38,9 @@ class Response:
             self._reply = _opened(address)
         except urllib.error.HTTPError as error:
             error.close()
-            raise CameraError(f"{self._name}: the server says {error.code} {error.msg}") from error
+            raise CameraError(
+                f"{self._name}: the server returned {error.code} {error.msg}"
+            ) from error
         except ERRORS as error:
             raise CameraError(f"{self._name}: cannot be opened ({reason(error)})") from error
         headers = self._reply.headers
@@ -53,7 +55,7 @@ class Response:
         self._taken = 0
 
     def peek(self, size: int) -> bytes:
-        """Return the body's next bytes without consuming them: ``size`` bytes, or all there are."""
+        """Return the body's next bytes without consuming them: ``size`` bytes, or all."""
         while len(self._peeked) < size and (more := self._receive(size - len(self._peeked))):
             self._peeked += more
         return self._peeked[:size]
@@ -62,7 +64,7 @@ class Response:
         """Return the bytes that have arrived, at least one; empty at the end.
 
         Raises:
-            OSError: The connection broke, or nothing came for ``TIMEOUT_S``.
+            OSError: The connection broke, or nothing arrived for ``TIMEOUT_S``.
             http.client.HTTPException: The same.
         """
         if self._peeked:
@@ -78,12 +80,12 @@ class Response:
         data = self._reply.read1(size)
         self._taken += len(data)
         if not data and self.length is not None and self._taken < self.length:
-            raise ConnectionError(f"{self._taken} of {self.length} bytes came")
+            raise ConnectionError(f"{self._taken} of {self.length} bytes arrived")
         return data
 
 
 class Seekable:
-    """A response's body as a seekable file: what has arrived is kept on the disk."""
+    """A response's body as a seekable file; the bytes that have arrived are kept on the disk."""
 
     def __init__(self, response: Response) -> None:
         self._response = response
@@ -127,11 +129,11 @@ class Seekable:
 
 
 def reason(error: BaseException) -> str:
-    """Return in a few words why something could not be read."""
+    """Return an error in a few words."""
     cause = getattr(error, "reason", None)
     cause = cause if isinstance(cause, BaseException) else error
     if isinstance(cause, TimeoutError):
-        return f"nothing came for {TIMEOUT_S:g} s"
+        return f"nothing arrived for {TIMEOUT_S:g} s"
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return str(text).splitlines()[0]
 
@@ -155,7 +157,7 @@ def _opened(address: str) -> http.client.HTTPResponse:
 
 @functools.lru_cache(maxsize=4)
 def _opener(login: tuple[str, str] | None, address: str) -> urllib.request.OpenerDirector:
-    """Return an opener that sends the password in the way that the server wants."""
+    """Return an opener that sends the password in the way that the server requests."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(), urllib.request.UnknownHandler(),

@@ -17,37 +17,37 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Content = Union[bytes, "Callable[[images.Preprocessing | None], Image.Image]"]
-"""The bytes of a JPEG (or other image file), or what makes an RGB image, at a reduced scale
-if that is enough for the preprocessing."""
+"""The bytes of a JPEG (or other image file), or a function that returns an RGB image, at a reduced
+scale if that is enough for the preprocessing."""
 
 
 _PLAIN = (b"JFIF\0", b"JFXX\0", b"AVI1", b"Adobe", b"ICC_PROFILE\0")
 
 
 class Shot(NamedTuple):
-    """What a source yields for each frame."""
+    """A frame as a source yields it."""
 
     content: Content | None
     """None: the frame arrived damaged."""
     captured_s: float
     """``time.monotonic()`` when it was captured."""
     position_s: float | None = None
-    """Its place in a file that plays at a speed of its own."""
+    """Its position in a file that has its own speed."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know of it."""
+    """Warnings for people who read its prediction."""
     path: str | None = None
-    """The image file that it is; None for a frame of a camera, a stream or a video."""
+    """The image file; None for a frame of a camera, a stream or a video."""
 
 
 class Source(Protocol):
     """An open camera, stream or file."""
 
     description: str
-    """What the source is, and its format, size and rate."""
+    """The source, and its format, size and rate."""
     live: bool
-    """Frames that nobody takes are lost; False: the source waits."""
+    """Whether frames that are not taken are lost; False: the source waits."""
     on_demand: bool
-    """The next frame is to be taken only when somebody waits for it; may change on the way."""
+    """Whether to take the next frame only when a caller waits for it; this may change."""
 
     def frames(self) -> Iterator[Shot | None]:
         """Yield each frame when it arrives, and None from time to time while none arrives.
@@ -65,7 +65,7 @@ class Frame:
     """One image from a camera."""
 
     number: int
-    """Counts from 1 every frame of the camera, also those that nobody took."""
+    """Counts every frame of the camera from 1, also those that were not taken."""
     timestamp: datetime
     """When it was captured, UTC."""
     captured_s: float
@@ -75,15 +75,15 @@ class Frame:
     before: tuple[Content, float] | None = None
     """Content and ``captured_s`` of the frame before it, to detect motion."""
     warnings: tuple[Notice, ...] = ()
-    """What the reader of a prediction should know, whatever is in the frame."""
+    """Warnings about the source for people who read its predictions."""
     path: str | None = None
-    """The image file that it is; None for a frame of a camera, a stream or a video."""
+    """The image file; None for a frame of a camera, a stream or a video."""
 
     @property
     def jpeg(self) -> bytes | None:
-        """The JPEG file as it arrived; None if it is no JPEG or holds more than the image."""
+        """The JPEG file as it arrived; None if it is not a JPEG or holds more than the image."""
         content = self.content
-        if not isinstance(content, bytes) or content[:2] != b"\xff\xd8" or _tells_more(content):
+        if not isinstance(content, bytes) or content[:2] != b"\xff\xd8" or _holds_more(content):
             return None
         return content
 
@@ -95,7 +95,7 @@ class Frame:
             ImageError: The frame is damaged.
         """
         decoded = self.decoded().image
-        decoded.info = {}  # Pillow would write a comment in it into the next file
+        decoded.info = {}  # Pillow would write its comment into the next file
         return decoded
 
     def decoded(self, preprocessing: images.Preprocessing | None = None) -> images.DecodedImage:
@@ -113,11 +113,11 @@ class Frame:
         return replace(found, warnings=(*self.warnings, *found.warnings))
 
 
-def _tells_more(jpeg: bytes) -> bool:
+def _holds_more(jpeg: bytes) -> bool:
     """Return whether a JPEG holds more than its image: place, time and device, or a comment.
 
-    Of the segments before the coded image, only those of JFIF, of its colours (ICC, Adobe) and
-    of a camera's stream (AVI1) do not (ITU-T T.81, B.1.1).
+    Of the segments before the coded image, only those for JFIF, colours (ICC, Adobe) and a
+    camera's stream (AVI1) belong to the image (ITU-T T.81, B.1.1).
     """
     at = 2
     while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != b"\xda":
@@ -146,7 +146,7 @@ def decode(
 
 
 def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | None) -> Image.Image:
-    """Make an image of an (H, W, 3) uint8 RGB array; there is no scale to reduce."""
+    """Make an image from an (H, W, 3) uint8 RGB array, always at full scale."""
     from PIL import Image
 
     return Image.fromarray(array)
@@ -155,8 +155,8 @@ def from_array(array: NDArray[np.uint8], preprocessing: images.Preprocessing | N
 def reduction(size: tuple[int, int], preprocessing: images.Preprocessing | None) -> int:
     """Return the whole number that an image's sides may be divided by before preprocessing.
 
-    It is for frames that are no JPEG. Their pixels are averaged in squares, which blurs more than a
-    JPEG's reduced scale does; so ``image.DECODE_MARGIN`` holds, whatever a card says of JPEGs.
+    It is for frames that are not JPEGs. Their pixels are averaged in squares, which blurs more than
+    a JPEG's reduced scale does; so ``image.DECODE_MARGIN`` is used, not the card's value.
 
     Args:
         size: (width, height) in px.

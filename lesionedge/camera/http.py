@@ -22,7 +22,7 @@ MOST_DAMAGED = 100
 """After this many damaged images in a row, give up."""
 
 _JPEG = b"\xff\xd8\xff"
-# Of what has no marker that recognise() knows: PNG, BMP, TIFF, WebP, JPEG 2000, PNM.
+# Formats that formats.recognise() does not know: PNG, BMP, TIFF, WebP, JPEG 2000, PNM.
 _STARTS = (
     b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51",
     b"P5", b"P6",
@@ -103,7 +103,7 @@ def _holds_more(kind: str, response: Response) -> bool:
 def _needs_seeking(response: Response) -> bool:
     """Return whether an MP4 or MOV has its table of contents after the frames, as cameras write it.
 
-    Servers that send no parts then have to send the whole first.
+    If its server cannot send parts of it, the whole file has to arrive first.
     """
     if response.peek(8)[4:] not in _MOVIE_BEGINS:
         return False
@@ -134,37 +134,39 @@ class HttpImages:
         self._name = shown(address)
         self.on_demand = _comes_whole(response)
         kind = response.content_type or "image"
-        self.description = f"{self._name}: {kind}, {'one a request' if self.on_demand else 'MJPEG'}"
+        self.description = (
+            f"{self._name}: {kind}, {'one per request' if self.on_demand else 'MJPEG'}"
+        )
 
     def frames(self) -> Iterator[Shot | None]:
         """Yield frames when they arrive; if a response holds one image, repeat the request."""
         damaged = 0
         while True:
-            asked_s, count = time.monotonic(), 0
-            for shot in self._images(asked_s):
+            requested_s, count = time.monotonic(), 0
+            for shot in self._images(requested_s):
                 damaged = damaged + 1 if shot.content is None else 0
                 if damaged > MOST_DAMAGED:
-                    raise CameraError(f"{self._name}: {damaged} damaged images, one by one")
+                    raise CameraError(f"{self._name}: {damaged} damaged images in a row")
                 count += 1
                 yield shot
             self._response.close()
             # An image file may hold a second one, such as a depth map.
             if count != 1 and not (count and self._response.content_type.startswith("image/")):
-                raise CameraError(f"{self._name}: the server ended it")
+                raise CameraError(f"{self._name}: the server ended the stream")
             self.on_demand = True
             yield None
-            time.sleep(max(0.0, asked_s + 1 / MOST_PER_S - time.monotonic()))
+            time.sleep(max(0.0, requested_s + 1 / MOST_PER_S - time.monotonic()))
             self._response = Response(self._address)
 
     def close(self) -> None:
         """Close the connection."""
         self._response.close()
 
-    def _images(self, asked_s: float) -> Iterator[Shot]:
+    def _images(self, requested_s: float) -> Iterator[Shot]:
         """Yield the images of one response."""
         try:
             if _comes_whole(self._response):
-                yield Shot(_body(self._response), asked_s)
+                yield Shot(_body(self._response), requested_s)
             else:
                 yield from self._cut()
         except fetch.ERRORS as error:

@@ -8,7 +8,7 @@ from typing import Any
 from lesionedge.errors import MissingDependencyError
 
 EXTRA = "pip install 'lesionedge[camera]'"
-"""The command that installs what V4L2, files and streams need."""
+"""The command that installs the libraries for V4L2, files and streams."""
 
 
 def load(name: str, install: str = EXTRA) -> Any:

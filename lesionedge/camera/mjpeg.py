@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lesionedge.camera.frame import Shot
 
 LARGEST_BYTES = 32_000_000
-"""A frame that has no end at this size is dropped."""
+"""A frame that does not end within this size is dropped."""
 
 _START = b"\xff\xd8\xff"
 # In the coded image, 0 or a restart marker follows 0xFF; anything else ends it.
@@ -34,7 +34,7 @@ class Cutter:
         self._in_scan = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take more bytes and return the frames that are now complete."""
+        """Add bytes and return the frames that are now complete."""
         self._held += data
         frames = []
         while (frame := self._next()) is not None:
@@ -45,7 +45,7 @@ class Cutter:
         return frames
 
     def shots(self, feed: Callable[[], list[bytes]]) -> list[Shot]:
-        """Return the frames that a piece completes, and a shot without content for each damaged.
+        """Return the frames that a piece completes, and an empty shot for each damaged frame.
 
         Args:
             feed: Feeds the piece to this cutter and returns the complete frames.

@@ -17,9 +17,9 @@ INSTALL = "sudo apt install python3-picamera2, and python3 -m venv --system-site
 
 def find() -> int:
     """Return the index of the first CSI camera in picamera2's list."""
-    for place, camera in enumerate(load("picamera2", INSTALL).Picamera2.global_camera_info()):
+    for index, camera in enumerate(load("picamera2", INSTALL).Picamera2.global_camera_info()):
         if "/usb" not in camera["Id"]:  # V4L2 serves those better
-            return place
+            return index
     raise CameraError("picamera2 sees no camera")
 
 
@@ -44,7 +44,7 @@ class Picamera2Source:
         self.description = f"picamera2: RGB {width}x{height}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Yield the next frame whenever one is asked for."""
+        """Yield the next frame on request."""
         while True:
             try:
                 with self._camera.captured_request(wait=STALL_S) as request:

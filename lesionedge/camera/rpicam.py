@@ -22,7 +22,7 @@ STALL_S = 10.0
 """A camera that sends no frame for this long counts as gone; it needs seconds to start."""
 _TICK_S = 0.2
 _PIPE_BYTES = 1 << 20
-_KEPT_BYTES = 2000  # of the program's standard error
+_KEPT_BYTES = 2000  # the end of the program's standard error
 
 
 def program() -> str:
@@ -79,7 +79,7 @@ class RpicamSource:
         line = [path, "--nopreview", "--timeout", "0", "--codec", "mjpeg", "--flush",
                 "--width", str(width), "--height", str(height), "--output", "-"]  # fmt: skip
         try:
-            # A session of its own, so that Ctrl-C reaches only us; we end the program.
+            # A new session, so that Ctrl-C reaches only this process, which ends the program.
             self._child = subprocess.Popen(
                 line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 bufsize=0, start_new_session=True,
@@ -103,7 +103,7 @@ class RpicamSource:
                 if any(shot.content is not None for shot in shots):
                     last_s = time.monotonic()
                 elif time.monotonic() - last_s > STALL_S:
-                    raise CameraError(f"{self._name}: gives no frames (none for {STALL_S:g} s)")
+                    raise CameraError(f"{self._name}: sends no frames (none for {STALL_S:g} s)")
                 else:
                     yield None
 

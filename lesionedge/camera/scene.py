@@ -1,8 +1,9 @@
 """Checks a camera's image before it is classified: light, sharpness, motion.
 
-Measured on the brightness (ITU-R BT.601 luma, 0-255) of the part that is classified, at
-``SIDE_PX`` square. Light and sharpness are ``lesionedge.quality``'s, motion is the camera's own
-(``benchmarks/research/quality_limits.py``). They warn and never withhold a prediction.
+All three are measured on the brightness (ITU-R BT.601 luma, 0-255) of the classified part, at
+``SIDE_PX`` square. ``lesionedge.quality`` measures light and sharpness; this module measures motion
+(``benchmarks/research/quality_limits.py``). A finding is a warning; it never withholds a
+prediction.
 """
 
 from __future__ import annotations

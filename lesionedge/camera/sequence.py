@@ -1,4 +1,4 @@
-"""Images one after the other: a folder, a pattern, a single file."""
+"""Image files as a source: a folder, a pattern or a single file."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class SequenceSource:
         passed_over = PassedOver()
         self._paths = sorted(_files(path, passed_over), key=_natural)
         if not self._paths:
-            rest = f" that are read here, but {passed_over}" if len(passed_over) else ""
+            rest = f" that can be read here, but {passed_over}" if len(passed_over) else ""
             raise CameraError(f"{path}: no images there{rest}")
         count = len(self._paths)
         self.description = f"{path}: {count} image{'s' * (count != 1)}"
         if len(passed_over):
-            self.description += f", and files that are not read: {passed_over}"
+            self.description += f", and files that cannot be read: {passed_over}"
 
     def frames(self) -> Iterator[Shot | None]:
-        """Yield file after file; a file that cannot be read is a damaged frame."""
+        """Yield one file after the other; a file that cannot be read is a damaged frame."""
         for path in self._paths:
             try:
                 with open(path, "rb") as file:

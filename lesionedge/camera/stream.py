@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Transpose
 
 OPEN_S = 10.0
-"""A server that does not respond for this long counts as gone for now."""
+"""A server that does not respond for this long counts as disconnected."""
 STALL_S = 10.0
 """A stream that sends nothing for this long counts as gone."""
 MOST_DAMAGED = 100
@@ -30,7 +30,7 @@ _FILE_BUFFER_BYTES = 1 << 18
 _NO_LATENESS_S = 30.0  # a larger delay means that the sender's clock was set
 _DRIFT = 1e-3  # above the difference in pace of any two clocks
 _READ_ERRORS = (OSError, ValueError, http.client.HTTPException)
-# What was read to find out what comes is kept: it may hold the only key frame for long.
+# Packets that are read to recognise the stream are kept: they may hold the only key frame for long.
 _PROBING = {"analyzeduration": "500000", "fpsprobesize": "0"}
 
 
@@ -77,8 +77,8 @@ class StreamSource:
 
         Args:
             address: Path or URL.
-            body: Where its bytes come from; None: FFmpeg fetches them itself.
-            ends: Whether it is a recording of known length; False: only if FFmpeg says so.
+            body: The source of its bytes; None: FFmpeg fetches them itself.
+            ends: Whether it is a recording of known length; False: FFmpeg decides.
 
         Raises:
             CameraError: It is absent, unreadable or has no video.
@@ -118,7 +118,7 @@ class StreamSource:
         except self._errors as error:
             raise CameraError(f"{self._name}: broke off ({self._reason(error)})") from error
         if self.live:
-            raise CameraError(f"{self._name}: the server ended it")
+            raise CameraError(f"{self._name}: the server ended the stream")
 
     def close(self) -> None:
         """Disconnect."""
@@ -149,7 +149,7 @@ class StreamSource:
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, (self._av.error.ExitError, TimeoutError)):
-            return f"nothing came for {STALL_S:g} s"
+            return f"nothing arrived for {STALL_S:g} s"
         if self._body is not None and self._body.error is not None:
             error = self._body.error
         if isinstance(error, self._av.error.InvalidDataError):
@@ -171,9 +171,7 @@ class StreamSource:
             self._damage.failed()
             self._failed += 1
             if self._failed > MOST_DAMAGED:
-                raise CameraError(
-                    f"{self._name}: {self._failed} damaged frames, one by one"
-                ) from None
+                raise CameraError(f"{self._name}: {self._failed} damaged frames in a row") from None
             yield Shot(None, time.monotonic())
             return
         self._failed = 0
@@ -192,7 +190,7 @@ class StreamSource:
         return functools.partial(video.turned_jpeg, data, self._turn)
 
     def _turn_of_stream(self) -> Transpose | None:
-        """Return what makes JPEGs upright that are not decoded here: by one that is."""
+        """Return the turn that makes the stream's JPEGs upright; decode a blank one to find it."""
         context = self._stream.codec_context
         blank = video.blank_jpeg((context.width or 16, context.height or 16))
         try:
@@ -202,7 +200,7 @@ class StreamSource:
         return video.turn_of(frames[0]) if frames else None
 
     def _sent_s(self, place_s: float | None) -> float:
-        """Return the monotonic time when a frame was sent that was decoded just now."""
+        """Return the monotonic time at which a frame that was just decoded was sent."""
         now_s = time.monotonic()
         if not self.live or place_s is None:
             return now_s
@@ -223,7 +221,7 @@ class _Lateness:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        """Of the last frame."""
+        """The last frame's lateness."""
         self._least_s: float | None = None
         self._before_s = 0.0
 

@@ -25,7 +25,7 @@ from lesionedge.camera.yuyv import Layout, to_rgb
 from lesionedge.errors import CameraError
 
 FORMATS = ("MJPG", "YUYV")
-"""The formats that we read; if size and rate are equal, the first one wins."""
+"""The supported formats; if size and rate are equal, the first one wins."""
 
 BUFFERS = 4
 ENOUGH_PER_S = 30.0
@@ -35,11 +35,11 @@ STALL_S = 5.0
 _TICK_S = 0.25
 _NOT_CAMERAS = ("bcm2835-isp", "bcm2835-codec", "pispbe", "rpi-hevc-dec")  # parts of the Pi
 USUAL_SIZES = ((640, 480), (800, 600), (1280, 720), (1920, 1080))
-_LONGEST_LIST = 256  # of formats, sizes or rates; a driver that never ends its list is broken
+_LONGEST_LIST = 256  # formats, sizes or rates; a driver that never ends its list is broken
 
 
 class _Enumerated(ctypes.Structure):
-    """What both lists end with: one value, or limits and a step."""
+    """The end of an entry in both lists: one value, or limits and a step."""
 
     _fields_ = (
         ("type", ctypes.c_uint32), ("values", ctypes.c_uint32 * 6),
@@ -47,7 +47,7 @@ class _Enumerated(ctypes.Structure):
     )  # fmt: skip
 
 
-# Of linux/videodev2.h, and not in videodev2.
+# From linux/videodev2.h; videodev2 lacks them.
 class _FrameSize(ctypes.Structure):
     _fields_ = (
         ("index", ctypes.c_uint32), ("pixel_format", ctypes.c_uint32), ("found", _Enumerated),
@@ -121,7 +121,7 @@ def _probe(path: str) -> Device:
     try:
         device = describe(file, path)
         if device.driver.startswith(_NOT_CAMERAS):
-            raise CameraError(f"{path}: {device.driver} is no camera")
+            raise CameraError(f"{path}: {device.driver} is not a camera")
         modes(file, path)
         return device
     finally:
@@ -139,10 +139,10 @@ class V4L2Source:
 
         Args:
             path: The device node.
-            size: (width, height) in px wished for; the nearest that there is will be taken.
+            size: (width, height) in px to request; the camera's nearest size is taken.
 
         Raises:
-            CameraError: It is absent, busy or no camera.
+            CameraError: It is absent, busy or not a camera.
             MissingDependencyError: videodev2 is not installed.
         """
         self._v4l2 = library()
@@ -179,7 +179,7 @@ class V4L2Source:
             if shot is not None:
                 last_s = time.monotonic()
             elif time.monotonic() - last_s > STALL_S:
-                raise CameraError(f"{self._path}: gives no frames (none for {STALL_S:g} s)")
+                raise CameraError(f"{self._path}: sends no frames (none for {STALL_S:g} s)")
             yield shot
 
     def close(self) -> None:
@@ -202,7 +202,7 @@ class V4L2Source:
         self._fourcc = _text(pix.pixelformat.to_bytes(4, "little"))
         if self._fourcc not in FORMATS:
             raise CameraError(
-                f"{self._path}: gives {self._fourcc} where {mode.fourcc} was agreed on"
+                f"{self._path}: sends {self._fourcc} instead of the requested {mode.fourcc}"
             )
         row_bytes = max(pix.bytesperline, 2 * pix.width)
         return Layout(
@@ -291,7 +291,7 @@ def describe(file: int, path: str) -> Device:
     try:
         _request(file, v4l2.VIDIOC_QUERYCAP, found)
     except OSError as error:
-        raise CameraError(f"{path}: is no video device ({error.strerror})") from error
+        raise CameraError(f"{path}: is not a video device ({error.strerror})") from error
     able = found.capabilities
     if able & v4l2.V4L2_CAP_DEVICE_CAPS:
         able = found.device_caps
@@ -305,10 +305,10 @@ def describe(file: int, path: str) -> Device:
 
 
 def modes(file: int, path: str) -> list[Mode]:
-    """Return the modes of an open device in formats that we read.
+    """Return the modes of an open device in ``FORMATS``.
 
     Raises:
-        CameraError: Nothing.
+        CameraError: It has none.
     """
     v4l2 = library()
     offered = [
@@ -322,8 +322,8 @@ def modes(file: int, path: str) -> list[Mode]:
         for size in _sizes(file, fourcc)
     ]
     if not found:
-        given = ", ".join(offered) or "nothing"
-        raise CameraError(f"{path}: gives {given}; expected {' or '.join(FORMATS)}")
+        found_formats = ", ".join(offered) or "no format"
+        raise CameraError(f"{path}: offers {found_formats}; expected {' or '.join(FORMATS)}")
     return found
 
 
@@ -429,7 +429,7 @@ def _capture(v4l2: Any) -> int:
 def _matrix(v4l2: Any, pix: Any) -> str:
     encoding, colour_space = pix.ycbcr_enc, pix.colorspace
     if encoding == v4l2.V4L2_YCBCR_ENC_DEFAULT:
-        # As the kernel's V4L2_MAP_YCBCR_ENC_DEFAULT has it.
+        # As in the kernel's V4L2_MAP_YCBCR_ENC_DEFAULT.
         return {
             v4l2.V4L2_COLORSPACE_REC709: "709",
             v4l2.V4L2_COLORSPACE_DCI_P3: "709",

@@ -1,7 +1,7 @@
 """Converts a decoded video frame from PyAV to upright RGB.
 
-The conversion is our own, plane by plane, and does not depend on how a version of PyAV sets up
-FFmpeg's scaler: most of them take all video for BT.601.
+It converts plane by plane and does not use FFmpeg's scaler, because most versions of PyAV let it
+treat all video as BT.601.
 """
 
 from __future__ import annotations
@@ -32,11 +32,9 @@ SWAPPING = (
 HD_WIDTH_PX, SD_HEIGHT_PX = 1280, 576
 """Video without colour tags counts as BT.709 from this width on, or above this height."""
 
-HDR = Notice(
-    "hdr", "high dynamic range: what is brighter than its white was cut off; record without HDR"
-)
+HDR = Notice("hdr", "high dynamic range: light brighter than white was cut off; record without HDR")
 UNKNOWN_MATRIX = Notice(
-    "video-colours", "the video codes its colours in a way that is not known here: they may be off"
+    "video-colours", "the video's colour coding is unknown: its colours may be wrong"
 )
 
 # ITU-T H.273, table 4.
@@ -45,7 +43,7 @@ _UNSPECIFIED = (0, 3, 2)  # 0 stands for RGB, which a frame of another format ca
 _LIMITED, _FULL = 1, 2
 _BT2020, _WIDE = 9, (9, 10, 11, 12)  # primaries: BT.2020, CIE XYZ, and the two of DCI P3
 _TABLE_SIDE = 49
-_HDR, _SRGB = (16, 18), 13  # transfer: PQ and HLG; sRGB's own
+_HDR, _SRGB = (16, 18), 13  # transfer functions: PQ and HLG; sRGB
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,11 @@ class Tags:
     matrix: int
     """MatrixCoefficients; 2 if the video does not specify them."""
     primaries: int
-    """ColourPrimaries; the same."""
+    """ColourPrimaries; 2 if the video does not specify them."""
     transfer: int
-    """TransferCharacteristics; the same."""
+    """TransferCharacteristics; 2 if the video does not specify them."""
     full_range: bool
-    """Luma from 0 to 255."""
+    """Whether luma goes from 0 to 255."""
 
     @classmethod
     def of(cls, frame: Any, context: Any) -> Tags:
@@ -70,23 +68,23 @@ class Tags:
             context: The codec context that decoded it.
         """
 
-        def said(name: str, unspecified: tuple[int, ...]) -> int:
+        def tag(name: str, unspecified: tuple[int, ...]) -> int:
             values = (int(getattr(owner, name, None) or 0) for owner in (frame, context))
             return next((value for value in values if value not in unspecified), unspecified[-1])
 
-        color_range = said("color_range", (0,))
-        # FFmpeg's names for formats of full range; grey is, unless it says otherwise.
+        color_range = tag("color_range", (0,))
+        # FFmpeg's names of full-range formats; grey has full range unless its tag says otherwise.
         full_by_format = frame.format.name.startswith(("yuvj", "gray", "ya8", "ya16"))
         return cls(
-            said("colorspace", _UNSPECIFIED),
-            said("color_primaries", _UNSPECIFIED),
-            said("color_trc", _UNSPECIFIED),
+            tag("colorspace", _UNSPECIFIED),
+            tag("color_primaries", _UNSPECIFIED),
+            tag("color_trc", _UNSPECIFIED),
             color_range == _FULL or (full_by_format and color_range != _LIMITED),
         )
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What the reader of a prediction should know of these colours."""
+        """Warnings about these colours for people."""
         hdr = (HDR,) if self.transfer in _HDR else ()
         known = self.matrix in _MATRICES or self.matrix in _UNSPECIFIED
         return hdr if known else (*hdr, UNKNOWN_MATRIX)
@@ -100,9 +98,9 @@ def to_rgb(
 
     Args:
         frame: PyAV's.
-        tags: Its colours.
-        turn: What makes it upright.
-        preprocessing: What the image will be prepared for; None for full scale.
+        tags: Its colour tags.
+        turn: The turn that makes it upright; None: it is upright.
+        preprocessing: The model's preprocessing; None for full scale.
     """
     divisor = reduction((frame.width, frame.height), _before(turn, preprocessing))
     made = _from_rgb(frame, divisor) if _is_rgb(frame) else _from_yuv(frame, tags, divisor)
@@ -112,12 +110,12 @@ def to_rgb(
 def turned_jpeg(
     data: bytes, turn: Image.Transpose, preprocessing: images.Preprocessing | None
 ) -> Image.Image:
-    """Decode a JPEG of a video that has to be turned.
+    """Decode a JPEG of a video whose frames have to be turned.
 
     Args:
         data: The JPEG.
-        turn: What makes it upright.
-        preprocessing: What the image will be prepared for; None for full scale.
+        turn: The turn that makes it upright.
+        preprocessing: The model's preprocessing; None for full scale.
 
     Raises:
         ImageError: It is damaged.
@@ -126,10 +124,10 @@ def turned_jpeg(
 
 
 def blank_jpeg(size: tuple[int, int]) -> bytes:
-    """Return a JPEG to ask a decoder by how a video's would be turned.
+    """Return a JPEG; decoding it shows how a video's JPEGs have to be turned.
 
     Args:
-        size: (width, height) in px of the video; with another size, it would count as half a frame.
+        size: (width, height) in px of the video; of another size, it would count as half a frame.
     """
     content = io.BytesIO()
     Image.new("L", size).save(content, "JPEG")
@@ -139,7 +137,7 @@ def blank_jpeg(size: tuple[int, int]) -> bytes:
 def _before(
     turn: Image.Transpose | None, preprocessing: images.Preprocessing | None
 ) -> images.Preprocessing | None:
-    """Return the preprocessing to decode an image with that is turned afterwards."""
+    """Return the preprocessing for decoding an image that is turned afterwards."""
     if preprocessing is None or turn not in SWAPPING:
         return preprocessing
     width, height = preprocessing.height_px, preprocessing.width_px
@@ -167,9 +165,9 @@ def _from_yuv(frame: Any, tags: Tags, divisor: int) -> Image.Image:
 
 @functools.lru_cache(maxsize=4)
 def _to_srgb(primaries: int, transfer: int) -> ImageFilter.Color3DLUT | None:
-    """Return what brings a video's colours to sRGB.
+    """Return the table that converts a video's colours to sRGB.
 
-    None for those that screens show as they are: of BT.709, and of BT.601, whose primaries are
+    None for BT.709, which screens show without conversion, and for BT.601, whose primaries are
     nearly the same.
     """
     if transfer in _HDR:
@@ -239,7 +237,7 @@ def _plane(frame: Any, number: int, *, full_range: bool) -> Image.Image:
 
 
 def _eight_bits(values: NDArray[np.uint16], bits: int, *, full_range: bool) -> NDArray[np.uint8]:
-    """Round to 8 bits: of 10, 940 is 235 in limited range, 1023 is 255 in full range."""
+    """Round to 8 bits: from 10 bits, 940 becomes 235 in limited range, 1023 becomes 255 in full."""
     import numpy as np
 
     if full_range:
@@ -254,7 +252,7 @@ def _eight_bits(values: NDArray[np.uint16], bits: int, *, full_range: bool) -> N
 
 
 def _matrix(tags: Tags, size: tuple[int, int]) -> str:
-    """Return the name of the matrix that a video uses, or most probably uses."""
+    """Return the name of the matrix that a video uses, or probably uses."""
     found = _MATRICES.get(tags.matrix)
     if found is not None:
         return found
@@ -267,8 +265,8 @@ def _matrix(tags: Tags, size: tuple[int, int]) -> str:
 def turn_of(frame: Any) -> Image.Transpose | None:
     """Return the turn that makes a frame upright; None if it is upright.
 
-    A display matrix tells where a pixel at (x, y) is shown: at (a x + c y, b x + d y). Phones
-    write quarter turns and mirrorings; of any other the nearest of these is taken.
+    A display matrix shows the pixel at (x, y) at (a x + c y, b x + d y). Phones write quarter
+    turns and mirrorings; any other matrix is rounded to the nearest of these.
     """
     for part in getattr(frame, "side_data", ()):
         if str(part.type).rsplit(".", maxsplit=1)[-1] == "DISPLAYMATRIX":

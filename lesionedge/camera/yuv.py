@@ -44,7 +44,7 @@ class Planes:
     """Samples of chroma for one of luma, across and down."""
 
     def reduced(self, divisor: int) -> list[Image.Image]:
-        """Return all three in one size: the luma's, divided by this, or a little less."""
+        """Return all three planes in one size: luma's, divided by ``divisor`` or a little less."""
         width, height = self.luma.size
         if min(self.share) < 1:
             divisor -= divisor % 2 if divisor > 1 else 0  # so that samples of both are whole
@@ -58,7 +58,7 @@ def to_rgb(planes: Planes, rows: tuple[float, ...], divisor: int = 1) -> Image.I
     """Return an RGB image from planes.
 
     Args:
-        planes: Of a frame.
+        planes: A frame's.
         rows: From ``matrix``.
         divisor: The sides of the result are divided by this, or a little less.
     """

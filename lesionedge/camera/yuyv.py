@@ -22,7 +22,7 @@ class Layout:
     row_bytes: int
     """Bytes from one row to the next."""
     matrix: str = "601"
-    """One of ``yuv.SHARES``: what its colours follow."""
+    """The standard of its colours, one of ``yuv.SHARES``."""
     full_range: bool = False
     """Luma from 0 to 255; False: from 16 to 235, as from most cameras."""
 

@@ -1,4 +1,4 @@
-"""The command ``lesionedge``: one file a command, imported only when it is used."""
+"""The command ``lesionedge``: one module per command, imported only when it is used."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lesionedge.errors import LesionEdgeError
 COMMANDS = {
     "predict": "Classify images.",
     "batch": "Classify an archive of images into Parquet files.",
-    "camera": "Classify what a camera sees, live.",
+    "camera": "Classify a camera's images, live.",
     "serve": "Serve a page and an API that classify images.",
-    "explain": "Show what a prediction rests on, as a heat map.",
+    "explain": "Draw a heat map of the parts that a prediction depends on.",
     "evaluate": "Measure models on labelled images of your own.",
     "calibrate": "Adjust a model to labelled images of your own.",
     "benchmark": "Time a model on this machine.",
-    "info": "Show what a model is and how well it does.",
+    "info": "Describe a model and how accurate it is.",
     "doctor": "Check this installation and say how to fix it.",
 }
 """Command -> one line of help; its code is ``lesionedge.cli.<command>.command``."""
 
 ENDED_BY_HAND = frozenset({"camera", "serve"})
-"""Commands that run until they are interrupted: for them that is no failure."""
+"""Commands that run until the user interrupts them, which is not a failure."""
 
 INTERRUPTED = 130
 
@@ -60,12 +60,12 @@ class LazyGroup(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the arguments; ``--help`` and ``--version`` print here."""
-        with _foreseen():
+        with _errors_reported():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what is foreseen to go wrong becomes one line and an exit status."""
-        with _foreseen(ctx):
+        """Run a command; an expected error becomes one line and an exit status."""
+        with _errors_reported(ctx):
             result = super().invoke(ctx)
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -73,8 +73,8 @@ class LazyGroup(click.Group):
 
 
 @contextmanager
-def _foreseen(ctx: click.Context | None = None) -> Iterator[None]:
-    """Turn foreseeable faults into one line on standard error and an exit status."""
+def _errors_reported(ctx: click.Context | None = None) -> Iterator[None]:
+    """Turn expected errors into one line on standard error and an exit status."""
     try:
         yield
     except LesionEdgeError as error:
@@ -97,19 +97,19 @@ def _foreseen(ctx: click.Context | None = None) -> Iterator[None]:
 
 
 def fail(text: str) -> None:
-    """Print one line of error."""
-    with suppress(OSError):  # where standard error is gone too, the exit status alone tells
+    """Print an error as one line."""
+    with suppress(OSError):  # if standard error is gone too, only the exit status is left
         click.echo(f"lesionedge: error: {printable(text)}", err=True)
 
 
 def warn(text: str) -> None:
-    """Print one line of warning."""
+    """Print a warning as one line."""
     with suppress(OSError):
         click.echo(f"lesionedge: warning: {printable(text)}", err=True)
 
 
 def printable(text: str) -> str:
-    """Escape what would not print, or would steer the terminal, such as a file's odd name."""
+    """Escape characters that cannot be printed or would control the terminal, as in odd names."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
@@ -117,13 +117,13 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python carries it
+    if 0xDC80 <= code <= 0xDCFF:  # Python's code for a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 
 def _settle_stdout() -> None:
-    """Keep Python from failing again on what could not be written, when it exits."""
+    """Prevent a second error at exit, when Python flushes output that cannot be written."""
     try:
         sys.stdout.flush()
     except (AttributeError, OSError, ValueError):
@@ -142,7 +142,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
 
     For research: not a medical device, never advice.
     """
-    # The decoders' remarks on a broken file add nothing to the error that follows.
+    # The decoders' warnings about a broken file add nothing to the error that follows.
     if not verbose:
         warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
     ctx.obj = {"verbose": verbose}

@@ -1,4 +1,4 @@
-"""``lesionedge batch``: an archive in, a folder of Parquet files out."""
+"""``lesionedge batch``: classifies an archive of images into a folder of Parquet files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lesionedge.model_options import ModelOptions
 
 MOST_REASONS = 10
-"""Kinds of errors that the summary lists."""
+"""How many kinds of errors the summary lists."""
 
 
 @click.command(
@@ -38,15 +38,15 @@ MOST_REASONS = 10
 @click.option(
     "-o", "--output", "out", required=True, metavar="DIR", type=click.Path(file_okay=False),
     cls=options.Renamed, former=("--out",),
-    help="Folder or URL of the Parquet files. A run that ended early is continued.",
+    help="Folder or URL for the Parquet files. An unfinished run is continued.",
 )  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
-    help="local: processes of this machine; ray: a Ray cluster.",
+    help="local: processes on this machine; ray: a Ray cluster.",
 )  # fmt: skip
 @click.option(
     "--address", metavar="ADDRESS",
-    help="The Ray cluster, such as HOST:6379 [default: RAY_ADDRESS, else a Ray of this machine].",
+    help="The Ray cluster, such as HOST:6379 [default: RAY_ADDRESS, or a Ray on this machine].",
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", cls=options.Renamed,
@@ -54,9 +54,9 @@ MOST_REASONS = 10
 )  # fmt: skip
 @click.option(
     "--save-every", "save_every_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
-    metavar="S", help="Write the results every S seconds. A kill loses no more than that.",
+    metavar="S", help="Write the results every S seconds, so that a kill loses only these.",
 )  # fmt: skip
-@click.option("--retry-failed", is_flag=True, help="Try images again that failed before.")
+@click.option("--retry-failed", is_flag=True, help="Try failed images again.")
 @click.option("--show-failed", is_flag=True, help="Only list the images in DIR that failed.")
 @options.model_options(without=("threads", "check"))
 @click.pass_context
@@ -67,24 +67,24 @@ def command(
 ) -> None:  # fmt: skip
     """Classify many images into Parquet files.
 
-    SOURCE is a folder (searched to its depth), a pattern, a file, a zip archive or a URL such as
-    s3://bucket/folder.
+    SOURCE is a folder (searched with its subfolders), a pattern, a file, a zip archive or a URL
+    such as s3://bucket/folder.
 
     Run the same command again to continue: images that have a row in DIR are skipped. An image
-    that fails becomes a row with an error. Exits with 1 if there is one.
+    that fails becomes a row with an error. The exit status is 1 if there is one.
     """
     _check(sources, engine, address, show_failed=show_failed)
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output
 
-    travelling = Model.of(model_options)
-    with ended_by_signals(), Output(out, travelling, save_every_s=save_every_s) as output:
+    model = Model.of(model_options)
+    with ended_by_signals(), Output(out, model, save_every_s=save_every_s) as output:
         if show_failed:
             for error in output.failures():
                 click.echo(printable(error))
             return
-        if travelling.unknown_notice is not None:
-            warn(travelling.unknown_notice)
+        if model.unknown_notice is not None:
+            warn(model.unknown_notice)
         if retry_failed:
             output.forget_failures()
         todo = _todo(output, sources)
@@ -93,7 +93,7 @@ def command(
                 predictions,
                 width,
             ):
-                _fill(output, todo, predictions, travelling, workers=width)
+                _fill(output, todo, predictions, model, workers=width)
         output.save()
         failed = _summary(output, out)
     if failed:
@@ -103,7 +103,7 @@ def command(
 def _check(
     sources: tuple[str, ...], engine: str, address: str | None, *, show_failed: bool
 ) -> None:
-    """Refuse arguments that cannot be meant."""
+    """Refuse arguments that make no sense together."""
     if bool(sources) == show_failed:
         raise click.UsageError(
             "--show-failed takes no SOURCE" if show_failed else "Missing argument 'SOURCE...'."
@@ -118,7 +118,7 @@ def _check(
 def _engine(
     name: str, address: str | None, workers: int | None, *, verbose: bool
 ) -> Iterator[tuple[Engine, int]]:
-    """Return what classifies, and how many workers it has."""
+    """Return the function that classifies, and its number of workers."""
     if name == "ray":
         from lesionedge.batch import cluster
 
@@ -136,7 +136,7 @@ def _todo(output: Output, sources: tuple[str, ...]) -> Any:
     """Return the names of the images that have no row yet (a ``pyarrow.ChunkedArray``).
 
     Raises:
-        LesionEdgeError: A source is not there, or cannot be listed.
+        LesionEdgeError: A source is missing, or cannot be listed.
     """
     from lesionedge.batch import finding, run
     from lesionedge.sources.listing import PassedOver
@@ -148,7 +148,7 @@ def _todo(output: Output, sources: tuple[str, ...]) -> Any:
         click.echo(f"lesionedge: {printable(passed_over.line())}", err=True)
     for error in list(errors.values())[1:]:
         fail(error)
-    if errors:  # before hours of work: it may be a typing error
+    if errors:  # stop before hours of work, since it may be a typing error
         raise LesionEdgeError(next(iter(errors.values())))
     todo = run.without(listed, output.done())
     if len(todo) < len(listed):
@@ -175,7 +175,7 @@ def _fill(output: Output, todo: Any, predictions: Engine, model: Model, *, worke
 
 
 def _summary(output: Output, out: str) -> int:
-    """Print what the folder holds; return the number of images that failed."""
+    """Print a summary of the folder; return the number of images that failed."""
     labels, errors = output.count()
     failed, refused = sum(errors.values()), output.refused()
     click.echo(f"{printable(out)}: {counted(sum(labels.values()) + refused + failed)}")

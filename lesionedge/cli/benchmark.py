@@ -1,4 +1,4 @@
-"""``lesionedge benchmark``: how fast a model is on this machine."""
+"""``lesionedge benchmark``: measures how fast a model is on this machine."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "-m", "--model", "models", type=options.MODEL, metavar="MODEL", multiple=True,
-    help="Name or .tflite file; may be repeated [default: mobilenetv2 as int8 and as float16].",
+    help="Name or .tflite file; may be repeated [default: mobilenetv2 in int8 and in float16].",
 )  # fmt: skip
 @click.option(
     "--threads",
     type=Threads(),
     metavar="N|auto",
-    help="Threads that run the network; auto tries 1 to all cores [default: as predict].",
+    help="Threads that run the network; auto tries 1 to all cores [default: as for predict].",
 )
 @click.option(
-    "--quick", is_flag=True, help="Take two seconds a setting. Such figures cannot be compared."
+    "--quick", is_flag=True, help="Take two seconds per setting; do not compare such figures."
 )
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text",
@@ -65,7 +65,10 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
     help="json: one object; markdown: a table.",
 )  # fmt: skip
 @click.option(
-    "--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the stages there."
+    "--plot",
+    type=click.Path(dir_okay=False),
+    metavar="FILE.png",
+    help="Draw the stages into FILE.png.",
 )
 def command(
     images: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, quick: bool,
@@ -73,8 +76,8 @@ def command(
 ) -> None:  # fmt: skip
     """Time predictions on this machine, one IMAGE at a time.
 
-    Without IMAGE it times a drawn 600x450 JPEG. Each setting takes at least 1,024 predictions and
-    60 seconds, as MLPerf's single-stream scenario asks.
+    Without IMAGE it uses a drawn 600x450 JPEG. Each setting takes at least 1,024 predictions and
+    60 seconds, as in MLPerf's single-stream scenario.
     """
     if plot is not None and not plot.lower().endswith(".png"):
         raise click.UsageError(f"--plot {plot}: expected a name that ends in .png")
@@ -168,7 +171,7 @@ def _text(found: list[Measurement]) -> Iterator[str]:
             values = (t.mean, t.p50, t.p90, t.p99, t.min, t.max)
             yield f"  {stage:<12}" + "".join(f"{value:9.2f}" for value in values)
         yield f"  {m.images_per_s:.1f} images/s; memory {_mb(m.peak_bytes)} peak, " + (
-            f"{_mb(m.steady_bytes)} steady{_weather(m)}"
+            f"{_mb(m.steady_bytes)} steady{_condition(m)}"
         )
         yield from (f"  warning: {warning}" for warning in m.warnings)
     yield ""
@@ -180,7 +183,7 @@ def _length(m: Measurement) -> str:
     return length if m.comparable else f"{length} ({NOT_COMPARABLE})"
 
 
-def _weather(m: Measurement) -> str:
+def _condition(m: Measurement) -> str:
     parts = []
     if m.before.temperature_c is not None and m.after.temperature_c is not None:
         parts.append(f"{m.before.temperature_c:.0f} to {m.after.temperature_c:.0f} °C")

@@ -1,4 +1,4 @@
-"""``lesionedge camera``: classifies what a camera sees, until it is stopped."""
+"""``lesionedge camera``: classifies a camera's images until it is stopped."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--crop", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-    metavar="F", help="Side of the classified square, as a share of the image's height.",
+    metavar="F", help="Side of the classified square, as a share of the image's shorter side.",
 )  # fmt: skip
 @click.option(
     "--save",
@@ -77,22 +77,22 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--preview-address", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT",
-    help="Where --preview web is served.",
+    help="Address for --preview web.",
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="json: one object a prediction. text: a line for each image file. For a camera, a stream "
-    "or a video it is one line, written anew, on a terminal; elsewhere a line only when the label "
-    "or the warnings change.",
+    help="json: one object per prediction. text: a line per image file; for a camera, a stream or "
+    "a video, one line that is updated on a terminal, and elsewhere a line when the label or the "
+    "warnings change.",
 )  # fmt: skip
 @options.abstain
 @options.model_options(without=("views",))
 @click.pass_context
 def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) -> None:
-    """Classify what a camera sees, live, until Ctrl-C.
+    """Classify a camera's images, live, until Ctrl-C.
 
-    Takes the newest frame each time and classifies its centre square. Exits with 0 when it is
-    stopped, with 1 when the camera is gone.
+    It takes the newest frame each time and classifies its centre square. The exit status is 0 if
+    you stop it, and 1 if the camera is gone.
     """
     _check(ctx, given)
     with stopped_by_signals(), ExitStack() as stack:
@@ -123,7 +123,7 @@ def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) ->
             facts = as_dict(observation, camera.source)
             if recorder is not None:
                 facts["saved"] = recorder.offer(
-                    observation, facts, asked=pressed(), wait=not camera.live
+                    observation, facts, key_pressed=pressed(), wait=not camera.live
                 )
             writer.write(observation, facts)
             if preview is not None and not preview.show(observation):
@@ -136,14 +136,14 @@ def _check(ctx: click.Context, given: dict[str, Any]) -> None:
     needed = {"save_when": "--save DIR", "preview_address": "--preview web"}
     for name, there in needs.items():
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE and not there:
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with {needed[name]}")
+            raise click.UsageError(f"--{name.replace('_', '-')} needs {needed[name]}")
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed")
 
 
 @contextmanager
 def _camera(given: dict[str, Any]) -> Iterator[Camera]:
-    """Open the camera and say what it is."""
+    """Open the camera and describe it."""
     from lesionedge.camera.capture import Camera
 
     with Camera(
@@ -158,10 +158,10 @@ def _camera(given: dict[str, Any]) -> Iterator[Camera]:
 def _limited(
     seen: Iterator[Observation], camera: Camera, frames: int | None, duration: float | None
 ) -> Iterator[Observation]:
-    """End after so many predictions or seconds.
+    """End after this many predictions or seconds.
 
     Raises:
-        CameraError: No frame came in these seconds.
+        CameraError: No frame arrived in these seconds.
     """
     import threading
 
@@ -180,14 +180,14 @@ def _limited(
         if number == frames:
             return
     if expired.is_set() and not camera.seen:
-        raise CameraError(f"{camera.description}: gave no frame in {duration:g} s")
+        raise CameraError(f"{camera.description}: sent no frame in {duration:g} s")
 
 
 def _malignant(given: dict[str, Any], classifier: Classifier) -> frozenset[str]:
-    """Return the malignant labels; refuse to wait for them where there may be none.
+    """Return the malignant labels; they must be known for ``--save-when malignant``.
 
     Raises:
-        ModelError: They are to be saved, and it is not known which they are, or there are none.
+        ModelError: Such frames should be saved, but the labels are unknown, or there are none.
     """
     if given["save_when"] == "malignant":
         from lesionedge.diagnosis import malignant_of
@@ -195,8 +195,8 @@ def _malignant(given: dict[str, Any], classifier: Classifier) -> frozenset[str]:
 
         if not any(malignant_of(classifier.diagnoses, model=classifier.model)):
             raise ModelError(
-                f"{classifier.model}: none of its labels is malignant, so that --save-when "
-                "malignant would save nothing; leave it out, or give --malignant LABELS"
+                f"{classifier.model}: none of its labels is malignant, so --save-when malignant "
+                "would save nothing; leave it out, or name the labels with --malignant"
             )
     return frozenset(d.label for d in classifier.diagnoses if d.malignant)
 
@@ -212,7 +212,7 @@ def _recorder(given: dict[str, Any], malignant: frozenset[str]) -> FrameRecorder
 def _pressed(
     given: dict[str, Any], preview: Preview | None, stack: ExitStack
 ) -> Callable[[], bool]:
-    """Return a function that tells whether a key was pressed, in the terminal or the window."""
+    """Return a function that returns whether a key was pressed, in the terminal or the window."""
     if given["save_when"] != "key":
         return lambda: False
     tell("press any key to save an image")

@@ -1,4 +1,4 @@
-"""``lesionedge doctor``: what works here, and how to fix what does not."""
+"""``lesionedge doctor``: checks what works here, and says how to fix the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNS = {"ok": "ok   ", "absent": "-    ", "note": "note ", "fault": "FAULT"}
 )  # fmt: skip
 @click.pass_context
 def command(ctx: click.Context, form: str) -> None:
-    """Check what prediction and cameras need. Exits with 1 if prediction cannot work."""
+    """Check what prediction and cameras need. The exit status is 1 if prediction cannot work."""
     from lesionedge import __version__, doctor
 
     findings = []
@@ -25,7 +25,7 @@ def command(ctx: click.Context, form: str) -> None:
         if form == "text":
             click.echo(printable(f"{SIGNS[finding.state]}  {finding.about}: {finding.found}"))
             if finding.fix:
-                verb = "to have it" if finding.state == "absent" else "to fix it"
+                verb = "to add it" if finding.state == "absent" else "to fix it"
                 click.echo(printable(f"         {verb}: {finding.fix}"))
     works = doctor.works(findings)
     if form == "json":

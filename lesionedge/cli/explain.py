@@ -1,4 +1,4 @@
-"""``lesionedge explain``: what a prediction rests on, drawn onto its image."""
+"""``lesionedge explain``: draws a heat map of the parts that a prediction depends on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lesionedge.model_options import ModelOptions
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")
-"""What ``-o`` may end with."""
+"""Suffixes that ``-o`` may have."""
 
 
 @click.command(
@@ -37,7 +37,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")
 )  # fmt: skip
 @click.option(
     "--label", metavar="LABEL",
-    help="Explain this class: its label or its name [default: the most likely].",
+    help="Explain this class: its label or its name [default: the most probable].",
 )  # fmt: skip
 @options.abstain
 @options.model_options(without=("views", "check"))
@@ -46,9 +46,9 @@ def command(
     ctx: click.Context, /, paths: tuple[str, ...], output: str, label: str | None, abstain: bool,
     model_options: ModelOptions,
 ) -> None:  # fmt: skip
-    """Show which parts of an IMAGE its prediction rests on.
+    """Draw a heat map of the parts of an IMAGE that its prediction depends on.
 
-    Covers one part after the other and measures by how much the probability falls. - reads
+    It covers one part after the other and measures how far the probability falls. Use - for
     standard input.
     """
     from lesionedge.classifier import Classifier
@@ -73,9 +73,9 @@ def command(
 
 
 def _targets(paths: tuple[str, ...], output: str) -> list[str]:
-    """Return where each image's heat map goes; refuse what cannot be meant."""
+    """Return the path of each image's heat map; refuse a wrong output."""
     if len(paths) == 1 and not output.endswith(os.sep) and not os.path.isdir(output):
-        _spare_image(paths[0], output)
+        _check_name(paths[0], output)
         return [output]
     if os.path.splitext(output)[1].lower() in ENDINGS and not os.path.isdir(output):
         raise click.UsageError(f"-o {printable(output)}: expected a folder for several images")
@@ -85,8 +85,8 @@ def _targets(paths: tuple[str, ...], output: str) -> list[str]:
     return [drawings.name(path) for path in paths]
 
 
-def _spare_image(path: str, output: str) -> None:
-    """Refuse to write over the image itself, and names that do not say the format."""
+def _check_name(path: str, output: str) -> None:
+    """Refuse to overwrite the image itself, and names without a known suffix."""
     if os.path.splitext(output)[1].lower() not in ENDINGS:
         expected = ", ".join(ENDINGS)
         raise click.UsageError(f"-o {printable(output)}: expected a name that ends in {expected}")
@@ -94,16 +94,16 @@ def _spare_image(path: str, output: str) -> None:
         raise click.UsageError(f"-o {printable(output)}: is the image itself")
 
 
-def _label(asked: str, classifier: Classifier) -> str:
-    """Return the model's label for what was typed: a label, or a name such as ``Melanoma``."""
+def _label(typed: str, classifier: Classifier) -> str:
+    """Return the model's label for the typed one: a label, or a name such as ``Melanoma``."""
     from lesionedge.diagnosis import same
 
     names = {known.name.casefold(): known.label for known in classifier.diagnoses}
-    found = names.get(asked.strip().casefold()) or same(asked, classifier.labels)
+    found = names.get(typed.strip().casefold()) or same(typed, classifier.labels)
     if found is not None:
         return found
     labels = ", ".join(map(printable, classifier.labels))
-    raise click.UsageError(f"--label {printable(asked)}: the model has the labels {labels}")
+    raise click.UsageError(f"--label {printable(typed)}: the model has the labels {labels}")
 
 
 def _explain(

@@ -1,4 +1,4 @@
-"""``lesionedge info``: what a model is, was trained on and can do."""
+"""``lesionedge info``: describes a model: its labels, training data, accuracy and limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lesionedge.model_options import ModelOptions
 
 KINDS = {True: "malignant", False: "benign", None: "not known whether malignant"}
-"""What people read of a class."""
+"""The text for whether a class is malignant."""
 
 
 @click.command("info", epilog=options.examples("lesionedge info", "lesionedge info model.tflite"))
@@ -39,7 +39,7 @@ KINDS = {True: "malignant", False: "benign", None: "not known whether malignant"
 def command(
     model: str | None, form: str, labels: str | None, malignant: tuple[str, ...] | None
 ) -> None:
-    """Show what MODEL (the embedded default when left out) is, was trained on and can do."""
+    """Describe MODEL (default: the embedded one): labels, training data, accuracy and limits."""
     from lesionedge.model_options import ModelOptions
 
     card, facts = describe(ModelOptions(model, labels=labels, malignant=malignant))
@@ -53,10 +53,10 @@ def command(
 
 
 def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
-    """Gather what a model file says and is: its card, and what is known besides.
+    """Return a model's card, and further facts about its file.
 
     Args:
-        model_options: Which model, and what is said of its labels.
+        model_options: The model, and options about its labels.
 
     Raises:
         ModelError: It is missing, corrupt or not an image classifier, or has no such labels.
@@ -114,9 +114,9 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
         named = name if is_own_name(label, name) else f"{label:<8} {name}"
         lines.append(f"  {named} ({kind})")
     if any(entry["malignant"] is None for entry in facts["labels"]):
-        lines.append("  say which are malignant with --malignant mel,bcc, or in the model's card")
+        lines.append("  name the malignant ones with --malignant mel,bcc, or in the model's card")
     if not facts["labels"]:
-        lines.append("  none inside: name them with --labels FILE")
+        lines.append("  none in the file: name them with --labels FILE")
     lines += _metrics(card.measurements)
     lines += _operating_points(card.operating_points)
     if card.limits:
@@ -162,7 +162,7 @@ def _calibration(section: Calibration | None) -> str | None:
 
 def _metrics(measurements: Sequence[Measurement]) -> list[str]:
     lines = []
-    # Of both models' figures those of the rounded one, which runs here.
+    # If there are figures of both the float and the int8 model, show int8's, which runs here.
     for found in {one.split: one for one in sorted(measurements, key=lambda m: m.model)}.values():
         lines += [
             "",

@@ -1,4 +1,4 @@
-"""What ``lesionedge camera`` writes: predictions as text or JSON, and a summary at the end."""
+"""The output of ``lesionedge camera``: predictions as text or JSON, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lesionedge.live import Observation
 
 SAMPLES = 10_000
-"""Number of times that the sample keeps."""
+"""Size of the sample of times."""
 
 
 def as_dict(observation: Observation, source: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def as_dict(observation: Observation, source: str) -> dict[str, Any]:
 
 
 class Tally:
-    """Times from capture to prediction: a fair sample of all (reservoir sampling; Vitter 1985)."""
+    """A random sample of the times from capture to prediction (reservoir sampling; Vitter 1985)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -47,7 +47,7 @@ class Tally:
         self._random = random.Random(0)
 
     def add(self, age_ms: float) -> None:
-        """Take one more."""
+        """Add a time."""
         self.count += 1
         if len(self._sample) < SAMPLES:
             self._sample.append(age_ms)
@@ -64,7 +64,7 @@ class Tally:
 
 
 def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str:
-    """Say in a line what a run came to."""
+    """Return a run's counts and times as one line."""
     text = (
         f"{frames(camera.seen)} seen, {tally.count} classified, {camera.dropped} dropped, "
         f"{camera.damaged} damaged"
@@ -82,13 +82,13 @@ def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str
 
 def tell(text: str) -> None:
     """Write a line to standard error; from any thread."""
-    # In one write. On a terminal it takes the place of the steady line.
+    # In one write. On a terminal it replaces the line of the current prediction.
     clear = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
     click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
 
 
 def line_of(observation: Observation) -> str:
-    """Return a prediction as one line, what matters most first: terminals may be narrow."""
+    """Return a prediction as one line, the most important part first: terminals may be narrow."""
     prediction = observation.prediction
     warnings = [f"warning: {text}" for text in prediction.remarks]
     age = f"{observation.age_ms:.0f} ms after capture"
@@ -107,7 +107,7 @@ def line_of(observation: Observation) -> str:
 
 
 class Json:
-    """One object a prediction."""
+    """Writes one JSON object per prediction."""
 
     def __init__(self) -> None:
         import json
@@ -117,14 +117,14 @@ class Json:
     def write(self, _observation: Observation, facts: dict[str, Any]) -> None:
         """Write one prediction."""
         sys.stdout.write(self._dumps(facts) + "\n")
-        sys.stdout.flush()  # who reads a pipe need not wait
+        sys.stdout.flush()  # so that the reader of a pipe does not wait
 
     def close(self) -> None:
-        """Nothing follows."""
+        """Do nothing: nothing follows."""
 
 
 class Text:
-    """A line for each image file. For frames: a steady line on a terminal, else one a change."""
+    """Writes a line per image file. For frames it updates one line, or writes only changes."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
@@ -135,7 +135,7 @@ class Text:
     def write(self, observation: Observation, facts: dict[str, Any]) -> None:
         """Write one prediction."""
         self._any = True
-        # What is withheld is the same whatever the label would be.
+        # If the diagnosis is withheld, a change of the label changes nothing.
         state = (None if observation.withheld else facts["label"], facts["warnings"])
         line = printable(line_of(observation))
         if observation.frame.path is not None:

@@ -16,25 +16,25 @@ Command = Callable[..., Any]
 
 
 class Renamed(click.Option):
-    """An option that is still understood by names that it had before, which no help shows."""
+    """An option that also accepts its former names, which ``--help`` does not show."""
 
     def __init__(
         self, *arguments: Any, former: tuple[str, ...] = (),
         former_flags: Mapping[str, str] | None = None, **more: Any,
     ) -> None:  # fmt: skip
-        """Make the option.
+        """Create the option.
 
         Args:
-            arguments: As ``click.Option`` takes them.
-            former: Names that it had.
-            former_flags: Flag that stood for one of its values -> that value.
-            more: As ``click.Option`` takes them.
+            arguments: As for ``click.Option``.
+            former: Its former names.
+            former_flags: A former flag for one of its values -> that value.
+            more: As for ``click.Option``.
         """
         super().__init__(*arguments, **more)
         self._former, self._former_flags = list(former), dict(former_flags or {})
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Have the former names parsed, too."""
+        """Add the former names to the parser too."""
         super().add_to_parser(parser, ctx)
         if self._former:
             parser.add_option(obj=self, opts=self._former, dest=self.name, nargs=self.nargs)
@@ -45,14 +45,13 @@ class Renamed(click.Option):
 
 
 def examples(*commands: str) -> str:
-    """Return the end of a command's ``--help``: how it is called."""
+    """Return the end of a command's ``--help``: examples of its use."""
     return "\n".join(("\b", "Examples:", *(f"  {command}" for command in commands)))
 
 
 abstain = click.option(
     "--abstain/--no-abstain", default=True, show_default=True,
-    help="Show no diagnosis of an image that is not a dermoscopic one. JSON and CSV always hold "
-    "everything.",
+    help="Show no diagnosis if an image is not dermoscopic. JSON and CSV always hold everything.",
 )  # fmt: skip
 
 
@@ -79,14 +78,14 @@ class Normalisation(click.ParamType):  # type: ignore[type-arg]
 
 
 class Labels(click.ParamType):  # type: ignore[type-arg]
-    """``mel,bcc``: labels, none of them where it is empty."""
+    """``mel,bcc``: labels; an empty text means no label."""
 
     name = "LABELS"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Parse ``mel,"Melanoma, NOS"``: a label with a comma stands in double quotes."""
+        """Parse ``mel,"Melanoma, NOS"``: a label with a comma is in double quotes."""
         if isinstance(value, tuple):
             return value
         import csv
@@ -96,7 +95,7 @@ class Labels(click.ParamType):  # type: ignore[type-arg]
         try:
             lines = list(csv.reader([text], skipinitialspace=True, strict=True))
         except csv.Error as error:
-            self.fail(f"{value!r} is no list of labels, such as mel,bcc ({error})", param, ctx)
+            self.fail(f"{value!r} is not a list of labels, such as mel,bcc ({error})", param, ctx)
         labels = (label.strip() for line in lines for label in line)
         return tuple(label for label in labels if label)
 
@@ -148,12 +147,12 @@ class Size(click.ParamType):  # type: ignore[type-arg]
 
 camera_size = click.option(
     "--size", type=Size(), default="1280x720", show_default=True,
-    help="Image size that the camera is asked for.",
+    help="Image size to request from the camera.",
 )  # fmt: skip
 
 
 def _also_here(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    """Take ``--verbose`` after the command's name as well as before."""
+    """Accept ``--verbose`` after the command's name as well as before it."""
     if value:
         ctx.ensure_object(dict)["verbose"] = True
 
@@ -179,8 +178,8 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "views": click.option(
         "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
-        help="Average over N views of each image, turned and mirrored: a little more "
-        "accurate; the network takes N times as long.",
+        help="Average over N turned and mirrored views of each image. This is a little more "
+        "accurate, and takes N times as long.",
     ),
     "check": click.option(
         "--check/--no-check", default=True,
@@ -188,16 +187,16 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "labels": click.option(
         "--labels", type=click.Path(dir_okay=False), metavar="FILE",
-        help="Labels, one a line in output order, for a model that has none inside.",
+        help="Labels, one per line in output order, for a model file without labels.",
     ),
     "malignant": click.option(
         "--malignant", type=Labels(), metavar="LABELS",
-        help="The labels that are malignant, such as mel,bcc; none where empty [default: what the "
-        "model's card says, or is known of the labels].",
+        help="The malignant labels, such as mel,bcc; empty for none [default: as in the model's "
+        "card, or as known for these labels].",
     ),
     "operating_point": click.option(
         "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
-        help="Hold the malignant probability against the card's threshold for this sensitivity "
+        help="Compare the malignant probability with the card's threshold for this sensitivity "
         "(0.9, 0.95 or 0.98) [default: 0.95].",
     ),
     "profile": click.option(
@@ -207,19 +206,19 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "normalize": click.option(
         "--normalize", type=Normalisation(),
-        help="The network wants (pixel - M) / S; for a model that does not say.",
+        help="The network's input is (pixel - M) / S, for a model file without this information.",
     ),
 }  # fmt: skip
 """Field of ``ModelOptions`` -> its command-line option, in the order of ``--help``."""
 
 
 def model_options(*, without: Container[str] = ()) -> Callable[[Command], Command]:
-    """Return a command the options of ``ModelOptions``, and ``--verbose``.
+    """Return a decorator that adds the options of ``ModelOptions``, and ``--verbose``.
 
-    The command is called with them as one keyword, ``model_options``.
+    The command receives them as one keyword argument, ``model_options``.
 
     Args:
-        without: Fields for which the command has no option.
+        without: Fields that get no option.
     """
     names = [name for name in MODEL_OPTIONS if name not in without]
 

@@ -23,7 +23,7 @@ class OutputError(LesionEdgeError):
 
 
 class TextWriter:
-    """For people: a block an image, and the research-use line at the end."""
+    """Writes for people: a block per image, and the research-use line at the end."""
 
     def __init__(self, file: IO[str], *, abstain: bool = True) -> None:
         self._file, self._abstain = file, abstain
@@ -52,7 +52,7 @@ class TextWriter:
         return [*lines, f"  {risk(prediction)}"]
 
     def failure(self, path: str, error: str) -> None:
-        """Leave failures to standard error."""
+        """Write nothing: failures go to standard error."""
 
     def close(self) -> None:
         """End with the research-use line."""
@@ -76,7 +76,7 @@ def _columns(prediction: Prediction) -> list[str]:
 
 
 class JsonWriter:
-    """For programs: one JSON object a line."""
+    """Writes for programs: one JSON object per line."""
 
     def __init__(self, file: IO[str]) -> None:
         import json
@@ -92,21 +92,21 @@ class JsonWriter:
         self._file.write(self._dumps({"path": path, "error": error}) + "\n")
 
     def close(self) -> None:
-        """Nothing follows."""
+        """Do nothing: nothing follows."""
 
 
 class CsvWriter:
-    """For spreadsheets: a header and a row an image."""
+    """Writes for spreadsheets: a header, and a row per image."""
 
     def __init__(
         self, file: IO[str], *, labels: Sequence[str], header: bool = True, profile: bool = False
     ) -> None:
-        """Begin a table.
+        """Start a table.
 
         Args:
-            file: Where it goes.
-            labels: The model's, in output order: a column each.
-            header: Whether the header is written; not where a table is continued.
+            file: The file to write to.
+            labels: The model's, in output order; each gets a column.
+            header: Whether to write the header; False if a table is continued.
             profile: Whether there is a column for the site profile.
         """
         import csv
@@ -134,7 +134,7 @@ class CsvWriter:
         self._writer.writerow([path, *[""] * between, error])
 
     def close(self) -> None:
-        """Nothing follows."""
+        """Do nothing: nothing follows."""
 
 
 def csv_header(labels: Sequence[str], *, profile: bool = False) -> list[str]:
@@ -150,7 +150,7 @@ def csv_header(labels: Sequence[str], *, profile: bool = False) -> list[str]:
 
 
 Writer = Any
-"""What has ``success``, ``failure`` and ``close``."""
+"""An object with ``success``, ``failure`` and ``close``."""
 
 FORMATS: tuple[str, ...] = ("text", "json", "csv")
 
@@ -159,15 +159,15 @@ def writer_of(
     form: str, file: IO[str], *, abstain: bool, labels: Sequence[str],
     header: bool = True, profile: bool = False,
 ) -> Writer:  # fmt: skip
-    """Return what writes results in a format.
+    """Return the writer for a format.
 
     Args:
         form: One of ``FORMATS``.
-        file: Where they go.
-        abstain: Whether people read no diagnosis of an image that the gate refuses.
+        file: The file to write to.
+        abstain: Whether to show people no diagnosis if the gate refuses an image.
         labels: The model's, for CSV.
-        header: As ``CsvWriter`` takes it.
-        profile: As ``CsvWriter`` takes it.
+        header: As in ``CsvWriter``.
+        profile: As in ``CsvWriter``.
     """
     if form == "csv":
         return CsvWriter(file, labels=labels, header=header, profile=profile)

@@ -1,4 +1,4 @@
-"""``lesionedge predict``: images in, predictions out."""
+"""``lesionedge predict``: classifies images and prints predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lesionedge.prediction import Prediction
 
 FEW = 5
-"""More images than this show their progress."""
+"""If there are more images than this, progress is shown."""
 
 
 @click.command(
@@ -40,7 +40,7 @@ FEW = 5
 )
 @click.option(
     "-k", "--top-k", type=click.IntRange(min=1), metavar="N",
-    help="List only the N most likely classes.",
+    help="List only the N most probable classes.",
 )  # fmt: skip
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), default=0.0, metavar="P",
@@ -50,18 +50,18 @@ FEW = 5
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
     help="Processes that share the images.",
 )  # fmt: skip
-@click.option("-r", "--recursive", is_flag=True, help="Look into the folders of folders too.")
+@click.option("-r", "--recursive", is_flag=True, help="Search subfolders too.")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default=None,
-    help="json: one object a line. Default: by the ending of -o (.csv, .jsonl, .json), else text.",
+    help="json: one object per line. Default: by the suffix of -o (.csv, .jsonl, .json) or text.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(readable=False), metavar="FILE",
-    help="Write the results to FILE. It appears once it is complete.",
+    help="Write the results to FILE, which appears when it is complete.",
 )  # fmt: skip
 @click.option(
     "--resume", is_flag=True,
-    help="Go on with FILE.part, which an interrupted run with -o FILE left.",
+    help="Continue FILE.part, which an interrupted run with -o FILE left.",
 )  # fmt: skip
 @click.option(
     "--annotate", type=click.Path(file_okay=False), metavar="DIR",
@@ -78,7 +78,7 @@ def command(
     """Classify images: files, folders, patterns, zip archives, http(s) addresses, or - for
     standard input.
 
-    Prints calibrated probabilities. Exits with 1 if an image failed.
+    It prints calibrated probabilities. The exit status is 1 if an image failed.
     """  # noqa: D205
     form = format_of(form, output)
     settings = Settings(model_options, **given)
@@ -119,7 +119,7 @@ def _drawings(folder: str | None, sources: list[Source]) -> Drawings | None:
 
 
 def _labels(model_options: ModelOptions) -> tuple[str, ...]:
-    """Return the labels of the model, which name columns."""
+    """Return the model's labels, for the names of columns."""
     from lesionedge.classifier import Classifier
 
     return Classifier.of(model_options).labels
@@ -135,7 +135,7 @@ def _warn_of_views(model_options: ModelOptions) -> None:
 
 
 def _check_done(target: Target, sources: list[Source], output: str | None) -> None:
-    """Refuse to continue the results of other images than those named."""
+    """Refuse to continue the results of other images."""
     for number, (path, _) in enumerate(target.done):
         expected = sources[number].path if number < len(sources) else "nothing more"
         if path != expected:
@@ -146,16 +146,16 @@ def _check_done(target: Target, sources: list[Source], output: str | None) -> No
 
 
 def _summarise(failed: int, count: int) -> None:
-    """Count failures where single errors may have scrolled by."""
+    """Print the number of failures, because single errors may have scrolled out of sight."""
     if count > 1:
         click.echo(f"lesionedge: {failed} of {count} images failed", err=True)
 
 
 def _check_output(output: str | None, sources: list[Source], resume: bool) -> None:
-    """Refuse an output that cannot be meant: a folder, or one of the images."""
+    """Refuse a wrong output: a folder, or one of the images."""
     if output is None or output == "-":
         if resume:
-            raise click.UsageError("--resume goes with -o FILE")
+            raise click.UsageError("--resume needs -o FILE")
         return
     if os.path.isdir(output) or output.endswith(os.sep):
         raise click.UsageError(f"-o {output}: is a folder; expected a file")
@@ -169,7 +169,7 @@ def _check_output(output: str | None, sources: list[Source], resume: bool) -> No
 
 
 def _is_in(output: str, path: str) -> bool:
-    """Return whether an image is in a file: itself, or as a member of an archive."""
+    """Return whether a file is an image, or an archive that holds the image."""
     file = names.split(path)[1] if names.is_member(path) else path
     try:
         return os.path.samefile(output, file)
@@ -178,7 +178,7 @@ def _is_in(output: str, path: str) -> bool:
 
 
 def _progress(count: int, *, shown: bool) -> Any:
-    """Return the progress of a long list; None where the results themselves pass by."""
+    """Return the progress of a long list; None if the results themselves are on the screen."""
     if count <= FEW or (shown and sys.stdout.isatty()):
         return None
     from lesionedge.cli.progress import Progress
@@ -186,8 +186,8 @@ def _progress(count: int, *, shown: bool) -> Any:
     return Progress(count)
 
 
-def _tell_unknown(prediction: Prediction, progress: Any) -> bool:
-    """Say that the malignant probability is unknown, which is so for all images or for none."""
+def _warn_if_unknown(prediction: Prediction, progress: Any) -> bool:
+    """Warn that the malignant probability is unknown, which is true for all images or for none."""
     found = [notice for notice in prediction.warnings if notice.code == MALIGNANT_UNKNOWN]
     if found and progress is not None:
         progress.clear()
@@ -199,11 +199,11 @@ def _tell_unknown(prediction: Prediction, progress: Any) -> bool:
 def _write(
     predictions: Iterator[Result], writer: Any, progress: Any, *, flush: Callable[[], None]
 ) -> int:
-    """Write results as they come; return the number of images that failed."""
-    failed, told = 0, False
+    """Write results as they arrive; return the number of images that failed."""
+    failed, warned = 0, False
     for result in predictions:
         if result.prediction is not None:
-            told = told or _tell_unknown(result.prediction, progress)
+            warned = warned or _warn_if_unknown(result.prediction, progress)
             writer.success(result.path, result.prediction)
         else:
             failed += 1
@@ -211,7 +211,7 @@ def _write(
                 progress.clear()
             fail(result.error or "failed")
             writer.failure(result.path, result.error or "failed")
-        flush()  # who reads a pipe need not wait
+        flush()  # so that the reader of a pipe does not wait
         if progress is not None:
             progress.step()
     if progress is not None:

@@ -11,7 +11,7 @@ from lesionedge.wording import counted
 
 
 class Progress:
-    """A line in place on a terminal; elsewhere, such as in a log, a line now and then."""
+    """Updates one line on a terminal; elsewhere, such as in a log, a line from time to time."""
 
     def __init__(self, count: int) -> None:
         self._count, self._done = count, 0
@@ -19,7 +19,7 @@ class Progress:
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def step(self, count: int = 1) -> None:
-        """Count images that are done."""
+        """Count finished images."""
         self._done += count
         now = time.monotonic()
         if now - self._shown >= (0.2 if self._terminal else 10.0):
@@ -27,12 +27,12 @@ class Progress:
             self._show()
 
     def clear(self) -> None:
-        """Make room for another line."""
+        """Clear the line, so that another one can be printed."""
         if self._terminal:
             click.echo("\r\x1b[K", err=True, nl=False)
 
     def end(self) -> None:
-        """Show the whole."""
+        """Show the final count."""
         self._show()
         if self._terminal:
             click.echo(err=True)

@@ -1,7 +1,7 @@
-"""Where results go: standard output, a device, or a file that appears once it is whole.
+"""Opens the output for results: standard output, a device, or a file that appears when complete.
 
-A file's results are collected in ``FILE.part`` beside it. When a run is interrupted, that file
-stays, and ``--resume`` goes on after its last whole line.
+The results for a file are collected in ``FILE.part`` beside it. If a run is interrupted, that file
+stays, and ``--resume`` continues after its last complete line.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from lesionedge.cli import printable
 from lesionedge.cli.output import FORMATS, OutputError, csv_header
 
 SUFFIXES = {".csv": "csv", ".jsonl": "json", ".json": "json"}
-"""Ending of ``-o FILE`` -> format; a ``.json`` file holds one array."""
+"""Suffix of ``-o FILE`` -> format; a ``.json`` file holds one array."""
 
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where results are written, and what is there already."""
+    """An open output, and the results that it has already."""
 
     file: IO[str]
-    """Open for writing, behind what is there already."""
+    """Open for writing, after the results that it has already."""
     done: tuple[tuple[str, bool], ...] = ()
-    """(path, whether it failed) of each image that an interrupted run left, in order."""
+    """(path, whether it failed) of each image that an interrupted run finished, in order."""
 
 
 def format_of(form: str | None, output: str | None) -> str:
-    """Return the format: as asked for, else by the file's ending, else text.
+    """Return the format: from ``--format``, or by the file's suffix, or text.
 
     Raises:
-        click.UsageError: The ending and ``--format`` contradict each other.
+        click.UsageError: The suffix and ``--format`` contradict each other.
     """
-    ending = os.path.splitext(output or "")[1].lower()
-    implied = SUFFIXES.get(ending)
+    suffix = os.path.splitext(output or "")[1].lower()
+    implied = SUFFIXES.get(suffix)
     if form is not None and implied is not None and form != implied:
         raise click.UsageError(
-            f"-o {output}: a {ending} file holds {implied}, and --format says {form}"
+            f"-o {output}: a {suffix} file holds {implied}, but --format says {form}"
         )
     return form or implied or FORMATS[0]
 
@@ -56,14 +56,15 @@ def opened(
     path: str | None, form: str, *, resume: bool = False, labels: tuple[str, ...] = (),
     profile: bool = False,
 ) -> Iterator[Target]:  # fmt: skip
-    """Open where results go.
+    """Open an output for results.
 
     Args:
-        path: A regular file appears whole, when all is written; until then ``FILE.part`` holds
-            what is done. A device or a pipe is written directly. None or ``-`` is standard output.
+        path: A regular file appears when all results are written; until then ``FILE.part`` holds
+            the finished ones. A device or a pipe is written directly. None or ``-`` is standard
+            output.
         form: Format of the results.
-        resume: Go on with what ``FILE.part`` holds.
-        labels: The model's, whose columns a table must have to be continued.
+        resume: Continue ``FILE.part``.
+        labels: The model's; a table that is continued must have their columns.
         profile: Whether it has a column for the site profile, too.
 
     Raises:
@@ -98,14 +99,14 @@ def _standard_output() -> Iterator[IO[str]]:
 
 @contextmanager
 def _collected(path: str, form: str, resume: bool, columns: list[str]) -> Iterator[Target]:
-    """Collect results in ``FILE.part``, and put that in the file's place at the end."""
+    """Collect results in ``FILE.part``, and rename it to the file at the end."""
     from lesionedge import atomic
 
     path = os.path.realpath(path)
     part = path + ".part"
     if os.path.exists(part) and not resume:
         raise OutputError(
-            f"{part}: an interrupted run left it; --resume goes on with it, or remove it"
+            f"{part}: an interrupted run left it; continue it with --resume, or remove it"
         )
     if resume and not os.path.exists(part):
         raise OutputError(f"{part}: no such file: there is nothing to resume")
@@ -127,15 +128,15 @@ def _collected(path: str, form: str, resume: bool, columns: list[str]) -> Iterat
 
 
 def _leave(part: str) -> None:
-    """Keep what is done, and say so; an empty file is removed."""
+    """Keep the finished results, and say so; remove an empty file."""
     if not os.path.exists(part):
         return
     if os.path.getsize(part) == 0:
         os.unlink(part)
         return
     click.echo(
-        f"\nlesionedge: what is done is in {printable(part)}; "
-        "the same command with --resume goes on",
+        f"\nlesionedge: the finished results are in {printable(part)}; "
+        "the same command with --resume continues",
         err=True,
     )
 
@@ -143,10 +144,10 @@ def _leave(part: str) -> None:
 def _read_part(
     part: str, form: str, columns: list[str]
 ) -> tuple[tuple[tuple[str, bool], ...], int]:
-    """Return what an interrupted run left: its images, and the length of its whole lines."""
+    """Return an interrupted run's images, and the length of its complete lines in bytes."""
     read = {"json": _json_lines, "csv": _csv_rows}.get(form)
     if read is None:
-        raise click.UsageError("--resume goes with --format json or csv; text cannot be read again")
+        raise click.UsageError("--resume needs --format json or csv; text cannot be read again")
     done: list[tuple[str, bool]] = []
     length = 0
     with open(part, **_ENCODING) as file:  # type: ignore[call-overload]
@@ -171,7 +172,7 @@ def _json_lines(file: IO[str], _columns: list[str]) -> Iterator[Entry]:
 
     for line in file:
         if not line.endswith("\n"):
-            return  # the write that the interruption cut off
+            return  # the interruption cut this line off
         found = json.loads(line)
         yield (found["path"], "error" in found), _bytes(line)
 
@@ -189,11 +190,11 @@ def _csv_rows(file: IO[str], columns: list[str]) -> Iterator[Entry]:
     first = True
     for row in csv.reader(lines()):
         if not consumed[-1].endswith("\n"):
-            return  # the write that the interruption cut off
+            return  # the interruption cut this line off
         length = sum(map(_bytes, consumed))
         consumed.clear()
         if first and row != columns:
-            raise ValueError("its columns are another model's")
+            raise ValueError("its columns are those of another model")
         yield (None if first else (row[0], bool(row[-1]))), length
         first = False
 
@@ -203,7 +204,7 @@ def _bytes(line: str) -> int:
 
 
 def _into_array(part: str) -> None:
-    """Make one JSON array of JSON lines."""
+    """Turn JSON lines into one JSON array."""
     from lesionedge import atomic
 
     with open(part, "rb") as lines, atomic.whole_file(part) as array:
@@ -221,7 +222,7 @@ def _is_regular(path: str) -> bool:
 
 
 def _let_odd_names_through(stream: TextIO) -> None:
-    """Names that are not UTF-8 come out as the bytes that they are."""
+    """Write names that are not UTF-8 as their original bytes."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="surrogateescape" if _is_utf8(stream) else "backslashreplace")

@@ -1,4 +1,4 @@
-"""``lesionedge serve``: a page and an API in the browser, until it is stopped."""
+"""``lesionedge serve``: serves a page and an API until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lesionedge.web.live import LiveView
 
 LEAST_TOKEN = 16
-"""Characters; such as ``python3 -c "import secrets; print(secrets.token_urlsafe())"`` gives."""
+"""The least number of characters of a token."""
 
 NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn")
 
@@ -30,22 +30,22 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 )
 @click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
-    help="Where to listen; 0.0.0.0 for every network, which needs a token.",
+    help="Address to listen at; 0.0.0.0 for every network, which needs a token.",
 )  # fmt: skip
 @click.option(
     "--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, metavar="N",
-    help="0 for any free one.",
+    help="Port; 0 for any free one.",
 )  # fmt: skip
 @click.option(
     "--token", envvar="LESIONEDGE_TOKEN", show_envvar=True, metavar="TOKEN",
     help="Secret that clients must send; at least 16 characters.",
 )  # fmt: skip
 @click.option(
-    "--insecure", is_flag=True, help="Serve other machines without a token. Everyone can use it."
+    "--insecure", is_flag=True, help="Serve other machines without a token, so anyone can use it."
 )
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME",
-    help="A name by which clients call this machine; may be repeated.",
+    help="A host name of this machine in clients' requests; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--allow-origin", "origins", multiple=True, metavar="ORIGIN",
@@ -59,7 +59,7 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 @options.camera_size
 @click.option(
     "--jobs", type=click.IntRange(1, 64), metavar="N", cls=options.Renamed, former=("--workers",),
-    help="Images classified side by side [default: physical cores, at most 4].",
+    help="Images to classify at a time [default: physical cores, at most 4].",
 )  # fmt: skip
 @options.model_options(without=("threads", "views", "check"))
 def command(model_options: ModelOptions, **given: Any) -> None:
@@ -92,7 +92,7 @@ def command(model_options: ModelOptions, **given: Any) -> None:
 
 
 def _check_access(given: dict[str, Any]) -> None:
-    """Refuse what would not be safe."""
+    """Refuse options that would not be safe."""
     token = given["token"] = given["token"] or None
     if token is not None and (len(token) < LEAST_TOKEN or not re.fullmatch(r"[!-~]+", token)):
         raise click.UsageError(
@@ -102,7 +102,7 @@ def _check_access(given: dict[str, Any]) -> None:
     if token is None and not given["insecure"] and not _is_loopback(given["host"]):
         raise click.UsageError(
             f"--host {given['host']}: other machines could use it. Set a token, "
-            f"LESIONEDGE_TOKEN={_proposal()}; or say --insecure"
+            f"LESIONEDGE_TOKEN={_proposal()}; or add --insecure"
         )
     for origin in given["origins"]:
         if not re.fullmatch(r"https?://[a-z0-9.\[\]:_-]+", origin):
@@ -130,7 +130,7 @@ def _require() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
-            f"serving needs more ({', '.join(missing)}): pip install 'lesionedge[web]'"
+            f"serving needs {', '.join(missing)}: pip install 'lesionedge[web]'"
         )
 
 

@@ -1,4 +1,4 @@
-"""Signals that stop a long command."""
+"""Ends a long command cleanly when a signal stops it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Stop as on Ctrl-C when a signal says so or the terminal closes."""
+    """Exit cleanly on SIGTERM, and when the terminal closes (SIGHUP)."""
     import signal
     import threading
 
@@ -19,7 +19,7 @@ def ended_by_signals() -> Iterator[None]:
     ours = []
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGHUP):
-            # What was set before (nohup ignores SIGHUP) is respected.
+            # Keep a handler that was set before: nohup ignores SIGHUP.
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, end)
                 ours.append(number)

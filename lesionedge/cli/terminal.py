@@ -1,4 +1,4 @@
-"""What a command that runs until it is stopped needs of its terminal: signals and single keys."""
+"""Signals and single keys, for commands that run until they are stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Stop as on Ctrl-C when SIGTERM comes, such as from systemd."""
+    """Stop on SIGTERM, such as from systemd, as on Ctrl-C."""
     import signal
     import threading
 
@@ -20,7 +20,7 @@ def stopped_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A shell's background job ignores SIGINT: whoever sends one all the same means it.
+    # A shell's background job ignores SIGINT; handle it, because somebody sent it on purpose.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -31,7 +31,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def keys() -> Iterator[Callable[[], bool]]:
-    """Return a function that tells whether a key was pressed since it was last asked."""
+    """Return a function that returns whether a key was pressed since its last call."""
     if sys.stdin is None or sys.stdin.closed:
         yield lambda: False
         return
@@ -43,7 +43,7 @@ def keys() -> Iterator[Callable[[], bool]]:
     def pressed() -> bool:
         if not listening[0] or not select.select([file], [], [], 0)[0]:
             return False
-        listening[0] = bool(got := os.read(file, 1024))  # nothing: its end
+        listening[0] = bool(got := os.read(file, 1024))  # empty at the end of the input
         return bool(got)
 
     with _single_keys(file):
@@ -52,7 +52,7 @@ def keys() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _single_keys(file: int) -> Iterator[None]:
-    """Let a terminal give keys as they are pressed, without Enter."""
+    """Make a terminal deliver each key at once, without Enter."""
     if not os.isatty(file):
         yield
         return

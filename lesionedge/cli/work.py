@@ -1,4 +1,4 @@
-"""Classifies a list of images, in this process or in several, in their order."""
+"""Classifies a list of images in order, in this process or in several."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One image's work."""
+    """An image to classify."""
 
     path: str
-    """As given."""
+    """Its path, as the user named it."""
     content: bytes | DeferredImage | None = None
-    """What came through standard input or a pipe, which cannot be read twice; or what is in an
-    archive or at an address."""
+    """The content from standard input or a pipe, which cannot be read twice; or an image in an
+    archive or at an address. None: the file at ``path``."""
     error: str | None = None
-    """Why there is nothing to classify."""
+    """The reason why there is nothing to classify."""
     drawing: str | None = None
-    """Where the image with its prediction drawn on it goes."""
+    """The file for the image with its prediction drawn on it."""
 
     @property
     def image(self) -> Any:
-        """What to classify."""
+        """The image's source, for ``Classifier.classify``."""
         return self.path if self.content is None else self.content
 
 
@@ -46,21 +46,21 @@ class Result:
     """One image's prediction, or its error."""
 
     path: str
-    """As given."""
+    """Its path, as the user named it."""
     prediction: Prediction | None = None
     """The prediction."""
     error: str | None = None
-    """Why there is none."""
+    """The reason why there is none."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How images are classified; goes to worker processes (``parallel.Task``)."""
+    """Settings of the classification, also for worker processes (``parallel.Task``)."""
 
     model_options: ModelOptions
-    """Which model, and how it is used."""
+    """The model and its options."""
     abstain: bool
-    """Whether drawings show no diagnosis of an image that the gate refuses."""
+    """Whether drawings show no diagnosis if the gate refuses the image."""
     top_k: int | None
     """How many classes are listed; None for all."""
     threshold: float
@@ -93,7 +93,7 @@ class Settings:
     def finished(
         self, classifier: Classifier, job: Job, prediction: Prediction | LesionEdgeError
     ) -> Result:
-        """Make a job's result, and its drawing where there is to be one."""
+        """Return a job's result; make its drawing if it has one."""
         if job.error is not None:
             return Result(job.path, error=job.error)
         if isinstance(prediction, LesionEdgeError):
@@ -113,13 +113,13 @@ class Settings:
 
 
 class Drawings:
-    """Names for drawings in a folder: never two alike, never one of the images themselves."""
+    """Names drawings in a folder; no two are alike, and none overwrites one of the images."""
 
     def __init__(self, folder: str, images: Iterable[str]) -> None:
         """Make the folder.
 
         Args:
-            folder: Where drawings go.
+            folder: The folder for the drawings.
             images: Paths of the images, which no drawing may overwrite.
 
         Raises:
@@ -135,7 +135,7 @@ class Drawings:
         self._next: dict[str, int] = {}
 
     def name(self, path: str) -> str:
-        """Name a drawing after its image."""
+        """Return the path of an image's drawing, which is named after the image."""
         found = names.base_name(path).replace("\0", "_") or "image"
         stem, suffix = os.path.splitext("stdin.png" if path == "-" else found)
         if suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
@@ -164,12 +164,12 @@ def _identity(path: str) -> tuple[int, int] | None:
 def jobs_of(
     sources: Iterable[Source], drawings: Drawings | None, *, skip: int = 0
 ) -> Iterator[Job]:
-    """Return each source's job, reading standard input and pipes when it is their turn.
+    """Yield each source's job; read standard input and pipes when it is their turn.
 
     Args:
         sources: The images.
-        drawings: Names for drawings; None for no drawings.
-        skip: So many are done already; they keep the names of their drawings.
+        drawings: Names the drawings; None for no drawings.
+        skip: How many images are done already; they keep the names of their drawings.
     """
     for number, source in enumerate(sources):
         job = Job(source.path, error=source.error)
@@ -210,16 +210,16 @@ def _read(job: Job) -> Job:
 def results(
     work: Iterator[Job], settings: Settings, *, processes: int, count: int
 ) -> Generator[Result, None, None]:
-    """Classify.
+    """Classify images.
 
     Args:
-        work: The images, taken a few ahead of the results.
-        settings: How.
-        processes: In how many processes.
+        work: The images; a few are taken ahead of the results.
+        settings: The settings.
+        processes: How many processes share the images.
         count: How many images there are.
 
     Returns:
-        One result an image, in their order; to be closed, also when it is left early.
+        One result per image, in order. Close the generator if you stop early.
     """
     if processes > 1 and count > 1:
         return _in_processes(work, settings, min(processes, count), count)
@@ -245,7 +245,7 @@ def _in_this_process(
 
 
 def _named(job: Job, error: LesionEdgeError) -> str:
-    """Name a pipe where the error could only say how many bytes it had."""
+    """Return an error with the pipe's name, since the error itself only has its size in bytes."""
     return f"{job.path}: {error}" if isinstance(job.content, bytes) else str(error)
 
 

@@ -1,6 +1,6 @@
 """Measures predictions against labels: figures with intervals, plots and a report.
 
-Nothing that predicts imports it: it needs the extra ``evaluate``.
+It needs the extra ``evaluate``, so modules that predict never import it.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def _less(one: Weighted, other: Weighted) -> Weighted:
 def _figures(
     model: MeasuredModel, truth: np.ndarray, labels: Sequence[str], malignant: np.ndarray
 ) -> dict[str, Weighted]:
-    right, scores = model.answers == truth, model.probabilities
-    confidence = np.take_along_axis(scores, model.answers[:, None], axis=1)[:, 0]
+    right, scores = model.predicted == truth, model.probabilities
+    confidence = np.take_along_axis(scores, model.predicted[:, None], axis=1)[:, 0]
     found: dict[str, Weighted] = {
         "balanced_accuracy": lambda w: weighted.balanced_accuracy(right, truth, w),
         "accuracy": lambda w: weighted.share(right, w),

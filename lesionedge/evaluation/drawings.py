@@ -1,4 +1,4 @@
-"""Every image that ``evaluate`` draws of one model, with the words below it."""
+"""Draws all plots and galleries of one model for ``evaluate``, with their captions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAMPLE, WORST = 12, 16
 
 @dataclass(frozen=True)
 class Drawing:
-    """An image file and what it shows."""
+    """A drawing's file and texts."""
 
     file: Path
     """The PNG."""
@@ -31,29 +31,29 @@ class Drawing:
 
 
 def draw(
-    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path, *,
+    model: MeasuredModel, images: LabelledImages, card: Card, folder: Path, *,
     with_images: bool = True,
 ) -> Iterator[Drawing]:  # fmt: skip
-    """Draw all that there is to draw of a model's answers.
+    """Draw a model's predictions in every way that the data allow.
 
     Args:
-        model: What was measured.
-        asked: The images that it answered.
-        facts: The run's card.
+        model: The measured model.
+        images: The images that it was measured on.
+        card: The run's card.
         folder: Where the PNGs go.
         with_images: Whether there are galleries of images.
 
     Returns:
-        An iterator of drawings, each written before it is given.
+        An iterator of drawings; each is written before it is yielded.
     """
-    yield from _answers(model, asked, facts, folder)
-    yield from _malignant(model, asked, facts, folder)
+    yield from _predictions(model, images, card, folder)
+    yield from _malignant(model, images, card, folder)
     file = folder / f"risk-coverage-{model.name}.png"
-    right = model.answers == asked.truth
+    right = model.predicted == images.truth
     plots.coverage(model.scores, right, model.figures["risk_coverage"], file)
     yield Drawing(
-        file, "Accuracy against the share answered",
-        "Answers are withheld where the score is low; the curve says how accurate the others are. "
+        file, "Accuracy against the share of images classified",
+        "Predictions with a low score are withheld; the curve shows how accurate the others are. "
         "Band: 95 % interval by lesion. AURC: area under 1 - accuracy, 0 is best.",
     )  # fmt: skip
     if model.figures["subgroups"]:
@@ -61,98 +61,99 @@ def draw(
         subgroup_plot.draw(model.figures["subgroups"], model.figures, file)
         yield Drawing(
             file, "By sex, age, body site and confirmation",
-            "In brackets: images; malignant ones among them. Bars: 95 % intervals by lesion; "
+            "In brackets: number of images; of malignant images. Bars: 95 % intervals by lesion; "
             f"hollow: fewer than {subgroup_plot.FEW} lesions; dotted: all images. Groups differ "
-            "in their mix of diagnoses, which moves the accuracy by itself.",
+            "in their mix of diagnoses, and this alone changes the accuracy.",
         )  # fmt: skip
     if with_images:
-        yield from _galleries(model, asked, facts, folder)
+        yield from _galleries(model, images, card, folder)
 
 
-def _answers(
-    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
+def _predictions(
+    model: MeasuredModel, images: LabelledImages, card: Card, folder: Path
 ) -> Iterator[Drawing]:
-    labels = list(facts.codes)
-    per_class, malignant = model.figures["per_class"], _malignant_classes(facts)
+    labels = list(card.codes)
+    per_class, malignant = model.figures["per_class"], _malignant_classes(card)
     file = folder / f"confusion-{model.name}.png"
     plots.confusion(model.figures["confusion"]["value"], labels, file)
     yield Drawing(
         file, "Confusion", "Rows: truth; columns: prediction. Right: each row sums to 100 %."
     )
     file = folder / f"roc-{model.name}.png"
-    plots.roc(model.probabilities, asked.truth, labels, per_class, file)
+    plots.roc(model.probabilities, images.truth, labels, per_class, file)
     yield Drawing(
         file, "ROC", "Each class against the rest; dotted: chance. In brackets: 95 % interval."
     )
     file = folder / f"precision-recall-{model.name}.png"
-    plots.precision_recall(model.probabilities, asked.truth, labels, per_class, file)
+    plots.precision_recall(model.probabilities, images.truth, labels, per_class, file)
     yield Drawing(
         file, "Precision and recall",
-        "Each class against the rest, as common as it is here; AP: average precision; dotted: "
-        "guessing.",
+        "Each class against the rest, at its share of these images; AP: average precision; "
+        "dotted: guessing.",
     )  # fmt: skip
     file = folder / f"reliability-{model.name}.png"
-    draws = resamples(asked.table["group"].to_numpy())
-    plots.reliability(model.probabilities, model.answers, asked.truth, malignant, draws, file)
+    draws = resamples(images.table["group"].to_numpy())
+    plots.reliability(model.probabilities, model.predicted, images.truth, malignant, draws, file)
     yield Drawing(
         file, "Reliability",
-        "Bars: how often it is true; dots: at the bin's mean probability, with 95 % intervals by "
-        "lesion. On the dashed line a probability means what it says. Below: how many images.",
+        "Bars: how often the prediction is right. Dots: the same at the bin's mean probability, "
+        "with 95 % intervals by lesion. Dashed: perfect calibration. Below: number of images.",
     )  # fmt: skip
 
 
 def _malignant(
-    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
+    model: MeasuredModel, images: LabelledImages, card: Card, folder: Path
 ) -> Iterator[Drawing]:
-    malignant = _malignant_classes(facts)
-    positive = malignant[asked.truth]
+    malignant = _malignant_classes(card)
+    positive = malignant[images.truth]
     if positive.all() or not positive.any():
         return
     file = folder / f"thresholds-{model.name}.png"
     risk = model.probabilities[:, malignant].sum(1)
-    draws = resamples(asked.table["group"].to_numpy())
+    draws = resamples(images.table["group"].to_numpy())
     plots.sensitivity_specificity(
         risk, positive, model.figures["operating_points"], draws, file
     )  # fmt: skip
     yield Drawing(
         file, "Malignant: sensitivity and specificity",
-        "Of the test that calls an image malignant from this probability on. Bands: 95 % "
+        "Images with at least this malignant probability count as malignant. Bands: 95 % "
         "intervals by lesion.",
     )  # fmt: skip
 
 
 def _galleries(
-    model: MeasuredModel, asked: LabelledImages, facts: Card, folder: Path
+    model: MeasuredModel, images: LabelledImages, card: Card, folder: Path
 ) -> Iterator[Drawing]:
-    scores, truth = model.probabilities, asked.truth
-    malignant, lesions = _malignant_classes(facts), asked.table["group"].to_numpy()
-    wrong = model.answers != truth
-    missed = malignant[truth] & ~malignant[model.answers]
+    scores, truth = model.probabilities, images.truth
+    malignant, lesions = _malignant_classes(card), images.table["group"].to_numpy()
+    wrong = model.predicted != truth
+    missed = malignant[truth] & ~malignant[model.predicted]
     risk = scores[:, malignant].sum(1)
     chosen = {
         "samples": (
             gallery.sample(truth, SAMPLE), "Samples",
-            "Chosen by chance, of every class alike. Bars: the likeliest classes; *: the truth.",
+            "Chosen at random, equally from all classes. Bars: the most probable classes; "
+            "*: the true class.",
         ),
         "mistakes": (
             gallery.worst(model.scores["confidence"], wrong, lesions, WORST), "The worst mistakes",
-            "Wrong answers that the model is surest of, one a lesion.",
+            "The wrong predictions with the highest probability, one per lesion.",
         ),
         "missed": (
-            gallery.worst(1 - risk, missed, lesions, WORST), "Malignant lesions called benign",
-            "Those of the lowest malignant probability, one a lesion.",
+            gallery.worst(1 - risk, missed, lesions, WORST), "Malignant lesions predicted benign",
+            "Those with the lowest malignant probability, one image per lesion.",
         ),
     }  # fmt: skip
-    labels = list(facts.codes)
-    preprocessing = Preprocessing.from_card(facts.input)
+    labels = list(card.codes)
+    preprocessing = Preprocessing.from_card(card.input)
     for kind, (rows, title, caption) in chosen.items():
         if len(rows):
             file = folder / f"{kind}-{model.name}.png"
             gallery.draw(
-                rows, asked.paths, scores, model.answers, truth, labels, preprocessing, file
+                rows, images.paths, scores, model.predicted, truth, labels, preprocessing, file
             )
             yield Drawing(file, title, caption)
 
 
-def _malignant_classes(facts: Card) -> np.ndarray:
-    return np.array(list(facts.malignant))
+def _malignant_classes(card: Card) -> np.ndarray:
+    return np.array(list(card.malignant))

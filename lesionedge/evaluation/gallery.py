@@ -1,4 +1,4 @@
-"""Images with their predictions: a sample, the worst mistakes, the malignant ones missed."""
+"""Draws images with their predictions: a sample, the worst mistakes, missed malignant lesions."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lesionedge.image import Preprocessing, model_input
 
 COLUMNS = 4
 SHOWN_PX = 240
-"""Shorter side at which the part that the model sees is shown."""
+"""Shorter side of the drawn part of an image, which is the part that the model sees."""
 BARS = 3
 
 
 def sample(truth: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
-    """Choose images by chance, of every class as many as there can be.
+    """Choose images at random, as equally from all classes as possible.
 
     Returns:
         (at most count,) row numbers, in the order of the classes.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(truth))
-    turns = np.zeros(len(truth), np.int64)  # how many of an image's class come before it
+    turns = np.zeros(len(truth), np.int64)  # how many images of the same class come before it
     for c in np.unique(truth):
         of_class = truth[order] == c
         turns[of_class] = np.arange(of_class.sum())
@@ -37,11 +37,11 @@ def sample(truth: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
 
 
 def worst(score: np.ndarray, wrong: np.ndarray, lesions: np.ndarray, count: int) -> np.ndarray:
-    """Choose the mistakes of the highest score, one a lesion.
+    """Choose the mistakes with the highest scores, one per lesion.
 
     Args:
-        score: (N,) how bad a mistake is.
-        wrong: (N,) bool, which are mistakes.
+        score: (N,) How bad a mistake is.
+        wrong: (N,) bool, which predictions are mistakes.
         lesions: (N,) int; images of one lesion share a number.
         count: How many at most.
 
@@ -56,16 +56,16 @@ def worst(score: np.ndarray, wrong: np.ndarray, lesions: np.ndarray, count: int)
 
 
 def draw(
-    rows: np.ndarray, paths: Sequence[Path], probabilities: np.ndarray, answers: np.ndarray,
+    rows: np.ndarray, paths: Sequence[Path], probabilities: np.ndarray, predicted: np.ndarray,
     truth: np.ndarray, labels: Sequence[str], preprocessing: Preprocessing, file: Path,
 ) -> None:  # fmt: skip
-    """Draw images with truth, answer and the likeliest classes' probabilities.
+    """Draw images with their true class, their prediction and the highest probabilities.
 
     Args:
         rows: Which images.
         paths: The N images' files.
         probabilities: (N, classes).
-        answers: (N,) int, the classes named.
+        predicted: (N,) int, the predicted classes.
         truth: (N,) int class numbers.
         labels: Class codes in output order.
         preprocessing: The model's.
@@ -86,7 +86,7 @@ def draw(
         line, column = divmod(number, columns)
         above, below = grid[2 * line, column], grid[2 * line + 1, column]
         above.imshow(model_input(paths[row], shown))
-        _title(above, paths[row], (truth[row], answers[row]), probabilities[row], labels)
+        _title(above, paths[row], (truth[row], predicted[row]), probabilities[row], labels)
         _bars(below, truth[row], probabilities[row], labels)
     save(figure, file)
 

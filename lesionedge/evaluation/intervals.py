@@ -10,7 +10,7 @@ import numpy as np
 
 RESAMPLES = 1000
 Weighted = Callable[[np.ndarray], "np.ndarray | float"]
-"""A figure of images that count as often as their weights, (N,) float, say."""
+"""Computes a figure of weighted images; the weights, (N,) float, say how often each one counts."""
 
 
 def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> np.ndarray:
@@ -38,15 +38,15 @@ def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
     Args:
         figure: A number, or an array of them, by the images' weights; NaN where undefined.
         draws: From ``resamples``.
-        value: The figure of the images as they are; None to have ``figure`` give it.
+        value: The figure of the unweighted images; None to compute it with ``figure``.
 
     Returns:
-        ``{"value", "low", "high"}``, numbers or nested lists of them. A resample that leaves a
-        figure undefined, as one without any image of a class does, is left out of it; what is
-        undefined altogether is None.
+        ``{"value", "low", "high"}``, numbers or nested lists of them. Resamples for which a figure
+        is undefined, such as those without an image of a class, do not count. None for a figure
+        that is always undefined.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a figure that no resample defines
+        warnings.simplefilter("ignore", RuntimeWarning)  # a figure that is always undefined
         value = figure(np.ones(draws.shape[1])) if value is None else value
         spread = np.array([figure(weights) for weights in draws.astype(float)])
         low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
@@ -57,8 +57,8 @@ def share(found: int, of: int) -> tuple[float, float]:
     """Return the 95 % interval of a share of independent images (Wilson 1927).
 
     Args:
-        found: How many.
-        of: Of how many, 1 or more.
+        found: How many images have the property.
+        of: How many images there are, 1 or more.
     """
     from scipy.stats import binomtest
 
@@ -67,7 +67,7 @@ def share(found: int, of: int) -> tuple[float, float]:
 
 
 def plain(values: Any) -> Any:
-    """Return numbers as JSON has them: lists of float, None for what is not a number."""
+    """Return numbers for JSON: lists of float, with None for NaN and infinity."""
     if np.ndim(values):
         return [plain(value) for value in np.asarray(values)]
     return float(values) if np.isfinite(values) else None

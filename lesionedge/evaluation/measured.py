@@ -1,4 +1,4 @@
-"""What is measured: labelled images, and a model's predictions for them."""
+"""Labelled images, and a model's predictions and figures for them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """What a model is asked about."""
+    """The images that models are measured on."""
 
     table: pd.DataFrame
-    """One row an image: ``path``, ``group`` (images of one lesion share a number), and what else
-    is known of it."""
+    """One row per image: ``path``, ``group`` (images of one lesion share a number), and further
+    columns about it."""
     truth: np.ndarray
     """(N,) int class numbers."""
 
@@ -28,15 +28,15 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """A model's predictions for labelled images, and what was measured of them."""
+    """A model's predictions for labelled images, and their figures."""
 
     name: str
     """``float``, ``int8`` or a file's name."""
     probabilities: np.ndarray
     """(N, classes)."""
-    answers: np.ndarray
-    """(N,) int, the classes that it names."""
+    predicted: np.ndarray
+    """(N,) int, the predicted classes."""
     scores: dict[str, np.ndarray]
-    """What predictions may be withheld by: name -> (N,), the highest are given first."""
+    """Name -> (N,) scores; predictions with a low score may be withheld."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """Its part of ``metrics.json``."""
+    """The model's part of ``metrics.json``."""

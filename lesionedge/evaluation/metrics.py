@@ -1,4 +1,4 @@
-"""Figures of a classifier's answers, each with a 95 % interval by lesion."""
+"""Measures a classifier's predictions; each figure has a 95 % interval by lesion."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lesionedge.evaluation.intervals import interval, resamples
 ECE_BINS = 15
 SPECIFICITY = 0.9
 SECTIONS = ("per_class", "confusion", "risk_coverage", "operating_points", "subgroups")
-"""What ``metrics.json`` holds of a model beside the headline figures."""
+"""Keys of a model in ``metrics.json`` besides the headline figures."""
 
 
 def measure(
     probabilities: np.ndarray, truth: np.ndarray, groups: np.ndarray, labels: Sequence[str],
-    malignant: Sequence[bool], *, answers: np.ndarray | None = None, seed: int = 0,
+    malignant: Sequence[bool], *, predicted: np.ndarray | None = None, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure a classifier's answers.
+    """Measure a classifier's predictions.
 
-    Values are scikit-learn's, intervals by lesion (``lesionedge.evaluation.intervals``).
+    scikit-learn computes the values; ``lesionedge.evaluation.intervals`` the intervals, by lesion.
 
     Args:
         probabilities: (N, classes) float, rows sum to 1.
@@ -31,39 +31,40 @@ def measure(
         groups: (N,) int; images of one lesion share a number.
         labels: Class codes in output order.
         malignant: Which classes count as malignant.
-        answers: (N,) int, the class that is named; None for the most likely.
+        predicted: (N,) int, the predicted classes; None for the most probable ones.
         seed: Fixes the resamples.
 
     Returns:
-        Figures as ``{"value", "low", "high"}``; those that these images leave undefined are
-        left out. ``per_class`` by label; ``confusion`` as matrices (row: truth, column: answer)
-        of counts with lowest and highest.
+        Figures as ``{"value", "low", "high"}``, without those that these images leave undefined.
+        ``per_class`` is by label; ``confusion`` holds matrices of counts (row: truth, column:
+        prediction).
     """
-    answers = probabilities.argmax(1) if answers is None else answers
+    predicted = probabilities.argmax(1) if predicted is None else predicted
     draws = resamples(groups, seed=seed)
     return {
         "pictures": len(truth),
         "lesions": len(np.unique(groups)),
-        **_answers(probabilities, answers, truth, draws),
+        **_predictions(probabilities, predicted, truth, draws),
         **_ranking(probabilities, truth, labels, np.asarray(malignant), draws),
-        "per_class": _per_class(probabilities, answers, truth, labels, draws),
-        "confusion": interval(weighted.confusion(truth, answers, len(labels)), draws),
+        "per_class": _per_class(probabilities, predicted, truth, labels, draws),
+        "confusion": interval(weighted.confusion(truth, predicted, len(labels)), draws),
     }
 
 
-def _answers(
-    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, draws: np.ndarray
+def _predictions(
+    probabilities: np.ndarray, predicted: np.ndarray, truth: np.ndarray, draws: np.ndarray
 ) -> dict[str, Any]:
-    right = answers == truth
-    confidence = np.take_along_axis(probabilities, answers[:, None], axis=1)[:, 0]
+    right = predicted == truth
+    confidence = np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
     return {
         "accuracy": interval(
-            lambda w: weighted.share(right, w), draws, value=sk.accuracy_score(truth, answers)
+            lambda w: weighted.share(right, w), draws, value=sk.accuracy_score(truth, predicted)
         ),
-        # recall_score is balanced_accuracy_score without its warning of answers of absent classes
+        # Like balanced_accuracy_score, but without its warning about predicted classes that are
+        # absent from the truth.
         "balanced_accuracy": interval(
             lambda w: weighted.balanced_accuracy(right, truth, w), draws,
-            value=sk.recall_score(truth, answers, labels=np.unique(truth), average="macro"),
+            value=sk.recall_score(truth, predicted, labels=np.unique(truth), average="macro"),
         ),
         "ece": interval(
             lambda w: weighted.expected_calibration_error(confidence, right, w, bins=ECE_BINS),
@@ -109,22 +110,22 @@ def _sensitivity(positive: np.ndarray, score: np.ndarray) -> float:
 
 
 def auroc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
-    """Return the area under the ROC curve with its interval; None where there is no such area."""
+    """Return the area under the ROC curve with its interval; None if it is undefined."""
     value = sk.roc_auc_score(positive, score) if _both(positive) else float("nan")
     found: dict[str, Any] = interval(weighted.auroc(positive, score), draws, value=value)
     return found
 
 
 def _per_class(
-    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, labels: Sequence[str],
+    probabilities: np.ndarray, predicted: np.ndarray, truth: np.ndarray, labels: Sequence[str],
     draws: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
     classes = len(labels)
     values = sk.precision_recall_fscore_support(
-        truth, answers, labels=range(classes), zero_division=np.nan
+        truth, predicted, labels=range(classes), zero_division=np.nan
     )
     spread = interval(
-        weighted.precision_recall_f1(truth, answers, classes), draws, value=np.stack(values[:3])
+        weighted.precision_recall_f1(truth, predicted, classes), draws, value=np.stack(values[:3])
     )
     result = {}
     for c, label in enumerate(labels):

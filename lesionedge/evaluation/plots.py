@@ -1,4 +1,4 @@
-"""Plots of a model's figures: legible, and told apart without colour where it matters."""
+"""Plots a model's figures; lines can be told apart without colour."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lesionedge.atomic import whole_file
 from lesionedge.evaluation import risk_coverage, thresholds
 
 SHADES = mpl.colormaps["cividis"]
-# Okabe and Ito's palette, made to be told apart by the colour-blind.
+# Okabe and Ito's palette, which the colour-blind can tell apart.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
 )  # fmt: skip
@@ -27,9 +27,9 @@ STYLES = ("-", "--", "-.", ":")
 DPI = 120
 BINS = 15
 LEAST_PROBABILITY = 1e-4
-"""Where a logarithmic axis of probabilities ends."""
+"""The lowest value on a logarithmic axis of probabilities."""
 LEAST_RATE = 1e-4
-"""Where the axis of learning rates ends, as a share of the highest."""
+"""The lowest value on the axis of learning rates, as a share of the highest rate."""
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -67,7 +67,7 @@ def training_curves(history: Path, file: Path) -> None:
         _stages(axes, rows["stage"])
     panels[1].set(ylim=(0, 1))
     peak = rows["learning_rate"].max()
-    if peak > 0:  # a cosine's very end would take up most of the axis
+    if peak > 0:  # otherwise the tiny rates at a cosine's end would take up most of the axis
         panels[2].set(yscale="log", ylim=(peak * LEAST_RATE, peak * 1.5))
     save(figure, file)
 
@@ -82,12 +82,12 @@ def _stages(axes: Any, names: pd.Series) -> None:
 
 
 def confusion(counts: Sequence[Sequence[float]], labels: Sequence[str], file: Path) -> None:
-    """Draw the counts, and beside them the share of each true class (row) by answer (column)."""
+    """Draw the counts, and each prediction's (column's) share of the true class (row)."""
     matrix = np.asarray(counts)
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = max(3.6, 0.62 * len(labels) + 1.6)
     figure = Figure(figsize=(2 * side, side + 0.5), layout="constrained")
-    texts = ((matrix, "{:.0f}", "pictures"), (share, "{:.0%}", "share of the true class"))
+    texts = ((matrix, "{:.0f}", "images"), (share, "{:.0%}", "share of the true class"))
     for axes, (values, form, title) in zip(figure.subplots(1, 2), texts):
         axes.imshow(share, cmap=SHADES, vmin=0, vmax=1)
         for row, column in np.ndindex(*matrix.shape):
@@ -122,7 +122,7 @@ def precision_recall(
     probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str],
     areas: Mapping[str, Any], file: Path,
 ) -> None:  # fmt: skip
-    """Draw each class against the rest, with its area and, dotted, what guessing would give."""
+    """Draw each class against the rest, with its area and a dotted line for guessing."""
     figure, panels = _panels(truth, labels)
     for axes, c, label in panels:
         precision, recall, _ = sk.precision_recall_curve(truth == c, probabilities[:, c])
@@ -137,7 +137,7 @@ def precision_recall(
 def _panels(
     truth: np.ndarray, labels: Sequence[str]
 ) -> tuple[Figure, Iterator[tuple[Any, int, str]]]:
-    """Return a panel for each class that the truth has; of two classes, for the second alone."""
+    """Return a panel for each class that occurs; with two classes, only for the second."""
     shown = [c for c in range(len(labels)) if 0 < (truth == c).sum() < len(truth)]
     shown = shown[-1:] if len(labels) == 2 else shown
     columns = min(4, max(1, len(shown)))
@@ -158,15 +158,15 @@ def _span(name: str, figure: Mapping[str, float]) -> str:
 
 
 def reliability(
-    probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray, malignant: np.ndarray,
+    probabilities: np.ndarray, predicted: np.ndarray, truth: np.ndarray, malignant: np.ndarray,
     draws: np.ndarray, file: Path,
 ) -> None:  # fmt: skip
-    """Draw how often an answer is true against its probability: the one given, and malignant.
+    """Draw how often predictions are right against their probability, and the same for malignant.
 
     The bins' intervals are by lesion.
     """
-    sure = np.take_along_axis(probabilities, answers[:, None], axis=1)[:, 0]
-    kinds = {"answer": (sure, answers == truth, "share right")}
+    sure = np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
+    kinds = {"predicted class": (sure, predicted == truth, "share right")}
     if malignant.any() and not malignant.all():
         risk = np.minimum(probabilities[:, malignant].sum(1), 1)
         kinds["malignant"] = (risk, malignant[truth], "share malignant")
@@ -189,12 +189,12 @@ def reliability(
         axes.set(title=name, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1))
         axes.legend(loc="upper left", fontsize=8)
         below.hist(sure, np.linspace(0, 1, BINS + 1), color="0.5")
-        below.set(xlabel=f"probability: {name}", ylabel="pictures")
+        below.set(xlabel=f"probability: {name}", ylabel="images")
     save(figure, file)
 
 
 def _bin_intervals(true: np.ndarray, bins: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the lowest and highest share of each bin that there is, (2, bins)."""
+    """Return the ends of the interval of each bin that is not empty, (2, bins)."""
     spread = []
     for number in np.unique(bins):
         weights = draws[:, bins == number]
@@ -234,7 +234,7 @@ def sensitivity_specificity(
         xlabel="threshold of the malignant probability",
     )  # fmt: skip
     title = "malignant: sensitivity and specificity against the threshold"
-    dotted = "dotted: operating points, by the sensitivity that the calibration split gave them"
+    dotted = "dotted: operating points, named by their sensitivity on the calibration split"
     axes.set_title(f"{title}\n{dotted}" if points else title, fontsize=10, pad=36)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left")
@@ -244,12 +244,12 @@ def sensitivity_specificity(
 def coverage(
     scores: Mapping[str, np.ndarray], right: np.ndarray, found: Mapping[str, Any], file: Path
 ) -> None:
-    """Draw the accuracy of what is answered against the share answered, by each score."""
+    """Draw the accuracy of the classified images against their share, for each score."""
     figure = Figure(figsize=(6.5, 4.4), layout="constrained")
     axes = figure.subplots()
     for number, (name, score) in enumerate(scores.items()):
         share, accuracy, _ = risk_coverage.curve(score, right)
-        here = share >= 0.02  # a handful of answers says nothing
+        here = share >= 0.02  # a few images say nothing
         points = found[name]["points"]
         x = [point["coverage"] for point in points]
         axes.plot(
@@ -258,10 +258,10 @@ def coverage(
         )  # fmt: skip
         low, high = ([point["accuracy"][part] for point in points] for part in ("low", "high"))
         axes.fill_between(x, low, high, color=LINES[number % 6], alpha=0.2, linewidth=0)
-    axes.axhline(right.mean(), color="0.5", linestyle=":", label="all answered")
+    axes.axhline(right.mean(), color="0.5", linestyle=":", label="all images")
     axes.set(
-        xlabel="share answered", ylabel="accuracy of what is answered", xlim=(0, 1.01),
-        title="withholding the least certain answers",
+        xlabel="share of images classified", ylabel="accuracy of these", xlim=(0, 1.01),
+        title="withholding the least certain predictions",
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize=8)

@@ -1,4 +1,4 @@
-"""``report.html``: all that ``evaluate`` found in one file that opens without a network."""
+"""Writes ``report.html``: all results of ``evaluate`` in one file that opens without a network."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ VARIABLES = {key: title.capitalize() for key, title in titles.VARIABLES.items()}
 
 
 def write(
-    target: Path, facts: Card, record: Mapping[str, Any],
-    models: Sequence[MeasuredModel], asked: LabelledImages, *, history: Path | None = None,
+    target: Path, card: Card, record: Mapping[str, Any],
+    models: Sequence[MeasuredModel], images: LabelledImages, *, history: Path | None = None,
     with_images: bool = True,
 ) -> Path:  # fmt: skip
     """Draw every plot into ``plots/`` and write ``report.html``.
 
     Args:
         target: The folder that both go into.
-        facts: The models' card.
-        record: What ``metrics.json`` holds.
-        models: What was measured, in order.
-        asked: The images that they were asked about.
-        history: The training's ``history.csv``, to be drawn where it exists.
-        with_images: Whether it shows images.
+        card: The models' card.
+        record: The content of ``metrics.json``.
+        models: The measured models, in order.
+        images: The images that they were measured on.
+        history: The training's ``history.csv``; it is drawn if it exists.
+        with_images: Whether to show images.
 
     Returns:
         The report's file.
@@ -51,7 +51,7 @@ def write(
         training = folder / "training.png"
         plots.training_curves(history, training)
     found = {
-        model.name: list(drawings.draw(model, asked, facts, folder, with_images=with_images))
+        model.name: list(drawings.draw(model, images, card, folder, with_images=with_images))
         for model in models
     }
     environment = jinja2.Environment(
@@ -60,12 +60,12 @@ def write(
     )  # fmt: skip
     environment.filters |= {"span": span, "embedded": embedded, "percent": percent}
     text = environment.get_template(TEMPLATE).render(
-        card=facts, split=record["split"], models=record["models"], drawings=found,
-        training=training, pictures=len(asked.truth),
-        lesions=len(np.unique(asked.table["group"])), headlines=titles.HEADLINES,
+        card=card, split=record["split"], models=record["models"], drawings=found,
+        training=training, images=len(images.truth),
+        lesions=len(np.unique(images.table["group"])), headlines=titles.HEADLINES,
         per_class=titles.PER_CLASS, subgroup=titles.SUBGROUP, variables=VARIABLES,
         version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
-        with_images=with_images, remarks=record.get("warnings", ()),
+        names=list(card.codes), with_images=with_images, remarks=record.get("warnings", ()),
         mapping=record.get("labels", ()), comparison=record.get("comparison", {}),
     )  # fmt: skip
     file = target / REPORT
@@ -74,24 +74,24 @@ def write(
 
 
 def span(figure: Mapping[str, float] | None) -> str:
-    """Return a value with its interval."""
+    """Return a value with its interval, as text."""
     if figure is None or figure["value"] is None:
         return "–"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
 def percent(value: float) -> str:
-    """Return a share as people read it."""
+    """Return a share in percent, as text."""
     return f"{value:.1%}" if value >= 0.1 else f"{value:.2%}"
 
 
 def embedded(drawing: Drawing | Path) -> str:
-    """Return an image as a data URL; photographs as JPEG, which is a fifth of the size."""
+    """Return an image as a data URL; photographs as JPEG, a fifth of the PNG's size."""
     file = drawing if isinstance(drawing, Path) else drawing.file
     content, kind = file.read_bytes(), "png"
-    with Image.open(io.BytesIO(content)) as picture:
+    with Image.open(io.BytesIO(content)) as image:
         if len(content) > 300_000:
             jpeg = io.BytesIO()
-            picture.convert("RGB").save(jpeg, "JPEG", quality=88)
+            image.convert("RGB").save(jpeg, "JPEG", quality=88)
             content, kind = jpeg.getvalue(), "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

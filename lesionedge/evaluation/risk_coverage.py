@@ -1,4 +1,7 @@
-"""What is won by answering only some images: accuracy against the share answered."""
+"""Measures how much withholding uncertain predictions helps: accuracy against coverage.
+
+Coverage is the share of images whose prediction is not withheld.
+"""
 
 from __future__ import annotations
 
@@ -11,45 +14,45 @@ from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import Weighted, interval
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-"""Shares of the images answered that ``metrics.json`` tells of."""
+"""The coverages in ``metrics.json``."""
 
 
 def curve(score: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tighten the threshold on a score.
+    """Return coverage and accuracy for every threshold on a score.
 
     Args:
-        score: (N,) how fit for an answer each image is; the highest are answered first.
-        right: (N,) bool, whether the answer would be right.
+        score: (N,) How certain each prediction is; those with the lowest score are withheld first.
+        right: (N,) bool, whether the prediction is right.
 
     Returns:
-        share answered, accuracy of what is answered, and threshold, one of each for every
-        distinct score, from the highest.
+        Coverage, accuracy of the predictions that are not withheld, and threshold: one of each
+        per distinct score, from the highest.
     """
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.diff(score[order], append=-np.inf))
-    answered = last + 1
-    accuracy = np.cumsum(right[order])[last] / answered
-    return answered / len(score), accuracy, score[order][last]
+    count = last + 1
+    accuracy = np.cumsum(right[order])[last] / count
+    return count / len(score), accuracy, score[order][last]
 
 
 def measure(
-    scores: Mapping[str, np.ndarray], truth: np.ndarray, answers: np.ndarray, draws: np.ndarray
+    scores: Mapping[str, np.ndarray], truth: np.ndarray, predicted: np.ndarray, draws: np.ndarray
 ) -> dict[str, Any]:
-    """Measure what each score's threshold wins.
+    """Measure how much withholding by each score helps.
 
     Args:
-        scores: Name -> (N,) how fit for an answer an image is, such as the top probability
-            (``confidence``) or a gate's.
+        scores: Name -> (N,) how certain each prediction is, such as the top probability
+            (``confidence``) or the gate's.
         truth: (N,) int class numbers.
-        answers: (N,) int, the top class.
+        predicted: (N,) int, the predicted classes.
         draws: From ``intervals.resamples``.
 
     Returns:
         By name: ``aurc``, the area under risk (1 - accuracy) against coverage (Geifman and
         El-Yaniv 2017, arXiv:1705.08500; 0 is best), and ``points`` of coverage, threshold,
-        accuracy and balanced accuracy of what is answered.
+        and accuracy and balanced accuracy of the predictions that are not withheld.
     """
-    right = answers == truth
+    right = predicted == truth
     return {
         name: {
             "aurc": interval(_area_of(score, right), draws),
@@ -64,13 +67,13 @@ def _area_of(score: np.ndarray, right: np.ndarray) -> Weighted:
 
 
 def area(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> float:
-    """Area under the risk-coverage curve; images of one score are answered together."""
+    """Return the area under the risk-coverage curve; equal scores are withheld together."""
     order = np.argsort(-score, kind="stable")
     ranked, weights = score[order], weights[order]
     last = np.searchsorted(-ranked, -ranked, side="right") - 1
-    answered = np.cumsum(weights)[last]
+    covered = np.cumsum(weights)[last]
     wrong = np.cumsum(weights * ~right[order])[last]
-    risk = np.divide(wrong, answered, out=np.zeros_like(wrong), where=answered > 0)
+    risk = np.divide(wrong, covered, out=np.zeros_like(wrong), where=covered > 0)
     return float((risk * weights).sum() / weights.sum())
 
 

@@ -1,4 +1,4 @@
-"""A row a group: accuracy and malignant AUROC by sex, age band, body site and confirmation."""
+"""Plots accuracy and malignant AUROC by sex, age band, body site and confirmation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lesionedge.evaluation.plots import BLUE, VERMILION, save
 
 COLUMNS = ("accuracy", "balanced_accuracy", "malignant_auroc")
 FEW = 20
-"""Groups of fewer lesions are drawn hollow: their intervals are not to be trusted."""
+"""Groups with fewer lesions are drawn hollow: their intervals are not trustworthy."""
 
 
 def draw(found: Mapping[str, Any], overall: Mapping[str, Any], file: Path) -> None:
-    """Draw every group's figures with their intervals, and dotted what all images give.
+    """Draw every group's figures with their intervals, and dotted lines for all images.
 
     Args:
         found: ``subgroups`` of ``metrics.json``, not empty.

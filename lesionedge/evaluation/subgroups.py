@@ -1,4 +1,4 @@
-"""Who is served how well: figures by sex, age band, body site and how the truth is known."""
+"""Measures groups of images: by sex, age band, body site and how the diagnosis was confirmed."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from lesionedge.evaluation.intervals import interval, resamples
 from lesionedge.evaluation.metrics import auroc
 
 AGE_BANDS = (0, 30, 45, 60, 75, 200)
-"""Years at which bands begin; the last is no one's."""
+"""Ages, in years, at which the bands begin; the last one ends the last band."""
 UNKNOWN = "unknown"
 VARIABLES = {
     "sex": "sex", "age_band": "age", "site": "localization", "confirmation": "dx_type",
     "skin_type": "skin_type",
 }  # fmt: skip
-"""What images are grouped by -> the column of ``split.csv`` that it comes from."""
+"""Property that images are grouped by -> its column in ``split.csv``."""
 HISTOLOGY, OTHERWISE = "histology", "otherwise"
 
 
 def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return each image's group, by every variable that the table knows something of.
+    """Return each image's group, for every property that the table has.
 
     Args:
         table: Rows of ``split.csv``, with any of the columns sex, age, localization, dx_type.
 
     Returns:
-        Variable -> (N,) names of groups, ``unknown`` where the table has none.
+        Property -> (N,) names of groups; ``unknown`` for an image without a value.
     """
     found = {}
     for variable, column in VARIABLES.items():
@@ -62,26 +62,26 @@ def _bands() -> list[str]:
 
 def measure(
     probabilities: np.ndarray, truth: np.ndarray, table: pd.DataFrame, malignant: Sequence[bool],
-    *, answers: np.ndarray | None = None, threshold: float | np.ndarray | None = None,
+    *, predicted: np.ndarray | None = None, threshold: float | np.ndarray | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure each group by itself.
+    """Measure each group.
 
     Args:
         probabilities: (N, classes), rows sum to 1.
         truth: (N,) int class numbers.
         table: (N rows) of ``split.csv``, with ``group``.
         malignant: Which classes count as malignant.
-        answers: (N,) int, the class that is named; None for the most likely.
-        threshold: Of the malignant probability, for sensitivity and specificity, or (N,) each
-            image's own; None leaves them out.
+        predicted: (N,) int, the predicted classes; None for the most probable ones.
+        threshold: The threshold of the malignant probability for sensitivity and specificity, or
+            (N,) one for each image; None leaves these figures out.
 
     Returns:
-        Variable -> group -> images, lesions, malignant images, accuracy, balanced accuracy
-        (over the classes that the group has), malignant AUROC, sensitivity and specificity,
-        with intervals by lesion; None where a group has no case for a figure.
+        Property -> group -> images, lesions, malignant images, accuracy, balanced accuracy
+        (over the group's classes), malignant AUROC, sensitivity and specificity, with intervals
+        by lesion; None for figures that are undefined for a group.
     """
     lesions = table["group"].to_numpy()
-    right = (probabilities.argmax(1) if answers is None else answers) == truth
+    right = (probabilities.argmax(1) if predicted is None else predicted) == truth
     kinds = np.asarray(malignant)
     risk = probabilities[:, kinds].sum(1)
     own = None if threshold is None else np.broadcast_to(threshold, len(truth))

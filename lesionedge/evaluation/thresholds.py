@@ -1,4 +1,4 @@
-"""The malignant probability as a test: sensitivity and specificity against its threshold."""
+"""Measures sensitivity and specificity at thresholds of the malignant probability."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def at(
     """Measure a threshold.
 
     Args:
-        threshold: An image with at least this probability counts as found; or (N,) each
-            image's own.
+        threshold: An image with at least this probability counts as found; a number, or (N,) one
+            for each image.
         risk: (N,) malignant probabilities.
         positive: (N,) bool, the truth.
         draws: From ``intervals.resamples``.
@@ -40,13 +40,12 @@ def curves(
 
     Args:
         risk: (N,) malignant probabilities.
-        positive: (N,) bool, the truth; both kinds must be there.
+        positive: (N,) bool, the truth; both values must occur.
         grid: (G,) thresholds.
         draws: From ``intervals.resamples``.
 
     Returns:
-        ``sensitivity`` and ``specificity``, (3, G): value, and lowest and highest of the 95 %
-        interval.
+        ``sensitivity`` and ``specificity``, (3, G): the value and the ends of the 95 % interval.
     """
     found = (risk[None, :] >= grid[:, None]).astype(np.float32)
     return {

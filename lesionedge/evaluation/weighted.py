@@ -1,8 +1,8 @@
-"""Figures of images that count as often as their weights say, for the bootstrap.
+"""Figures of weighted images, for the bootstrap; an image's weight is how often it counts.
 
-scikit-learn gives the values that ``evaluate`` reports; its checks of the input cost more than the
-sums, too much to be made a thousand times a figure. These give the spread, and tests hold them
-against scikit-learn.
+scikit-learn computes the values that ``evaluate`` reports, but its input checks are too slow to run
+a thousand times per figure. These functions compute the intervals; tests compare them with
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -17,20 +17,23 @@ NAN = float("nan")
 
 
 def share(chosen: np.ndarray, weights: np.ndarray) -> float:
-    """Share of the weights on what is chosen, (N,) bool; NaN where there is none."""
+    """Return the chosen images' share of the weight, (N,) bool; NaN if there is no weight."""
     total = weights.sum()
     return float((chosen * weights).sum() / total) if total else NAN
 
 
 def balanced_accuracy(right: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
-    """Mean recall of the classes that have any weight; NaN where none has."""
+    """Return the mean recall of the classes that have any weight; NaN if none has."""
     total, hits = np.bincount(truth, weights), np.bincount(truth, weights * right)
     here = total > 0
     return float((hits[here] / total[here]).mean()) if here.any() else NAN
 
 
 def auroc(positive: np.ndarray, score: np.ndarray) -> Weighted:
-    """Area under the ROC curve: the chance that a positive scores above a negative, ties half."""
+    """Return a function for the area under the ROC curve.
+
+    It is the probability that a positive scores above a negative; ties count half.
+    """
     tally = _tally(positive, score)
 
     def area(weights: np.ndarray) -> float:
@@ -43,20 +46,20 @@ def auroc(positive: np.ndarray, score: np.ndarray) -> Weighted:
 
 
 def average_precision(positive: np.ndarray, score: np.ndarray) -> Weighted:
-    """Area under the precision-recall curve, as steps."""
+    """Return a function for the area under the precision-recall curve, as steps."""
     tally = _tally(positive, score)
 
     def area(weights: np.ndarray) -> float:
         hits, alarms = tally(weights)
-        found, answered = np.cumsum(hits), np.cumsum(hits + alarms)
-        precision = np.divide(found, answered, out=np.zeros_like(found), where=answered > 0)
+        found, called = np.cumsum(hits), np.cumsum(hits + alarms)
+        precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
         return float((precision * hits).sum() / found[-1]) if found[-1] else NAN
 
     return area
 
 
 def sensitivity_at(positive: np.ndarray, score: np.ndarray, *, specificity: float) -> Weighted:
-    """Highest sensitivity of any threshold with at least this specificity."""
+    """Return a function for the highest sensitivity at this specificity or more."""
     tally = _tally(positive, score)
 
     def highest(weights: np.ndarray) -> float:
@@ -72,7 +75,7 @@ def sensitivity_at(positive: np.ndarray, score: np.ndarray, *, specificity: floa
 def _tally(
     positive: np.ndarray, score: np.ndarray
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return the weights of positives and of negatives by score, (S,) each, from the highest."""
+    """Return a function for the weights of positives and negatives by score, from the highest."""
     values, place = np.unique(-score, return_inverse=True)
 
     def count(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,17 +86,17 @@ def _tally(
     return count
 
 
-def confusion(truth: np.ndarray, answers: np.ndarray, classes: int) -> Weighted:
-    """Counts by truth (row) and answer (column)."""
-    cells = truth * classes + answers
+def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Weighted:
+    """Return a function for the counts by truth (row) and prediction (column)."""
+    cells = truth * classes + predicted
     return lambda weights: np.bincount(cells, weights, minlength=classes**2).reshape(
         classes, classes
     )
 
 
-def precision_recall_f1(truth: np.ndarray, answers: np.ndarray, classes: int) -> Weighted:
-    """Precision, recall and F1 by class, (3, classes); NaN where undefined."""
-    count = confusion(truth, answers, classes)
+def precision_recall_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Weighted:
+    """Return a function for precision, recall and F1 by class, (3, classes); NaN if undefined."""
+    count = confusion(truth, predicted, classes)
 
     def scores(weights: np.ndarray) -> np.ndarray:
         matrix = np.asarray(count(weights))
@@ -107,7 +110,7 @@ def precision_recall_f1(truth: np.ndarray, answers: np.ndarray, classes: int) ->
 def expected_calibration_error(
     confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, *, bins: int
 ) -> float:
-    """Mean gap between an answer's probability and accuracy over equal-width bins.
+    """Return the mean gap between probability and accuracy over bins of equal width.
 
     (Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599, equation 3.)
     """

@@ -73,15 +73,16 @@ def figures(model: MeasuredModel, asked: LabelledImages, facts: Card, split: str
     draws = resamples(lesions)
     risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
     return metrics.measure(
-        probabilities, truth, lesions, list(facts.codes), malignant.tolist(), answers=model.answers
+        probabilities, truth, lesions, list(facts.codes), malignant.tolist(),
+        predicted=model.predicted,
     ) | {
-        "risk_coverage": risk_coverage.measure(model.scores, truth, model.answers, draws),
+        "risk_coverage": risk_coverage.measure(model.scores, truth, model.predicted, draws),
         "operating_points": [
             {**_without_arrays(point), split: thresholds.at(_of(point), risk, positive, draws)}
             for point in points
         ],
         "subgroups": subgroups.measure(
-            probabilities, truth, asked.table, malignant.tolist(), answers=model.answers,
+            probabilities, truth, asked.table, malignant.tolist(), predicted=model.predicted,
             threshold=_of(points[0]) if points else None,
         ),
     }  # fmt: skip

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Preview(Protocol):
-    """What every preview can do."""
+    """A preview: a window or a page in a browser."""
 
     def show(self, observation: Observation) -> bool:
         """Show an observation; return False if the user wants to stop."""

@@ -44,31 +44,31 @@ class WindowPreview:
         self._photo_of: Any = ImageTk.PhotoImage
         self._root.title("lesionedge camera")
         # Leave space for the title bar and the desktop's panel on a small screen.
-        self._room = self._root.winfo_screenwidth(), self._root.winfo_screenheight() - 80
+        self._largest = self._root.winfo_screenwidth(), self._root.winfo_screenheight() - 80
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
         self._open = True
-        self._asked = False
+        self._key_pressed = False
         self._next_s = 0.0
-        self._root.protocol("WM_DELETE_WINDOW", self._left)
+        self._root.protocol("WM_DELETE_WINDOW", self._closed)
         self._root.bind("<Key>", self._key)
 
-    def _left(self) -> None:
+    def _closed(self) -> None:
         self._open = False
 
     def _key(self, event: Any) -> None:
         if event.keysym in ("Escape", "q"):
             self._open = False
         else:
-            self._asked = True
+            self._key_pressed = True
 
     def show(self, observation: Observation) -> bool:
         """Show an observation; return False if the user closed the window."""
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + LEAST_S
-            with suppress(ImageError):  # the next frame may be whole
+            with suppress(ImageError):  # the next frame may be intact
                 image = draw(observation)
-                image.thumbnail(self._room)
+                image.thumbnail(self._largest)
                 self._draw(image)
         return self.update()
 
@@ -82,8 +82,8 @@ class WindowPreview:
 
     def pressed(self) -> bool:
         """Return whether a key was pressed in the window since the last call."""
-        asked, self._asked = self._asked, False
-        return asked
+        pressed, self._key_pressed = self._key_pressed, False
+        return pressed
 
     def close(self) -> None:
         """Close the window."""

@@ -25,8 +25,8 @@ _BROKEN = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, KeyError,
     RuntimeError, IndexError, OverflowError, struct.error,
 )  # fmt: skip
-# Of others, bzip2 and LZMA, zipfile unpacks all that it has read, whatever size the member claims:
-# some bytes of them become gigabytes.
+# With bzip2 and LZMA, zipfile unpacks all that it has read, whatever size the member claims: a few
+# bytes may become gigabytes.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -59,7 +59,7 @@ class Archive:
             raise
 
     def names(self, pattern: str = "") -> list[str]:
-        """List the members that are files, sorted; hidden ones (``__MACOSX/``) are passed over.
+        """List the members that are files, sorted, without hidden ones (``__MACOSX/``).
 
         Args:
             pattern: A folder, a file or a pattern such as ``2019/*.jpg``; empty for all.
@@ -128,7 +128,7 @@ class Archive:
 
 
 def opened(where: str) -> Archive:
-    """Open an archive, of this machine or at an address; it stays open for the next member.
+    """Open an archive on this machine or at an address; it stays open for the next member.
 
     Raises:
         ImageError: It cannot be read.
@@ -138,12 +138,12 @@ def opened(where: str) -> Archive:
     if names.is_address(where):
         return _remote(where)
     if "://" in where:
-        raise ImageError(f"{where}: expected a path or http(s)://; lesionedge batch reads others")
+        raise ImageError(f"{where}: expected a path or http(s)://; lesionedge batch reads more")
     return local(where)
 
 
 def local(path: str) -> Archive:
-    """Open an archive of this machine; it stays open for the next member.
+    """Open an archive on this machine; it stays open for the next member.
 
     Raises:
         ImageError: It cannot be read.
@@ -178,7 +178,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, (zipfile.BadZipFile, EOFError)):
-        return "is no zip archive, or is damaged"
+        return "is not a zip archive, or is damaged"
     return f"cannot be read as a zip archive ({_first_line(error)})"
 
 

@@ -1,4 +1,4 @@
-"""Lists the images that the user's arguments name, and counts files that are not read."""
+"""Lists the images that the user's arguments name, and counts files that cannot be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lesionedge.sources import names, patterns
 if TYPE_CHECKING:
     from lesionedge.sources.archive import Archive
 
-_MOST_NAMES = 3  # of files of a kind, in the summary
+_MOST_NAMES = 3  # the summary names this many files of each kind
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Source:
     path: str
     """The path as typed, or found in a folder, archive, page or pattern; ``-``: standard input."""
     error: str | None = None
-    """Why there is no image here; None: there is one."""
+    """The reason why there is no image; None: there is one."""
 
 
 class PassedOver:
-    """Counts image files in formats that are not read."""
+    """Counts image files in formats that cannot be read."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
@@ -44,7 +44,7 @@ class PassedOver:
         """Return in one line how many files of which kinds there were, and what to do."""
         count = len(self)
         which = "1 file is of a kind" if count == 1 else f"{count} files are of kinds"
-        return f"{which} that is not read here: {self}".replace("kinds that is", "kinds that are")
+        return f"{which} that cannot be read here: {self}"
 
     def __str__(self) -> str:
         kinds = sorted(self._names, key=lambda kind: -len(self._names[kind]))
@@ -63,13 +63,13 @@ def expand(
 ) -> Iterator[Source]:
     """List images: files, folders', archives' and pages' images, patterns, ``-``.
 
-    A pattern is one that the shell left alone. Hidden files and what systems leave about
-    (``._photo.jpg``, ``__MACOSX``) are taken only when they are named.
+    Patterns are those that the shell has not expanded. Hidden files and system files
+    (``._photo.jpg``, ``__MACOSX``) are taken only if they are named themselves.
 
     Args:
         arguments: As typed.
         recursive: Whether to search subfolders; archives and pages are always searched whole.
-        passed_over: Counts image files in formats that are not read.
+        passed_over: Counts image files in formats that cannot be read.
     """
     passed_over = PassedOver() if passed_over is None else passed_over
     for argument in arguments:
@@ -85,7 +85,7 @@ def expand(
 
 def _named(path: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
     if path != "-" and os.path.isdir(path):
-        hint = "" if recursive else "; --recursive looks into its folders too"
+        hint = "" if recursive else "; --recursive searches its subfolders too"
         yield from or_none(path, _folder(path, recursive, passed_over), passed_over, hint)
     elif names.is_archive(path):
         yield from _archive(path, "", passed_over)
@@ -102,7 +102,7 @@ def or_none(
         empty = False
         yield source
     if empty:
-        which = " that are read here" if len(passed_over) > before else ""
+        which = " that can be read here" if len(passed_over) > before else ""
         yield Source(path, f"{path}: holds no images{which}{hint}")
 
 
@@ -130,9 +130,9 @@ def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[S
 
 
 def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
-    """Yield what matches: of folders their images, of files those of the pattern's suffix.
+    """Yield the images that match: the images of matching folders, and matching files.
 
-    A pattern without one (``scans/**``, ``IMG_*``) takes the files that a folder's listing would.
+    If the pattern fixes no suffix (``scans/**``, ``IMG_*``), files must look like images.
     """
     import glob
 
@@ -164,7 +164,7 @@ def is_chosen(pattern: str) -> bool:
 
 
 def _archive(path: str, pattern: str, passed_over: PassedOver) -> Iterator[Source]:
-    """Yield the images of a zip archive: all, of one folder, those of a pattern, or one."""
+    """Yield images of a zip archive: all of them, a folder's, a pattern's, or one."""
     from lesionedge.sources import archive
 
     try:
@@ -180,9 +180,9 @@ def members(packed: Archive, path: str, pattern: str, passed_over: PassedOver) -
 
     Args:
         packed: The archive.
-        path: What it is called.
+        path: The archive's name.
         pattern: One of its files or folders, or a pattern; empty for all.
-        passed_over: Counts image files in formats that are not read.
+        passed_over: Counts image files in formats that cannot be read.
     """
     found = packed.names(pattern)
     chosen = found == [pattern] or (patterns.is_pattern(pattern) and is_chosen(pattern))
@@ -194,7 +194,7 @@ def members(packed: Archive, path: str, pattern: str, passed_over: PassedOver) -
 
 
 def _address(address: str, passed_over: PassedOver) -> Iterator[Source]:
-    """Yield the image at an address, those of an archive there, or those that a page links to."""
+    """Yield the image at an address, an archive's images, or the images that a page links to."""
     path = address.partition("#")[0].partition("?")[0]
     if names.is_archive(address):
         yield from _archive(address, "", passed_over)

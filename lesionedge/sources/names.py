@@ -37,9 +37,9 @@ def member_name(member: str, archive: str) -> str:
 def split(name: str) -> tuple[str, str]:
     """Return the member (or folder, or pattern) and the archive of a name.
 
-    A member's own name may hold ``::``, and so may the path of a local archive: of all ways to
-    split, the first from the right is taken whose archive is there, else the last ``::`` counts.
-    What fsspec puts between them (``simplecache``, a further ``zip://``) belongs to the archive.
+    Both a member's name and a local archive's path may contain ``::``. So the name is split at
+    each ``::``, from the right, until the archive exists; if none exists, the last ``::`` counts.
+    fsspec's links between them (``simplecache``, a further ``zip://``) belong to the archive.
     """
     name = name[len(_SCHEME) :]
     ways = [(name[: at.start()], name[at.end() + 2 :]) for at in re.finditer("(?=::)", name)][::-1]
@@ -56,7 +56,7 @@ def split(name: str) -> tuple[str, str]:
 
 
 def _is_link(before: str, shorter: str) -> bool:
-    """Return whether what two ways to split have between them is a link of fsspec's chain."""
+    """Return whether the text between two ways to split is a link of fsspec's chain."""
     link = before[len(shorter) + 2 :]
     return link in _CACHES or re.match(_URL, link) is not None
 

@@ -1,10 +1,10 @@
-"""Patterns with ``*``, ``?`` and ``[…]``, as shells have them, on names with slashes."""
+"""Patterns with ``*``, ``?`` and ``[…]`` for names with slashes, as in shells."""
 
 from __future__ import annotations
 
 import re
 
-# Compiled when they are used: that takes a millisecond, and most commands hold no pattern.
+# Compiled when they are used: that takes a millisecond, and most commands have no pattern.
 _RANGE = r"(?s)(.)-(.)|(.)"
 _PART = r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^\]]*\]|[^*?[]+|\["
 

@@ -1,7 +1,7 @@
-"""Images, pages of links and archives at http and https addresses, by the standard library alone.
+"""Fetches images, pages of links and archives from http and https addresses.
 
-The only place from which this package opens a connection, and only to an address that somebody
-typed: what a page links to is followed below that address, never elsewhere.
+It uses the standard library alone. It opens connections only to addresses that the user typed; a
+page's links are followed below its address, never elsewhere.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def get(address: str) -> bytes:
     """Fetch an image file.
 
     Raises:
-        ImageError: It is not there, too large, too slow, cut short, or a web page.
+        ImageError: It is missing, too large, too slow, cut short, or a web page.
     """
     with _response(address) as response:
         content = _body(response, address, MAX_IMAGE_BYTES)
@@ -67,12 +67,12 @@ def listing(address: str) -> list[str] | None:
     """List the files that a page and the pages below it link to.
 
     Args:
-        address: Of a folder's page, ending with a slash, or a pattern with ``*`` (before any
-            query).
+        address: The address of a folder's page, ending with a slash, or a pattern with ``*``
+            (before any query).
 
     Returns:
-        Addresses of files, sorted; hidden ones (``._a.jpg``) are passed over. None if there is
-        a file and no page.
+        Addresses of files, sorted, without hidden ones (``._a.jpg``). None if the address is a
+        file, not a page.
 
     Raises:
         ImageError: A page cannot be read.
@@ -147,7 +147,7 @@ class _Parts(io.RawIOBase):
                 raise ImageError(f"{self._address}: has changed while it was read")
             content = _body(response, self._address, count)
         if len(content) != count:
-            raise ImageError(f"{self._address}: another part came than was asked for")
+            raise ImageError(f"{self._address}: the server sent another part than requested")
         buffer[:count] = content
         self._at += count
         return count
@@ -176,7 +176,7 @@ def _response(
 
 
 def _request(address: str, headers: dict[str, str]) -> urllib.request.Request:
-    """Return a request for an address as people type it: with spaces, umlauts, a password."""
+    """Return a request for an address as people type it, with spaces, umlauts or a password."""
     parts = urlsplit(urldefrag(address).url)
     host = (parts.hostname or "").encode("idna").decode()
     if not host:
@@ -228,7 +228,7 @@ def _server(address: str) -> tuple[str, str | None, int | None]:
 
 @functools.lru_cache(maxsize=1)
 def _opener() -> urllib.request.OpenerDirector:
-    """Open http and https addresses only, through the environment's proxies."""
+    """Return an opener of http and https addresses only, through the environment's proxies."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(), urllib.request.UnknownHandler(),
@@ -247,7 +247,7 @@ def _body(response: http.client.HTTPResponse, address: str, most: int) -> bytes:
 def _chunks(response: http.client.HTTPResponse, address: str, most: int) -> Iterator[bytes]:
     """Receive a body within limits of size and time."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise ImageError(f"{address}: came packed, which was not asked for")
+        raise ImageError(f"{address}: the server sent it compressed, which was not requested")
     length = response.headers.get("Content-Length", "")
     expected = int(length) if length.isdecimal() else None
     end, count = time.monotonic() + MAX_S, 0
@@ -258,10 +258,10 @@ def _chunks(response: http.client.HTTPResponse, address: str, most: int) -> Iter
         if count > most:
             raise _too_large(address, most)
         if time.monotonic() > end:
-            raise ImageError(f"{address}: has not come in {MAX_S:.0f} s")
+            raise ImageError(f"{address}: did not arrive in {MAX_S:.0f} s")
         yield chunk
     if expected is not None and count < expected:
-        raise ImageError(f"{address}: was cut short ({count} of {expected} bytes came)")
+        raise ImageError(f"{address}: was cut short ({count} of {expected} bytes arrived)")
 
 
 def _too_large(address: str, most: int) -> ImageError:

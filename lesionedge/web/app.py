@@ -48,10 +48,10 @@ DESCRIPTION = (
 )
 _REASONS = {
     400: "Not an image that can be read", 401: "The token is missing or wrong",
-    403: "Asked by a page of another site", 408: "Did not arrive in time",
-    413: "Larger than 20 MB or 200 megapixels", 415: "Of another content type",
-    421: "Called by a name that is not this server's", 422: "No image in it, or an unfit one",
-    500: "A fault of the server", 503: "Busy, or not available; Retry-After says when to try again",
+    403: "Requested by a page of another site", 408: "Did not arrive in time",
+    413: "Larger than 20 MB or 200 megapixels", 415: "Unsupported content type",
+    421: "Addressed to another host name", 422: "No image, or an unsuitable one",
+    500: "An error in the server", 503: "Busy or not available; Retry-After says when to try again",
 }  # fmt: skip
 _ENCODED = {
     "type": "string", "minLength": 1,
@@ -89,13 +89,13 @@ _BODY = {
 
 
 class Service:
-    """What the application is made of."""
+    """The application's parts: classifiers, uploads, metrics and the camera."""
 
     def __init__(self, classifiers: Sequence[Classifier], *, live: LiveView | None = None) -> None:
-        """Put it together.
+        """Create the parts.
 
         Args:
-            classifiers: One a core, of one network thread each.
+            classifiers: One per core, with one network thread each.
             live: The device's own camera.
         """
         self.classifier = classifiers[0]
@@ -109,12 +109,12 @@ class Service:
         self._huge = threading.Lock()
 
     async def run(self, request: Request, job: Callable[[Classifier, bytes, float], T]) -> T:
-        """Receive a request's images and have a core work on them.
+        """Receive a request's images and run a job on them.
 
         Args:
             request: The request.
-            job: Called in a thread with a classifier that is its own meanwhile, the request's
-                body, and the seconds it waited.
+            job: Called in a thread with a classifier that no other job uses meanwhile, the
+                request's body, and the seconds that the request waited.
 
         Raises:
             Refusal: The request cannot be served.
@@ -128,7 +128,7 @@ class Service:
             return await self.pool.run(lambda classifier, wait_s: job(classifier, body, wait_s))
 
     async def predict(self, request: Request, *, top_k: int | None) -> dict[str, Any]:
-        """Return the response to images: one result, or ``results`` where several were sent.
+        """Return the result of a request's image, or ``results`` for several images.
 
         Raises:
             Refusal: The request, or its only image, cannot be served.
@@ -161,7 +161,7 @@ class Service:
     def _entry(
         self, classifier: Classifier, upload: Upload, top_k: int | None, wait_s: float
     ) -> dict[str, Any]:
-        """Return one of several results: the others go on where this image fails."""
+        """Return one of several results; if this image fails, the others still have theirs."""
         try:
             return self._result(classifier, upload, top_k, wait_s)
         except Refusal as refusal:
@@ -181,7 +181,7 @@ class Service:
         return found
 
     def _turn(self, upload: Upload) -> AbstractContextManager[object]:
-        """Let huge images be decoded one at a time, and too large ones not at all."""
+        """Refuse images of unsuitable size; return a lock for those decoded one at a time."""
         check(upload)
         try:
             width, height = images.size_of(upload.content)
@@ -194,7 +194,7 @@ class Service:
             raise Refusal(413, f"{width}x{height} px; expected at most 200 megapixels")
         if min(width, height) < images.MIN_SIDE_PX:
             raise Refusal(
-                422, f"{width}x{height} px; expected at least {images.MIN_SIDE_PX} px a side"
+                422, f"{width}x{height} px; expected at least {images.MIN_SIDE_PX} px per side"
             )
         return self._huge if pixels > limits.HUGE_PIXELS else nullcontext()
 
@@ -203,8 +203,8 @@ def create_app(service: Service, *, access: Access | None = None) -> Guard:
     """Make the ASGI application.
 
     Args:
-        service: What classifies.
-        access: Who may ask; None: everyone who calls the server by its own name.
+        service: The application's parts.
+        access: Who may send requests; None: everyone who uses the server's own name.
     """
     access = access or Access()
 
@@ -241,18 +241,18 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 
     async def predict(
         request: Request,
-        top_k: int | None = Query(None, ge=1, description="List only so many classes."),
+        top_k: int | None = Query(None, ge=1, description="How many classes to list."),
     ) -> Response:
         """Classify one image, or up to 16 in a form or in JSON's `images`.
 
         JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, HEIC or DICOM, up to 20 MB in all and 200 MP each.
-        One image: its prediction, or an error. Several: `results`, in their order, where an image
-        that failed has `path` and `error`.
+        For one image it returns the prediction or an error. For several it returns `results`, in
+        order; an image that failed has `path` and `error`.
         """
         return _json(predictions.dumps(await service.predict(request, top_k=top_k)))
 
     async def explain(request: Request) -> Response:
-        """Draw a heat map: which parts of the image the prediction rests on."""
+        """Draw a heat map of the parts of the image that the prediction depends on."""
         drawn = await service.explain(request)
         return Response(drawn, media_type="image/png", headers={"Cache-Control": "no-store"})
 
@@ -276,7 +276,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/model", response_model=predictions.ModelFacts, tags=["facts"])
     async def model() -> Response:
-        """Say what the model is, what it was trained on, and what it cannot do."""
+        """Return the model's description: its labels, training data and limits."""
         return _json(predictions.dumps(service.facts))
 
     @app.get(
@@ -286,7 +286,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         },
     )  # fmt: skip
     async def health() -> Response:
-        """Say whether an image would be classified now."""
+        """Return whether the server can classify an image now."""
         pool = service.pool
         found = {
             "ready": not pool.full, "model": service.facts["model"],
@@ -311,7 +311,9 @@ def _add_live(app: FastAPI, service: Service) -> None:
         },
     )  # fmt: skip
     async def live(
-        after: int = Query(0, ge=0, description="`number` of the last one seen."),
+        after: int = Query(
+            0, ge=0, description="`number` of the last prediction that the client has."
+        ),
     ) -> Response:
         """Wait for a new frame of the device's camera; return it with its prediction."""
         if service.live is None:
@@ -324,7 +326,7 @@ def _add_page(app: FastAPI) -> None:
     import fastapi_offline
 
     swagger = str(files(fastapi_offline) / "static")
-    # Assets have no version in their names: browsers ask each time whether they have changed.
+    # Assets have no version in their names: browsers check each time whether they have changed.
     fresh = {"Cache-Control": "no-cache"}
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
@@ -365,15 +367,15 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
-        return Response(status_code=408)  # nobody hears it
+        return Response(status_code=408)  # the client does not receive it
 
     @app.exception_handler(Exception)
     async def fault(_request: Request, _error: Exception) -> Response:
-        return _json(error_body("a fault of the server; its log says more"), status=500)
+        return _json(error_body("an error in the server; its log has the details"), status=500)
 
 
 class _Refused(Response):
-    """A refusal, which is sent after the rest of the request has come."""
+    """A refusal, which is sent after the rest of the request has arrived."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.body, refusal.status)
@@ -398,7 +400,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _described(app: FastAPI, *, secured: bool) -> dict[str, Any]:
-    """Return the OpenAPI document, with what the guard may return anywhere."""
+    """Return the OpenAPI document, with the errors that the guard may return for any path."""
     if app.openapi_schema is None:
         found = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes

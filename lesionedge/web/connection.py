@@ -1,4 +1,4 @@
-"""HTTP connections that do not wait for ever: uvicorn's own have no time limit for requests."""
+"""HTTP connections with time limits, which uvicorn's own connections do not have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lesionedge.web.refusal import error_body
 
 
 class Connection(H11Protocol):
-    """One client: cut off when it sends or takes too slowly; ``check`` is called now and then."""
+    """A client's connection. ``check``, called regularly, ends it if the client is too slow."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -24,7 +24,7 @@ class Connection(H11Protocol):
         self._stuck_since_s: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a client, or say that there are too many."""
+        """Accept a client, or refuse it if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > limits.MAX_CONNECTIONS:
             self._refuse(503, "too many connections; try again", "Retry-After: 5\r\n")
@@ -34,33 +34,33 @@ class Connection(H11Protocol):
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limits.STUCK_S * 1000))
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a request."""
+        """Receive a part of a request."""
         if not self._received_bytes:
             self._began_s = self.loop.time()
         self._received_bytes += len(data)
         super().data_received(data)
 
     def on_response_complete(self) -> None:
-        """Begin to count anew for the next request."""
+        """Start counting again for the next request."""
         self._received_bytes = 0
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Note that the client takes nothing more for now."""
+        """Note that the client has stopped reading."""
         self._stuck_since_s = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that it does again."""
+        """Note that the client reads again."""
         self._stuck_since_s = None
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Respond to what is no HTTP, with JSON as for every error."""
+        """Respond to a broken request with JSON, like every error."""
         self._refuse(400, msg)
 
     def check(self, now_s: float, *, ending: bool) -> None:
-        """End the connection if the client is too slow, or asks nothing while the server ends."""
+        """End the connection if the client is too slow, or is idle while the server stops."""
         if self.transport.is_closing():
             return
         if ending:

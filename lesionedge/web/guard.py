@@ -1,4 +1,4 @@
-"""Checks requests before the application: who may use it, and the headers for browsers."""
+"""Checks requests before they reach the application, and adds headers for browsers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")
 OPEN_FOLDERS = ("/assets/", "/docs/")
-"""What needs no token: the page, its parts, and whether the server is ready."""
+"""Paths that need no token: the page, its files, and whether the server is ready."""
 
-HEARD = "lesionedge.heard"
-"""Where ``Guard`` puts the request's body into its scope."""
+BODY = "lesionedge.body"
+"""Key of a request's scope under which ``Guard`` stores the body."""
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -49,26 +49,26 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask."""
+    """Who may send requests."""
 
     token: str | None = None
-    """What a client must show as ``Authorization: Bearer``; None for nothing."""
+    """The token that clients must send as ``Authorization: Bearer``; None: no token is needed."""
     hosts: Sequence[str] = ()
-    """Names under which the server may be called, besides those that are always its own."""
+    """Host names of the server, besides those that it always has."""
     origins: Sequence[str] = ()
-    """Other web sites, as ``https://example.org``, whose pages may ask and read."""
+    """Other web sites, such as ``https://example.org``, whose pages may send requests."""
 
 
 class Guard:
-    """ASGI middleware around everything."""
+    """ASGI middleware around the whole application."""
 
     def __init__(self, application: Application, *, access: Access, metrics: Metrics) -> None:
-        """Stand before an application.
+        """Wrap an application.
 
         Args:
-            application: What serves those who pass.
-            access: Who does.
-            metrics: Where responses are counted.
+            application: Receives the requests that are allowed.
+            access: Who may send requests.
+            metrics: Counts the responses.
         """
         self._application = application
         self._token = access.token
@@ -82,7 +82,7 @@ class Guard:
             await self._application(scope, receive, send)
             return
         begin_s, status = time.perf_counter(), 0
-        heard = scope[HEARD] = _Heard(receive)
+        body = scope[BODY] = _Body(receive)
 
         async def send_out(message: Message) -> None:
             nonlocal status
@@ -96,8 +96,8 @@ class Guard:
         except Refusal as refusal:
             await refuse(refusal, scope, send_out)
         else:
-            await self._application(scope, heard, send_out)
-        if status:  # else the client went away
+            await self._application(scope, body, send_out)
+        if status:  # otherwise the client has gone
             took_s = time.perf_counter() - begin_s
             self._metrics.responded(scope["path"], scope["method"], status, took_s)
 
@@ -106,16 +106,16 @@ class Guard:
         if not self._is_own(host):
             raise Refusal(
                 421,
-                f"this server is not called {host[:100] or 'by no name'}; if it is, start it with "
+                f"this server's name is not {host[:100]!r}; if it is, start the server with "
                 "--allow-host NAME",
             )
         origin = headers.get(b"origin")
-        if origin is not None and not self._may_ask(origin, host):
-            raise Refusal(403, "pages of other sites may not ask; see --allow-origin")
+        if origin is not None and not self._is_allowed(origin, host):
+            raise Refusal(403, "pages of other sites may not send requests; see --allow-origin")
         if self._token is None or scope["method"] == "OPTIONS" or _is_open(scope["path"]):
             return
-        kind, _, shown = headers.get(b"authorization", "").partition(" ")
-        right = hmac.compare_digest(shown.strip().encode(), self._token.encode())
+        kind, _, token = headers.get(b"authorization", "").partition(" ")
+        right = hmac.compare_digest(token.strip().encode(), self._token.encode())
         if kind.lower() != "bearer" or not right:
             raise Refusal(
                 401, "expected the header Authorization: Bearer TOKEN, with the server's token",
@@ -123,9 +123,9 @@ class Guard:
             )  # fmt: skip
 
     def _is_own(self, host: str) -> bool:
-        """Return whether the server may be called so.
+        """Return whether a host name is the server's own.
 
-        A foreign site can have its own name lead here (DNS rebinding); it cannot own a number.
+        A foreign site can make its own name point here (DNS rebinding), but not an IP address.
         """
         found = _HOST.fullmatch(host)
         if found is None:
@@ -133,12 +133,12 @@ class Guard:
         name = found[1].strip("[]").rstrip(".")
         return name in self._hosts or name.endswith(".localhost") or is_address(name)
 
-    def _may_ask(self, origin: str, host: str) -> bool:
+    def _is_allowed(self, origin: str, host: str) -> bool:
         return origin.partition("://")[2].lower() == host or origin in self._origins
 
 
-class _Heard:
-    """A request's body as it comes, and whether its end has come."""
+class _Body:
+    """A request's body as it arrives, and whether its end has arrived."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -152,29 +152,29 @@ class _Heard:
 
 
 async def refuse(refusal: Refusal, scope: Scope, send: Send) -> None:
-    """Send a refusal, after the rest of the request has come.
+    """Send a refusal after the rest of the request has arrived.
 
-    To close before would have the client see a broken connection and no reason. Nothing is kept.
+    Sent earlier, the client would see a broken connection without a reason. No part is kept.
 
     Args:
-        refusal: What to say.
-        scope: The request's, as ``Guard`` has given it.
+        refusal: The refusal.
+        scope: The request's, with ``BODY``.
         send: The application's.
     """
-    heard: _Heard = scope[HEARD]
+    body: _Body = scope[BODY]
     left = 2 * limits.MAX_BODY_BYTES
-    # Who asks first (Expect: 100-continue) sends nothing.
-    while left > 0 and not heard.ended and b"expect" not in _headers(scope):
-        left -= len((await heard()).get("body", b""))
-    told = {"Content-Type": "application/json", "Cache-Control": "no-store", **refusal.headers}
-    told["Content-Length"] = str(len(refusal.body))
-    lines = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+    # A client that waits for permission (Expect: 100-continue) sends no body.
+    while left > 0 and not body.ended and b"expect" not in _headers(scope):
+        left -= len((await body()).get("body", b""))
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **refusal.headers}
+    headers["Content-Length"] = str(len(refusal.body))
+    lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": lines})
     await send({"type": "http.response.body", "body": refusal.body})
 
 
 def is_address(name: str) -> bool:
-    """Return whether this is a number rather than a name."""
+    """Return whether a host is an IP address, not a name."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How much, how many and how long: what keeps a server that is left running alive."""
+"""Limits on sizes, numbers and times, which keep a server running for months."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ MAX_UPLOAD_BYTES = 20_000_000
 """The largest image file."""
 
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 100_000
-"""The largest request: such an image in base64 and what is around it."""
+"""The largest request: the largest image in base64, and the JSON or form around it."""
 
 MAX_IMAGES = 16
 """The most images in one request; together they are within ``MAX_BODY_BYTES``."""
 
 MAX_HELD_BYTES = 5 * MAX_BODY_BYTES
-"""All bodies that are being received, or wait, together."""
+"""The most memory for all bodies together that are being received or are waiting."""
 
 MAX_WAITING = 64
-"""Requests that run or wait for a core; further ones are refused (503)."""
+"""The most requests that run or wait for a core; further ones are refused (503)."""
 
 HUGE_PIXELS = 40_000_000
 """Images with more pixels are decoded one at a time: 200 MP take 600 MB."""
@@ -24,10 +24,10 @@ MAX_CONNECTIONS = 400
 
 PATIENCE_S = 10.0
 SLOWEST_BYTES_PER_S = 50_000
-"""A request must be there after 10 s, and a further second for each 50 kB of it that came."""
+"""A request must arrive within 10 s, plus a second for each 50 kB that have arrived."""
 
 STUCK_S = 20.0
-"""The server closes a connection when the client reads nothing of its response for so long."""
+"""If a client reads nothing of its response for this long, the server closes the connection."""
 
 KEEP_ALIVE_S = 5
 DRAIN_S = 30
@@ -35,4 +35,4 @@ DRAIN_S = 30
 
 MAX_HEAD_BYTES = 16_384
 MAX_JSON_PARTS = 1000
-"""JSON with more commas and brackets than this holds other things than images."""
+"""JSON with more commas and brackets than this is refused: it does not only hold images."""

@@ -1,4 +1,4 @@
-"""The device's own camera, for the page: the newest classified frame, while somebody looks."""
+"""The device's own camera on the page: the newest classified frame, while somebody watches."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
     from lesionedge.live import Observation
 
-LOOKED_AT_S = 10.0
-"""Seconds after the last request during which frames are still classified."""
+WATCHED_S = 10.0
+"""How long after the last request frames are still classified."""
 WAIT_S = 10.0
 """How long a request waits for a new frame."""
 MOST_WATCHERS = 16
@@ -33,25 +33,25 @@ _TICK_S = 0.25
 
 
 class LiveView:
-    """Captures all the time, classifies while somebody looks, keeps the newest prediction."""
+    """Captures all the time, classifies while somebody watches, keeps the newest prediction."""
 
     def __init__(
         self, source: str, size: tuple[int, int], classifier: Classifier, *,
         report: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """Describe it; ``start`` opens the camera.
+        """Create the view; ``open`` opens the camera.
 
         Args:
-            source: As ``Camera`` takes it.
-            size: (width, height) in px to ask the camera for.
-            classifier: One that is used for nothing else.
-            report: Gets a line when the camera goes and comes back.
+            source: As in ``Camera``.
+            size: (width, height) in px to request from the camera.
+            classifier: A classifier that is used for nothing else.
+            report: Called with a message when the camera disconnects and when it is back.
         """
         self._source, self._size, self._classifier = source, size, classifier
         self._report = report
         self._camera = self._camera_of(give_up_s=None)
         self._stopped = threading.Event()
-        self._asked_s = -math.inf
+        self._requested_s = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: asyncio.Event | None = None
         self._watchers = 0
@@ -61,7 +61,7 @@ class LiveView:
 
     @property
     def description(self) -> str:
-        """What delivers, and how."""
+        """The camera, and its format, size and rate."""
         return self._camera.description
 
     def open(self) -> None:
@@ -74,24 +74,24 @@ class LiveView:
         self._camera.__enter__()
 
     def start(self) -> None:
-        """Begin to classify; call it in the event loop of the requests."""
+        """Start to classify; call it in the event loop of the requests."""
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         self._thread.start()
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         self._stopped.set()
         self._camera.close()
         if self._changed is not None:
             self._changed.set()
 
     async def next(self, after: int) -> bytes | None:
-        """Return the newest ``LivePredictionBody`` as JSON, once it is another than ``after``.
+        """Return the newest ``LivePredictionBody`` as JSON, once its number is not ``after``.
 
         Raises:
-            Refusal: There is no camera any more, or too many are watching (503).
+            Refusal: The camera is gone, or too many clients are watching (503).
         """
-        self._asked_s = time.monotonic()
+        self._requested_s = time.monotonic()
         if self._watchers >= MOST_WATCHERS:
             raise busy(f"{MOST_WATCHERS} browsers are watching already", 5)
         self._watchers += 1
@@ -125,7 +125,7 @@ class LiveView:
             if self._camera.ended and not self._stopped.is_set() and not self._fault:
                 self._fail(f"{self._source}: has ended")
                 return
-            # It was given up: a server goes on waiting for it, for ever.
+            # The camera gave up, but a server continues to wait for it.
             self._camera.close()
             self._stopped.wait(1)
             if not self._stopped.is_set():
@@ -135,7 +135,7 @@ class LiveView:
     def _watch(self, camera: Camera) -> None:
         frame_classifier, number = FrameClassifier(self._classifier), self._newest[0]
         while not camera.ended and not self._stopped.is_set():
-            if time.monotonic() - self._asked_s > LOOKED_AT_S:
+            if time.monotonic() - self._requested_s > WATCHED_S:
                 self._stopped.wait(_TICK_S)
                 continue
             frame = camera.wait(_TICK_S)
@@ -168,7 +168,7 @@ class LiveView:
         self._publish((self._newest[0], b""))
 
     def _publish(self, newest: tuple[int, bytes]) -> None:
-        def tell() -> None:
+        def announce() -> None:
             self._newest = newest
             if self._changed is not None:
                 self._changed.set()
@@ -176,7 +176,7 @@ class LiveView:
 
         with suppress(RuntimeError):  # the loop has ended
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(tell)
+                self._loop.call_soon_threadsafe(announce)
 
     def _camera_of(self, *, give_up_s: float | None) -> Camera:
         return Camera(

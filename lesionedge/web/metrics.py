@@ -1,4 +1,4 @@
-"""What ``/metrics`` tells, in Prometheus' text format."""
+"""The counts and times that ``/metrics`` returns, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
 class Metrics:
-    """Counts and times; nothing of an image or a client is in them."""
+    """Counts and times; they hold no data of images or clients."""
 
     def __init__(self, *, waiting: Callable[[], float], places: int) -> None:
-        """Begin at zero.
+        """Start at zero.
 
         Args:
             waiting: Returns how many requests wait or run.
-            places: How many may.
+            places: How many may wait or run.
         """
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -50,7 +50,9 @@ class Metrics:
         )  # fmt: skip
         queue = Gauge("lesionedge_queue", "Requests that wait or run", registry=registry)
         queue.set_function(waiting)
-        Gauge("lesionedge_queue_limit", "How many may", registry=registry).set(places)
+        Gauge(
+            "lesionedge_queue_limit", "How many requests may wait or run", registry=registry
+        ).set(places)  # fmt: skip
 
     def responded(self, path: str, method: str, status: int, seconds: float) -> None:
         """Count a response."""
@@ -67,5 +69,5 @@ class Metrics:
             self._stages.labels(stage).observe(took_ms / 1000)
 
     def text(self) -> bytes:
-        """Return all of it."""
+        """Return all metrics."""
         return generate_latest(self._registry)

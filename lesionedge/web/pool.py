@@ -1,4 +1,4 @@
-"""Interpreters, one a core, each with a thread of its own; a bounded queue before them."""
+"""Classifiers, one per core, each with its own thread, behind a queue of limited length."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _MEMORY = 0.1  # weight of the newest job's time in the running mean
 
 
 class Pool:
-    """Runs jobs that need a classifier; to be used from the event loop's thread.
+    """Runs jobs that need a classifier. Use it from the event loop's thread.
 
-    Many requests side by side keep all cores busy with one network thread each; that makes more
-    predictions a second than one network with all threads, of which decoding uses only one.
+    Several requests at a time, with one network thread each, keep all cores busy. That makes more
+    predictions a second than one network with all threads, because decoding uses only one thread.
     """
 
     def __init__(
         self, classifiers: Sequence[Classifier], *, places: int = limits.MAX_WAITING
     ) -> None:
-        """Take the classifiers.
+        """Create the pool.
 
         Args:
-            classifiers: One a core, of one network thread each.
-            places: Jobs that may run or wait.
+            classifiers: One per core, with one network thread each.
+            places: How many jobs may run or wait.
         """
         self._free: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
         for classifier in classifiers:
@@ -52,7 +52,7 @@ class Pool:
         return self.waiting >= self.places
 
     def refuse_if_full(self) -> None:
-        """Refuse when no place is free.
+        """Refuse if no place is free.
 
         Raises:
             Refusal: 503, with the time after which the queue should be empty.
@@ -65,7 +65,8 @@ class Pool:
         """Run a job in a thread.
 
         Args:
-            job: Called with a classifier that is its own meanwhile, and the seconds it waited.
+            job: Called with a classifier that no other job uses meanwhile, and the seconds that
+                the job waited.
 
         Raises:
             Refusal: No place is free (503).
@@ -81,7 +82,7 @@ class Pool:
         return result
 
     def close(self) -> None:
-        """End the threads, after what they are doing."""
+        """End the threads after their current jobs."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _left(self, _future: object) -> None:

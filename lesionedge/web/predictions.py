@@ -1,4 +1,4 @@
-"""What the API returns: the shapes that its documentation shows, and how they are filled."""
+"""The API's responses: their schemas, and the functions that fill them."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ NOTE = RESEARCH_USE
 
 
 class Likelihood(BaseModel):
-    """One class and how likely it is."""
+    """One class and its probability, for clients of the first version."""
 
-    label: str = Field(description="What people read.", examples=["Melanoma"])
+    label: str = Field(description="The name for people.", examples=["Melanoma"])
     prob: float = Field(description="Calibrated probability, 0-1.", examples=[0.85])
     code: str = Field(description="The short code.", examples=["mel"])
     malignant: bool | None = Field(
-        description="Whether it counts towards malignant_probability; null where not known."
+        description="Whether it counts towards malignant_probability; null if unknown."
     )
 
 
 class Class(BaseModel):
-    """One class and how likely it is, as all commands have it."""
+    """One class and its probability, as in the results of all commands."""
 
     label: str = Field(description="The short code.", examples=["mel"])
-    name: str = Field(description="What people read.", examples=["Melanoma"])
+    name: str = Field(description="The name for people.", examples=["Melanoma"])
     probability: float = Field(description="Calibrated, 0-1.", examples=[0.85])
 
 
 class OperatingPoint(BaseModel):
-    """On which side of a threshold the malignant probability is."""
+    """The side of a threshold that the malignant probability is on."""
 
     sensitivity: float = Field(description="The sensitivity that the threshold was chosen for.")
     specificity: float = Field(description="The specificity that was measured then.")
-    threshold: float = Field(description="Of the malignant probability.")
+    threshold: float = Field(description="The threshold of the malignant probability.")
     above: bool = Field(description="Whether malignant_probability reaches the threshold.")
     source: str = Field(description="Where the threshold comes from.")
 
@@ -51,23 +51,23 @@ class PredictionBody(BaseModel):
     """A model's prediction for one image."""
 
     path: str | None = Field(
-        default=None, description="What the client calls the image; absent without a name."
+        default=None, description="The client's name of the image; absent if it sent none."
     )
-    predictions: list[Likelihood] = Field(description="All classes, the most likely first.")
-    label: str = Field(description="Code of the most likely class, as the command line has it.")
+    predictions: list[Likelihood] = Field(description="All classes, the most probable first.")
+    label: str = Field(description="Code of the most probable class.")
     name: str = Field(description="Its name.")
     probability: float = Field(description="Its calibrated probability, 0-1.")
     malignant_probability: float | None = Field(
-        description="Sum over the malignant classes, 0-1; null where it is not known which are."
+        description="Sum over the malignant classes, 0-1; null if it is unknown which these are."
     )
     reliable: bool | None = Field(
         default=None, description="Whether the image is of a kind that the model may speak about."
     )
-    top: list[Class] = Field(description="All classes, the most likely first.")
-    warnings: list[str] = Field(description="What the reader should know of the image.")
+    top: list[Class] = Field(description="All classes, the most probable first.")
+    warnings: list[str] = Field(description="Warnings about the image, for people.")
     warning_codes: list[str] = Field(description="A code for each warning, for programs.")
     operating_point: OperatingPoint | None = Field(
-        default=None, description="The default operating point; null where the model has none."
+        default=None, description="The default operating point; null if the model has none."
     )
     model: str = Field(description="Name of the model.")
     profile: str | None = Field(
@@ -81,36 +81,38 @@ class PredictionBody(BaseModel):
 class FailureBody(BaseModel):
     """Why one of several images has no prediction."""
 
-    path: str = Field(description="What the client calls the image.")
+    path: str = Field(description="The client's name of the image.")
     error: str = Field(description="What was found, what was expected, what to do.")
 
 
 class ResultsBody(BaseModel):
-    """The results of several images, in their order."""
+    """The results of several images, in order."""
 
     results: list[PredictionBody | FailureBody]
 
 
 class LivePredictionBody(PredictionBody):
-    """What the device's own camera sees, and its prediction."""
+    """A frame of the device's own camera, and its prediction."""
 
-    number: int = Field(description="Counts the predictions; send it as `after` to get the next.")
-    picture: str = Field(description="The frame, the classified part framed: a data URL (JPEG).")
+    number: int = Field(description="Number of the prediction; send it as `after` for the next.")
+    picture: str = Field(
+        description="The frame as a data URL (JPEG), with a box around the classified part."
+    )
     timestamp: str = Field(description="When it was captured, UTC, ISO 8601.")
     age_ms: float = Field(description="From capture to prediction.")
 
 
 class ModelFacts(BaseModel):
-    """What the model is."""
+    """The model's description."""
 
     model: str
     labels: list[dict[str, Any]] = Field(description="label, name and malignant, in output order.")
     profile: str | None = Field(description="Name of the site profile, if there is one.")
-    card: dict[str, Any] = Field(description="The card inside the file; empty where it has none.")
+    card: dict[str, Any] = Field(description="The card inside the file; empty if it has none.")
     card_text: str | None = Field(description="The embedded models' card for people, Markdown.")
-    version: str = Field(description="Of lesionedge.")
+    version: str = Field(description="The version of lesionedge.")
     runtime: str = Field(description="The library that runs the model.")
-    camera: str | None = Field(description="The device's own camera, where one is shown.")
+    camera: str | None = Field(description="The device's own camera; null if there is none.")
     explain: bool = Field(description="Whether POST /v1/explain returns a heat map.")
     note: str
 
@@ -133,12 +135,12 @@ class Problem(BaseModel):
 def prediction_of(
     classifier: Classifier, prediction: Prediction, *, path: str | None = None
 ) -> dict[str, Any]:
-    """Return a prediction as ``PredictionBody`` has it.
+    """Return a prediction as a ``PredictionBody``.
 
     Args:
-        classifier: What made it.
+        classifier: The classifier that made it.
         prediction: The prediction.
-        path: What the client calls the image; None leaves the key out.
+        path: The client's name of the image; None leaves the key out.
     """
     malignant = {d.label: d.malignant for d in classifier.diagnoses}
     return {
@@ -155,7 +157,7 @@ def prediction_of(
 
 
 def model_facts(classifier: Classifier, *, camera: str | None) -> dict[str, Any]:
-    """Return what the model is as ``ModelFacts`` has it."""
+    """Return the model's description as ``ModelFacts``."""
     from lesionedge import __version__
 
     backend = classifier.interpreter.backend
@@ -165,8 +167,8 @@ def model_facts(classifier: Classifier, *, camera: str | None) -> dict[str, Any]
             {"label": d.label, "name": d.name, "malignant": d.malignant}
             for d in classifier.diagnoses
         ],
-        "profile": classifier.profile and classifier.profile.name,
-        # A card of foreign make may hold NaN, which JSON and browsers do not know.
+        "profile": None if classifier.profile is None else classifier.profile.name,
+        # Another program's card may hold NaN, which browsers cannot read.
         "card": json.loads(json.dumps(classifier.card.to_dict()), parse_constant=lambda _: None),
         "card_text": _card_text(classifier.model),
         "version": __version__,
@@ -183,7 +185,7 @@ def dumps(content: Mapping[str, Any]) -> bytes:
 
 
 def _shown(model: str) -> str:
-    """Name a model without telling where on this machine its file lies."""
+    """Return a model's name without the folder of its file."""
     return model.replace("\\", "/").rpartition("/")[2]
 
 

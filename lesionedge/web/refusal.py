@@ -1,4 +1,4 @@
-"""The one kind of error that a client gets: a status and a reason, as JSON."""
+"""Errors for clients: a status and a reason, as JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 
 class Refusal(Exception):  # noqa: N818 - a response more than an error
-    """A request that gets an error."""
+    """A request is refused; the client gets an error."""
 
     def __init__(
         self, status: int, reason: str, *, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Refuse.
+        """Create a refusal.
 
         Args:
             status: The HTTP status.
@@ -31,10 +31,10 @@ class Refusal(Exception):  # noqa: N818 - a response more than an error
 
 
 def error_body(reason: str) -> bytes:
-    """Return an error as the JSON of all errors."""
+    """Return an error as JSON."""
     return json.dumps({"error": reason}).encode()
 
 
 def busy(reason: str, retry_after_s: int) -> Refusal:
-    """Refuse for now (503) and say when to come again."""
+    """Return a refusal for now (503) that says when to try again."""
     return Refusal(503, reason, headers={"Retry-After": str(retry_after_s)})

@@ -18,7 +18,7 @@ from lesionedge.web.guard import Guard
 
 TICK_S = 0.5
 TALKATIVE = ("python_multipart", "PIL")
-"""Libraries that log what is wrong with an upload, parts of it included."""
+"""Libraries that log errors of uploads, with parts of the upload."""
 
 
 class ServeError(LesionEdgeError):
@@ -26,29 +26,29 @@ class ServeError(LesionEdgeError):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address.
+    """Listen at an address.
 
     Args:
-        host: A name or number of this machine.
-        port: 0 for any free one.
+        host: A name or IP address of this machine.
+        port: The port; 0 for any free one.
 
     Raises:
-        ServeError: It cannot be had.
+        ServeError: The address cannot be used.
     """
     try:
         found = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
         family, _, _, _, address = found[0]
-        # "::" takes IPv4 as well where the system can.
+        # "::" takes IPv4 too, if the system can.
         both = address[0] == "::" and socket.has_dualstack_ipv6()
         return socket.create_server(
             address, family=family, backlog=limits.MAX_CONNECTIONS, dualstack_ipv6=both
         )
     except OSError as error:
         raise ServeError(
-            f"{host}:{port}: cannot be served there ({error.strerror or error}); is it an address "
-            "of this machine, and is no other program using the port?"
+            f"{host}:{port}: cannot listen there ({error.strerror or error}); check that it is an "
+            "address of this machine and that no other program uses the port"
         ) from error
 
 
@@ -58,7 +58,7 @@ def run(application: Guard, wire: socket.socket, *, ready: Callable[[], None]) -
     Args:
         application: From ``create_app``.
         wire: From ``listen``.
-        ready: Called when requests are taken.
+        ready: Called when the server accepts requests.
     """
     config = uvicorn.Config(
         application,
@@ -86,7 +86,7 @@ def run(application: Guard, wire: socket.socket, *, ready: Callable[[], None]) -
 
 
 async def _watch(server: uvicorn.Server) -> None:
-    """End the connections of clients that are too slow, or that came when the server was ending."""
+    """End connections of clients that are too slow, or that are idle while the server stops."""
     while True:
         await asyncio.sleep(TICK_S)
         now_s = asyncio.get_running_loop().time()
@@ -97,10 +97,7 @@ async def _watch(server: uvicorn.Server) -> None:
 
 @contextmanager
 def _quiet_end() -> Iterator[None]:
-    """Have the signals that end the server do nothing more, once it has ended.
-
-    uvicorn raises them again, to end the process as if it had not caught them.
-    """
+    """Ignore the signals that stopped the server: uvicorn raises them again after it has ended."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
     try:

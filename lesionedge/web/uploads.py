@@ -1,4 +1,4 @@
-"""From a request to the bytes of its images, in memory only and within limits."""
+"""Reads the images of a request, in memory only and within limits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 KINDS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP, TIFF or DICOM"
 FIELDS = ("image", "images", "images[]", "file", "picture")
-"""Names of the multipart fields that hold images; without one of them all files are taken."""
+"""Names of the form's fields for images; if a form has none of them, all its files are taken."""
 
-# Their first bytes. Pillow has decoders of fifty more formats that nobody photographs in.
+# The formats' first bytes. Pillow decodes fifty more formats, but cameras do not use these.
 _MAGIC = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP", re.DOTALL)
 _TYPES = ("multipart/form-data", "application/json", "application/dicom")
 _RECOGNISED = ("AVIF", "HEIC", "DICOM")
@@ -31,14 +31,14 @@ _JSON_PARTS = (b",", b"[", b"{")
 
 
 class Uploads:
-    """Receives bodies, and keeps all of them together within memory."""
+    """Receives bodies, and limits the memory that all of them take together."""
 
     def __init__(self) -> None:
         self._held_bytes = 0
 
     @contextmanager
     def holding(self) -> Iterator[Holding]:
-        """Hold a body's memory until the end of the block."""
+        """Reserve memory for a body until the end of the block."""
         holding = Holding(self)
         try:
             yield holding
@@ -82,10 +82,10 @@ class Holding:
 
 
 def refuse_size(content_length: str | None) -> None:
-    """Refuse a body of which the length is known to be too large.
+    """Refuse a body whose ``Content-Length`` is too large.
 
     Raises:
-        Refusal: It is (413).
+        Refusal: It is too large (413).
     """
     length = int(content_length) if content_length and content_length.isdecimal() else 0
     if length > limits.MAX_BODY_BYTES:
@@ -93,7 +93,7 @@ def refuse_size(content_length: str | None) -> None:
 
 
 def too_large(size_bytes: int | None) -> Refusal:
-    """Say that an image file is too large."""
+    """Return the refusal of a file that is too large."""
     found = "more" if size_bytes is None else f"{size_bytes / 1e6:.0f} MB"
     return Refusal(
         413, f"the upload is {found}; expected at most {limits.MAX_UPLOAD_BYTES // 1_000_000} MB"
@@ -122,7 +122,7 @@ class Upload:
     content: bytes
     """The file."""
     name: str | None = None
-    """What the client calls it; None where it has no name."""
+    """The client's name of it; None if it has none."""
 
 
 def images_of(body: bytes, content_type: str) -> tuple[list[Upload], bool]:
@@ -133,8 +133,8 @@ def images_of(body: bytes, content_type: str) -> tuple[list[Upload], bool]:
         content_type: Its type; one that ``refuse_type`` lets pass.
 
     Returns:
-        The files in their order, and whether the client expects a list of results: it sent
-        several, or JSON with ``images``.
+        The files in order, and whether the client expects a list of results, because it sent
+        several files, or JSON with ``images``.
 
     Raises:
         Refusal: There is none (422), or there are too many (413).
@@ -148,12 +148,12 @@ def images_of(body: bytes, content_type: str) -> tuple[list[Upload], bool]:
     else:
         found, several = [Upload(body)], False
     if len(found) > limits.MAX_IMAGES:
-        raise Refusal(413, f"{len(found)} images; expected at most {limits.MAX_IMAGES} a request")
+        raise Refusal(413, f"{len(found)} images; expected at most {limits.MAX_IMAGES} per request")
     return found, several
 
 
 def only(uploads: list[Upload]) -> Upload:
-    """Return the one image of a request that takes no more.
+    """Return the image of a request that may hold only one.
 
     Raises:
         Refusal: There are several (422).
@@ -164,7 +164,7 @@ def only(uploads: list[Upload]) -> Upload:
 
 
 def check(upload: Upload) -> None:
-    """Refuse a file that cannot be an image that is read here.
+    """Refuse a file that cannot be a supported image.
 
     Raises:
         Refusal: It is too large (413), empty or of another format (400).
@@ -190,9 +190,9 @@ def _from_json(body: bytes) -> tuple[list[Upload], bool]:
         found = json.loads(body)
     except (ValueError, RecursionError):
         raise Refusal(400, f"the body is not JSON; {expected}") from None
-    given = found if isinstance(found, dict) else {}
-    several = "images" in given
-    texts = given["images"] if several else [given.get("image")]
+    fields = found if isinstance(found, dict) else {}
+    several = "images" in fields
+    texts = fields["images"] if several else [fields.get("image")]
     if not isinstance(texts, list) or not texts:
         raise Refusal(422, f"no image in the JSON; {expected}")
     if not several:
@@ -203,7 +203,7 @@ def _from_json(body: bytes) -> tuple[list[Upload], bool]:
 
 
 def _decoded(text: object, expected: str) -> bytes:
-    """Return the file that a data URL, or base64 alone, holds."""
+    """Return the file in a data URL or in plain base64."""
     if not isinstance(text, str) or not text:
         raise Refusal(422, f"no image in the JSON; {expected}")
     prefix = _DATA_URL.match(text[:200])
@@ -215,7 +215,7 @@ def _decoded(text: object, expected: str) -> bytes:
 
 
 def _from_form(body: bytes, content_type: str) -> list[Upload]:
-    """Return the files in the fields for images; where those are empty, all files."""
+    """Return the files in the fields for images; if there are none, all files."""
     files = _files(body, content_type)
     wanted = [upload for field, upload in files if field in FIELDS]
     found = wanted or [upload for _, upload in files]
@@ -255,7 +255,7 @@ def _parameters(header: str) -> Message:
 
 
 class _Parts:
-    """Collects what the parser of forms reports."""
+    """Collects the parts that the parser of forms reports."""
 
     def __init__(self) -> None:
         self.files: list[tuple[str, Upload]] = []
@@ -265,7 +265,7 @@ class _Parts:
         self._content: list[bytes] = []
 
     def callbacks(self) -> Any:
-        """Return what the parser calls."""
+        """Return the functions that the parser calls."""
         return {
             "on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._end,
             "on_header_field": self._name, "on_header_value": self._text,
@@ -292,7 +292,7 @@ class _Parts:
     def _end(self) -> None:
         header = _parameters(self._disposition.decode("utf-8", "replace"))
         name = header.get_param("name")
-        # A part without a file name is a text field, unless it is named as an image's.
+        # A part without a file name is a text field, unless its name is one of ``FIELDS``.
         file_name = header.get_param("filename")
         if isinstance(name, str) and (file_name or name in FIELDS):
             self.files.append((name, Upload(b"".join(self._content), str(file_name or name))))

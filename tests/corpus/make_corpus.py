@@ -1,8 +1,8 @@
-"""Make files as phones, clinics, scanners and other programs write them; no file is stored here.
+"""Make files like those of phones, clinics, scanners and other programs; none is stored here.
 
     python tests/corpus/make_corpus.py FOLDER
 
-Each file shows one scene or is broken in a known way. ``make`` returns what to expect of each: the
+Each file shows one scene or is broken in a known way. ``make`` returns the expected result: the
 colours of the scene to within a tolerance, a warning's code, or words of the error.
 """
 
@@ -30,7 +30,7 @@ PIXELS = files.whole(SCENE, 8).astype(np.uint8)
 
 @dataclass(frozen=True)
 class Expected:
-    """What a file's readers must make of it."""
+    """The expected result of reading a file."""
 
     levels: float = 2.0
     """Mean absolute difference from the scene that is allowed, in levels of 255."""
@@ -199,17 +199,17 @@ PASSED_OVER = ("._photo.jpg", "Thumbs.db", ".DS_Store", "__MACOSX/._photo.jpg", 
 
 
 def everything() -> dict[str, tuple[bytes, Expected]]:
-    """Return each file's name, content and what to expect of it."""
+    """Yield each file's name, content and expected result."""
     return {
         **_colour(), **_orientation(), **_encodings(), **_phones_and_clinics(), **_broken(),
     }  # fmt: skip
 
 
 def make(folder: Path) -> dict[str, Expected]:
-    """Write the corpus; return what to expect of each file.
+    """Write the corpus; return the expected result of each file.
 
     Args:
-        folder: Where it goes: ``images`` with the files, ``images.zip`` with the same.
+        folder: Gets ``images`` with the files, and ``images.zip`` with the same.
     """
     images = folder / "images"
     found = everything()

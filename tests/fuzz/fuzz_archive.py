@@ -19,14 +19,14 @@ archive.MAX_MEMBER_BYTES = archive.MAX_TOTAL_BYTES = 1_000_000
 
 
 def one(content: bytes) -> None:
-    """Read one input as an archive: its list, all its members, and patterns made of their names."""
+    """Read an input as an archive: its list, its members, and patterns made from their names."""
     try:
         packed = archive.Archive(io.BytesIO(content), "a.zip")
     except ImageError:
         return
     for member in packed.names()[:20]:
         name = names.member_name(member, "a.zip")
-        if "://" not in member and "cache" not in member:  # as fsspec's chains have
+        if "://" not in member and "cache" not in member:  # as in fsspec's chains
             assert names.split(name) == (member, "a.zip")
         assert not formats.is_hidden(member)
         names.base_name(name)

@@ -17,14 +17,14 @@ with atheris.instrument_imports(include=["lesionedge.dicom", "lesionedge.image",
     from lesionedge.errors import ImageError
 
 SETTINGS = images.Preprocessing(224, 224)
-# What matters is that sizes are judged before there are pixels.
+# Sizes must be checked before any pixels are decoded.
 images.MAX_PIXELS = 4_000_000
 dicom.MAX_INFLATED_BYTES = 4_000_000
 SECRET = "Doe^Jane"
 
 
 def one(content: bytes) -> None:
-    """Read one input as a DICOM file."""
+    """Read an input as a DICOM file."""
     if content[128:132] != b"DICM":
         content = bytes(128) + b"DICM" + content
     try:

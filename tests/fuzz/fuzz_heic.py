@@ -21,7 +21,7 @@ START = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 
 def one(content: bytes) -> None:
-    """Read one input as a HEIC file."""
+    """Read an input as a HEIC file."""
     if content[4:8] != b"ftyp":
         content = START + content
     try:

@@ -1,4 +1,4 @@
-"""Fuzz ``lesionedge.icc``: any bytes are a profile of images or a ColourError.
+"""Fuzz ``lesionedge.icc``: any bytes are a profile for images or a ColourError.
 
 python tests/fuzz/fuzz_icc.py [libFuzzer's options] CORPUS
 """
@@ -21,7 +21,7 @@ DEEP = np.linspace(0, 65535, 300).astype(np.uint16).reshape(10, 10, 3)
 
 
 def one(content: bytes) -> None:
-    """Convert an image of each mode by one input as its profile."""
+    """Convert an image of each mode with an input as its profile."""
     for mode, image in IMAGES.items():
         try:
             conversion = icc.conversion(content, mode)

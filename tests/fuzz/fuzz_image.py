@@ -1,4 +1,4 @@
-"""Fuzz ``lesionedge.image``: any bytes are a picture or an ImageError.
+"""Fuzz ``lesionedge.image``: any bytes are an image or an ImageError.
 
 python tests/fuzz/fuzz_image.py [libFuzzer's options] CORPUS
 """
@@ -21,13 +21,13 @@ with atheris.instrument_imports(include=[*(f"lesionedge.{name}" for name in READ
     from lesionedge.errors import ImageError
 
 SETTINGS = images.Preprocessing(224, 224)
-# Larger ones than any corpus can hold honestly: what matters is that size is judged before pixels.
+# Larger than any image of the corpus: the size must be checked before pixels are decoded.
 images.MAX_PIXELS = 4_000_000
 Image.init()
 
 
 def one(content: bytes) -> None:
-    """Read one input as a picture."""
+    """Read an input as an image."""
     try:
         pixels = images.model_input(content, SETTINGS)
     except ImageError:

@@ -21,7 +21,7 @@ FILE = tempfile.NamedTemporaryFile(suffix=".tflite")  # noqa: SIM115 - open as l
 
 
 def one(content: bytes) -> None:
-    """Read one input as a .tflite file, in every way that the package reads one."""
+    """Read an input as a .tflite file, in every way that the package can."""
     os.ftruncate(FILE.fileno(), 0)
     os.pwrite(FILE.fileno(), content, 0)
     try:

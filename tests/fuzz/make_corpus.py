@@ -1,4 +1,4 @@
-"""Make what fuzzing starts from: small images of every format, archives, the tests' small models.
+"""Make the first inputs for fuzzing: small images of every format, archives, small models.
 
 python tests/fuzz/make_corpus.py FOLDER
 """
@@ -24,37 +24,37 @@ FORMATS = {
 def main() -> None:
     """Write both corpora."""
     folder = Path(sys.argv[1])
-    pictures, models = folder / "image", folder / "metadata"
-    for made in (pictures, models):
+    images, models = folder / "image", folder / "metadata"
+    for made in (images, models):
         made.mkdir(parents=True, exist_ok=True)
-    picture = Image.linear_gradient("L").resize((24, 20)).convert("RGB")
+    image = Image.linear_gradient("L").resize((24, 20)).convert("RGB")
     for name, (kind, options) in FORMATS.items():
         if kind == "JPEG2000" and not features.check("jpg_2000"):
             continue
         file = io.BytesIO()
-        picture.save(file, kind, **options)
-        (pictures / f"seed.{name}").write_bytes(file.getvalue())
+        image.save(file, kind, **options)
+        (images / f"seed.{name}").write_bytes(file.getvalue())
     for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
         file = io.BytesIO()
-        source = picture.convert("L" if mode == "I;16" else mode)
+        source = image.convert("L" if mode == "I;16" else mode)
         (source.convert("I").convert("I;16") if mode == "I;16" else source).save(file, "PNG")
-        (pictures / f"seed-{mode.replace(';', '')}.png").write_bytes(file.getvalue())
+        (images / f"seed-{mode.replace(';', '')}.png").write_bytes(file.getvalue())
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "turned"
     file = io.BytesIO()
-    picture.save(file, "JPEG", exif=exif)
-    (pictures / "seed-exif.jpg").write_bytes(file.getvalue())
+    image.save(file, "JPEG", exif=exif)
+    (images / "seed-exif.jpg").write_bytes(file.getvalue())
     for model in MODELS.glob("*.tflite"):
         (models / model.name).write_bytes(model.read_bytes())
-    write_rare(pictures)
+    write_rare(images)
     write_profiles(folder / "icc")
-    write_heic(folder / "heic", picture)
-    write_dicom(folder / "dicom", picture)
+    write_heic(folder / "heic", image)
+    write_dicom(folder / "dicom", image)
     write_archives(folder / "archive")
 
 
 def write_rare(folder: Path) -> None:
-    """Write images of rare encodings and with statements on their colours."""
+    """Write images of rare encodings, and images that describe their colours."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
     import make_images as files
     import make_profiles as profiles
@@ -105,7 +105,7 @@ def write_rare(folder: Path) -> None:
 
 
 def write_profiles(folder: Path) -> None:
-    """Write ICC profiles of all kinds that are read; tables small enough to be changed."""
+    """Write ICC profiles of all supported kinds, with tables small enough for the fuzzer."""
     import make_profiles as profiles
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def write_heic(folder: Path, image: Image.Image) -> None:
 
 
 def write_dicom(folder: Path, image: Image.Image) -> None:
-    """Write DICOM files: ways to store pixels, of which the fuzzer makes others."""
+    """Write DICOM files that store pixels in different ways, for the fuzzer to change."""
     import numpy as np
     from pydicom import uid
 
@@ -168,7 +168,7 @@ def write_dicom(folder: Path, image: Image.Image) -> None:
 
 
 def write_archives(folder: Path) -> None:
-    """Write zip archives of each way to pack."""
+    """Write zip archives of each compression method."""
     folder.mkdir(parents=True, exist_ok=True)
     for method in (0, 8, 12):
         with zipfile.ZipFile(folder / f"{method}.zip", "w", method) as file:

@@ -75,7 +75,7 @@ def _headlines(model: MeasuredModel, asked: LabelledImages, facts: Card) -> dict
     malignant = list(facts.malignant)
     return metrics.measure(
         model.probabilities, asked.truth, asked.table["group"].to_numpy(), labels, malignant,
-        answers=model.answers,
+        predicted=model.predicted,
     )  # fmt: skip
 
 
@@ -89,10 +89,10 @@ def _joined(models: Sequence[MeasuredModel]) -> MeasuredModel:
     """Make one model of several that were asked about different images."""
     scores = {k: np.concatenate([m.scores[k] for m in models]) for k in models[0].scores}
     points = [model.figures["operating_points"] for model in models]
-    counts = [len(model.answers) for model in models]
+    counts = [len(model.predicted) for model in models]
     return MeasuredModel(
         models[0].name, np.concatenate([model.probabilities for model in models]),
-        np.concatenate([model.answers for model in models]), scores,
+        np.concatenate([model.predicted for model in models]), scores,
         {"operating_points": [_mean(same, counts) for same in zip(*points)]},
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-// The page of `lesionedge serve`. No library, no build: what you read is what runs.
+// The page of `lesionedge serve`. It uses no library and needs no build step.
 
 import { asCsv, asJson, element, factsOf, folded, headline, paragraph, row, save } from "./result.js";
 import { EN, text } from "./words.js";
@@ -13,21 +13,21 @@ const queue = [];
 let running = 0;
 let counter = 0;
 
-// --- asking the server -------------------------------------------------------------------------
+// --- requests to the server --------------------------------------------------------------------
 
 let token = takeToken();
 
 function takeToken() {
   // Browsers send nothing after "#" to the server, so a link may carry the token there.
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given) {
+  const linked = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (linked) {
     history.replaceState(null, "", location.pathname);
-    sessionStorage.setItem("token", given);
+    sessionStorage.setItem("token", linked);
   }
   return sessionStorage.getItem("token");
 }
 
-async function ask(path, options = {}) {
+async function request(path, options = {}) {
   for (;;) {
     const used = token;
     const headers = used ? { Authorization: `Bearer ${used}` } : {};
@@ -70,7 +70,7 @@ async function post(path, file) {
   for (let attempt = 1; ; attempt += 1) {
     const form = new FormData();
     form.append("image", file, file.name || "image");
-    const response = await ask(path, { method: "POST", body: form });
+    const response = await request(path, { method: "POST", body: form });
     if (response.ok) return response;
     const busy = response.status === 503 || response.status === 429;
     if (!busy || attempt === MOST_TRIES) throw new Error(await reasonOf(response));
@@ -130,7 +130,7 @@ async function classify(entry) {
   } catch (error) {
     entry.error = error instanceof TypeError ? "the server cannot be reached" : error.message;
   }
-  await ready; // a prediction may come before it is known whether there are heat maps
+  await ready; // a prediction may arrive before it is known whether there are heat maps
   if (!entries.includes(entry)) return;
   const facts = entry.node.querySelector(".facts");
   facts.replaceChildren(...(
@@ -211,7 +211,7 @@ function say(words) {
   byId("status").textContent = words;
 }
 
-// --- ways in -----------------------------------------------------------------------------------
+// --- choosing, pasting and dropping images; the browser's camera -------------------------------
 
 for (const id of ["files", "photo-file"]) {
   byId(id).addEventListener("change", (event) => {
@@ -280,7 +280,7 @@ const mayUseCamera = Boolean(navigator.mediaDevices?.getUserMedia);
 byId("camera-open").hidden = !mayUseCamera;
 byId("photo").hidden = mayUseCamera || !matchMedia("(pointer: coarse)").matches;
 
-// --- results to keep ---------------------------------------------------------------------------
+// --- downloading results -----------------------------------------------------------------------
 
 const inOrder = () => [...entries].reverse();
 
@@ -332,7 +332,7 @@ const KINDS = new Map([[true, "malignant"], [false, "benign"], [null, "unknown"]
 
 function labelsOf(labels) {
   const table = element("table");
-  table.append(element("caption", "hidden", "What it knows"));
+  table.append(element("caption", "hidden", "The model's classes"));
   table.append(row("th", [["", "Diagnosis"], ["", "Code"], ["", "Kind"]]));
   for (const one of labels) {
     table.append(row("td", [["", one.name], ["", one.label], ["", KINDS.get(one.malignant)]]));
@@ -373,7 +373,7 @@ byId("live-pause").addEventListener("click", (event) => {
 
 async function watch() {
   let seen = 0;
-  let told = { label: "", at: 0 };
+  let announced = { label: "", at: 0 };
   for (;;) {
     if (paused || document.hidden) {
       await pause(0.3);
@@ -381,12 +381,12 @@ async function watch() {
     }
     let fault = "";
     try {
-      const response = await ask(`live?after=${seen}`);
+      const response = await request(`live?after=${seen}`);
       if (response.status === 200) {
         const found = await response.json();
         seen = found.number;
         if (!paused) showLive(found);
-        told = tellLive(found, told);
+        announced = announce(found, announced);
       } else if (response.status !== 204) {
         fault = await reasonOf(response);
       }
@@ -407,17 +407,17 @@ function showLive(found) {
   byId("live-result").replaceChildren(...parts);
 }
 
-// Read aloud only what is new, at most every five seconds.
-function tellLive(found, told) {
+// Screen readers announce only a changed label, at most every five seconds.
+function announce(found, announced) {
   const label = headline(found).replace(/, [^,]*$/, "");
-  if (label === told.label || performance.now() - told.at < 5000) return told;
+  if (label === announced.label || performance.now() - announced.at < 5000) return announced;
   say(`The device's camera: ${headline(found)}.`);
   return { label, at: performance.now() };
 }
 
 async function begin() {
   try {
-    const response = await ask("model");
+    const response = await request("model");
     if (!response.ok) throw new Error(await reasonOf(response));
     model = await response.json();
   } catch (error) {

@@ -1,4 +1,4 @@
-// A prediction as people read it, and as files hold it: for the page of `lesionedge serve` and for the phone's app.
+// Shows predictions to people and writes them to files, for the page of `lesionedge serve` and the phone's app.
 
 import { isOwnName, percent, text } from "./words.js";
 
@@ -13,9 +13,9 @@ export const paragraph = (kind, content) => element("p", kind, content);
 
 export function row(cell, values) {
   const line = element("tr");
-  for (const [kind, content, unheard] of values) {
-    const node = element(unheard ? "td" : cell, kind, content);
-    if (unheard) node.setAttribute("aria-hidden", "true");
+  for (const [kind, content, isSilent] of values) { // screen readers skip silent cells
+    const node = element(isSilent ? "td" : cell, kind, content);
+    if (isSilent) node.setAttribute("aria-hidden", "true");
     else if (cell === "th") node.scope = "col";
     line.append(node);
   }
@@ -42,7 +42,7 @@ export function riskOf({ malignant_probability: malignant, operating_point: poin
   return `${risk}, ${text(side, Math.round(point.sensitivity * 100), percent(point.threshold))}`;
 }
 
-/** Return what a result's card shows, from the headline to the timings. */
+/** Return the parts of a result's card, from the headline to the timings. */
 export function factsOf(found) {
   const parts = [paragraph("headline", headline(found))];
   if (!isRefused(found)) parts.push(paragraph("malignant", riskOf(found)));
@@ -119,7 +119,7 @@ export function asJson(entries, note) {
   return JSON.stringify({ note, results }, null, 1);
 }
 
-/** Have the browser save a file. */
+/** Make the browser save a file. */
 export function save(content, kind, name) {
   const link = element("a");
   link.href = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: kind }));

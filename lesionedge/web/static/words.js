@@ -1,7 +1,7 @@
-// What people read, in one place. The page of `lesionedge serve` speaks English; the phone's app adds a language.
-// The texts of wording.py have the same words here.
+// All texts that people read. The page of `lesionedge serve` is in English; the phone's app adds a language.
+// Texts that wording.py has too are the same there.
 
-/** Whether a label says the same as its name, so that one of the two is enough. */
+/** Return whether a label and its name are the same, so that one of them is enough. */
 export const isOwnName = (label, name) => label.toLowerCase() === name.toLowerCase();
 
 export const EN = {
@@ -23,16 +23,16 @@ export const EN = {
   decimal: ".",
 };
 
-let spoken = EN;
+let texts = EN;
 
-/** Speak another language; what it lacks stays English. */
+/** Use another language; texts that it lacks stay English. */
 export function speak(language) {
-  spoken = { ...EN, ...language };
+  texts = { ...EN, ...language };
 }
 
-/** Return the text of a key, in the language that is spoken. */
+/** Return the text of a key in the language in use. */
 export function text(key, ...values) {
-  const found = spoken[key];
+  const found = texts[key];
   return typeof found === "function" ? found(...values) : found;
 }
 
