@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Union
 
 from lesionedge import machine
 from lesionedge.classifier import Classifier
-from lesionedge.machine import physical_cores, usable_cpus
+from lesionedge.cores import physical_cores, usable_cpus
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lesionedge import image as images
 from lesionedge import tta
+from lesionedge.cores import default_threads
 from lesionedge.description import describe_model, find_model, name_of
 from lesionedge.diagnosis import unknown_malignancy
 from lesionedge.errors import LesionEdgeError, ModelError
 from lesionedge.image import ImageSource
 from lesionedge.interpreter import Interpreter
-from lesionedge.machine import default_threads
 from lesionedge.model_options import ModelOptions, check_views
 from lesionedge.normalisation import Normalisation
 from lesionedge.prediction import Prediction, notice_of_unknown, predict

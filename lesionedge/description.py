@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lesionedge import labels, metadata, normalisation, outputs
 from lesionedge.card import Card, Label
@@ -26,8 +26,7 @@ EMBEDDED = {
 DEFAULT_MODEL = "mobilenetv2"
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(NamedTuple):
     """The facts about a model that a classifier needs."""
 
     card: Card

@@ -11,7 +11,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Union
+from typing import Any, Union
 
 from lesionedge.errors import ModelError
 
@@ -26,7 +26,7 @@ class BrokenError(Exception):
 
 
 @contextmanager
-def mapped(path: str | os.PathLike[str]) -> Iterator[tuple[mmap.mmap, BinaryIO]]:
+def mapped(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
     """Map a model file into memory.
 
     Raises:
@@ -46,7 +46,7 @@ def mapped(path: str | os.PathLike[str]) -> Iterator[tuple[mmap.mmap, BinaryIO]]
                         f"{name}: not a .tflite model (its identifier is {content[4:8]!r}, "
                         "not b'TFL3')"
                     )
-                yield content, file
+                yield content
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{name}: cannot be read ({getattr(error, 'strerror', 0) or error})"
@@ -150,6 +150,14 @@ class Table:
         places = range(start, start + 4 * count, 4)
         for at in reversed(places) if backwards else places:
             yield Table(self._content, at + _number(self._content, "<I", at), self._budget)
+
+    def item(self, number: int, index: int) -> Table:
+        """Return one table of a list."""
+        start, count = self.vector(number, 4)
+        if not 0 <= index < count:
+            raise BrokenError(f"it names item {index} of a list of {count}")
+        at = start + 4 * index
+        return Table(self._content, at + _number(self._content, "<I", at), self._budget)
 
     def raw(self, number: int) -> bytes:
         """Return a list of bytes."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lesionedge.errors import ModelError
 from lesionedge.flatbuffer import BrokenError, Table, mapped
@@ -46,8 +45,7 @@ _COMBINING = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a model's output is computed."""
 
     kind: Kind
@@ -67,7 +65,7 @@ def ending(path: str | os.PathLike[str]) -> Ending:
     Raises:
         ModelError: The file is damaged.
     """
-    with mapped(path) as (content, _):
+    with mapped(path) as content:
         try:
             return _Graph(Table.root(content)).ending()
         except (BrokenError, struct.error, UnicodeDecodeError) as error:
@@ -189,7 +187,7 @@ def verify(path: str | os.PathLike[str]) -> None:
     Raises:
         ModelError: Something lies outside.
     """
-    with mapped(path) as (content, _):
+    with mapped(path) as content:
         try:
             model = Table.root(content)
             _verify(model, "Model")

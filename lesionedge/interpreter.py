@@ -12,11 +12,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lesionedge import flatbuffer, graph
+from lesionedge.cores import default_threads
 from lesionedge.errors import MissingDependencyError, ModelError
-from lesionedge.machine import default_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +62,7 @@ class TensorInfo:
     """The tensor's number in the graph."""
 
 
-@dataclass(frozen=True)
-class Backend:
+class Backend(NamedTuple):
     """The library that runs models here."""
 
     name: str

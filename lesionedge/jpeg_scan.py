@@ -17,8 +17,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from PIL import ImageFile
 
@@ -48,8 +47,7 @@ MARKS = "damaged (restart marks are missing or out of order)"
 SCANS = "damaged (some of its scans are missing)"
 
 
-@dataclass
-class _Scan:
+class _Scan(NamedTuple):
     """One run of coded pixels."""
 
     header: bytes
@@ -58,19 +56,19 @@ class _Scan:
     """MCUs between two restart marks, 0 for none."""
     end: int
     """Where in the file it ends."""
-    restarts: list[tuple[int, int]] = field(default_factory=list)
+    restarts: list[tuple[int, int]]
     """Place and marker of each restart mark in it."""
 
 
-@dataclass
-class _Layout:
+class _Layout(NamedTuple):
     """The parts of a file that the check needs."""
 
-    kind: int = 0
+    kind: int
     """The start-of-frame marker: baseline, progressive, …"""
-    frame: bytes = b""
+    frame: bytes
     """The content of its segment, after the length."""
-    scans: list[_Scan] = field(default_factory=list)
+    scans: list[_Scan]
+    """Its scans, in their order."""
 
 
 class _Portions(io.BytesIO):
@@ -236,8 +234,8 @@ def _filled(data: bytes, layout: _Layout) -> bytes:
 
 def _parse(data: bytes) -> _Layout:
     """Walk the segments as libjpeg does; skip the bytes between them."""
-    layout = _Layout()
-    at, interval = 2, 0
+    kind, frame, interval, at = 0, b"", 0, 2
+    scans: list[_Scan] = []
     while (found := _MARK.search(data, at)) is not None:
         at, mark = found.start(), data[found.start() + 1]
         if mark == _FILL or mark in _BARE:
@@ -248,14 +246,14 @@ def _parse(data: bytes) -> _Layout:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         content = data[at + 4 : end]
         if _is_frame(mark):
-            layout.kind, layout.frame = mark, content
+            kind, frame = mark, content
         elif mark == _DRI:
             interval = int.from_bytes(content[:2], "big")
         at = end
         if mark == _SOS and len(content) >= 6:
-            layout.scans.append(_scan(data, at, content, interval))
-            at = layout.scans[-1].end
-    return layout
+            scans.append(_scan(data, at, content, interval))
+            at = scans[-1].end
+    return _Layout(kind, frame, scans)
 
 
 def _is_frame(mark: int) -> bool:
@@ -265,7 +263,7 @@ def _is_frame(mark: int) -> bool:
 
 def _scan(data: bytes, at: int, header: bytes, interval: int) -> _Scan:
     """Find the end and the restart marks of the coded pixels that begin at ``at``."""
-    scan = _Scan(header, interval, len(data))
+    restarts: list[tuple[int, int]] = []
     while (found := _MARK.search(data, at)) is not None:
         place, at = found.start(), found.start()
         while data[at + 1 : at + 2] == b"\xff":
@@ -274,11 +272,9 @@ def _scan(data: bytes, at: int, header: bytes, interval: int) -> _Scan:
         if mark == 0:  # a fill byte, and then data: no marker
             at += 2
         elif mark in _RESTARTS:
-            scan.restarts.append((place, mark))
+            restarts.append((place, mark))
             at += 2
         else:
-            scan.end = place
-            return scan
+            return _Scan(header, interval, place, restarts)
     # Some cameras leave out the end marker and fill the rest of their buffer.
-    scan.end = len(data.rstrip(b"\0"))
-    return scan
+    return _Scan(header, interval, len(data.rstrip(b"\0")), restarts)

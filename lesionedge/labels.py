@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from lesionedge.errors import ModelError
 
 # A number, in brackets or after "class", then a separator, then the label. "3D" has no separator,
-# and in "0.76 mm" and "20-29" a digit follows it.
-_NUMBERED = re.compile(
-    r"\s*(?:class\s+)?[\[(#]?(?P<number>[0-9]{1,6})"
+# and in "0.76 mm" and "20-29" a digit follows it. Compiled when it is used: few models need it.
+_NUMBERED = (
+    r"(?i)\s*(?:class\s+)?[\[(#]?(?P<number>[0-9]{1,6})"
     r"(?:[\])]\s*[:.,;=|–-]?\s*|\s*[:;=|]\s*|\s*,\s+|\s*[.,)–-](?![0-9])\s*|_(?=[^\W\d])|\s+)"
-    r"(?P<label>\S.*)",
-    re.IGNORECASE,
+    r"(?P<label>\S.*)"
 )
 
 
@@ -72,7 +71,7 @@ def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
     """
     if isinstance(labels, OrderedLabels):
         return labels
-    found = [_NUMBERED.fullmatch(label) for label in labels]
+    found = [re.fullmatch(_NUMBERED, label) for label in labels]
     numbered = [match for match in found if match]
     rests = {match["label"] for match in numbered}
     if not numbered or (len(numbered) > 1 and len(rests) == 1):  # "2 mm", "4 mm": units

@@ -11,11 +11,11 @@ import mmap
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, BinaryIO
+from typing import NamedTuple
 
 from lesionedge import labels
+from lesionedge.appended import Appended
 from lesionedge.card import Card
 from lesionedge.errors import ModelError
 from lesionedge.flatbuffer import BrokenError, Table, cut, mapped
@@ -23,21 +23,18 @@ from lesionedge.flatbuffer import BrokenError, Table, cut, mapped
 CARD_FILE = "lesionedge.json"
 """Name of the model card inside the appended zip."""
 
-MAX_FILE_BYTES = 4_000_000
-"""Larger files inside the zip are rejected: they are neither labels nor cards."""
-
+_NONE: Mapping[str, tuple[str, ...]] = {}
 _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
 # Kinds of process units: steps before or after the network.
 _NORMALIZATION, _SCORE_CALIBRATION, _SCORE_THRESHOLDING = 1, 2, 3
 
 
-@dataclass(frozen=True)
-class ModelMetadata:
+class ModelMetadata(NamedTuple):
     """A model file's description of itself."""
 
     labels: tuple[str, ...] | None = None
     """Lines of the labels file, of the default locale; None if the file has none."""
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = _NONE
     """Locale -> labels, for label files that have one."""
     mean: tuple[float, ...] | None = None
     """NormalizationOptions of the input: what is subtracted from a pixel, as one value or one per
@@ -72,15 +69,15 @@ def read(path: str | os.PathLike[str]) -> ModelMetadata:
     Raises:
         ModelError: It is missing, not a .tflite, or its metadata is broken.
     """
-    with mapped(path) as (content, file):
-        return _read(content, file, os.fsdecode(path))
+    with mapped(path) as content:
+        return _read(content, os.fsdecode(path))
 
 
-def _read(content: mmap.mmap, file: BinaryIO, name: str) -> ModelMetadata:
+def _read(content: mmap.mmap, name: str) -> ModelMetadata:
     try:
         standard = _metadata_buffer(content)
         table = Table.root(standard) if standard is not None else None
-        return _assemble(table, _Archive(content, file), name)
+        return _assemble(table, Appended(content), name)
     except (BrokenError, struct.error, UnicodeDecodeError) as error:
         raise ModelError(
             f"{name}: its metadata is broken ({error}); the file may be cut short"
@@ -92,19 +89,14 @@ def _metadata_buffer(content: mmap.mmap) -> bytes | None:
     model = Table.root(content)
     for entry in model.tables(6):
         if entry.text(0) == "TFLITE_METADATA":
-            buffers = list(model.tables(4))
-            number = entry.scalar(1, "<I", 0)
-            if number >= len(buffers):
-                raise BrokenError(f"it names buffer {number} of {len(buffers)}")
+            buffer = model.item(4, entry.scalar(1, "<I", 0))
             # Models over 2 GB keep buffers behind the flatbuffer, by offset and size.
-            offset, size = buffers[number].scalar(1, "<Q", 0), buffers[number].scalar(2, "<Q", 0)
-            if offset > 1:
-                return cut(content, offset, size)
-            return bytes(buffers[number].raw(0))
+            offset, size = buffer.scalar(1, "<Q", 0), buffer.scalar(2, "<Q", 0)
+            return cut(content, offset, size) if offset > 1 else buffer.raw(0)
     return None
 
 
-def _assemble(table: Table | None, archive: _Archive, name: str) -> ModelMetadata:
+def _assemble(table: Table | None, archive: Appended, name: str) -> ModelMetadata:
     card = _card(archive, name)
     if table is None:
         return ModelMetadata(card=card)
@@ -154,7 +146,7 @@ def _score_threshold(tensor: Table) -> float | None:
     return threshold
 
 
-def _labels(tensor: Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
+def _labels(tensor: Table, archive: Appended) -> dict[str, tuple[str, ...]]:
     """Return locale -> labels. A labels file is recognised by its type, never by its name."""
     found: dict[str, tuple[str, ...]] = {}
     for file in tensor.tables(6):
@@ -164,50 +156,5 @@ def _labels(tensor: Table, archive: _Archive) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _card(archive: _Archive, name: str) -> Card | None:
+def _card(archive: Appended, name: str) -> Card | None:
     return Card.from_json(archive.read(CARD_FILE), name) if CARD_FILE in archive else None
-
-
-class _Archive:
-    """The zip archive appended to a model, if there is one."""
-
-    def __init__(self, content: mmap.mmap, file: BinaryIO) -> None:
-        self._file = file
-        self._names: set[str] = set()
-        # The end record is at most 64 kB of comment away from the end.
-        if content.rfind(b"PK\x05\x06", max(0, len(content) - 65_557)) >= 0:
-            with self._open() as archive:
-                self._names = set(archive.namelist())
-
-    def _open(self) -> Any:
-        import zipfile
-
-        try:
-            return zipfile.ZipFile(self._file)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-            raise BrokenError(f"the files appended to it cannot be read: {error}") from None
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
-
-    def read(self, name: str) -> bytes:
-        import zipfile
-        import zlib
-
-        if name not in self._names:
-            raise BrokenError(f"it names the file {name!r}, which is not in it")
-        with self._open() as archive:
-            if archive.getinfo(name).file_size > MAX_FILE_BYTES:
-                raise BrokenError(f"the file {name!r} in it is over {MAX_FILE_BYTES} bytes")
-            try:
-                with archive.open(name) as file:
-                    data: bytes = file.read(MAX_FILE_BYTES + 1)
-            except (
-                zipfile.BadZipFile,
-                zlib.error,
-                NotImplementedError,
-                RuntimeError,
-                EOFError,
-            ) as error:
-                raise BrokenError(f"the file {name!r} in it cannot be read: {error}") from None
-        return data

@@ -7,8 +7,7 @@ numbers it was made for. A normalisation outside this range belongs to another m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lesionedge.errors import ModelError
 from lesionedge.interpreter import TensorInfo, quantise
@@ -29,8 +28,7 @@ MIN_LEVELS = 128
 _CHANNELS = ("red", "green", "blue")
 
 
-@dataclass(frozen=True)
-class Normalisation:
+class Normalisation(NamedTuple):
     """The normalisation of one network's input."""
 
     info: TensorInfo

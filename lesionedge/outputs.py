@@ -6,8 +6,7 @@ at the end of the graph, because logits may lie between 0 and 1 too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lesionedge import graph
 from lesionedge.errors import ModelError
@@ -25,8 +24,7 @@ BELOW_THRESHOLD = "below-score-threshold"
 """Code of the notice for a probability below the limit that the model's author set."""
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """A model's outputs."""
 
     model: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import PIL
 from PIL import Image
@@ -31,8 +30,7 @@ Finish = Callable[[Image.Image], "tuple[Image.Image, tuple[Notice, ...]]"]
 """Takes an image as Pillow loaded it; returns it with the right pixels, and the warnings."""
 
 
-@dataclass(frozen=True)
-class Pixels:
+class Pixels(NamedTuple):
     """An image's pixels."""
 
     image: Image.Image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import subprocess
@@ -50,9 +51,12 @@ def cli_run() -> Callable[..., Result]:
     from lesionedge.cli import main
 
     def run(*arguments: object, **options: Any) -> Result:
-        return CliRunner().invoke(
-            main, [str(a) for a in arguments], prog_name="lesionedge", **options
-        )
+        try:
+            return CliRunner().invoke(
+                main, [str(a) for a in arguments], prog_name="lesionedge", **options
+            )
+        finally:
+            gc.unfreeze()  # a command keeps the collector from its model until its process ends
 
     return run
 

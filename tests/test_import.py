@@ -8,11 +8,12 @@ import pytest
 import lesionedge
 
 
-def loaded_after(code: str) -> set[str]:
+def loaded_after(code: str, *arguments: object) -> set[str]:
     script = f"{code}\nimport sys; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, check=True, text=True
-    )
+        [sys.executable, "-c", script, *map(str, arguments)],
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
     return set(done.stdout.splitlines()[-1].split())
 
 
@@ -43,6 +44,47 @@ def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, photo):
              "lesionedge.render", "lesionedge.web", "lesionedge.camera", "lesionedge.evaluation",
              "sklearn"}  # fmt: skip
     assert not loaded & heavy
+
+
+PEERS = """
+import sys
+import click, numpy
+from ai_edge_litert import interpreter
+from PIL import Image, JpegImagePlugin
+Image.open(sys.argv[1]).convert("RGB")
+"""
+PREDICT = """
+import gc, sys
+from lesionedge.cli import main
+main(["predict", "--no-check", sys.argv[1]], standalone_mode=False)
+print(gc.isenabled(), gc.get_freeze_count(), file=sys.stderr)
+"""
+
+
+def test_predicting_one_plain_jpeg_loads_little(photo):
+    """Each start of the command line pays for every module; modules of others come on top."""
+    pytest.importorskip("ai_edge_litert")
+    loaded = loaded_after(PREDICT, photo)
+    assert "lesionedge.jpeg_scan" in loaded
+    own = {name for name in loaded if name.startswith("lesionedge")}
+    assert len(own) <= 40, sorted(own)
+    unneeded = {"ahead", "colour", "deep", "dicom", "encodings", "explanation", "heic", "icc",
+                "jpeg2000", "machine", "parallel", "quality", "reliability", "rgb_space",
+                "sources.archive", "sources.remote", "terms", "tiff", "vocabulary",
+                "cli.progress"}  # fmt: skip
+    assert not own & {f"lesionedge.{name}" for name in unneeded}
+    others = loaded - own - loaded_after(PEERS, photo)
+    heavy = {"bz2", "csv", "ipaddress", "lzma", "pathlib", "shutil", "urllib.parse", "zipfile"}
+    assert not others & heavy
+
+
+def test_a_command_searches_its_model_for_no_garbage(photo):
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, str(photo)], capture_output=True, check=True, text=True
+    )
+    enabled, frozen = done.stderr.split()[-2:]
+    assert enabled == "True"
+    assert int(frozen) > 10_000  # numpy's and LiteRT's objects; 0 where it is not done
 
 
 def test_no_part_of_the_package_loads_tensorflow_or_train():

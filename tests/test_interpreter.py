@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lesionedge import ModelError, interpreter, machine
+from lesionedge import ModelError, cores, interpreter
 from lesionedge.interpreter import Interpreter, TensorInfo, dequantise, quantise
 
 ROOT = Path(__file__).parent.parent
@@ -145,8 +145,8 @@ def test_a_tensor_name_that_is_not_utf8_is_a_model_error(models, tmp_path):
 
 
 def test_threads(models):
-    assert 1 <= machine.default_threads() <= machine.MAX_THREADS
-    assert Interpreter(models / "int8.tflite").threads == machine.default_threads()
+    assert 1 <= cores.default_threads() <= cores.MAX_THREADS
+    assert Interpreter(models / "int8.tflite").threads == cores.default_threads()
     assert Interpreter(models / "int8.tflite", threads=2).threads == 2
     with pytest.raises(ValueError, match="threads is 0"):
         Interpreter(models / "int8.tflite", threads=0)
@@ -156,7 +156,7 @@ def test_threads(models):
 def test_default_threads_honour_affinity():
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from lesionedge.machine import default_threads; print(default_threads())"
+        "from lesionedge.cores import default_threads; print(default_threads())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.strip() == b"1"
@@ -170,7 +170,7 @@ def cgroup(root, own, **limits):
         file = root / "sys" / "fs" / "cgroup" / name.replace("__", "/").replace("cpu_", "cpu.")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n")
-    return machine.cpu_quota(f"{root}/")
+    return cores.cpu_quota(f"{root}/")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_hardware_threads_of_one_core_count_once(tmp_path):
         folder = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology"
         folder.mkdir(parents=True)
         (folder / "thread_siblings_list").write_text(f"{siblings}\n")
-    count = machine.physical_cores
+    count = cores.physical_cores
     assert count({0, 1, 2, 3}, f"{tmp_path}/") == 2
     assert count({1, 3}, f"{tmp_path}/") == 1
     assert count({4, 5}, f"{tmp_path}/") == 2  # the system does not describe them: one core each

@@ -126,7 +126,7 @@ def _engine(
             yield partial(cluster.predictions, workers=workers), workers or cluster.cores()
         return
     from lesionedge.batch import processes
-    from lesionedge.machine import usable_cores
+    from lesionedge.cores import usable_cores
 
     count = workers or usable_cores()
     yield partial(processes.predictions, workers=count), count

@@ -12,6 +12,7 @@ import click
 
 from lesionedge.cli import options
 from lesionedge.cli.live_output import Json, Tally, Text, as_dict, summary, tell
+from lesionedge.cli.loading import load
 from lesionedge.cli.terminal import keys, stopped_by_signals
 from lesionedge.errors import CameraError
 from lesionedge.frame_recorder import WHEN
@@ -96,10 +97,9 @@ def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) ->
     """
     _check(ctx, given)
     with stopped_by_signals(), ExitStack() as stack:
-        from lesionedge.classifier import Classifier
         from lesionedge.live import watch
 
-        classifier = Classifier.of(model_options)
+        classifier = load(model_options)
         malignant = _malignant(given, classifier)
         if classifier.unknown_notice is not None:
             tell(f"warning: {classifier.unknown_notice}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import fail, options, printable, warn
+from lesionedge.cli.loading import load
 from lesionedge.cli.output import OutputError
 from lesionedge.errors import LesionEdgeError
 from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_own_name, is_refused, percent, risk
@@ -51,10 +52,8 @@ def command(
     It covers one part after the other and measures how far the probability falls. Use - for
     standard input.
     """
-    from lesionedge.classifier import Classifier
-
     targets = _targets(paths, output)
-    classifier = Classifier.of(model_options)
+    classifier = load(model_options)
     if classifier.unknown_notice is not None:
         warn(classifier.unknown_notice)
     wanted = None if label is None else _label(label, classifier)

@@ -12,6 +12,7 @@ import click
 
 from lesionedge import formats
 from lesionedge.cli import fail, options, printable, warn
+from lesionedge.cli.loading import load
 from lesionedge.cli.output import FORMATS, writer_of
 from lesionedge.cli.result_file import Target, format_of, opened
 from lesionedge.cli.signals import ended_by_signals
@@ -114,15 +115,9 @@ def command(
         ctx.exit(1)
 
 
-def _drawings(folder: str | None, sources: list[Source]) -> Drawings | None:
-    return None if folder is None else Drawings(folder, [source.path for source in sources])
-
-
 def _labels(model_options: ModelOptions) -> tuple[str, ...]:
     """Return the model's labels, for the names of columns."""
-    from lesionedge.classifier import Classifier
-
-    return Classifier.of(model_options).labels
+    return load(model_options).labels
 
 
 def _warn_of_views(model_options: ModelOptions) -> None:

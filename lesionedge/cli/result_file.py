@@ -12,8 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TextIO
+from typing import IO, NamedTuple, TextIO
 
 import click
 
@@ -26,8 +25,7 @@ SUFFIXES = {".csv": "csv", ".jsonl": "json", ".json": "json"}
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """An open output, and the results that it has already."""
 
     file: IO[str]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import options, printable
+from lesionedge.cli.loading import load
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -137,11 +138,10 @@ def _require() -> None:
 def _classifiers(model_options: ModelOptions, workers: int | None) -> list[Classifier]:
     from dataclasses import replace
 
-    from lesionedge.classifier import Classifier
-    from lesionedge.machine import default_threads
+    from lesionedge.cores import default_threads
 
     each = replace(model_options, threads=1)
-    return [Classifier.of(each) for _ in range(workers or default_threads())]
+    return [load(each) for _ in range(workers or default_threads())]
 
 
 def _live(given: dict[str, Any], classifier: Classifier) -> LiveView | None:

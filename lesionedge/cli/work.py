@@ -6,9 +6,10 @@ import os
 import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lesionedge.cli.loading import load
 from lesionedge.cli.output import OutputError
 from lesionedge.errors import LesionEdgeError
 from lesionedge.sources import names
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from lesionedge.prediction import Prediction
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """An image to classify."""
 
     path: str
@@ -41,8 +41,7 @@ class Job:
         return self.path if self.content is None else self.content
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One image's prediction, or its error."""
 
     path: str
@@ -53,8 +52,7 @@ class Result:
     """The reason why there is none."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Settings of the classification, also for worker processes (``parallel.Task``)."""
 
     model_options: ModelOptions
@@ -72,9 +70,7 @@ class Settings:
         Raises:
             ModelError: It cannot be used.
         """
-        from lesionedge.classifier import Classifier
-
-        return Classifier.of(self.model_options)
+        return load(self.model_options)
 
     def run(self, loaded: Classifier, job: Job) -> Result:
         """Classify one image."""
@@ -180,9 +176,9 @@ def jobs_of(
         if job.error is None and (source.path == "-" or _is_pipe(source.path)):
             job = _read(job)
         elif job.error is None and is_elsewhere(source.path):
-            job = replace(job, content=DeferredImage(source.path))
+            job = job._replace(content=DeferredImage(source.path))
         if drawings is not None and job.error is None:
-            job = replace(job, drawing=drawings.name(job.path))
+            job = job._replace(drawing=drawings.name(job.path))
         yield job
 
 
@@ -197,14 +193,14 @@ def _is_pipe(path: str) -> bool:
 
 def _read(job: Job) -> Job:
     if job.path == "-" and sys.stdin is None:
-        return replace(job, error="-: standard input is closed")
+        return job._replace(error="-: standard input is closed")
     try:
         if job.path == "-":
-            return replace(job, content=sys.stdin.buffer.read())
+            return job._replace(content=sys.stdin.buffer.read())
         with open(job.path, "rb") as pipe:
-            return replace(job, content=pipe.read())
+            return job._replace(content=pipe.read())
     except OSError as error:
-        return replace(job, error=f"{job.path}: cannot be read ({error.strerror})")
+        return job._replace(error=f"{job.path}: cannot be read ({error.strerror})")
 
 
 def results(
@@ -252,11 +248,11 @@ def _named(job: Job, error: LesionEdgeError) -> str:
 def _in_processes(
     work: Iterator[Job], settings: Settings, processes: int, count: int
 ) -> Generator[Result, None, None]:
-    from lesionedge.machine import default_threads
+    from lesionedge.cores import default_threads
     from lesionedge.parallel import in_processes
 
     settings.load()  # an unusable model is reported once, not by every worker
     if settings.model_options.threads is None:
         each = replace(settings.model_options, threads=max(1, default_threads() // processes))
-        settings = replace(settings, model_options=each)
+        settings = settings._replace(model_options=each)
     return in_processes(work, settings, processes=processes, count=count)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lesionedge import formats
 from lesionedge.errors import ImageError
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 _MOST_NAMES = 3  # the summary names this many files of each kind
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One image to classify, or a reason why there is none."""
 
     path: str

@@ -11,7 +11,7 @@ import tempfile
 
 import atheris
 
-MODULES = ["metadata", "graph", "flatbuffer", "labels", "outputs", "image"]
+MODULES = ["appended", "metadata", "graph", "flatbuffer", "labels", "outputs", "image"]
 with atheris.instrument_imports(include=[f"lesionedge.{name}" for name in MODULES]):
     from lesionedge import graph, metadata, outputs
     from lesionedge.errors import ModelError
