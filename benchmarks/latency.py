@@ -185,10 +185,10 @@ def processes(
 
 @contextmanager
 def compiled() -> Iterator[dict[str, str]]:
-    """Yield an environment in which Python finds all modules compiled, as pip installs them.
+    """Yield environment variables with which Python finds all modules compiled, as pip does it.
 
-    A checkout is compiled anew at each start where ``PYTHONDONTWRITEBYTECODE`` is set; the
-    libraries that both programs use are not. The first turns, which do not count, compile it.
+    With ``PYTHONDONTWRITEBYTECODE``, Python would compile the modules of a checkout at each start,
+    but not those of installed libraries. The first runs, which are not counted, compile them.
     """
     with tempfile.TemporaryDirectory() as folder:
         kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -33,30 +34,40 @@ def main() -> None:
             shutil.copy(folder / "0000.jpg", folder / f"{number:04}.jpg")
         chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        pictures = [str(ROOT / "examples" / "synthetic_lesion.jpg"), str(ROOT / "README.md")]
-        look(browser, "serve", 1000, 1010, "light", pictures, [])
-        look(browser, "serve-narrow", 320, 760, "dark", pictures[:1], [])
+        # The newest is on top.
+        images = [str(IMAGES / "peers.png"), str(ROOT / "examples" / "synthetic_lesion.jpg")]
+        look(browser, "serve", 1000, 1130, "light", images, [])
+        look(browser, "serve-narrow", 320, 760, "dark", images[1:], [])
         look(browser, "serve-live", 1000, 700, "light", [], ["--camera", name])
         browser.close()
+
+
+def warm_up(address: str) -> None:
+    """Classify a few times: the first predictions take longer than all later ones."""
+    body = (ROOT / "examples" / "synthetic_lesion.jpg").read_bytes()
+    asked = Request(f"{address}v1/predict", body, {"Content-Type": "image/jpeg"})
+    for _ in range(5):
+        urlopen(asked).close()
 
 
 def look(
     browser: Any, name: str, width: int, height: int, scheme: str, files: list[str],
     arguments: list[str],
 ) -> None:  # fmt: skip
-    """Take one picture."""
+    """Take one screenshot."""
     line = [sys.executable, "-m", "lesionedge", "serve", "--port", "0", *arguments]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         found = re.search(r"http://\S+/", server.stderr.readline())
         assert found is not None
         size = {"width": width, "height": height}
+        warm_up(found[0])
         page = browser.new_page(viewport=size, color_scheme=scheme)
         page.goto(found[0])
         if files:
             page.set_input_files("#files", files)
         else:
-            page.wait_for_selector("#live-answer .bars")
+            page.wait_for_selector("#live-result .bars")
         page.wait_for_function(
             "n => document.querySelectorAll('.card .facts > :not(.waiting)').length >= n",
             arg=len(files),

@@ -1,8 +1,8 @@
 """Reads the files appended to a .tflite model: a zip archive behind the flatbuffer.
 
-``zipfile`` reads more kinds. But it imports every compression, and what paths and web addresses
-need: 3 % of the time in which the command line classifies one image. Here are the kinds that
-writers of models use: stored and deflated files, in archives up to 4 GB.
+Python's ``zipfile`` is not used: to import it and the modules that it needs takes 3 % of the time
+in which the command line classifies one image. This module reads only the kinds that programs
+append to models: stored and deflated files, in archives up to 4 GB.
 (PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16.)
 """
 
@@ -36,11 +36,11 @@ class _Entry(NamedTuple):
     packed_bytes: int
     size_bytes: int
     at: int
-    """Where in the model file its own header begins."""
+    """Position of its header in the model file."""
 
 
 class Appended:
-    """The files behind a model; none where it ends with the flatbuffer."""
+    """The files appended to a model; none if the model ends with its flatbuffer."""
 
     def __init__(self, content: mmap.mmap) -> None:
         """Read the archive's directory.
@@ -79,7 +79,7 @@ class Appended:
         elif entry.method != _STORED:
             raise BrokenError(f"compression method {entry.method}; expected stored or deflated")
         if len(data) != entry.size_bytes or zlib.crc32(data) != entry.checksum:
-            raise BrokenError("its content does not have the size and checksum that it should")
+            raise BrokenError("its size or checksum is wrong")
         return data
 
     def _packed(self, entry: _Entry) -> bytes:
@@ -98,7 +98,7 @@ def _entries(content: mmap.mmap) -> Iterator[tuple[str, _Entry]]:
         return
     count, size, offset = struct.unpack_from("<HII", cut(content, end, _END_BYTES), 10)
     at = end - size
-    # Offsets count from the archive's first byte, or from the file's where a program wrote both.
+    # Offsets count from the archive's first byte; if one program wrote both, from the model's.
     start = at - offset
     if at < 0 or start < 0:
         raise BrokenError("the files appended to it cannot be read: their directory is not there")

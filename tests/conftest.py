@@ -56,7 +56,7 @@ def cli_run() -> Callable[..., Result]:
                 main, [str(a) for a in arguments], prog_name="lesionedge", **options
             )
         finally:
-            gc.unfreeze()  # a command keeps the collector from its model until its process ends
+            gc.unfreeze()  # a command excludes its model from garbage collection
 
     return run
 

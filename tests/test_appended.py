@@ -1,4 +1,4 @@
-"""The files behind a model, held against the standard library's ``zipfile``."""
+"""The files appended to a model, compared with the standard library's ``zipfile``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def packed(files, method=zipfile.ZIP_STORED, comment=b"", behind=MODEL):
 
 @pytest.fixture
 def read(tmp_path):
-    """Opens bytes as the files behind a model."""
+    """Reads the files appended to a model, given as bytes."""
     opened = []
 
     def run(content: bytes) -> Appended:
@@ -112,8 +112,8 @@ FILE = WHOLE.index(b"PK\x03\x04")
         (packed({"a": b"x" * 999}, zipfile.ZIP_BZIP2), "method 12; expected stored or deflated"),
         (packed({"a": b"x" * 999}, zipfile.ZIP_LZMA), "method 14; expected stored or deflated"),
         (changed(WHOLE, ENTRY + 8, b"\1"), "'a' in it cannot be read: it is encrypted"),
-        (changed(WHOLE, FILE + 31, b"MEL"), "size and checksum"),
-        (changed(WHOLE, ENTRY + 24, b"\x09"), "size and checksum"),
+        (changed(WHOLE, FILE + 31, b"MEL"), "size or checksum"),
+        (changed(WHOLE, ENTRY + 24, b"\x09"), "size or checksum"),
         (changed(WHOLE, FILE, b"PK\1\1"), "not where the archive's directory says"),
         (changed(WHOLE, ENTRY + 20, b"\xff\xff"), "bytes at .* of"),
         (changed(packed({"a": b"x" * 999}, zipfile.ZIP_DEFLATED), FILE + 31, b"\xff"), "Error -3"),
@@ -130,7 +130,7 @@ def test_a_bomb_is_not_unpacked(read):
     """The directory claims ten bytes, the compressed content holds ten million."""
     content = packed({"a": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
     at = content.index(b"PK\x01\x02") + 24
-    with pytest.raises(BrokenError, match="size and checksum"):
+    with pytest.raises(BrokenError, match="size or checksum"):
         read(changed(content, at, struct.pack("<I", 10))).read("a")
 
 

@@ -62,7 +62,7 @@ print(gc.isenabled(), gc.get_freeze_count(), file=sys.stderr)
 
 
 def test_predicting_one_plain_jpeg_loads_little(photo):
-    """Each start of the command line pays for every module; modules of others come on top."""
+    """Every imported module delays the start of the command line."""
     pytest.importorskip("ai_edge_litert")
     loaded = loaded_after(PREDICT, photo)
     assert "lesionedge.jpeg_scan" in loaded
@@ -78,13 +78,13 @@ def test_predicting_one_plain_jpeg_loads_little(photo):
     assert not others & heavy
 
 
-def test_a_command_searches_its_model_for_no_garbage(photo):
+def test_a_command_excludes_its_model_from_garbage_collection(photo):
     done = subprocess.run(
         [sys.executable, "-c", PREDICT, str(photo)], capture_output=True, check=True, text=True
     )
     enabled, frozen = done.stderr.split()[-2:]
     assert enabled == "True"
-    assert int(frozen) > 10_000  # numpy's and LiteRT's objects; 0 where it is not done
+    assert int(frozen) > 10_000  # numpy's and LiteRT's objects; 0 without gc.freeze
 
 
 def test_no_part_of_the_package_loads_tensorflow_or_train():

@@ -205,7 +205,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
         help="Site profile of this model, made by lesionedge calibrate on images of your own.",
     ),
     "normalize": click.option(
-        "--normalize", type=Normalisation(),
+        "--normalize", type=Normalisation(), metavar="M,S",
         help="The network's input is (pixel - M) / S, for a model file without this information.",
     ),
 }  # fmt: skip
