@@ -13,11 +13,6 @@ import zlib
 import pytest
 from PIL import Image
 
-<<<<<<< HEAD
-from lesionedge import datasets
-
-=======
->>>>>>> main
 
 def check(done, name, *, code=1, words=""):
     errors = done.stderr.decode(errors="replace").strip().splitlines()
@@ -183,14 +178,10 @@ def test_unwritable_output_folder(command, int8, photo, tmp_path):
 
 def test_metadata_csv_with_missing_columns(tmp_path):
     pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
-    from train.data import layouts
+    from lesionedge import datasets
 
     (tmp_path / "HAM10000_metadata.csv").write_text("image_id,diagnosis\nISIC_1,nv\n")
     with pytest.raises(
         datasets.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
     ):
-<<<<<<< HEAD
-        datasets.load(Path(tmp_path))
-=======
-        layouts.load(tmp_path)
->>>>>>> main
+        datasets.load(tmp_path)

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from lesionedge import Classifier, datasets
+from lesionedge import Classifier
 from lesionedge.description import EMBEDDED, find_model
 
 LARGEST_BYTES = {"mobilenetv2": 2_900_000, "cnn": 350_000, "mobilenetv2-float16": 4_700_000}
@@ -58,7 +58,7 @@ def test_they_know_real_lesions(model, ham10000):
     """
     least = 0.4 if model == "cnn" else 0.6
     pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
-    from train.data import layouts
+    from lesionedge import datasets
 
     table = datasets.load(ham10000).table
     sample = table.groupby("label").sample(12, random_state=0)
