@@ -241,3 +241,41 @@ def test_paths_in_the_truth_may_be_relative(tmp_path):
     (tmp_path / "t.csv").write_text("path,label\na/1.jpg,mel\nb/1.jpg,nv\n")
     found = gather.named(images, str(tmp_path / "t.csv"))
     assert found.table["label"].tolist() == ["mel", "nv"]
+
+
+def test_images_that_the_model_knows_are_told(tmp_path, draw, monkeypatch):
+    from lesionedge.description import find_model, read_card
+    from lesionedge.evaluation import known
+
+    draw(300, 200, seed=3).save(tmp_path / "a.jpg", quality=95)
+    draw(150, 100, seed=3).save(tmp_path / "b.jpg", quality=80)  # the same, smaller
+    draw(300, 200, seed=8).save(tmp_path / "c.jpg", quality=95)
+    one, small, other = (known.hash_of(str(tmp_path / f"{name}.jpg")) for name in "abc")
+    found = known.Filter("x", 24306, 34320, np.array([one], "<u8"), 3, 0.004)
+    assert found.has_look(small)
+    assert not found.has_look(other)
+    assert found.has_name("photos/ISIC_0024306.jpg")
+    assert not found.has_name("ISIC_0024305.jpg")
+    assert not found.has_name("IMG_0024306.jpg")
+    path, card = find_model("mobilenetv2"), read_card("mobilenetv2")
+    paths = ["ISIC_0030000.jpg", str(tmp_path / "c.jpg")]
+    assert known.remark(paths, card, path) == (
+        "1 of these 2 images have names of HAM10000: the model has learnt from them, and its "
+        "figures are too good"
+    )
+    assert known.remark(paths[1:], card, path) is None
+    assert known.remark(paths, card, str(tmp_path / "own.tflite")) is None
+    monkeypatch.setattr(known, "load", lambda _: found)
+    assert "1 of 2 others look like images of" in known.remark(
+        [str(tmp_path / "b.jpg"), paths[1]], card, path
+    )
+
+
+def test_the_filter_is_small():
+    from lesionedge.evaluation import known
+
+    base = os.path.join(known.FOLDER, known.FILES["HAM10000"])
+    assert sum(os.path.getsize(base + end) for end in (".json", ".hashes")) <= 100_000
+    found = known.load("HAM10000")
+    assert len(found.hashes) == 10_015
+    assert 0 < found.false_positives < 0.01

@@ -84,6 +84,7 @@ def command(
     understood = _understood(labelled, classifier)
     sample, unit = _sample(labelled, probabilities, understood, classifier)
     owner = owner_of(classifier)
+    _warn_of_known(labelled, classifier, source)
     for label, count in site.few(sample, owner).items():
         warn(f"{label}: {counted(count)}, which is too few to say much")
     profile = site.make(
@@ -92,6 +93,16 @@ def command(
     )  # fmt: skip
     _write(profile, output)
     click.echo(profile.to_json() if form == "json" else _text(profile, output), nl=False)
+
+
+def _warn_of_known(labelled: Labelled, classifier: Classifier, source: str) -> None:
+    """Say how many images the model has learnt from; ready predictions are told by their names."""
+    from lesionedge.evaluation import known
+
+    looks = labelled.paths and not os.path.isfile(source)
+    remark = known.remark(labelled.paths, classifier.card, classifier.path, looks=bool(looks))
+    if remark is not None:
+        warn(remark)
 
 
 def _stem(output: str) -> str:

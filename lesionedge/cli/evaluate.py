@@ -356,7 +356,8 @@ def _measure(
         ],
         "left_out": labelled.skipped, "failed": read[0].failed,
         "refused_by_gate": sum(verdict is False for verdict in read[0].reliable),
-        "warnings": _warnings(asked, card.codes), "comparison": differences,
+        "warnings": _warnings(asked, card.codes, paths, [one for one, _ in plan.entries]),
+        "comparison": differences,
     }  # fmt: skip
     results = whole.write(
         Path(folder), card, record, asked, measured, with_images=with_images, say=lambda _: None
@@ -384,9 +385,15 @@ def _refuse_one_class(asked: Any, labels: Sequence[str], name: str) -> None:
         )
 
 
-def _warnings(asked: Any, labels: Sequence[str]) -> list[str]:
+def _warnings(
+    asked: Any, labels: Sequence[str], paths: Sequence[str], entries: Sequence[Entry]
+) -> list[str]:
     """Say what limits the figures, on standard error too."""
-    found = []
+    from lesionedge.evaluation import known
+
+    models = {entry.classifier.path: entry.classifier for entry in entries}
+    remarks = (known.remark(paths, one.card, path) for path, one in models.items())
+    found = list(dict.fromkeys(filter(None, remarks)))
     for number, label in enumerate(labels):
         count = int((asked.truth == number).sum())
         if 0 < count < FEW:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from lesionedge.card import Card
 from lesionedge.sources.names import base_name
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "models")
+LOOKED_AT = 1000
+"""So many images are looked at, at most."""
 FILES = {"HAM10000": "ham10000-known"}
 """Name of a dataset, as a card has it -> its filter in ``lesionedge/models``: ``.json`` and
 ``.hashes``."""
@@ -50,10 +53,16 @@ class Filter:
         return bool((_bits(different) <= self.bits).any())
 
 
-def of_card(card: Card) -> Filter | None:
-    """Return the filter of the data that a model was trained on; None: there is none."""
+def of_model(card: Card, path: str) -> Filter | None:
+    """Return the filter of the images that an embedded model has learnt from; None: of another.
+
+    Args:
+        card: The model's card.
+        path: Its file.
+    """
     name = card.data.name if card.data else ""
-    return load(name) if name in FILES else None
+    embedded = os.path.dirname(os.path.realpath(path)) == os.path.realpath(FOLDER)
+    return load(name) if embedded and name in FILES else None
 
 
 @functools.cache
@@ -68,27 +77,51 @@ def load(name: str) -> Filter:
     )  # fmt: skip
 
 
-def count(
-    paths: Sequence[str], found: Filter, opened: Callable[[str], Image.Image | None]
-) -> tuple[int, int]:
-    """Count the images that a model knows: by their names, and by their looks.
+def remark(paths: Sequence[str], card: Card, model: str, *, looks: bool = True) -> str | None:
+    """Say how many of some images a model has learnt from; None if it is none that shows.
 
     Args:
         paths: The images.
-        found: The filter.
-        opened: Opens an image; None where it cannot be read.
+        card: The model's card.
+        model: Its file.
+        looks: Whether to look at images that have other names, too; at most ``LOOKED_AT``.
     """
-    by_name = [path for path in paths if found.has_name(path)]
-    rest = (path for path in paths if not found.has_name(path))
-    by_look = sum(found.has_look(value) for value in _hashes(rest, opened))
-    return len(by_name), by_look
+    found = of_model(card, model)
+    if found is None:
+        return None
+    named = sum(found.has_name(path) for path in paths)
+    said = [f"{named:,} of these {len(paths):,} images have names of {found.dataset}"] * bool(named)
+    if looks:
+        others = [path for path in paths if not found.has_name(path)]
+        seen = _looked_at(others)
+        alike = sum(found.has_look(value) for value in seen)
+        # Fewer may be due to chance.
+        if seen and alike / len(seen) > 3 * found.false_positives:
+            said.append(f"{alike:,} of {len(seen):,} others look like images of {found.dataset}")
+    if not said:
+        return None
+    return f"{'; '.join(said)}: the model has learnt from them, and its figures are too good"
 
 
-def _hashes(paths: Iterator[str], opened: Callable[[str], Image.Image | None]) -> Iterator[int]:
-    for path in paths:
-        image = opened(path)
-        if image is not None:
-            yield perceptual_hash(image)
+def _looked_at(paths: Sequence[str]) -> list[int]:
+    """Return the hashes of images, of a sample by chance where there are many."""
+    chosen = np.random.default_rng(0).permutation(len(paths))[:LOOKED_AT]
+    found = []
+    for number in sorted(chosen):
+        with suppress(OSError, ValueError, Image.DecompressionBombError):
+            found.append(hash_of(paths[number]))
+    return found
+
+
+def hash_of(path: str) -> int:
+    """Return the perceptual hash of an image file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with Image.open(path) as image:
+        image.draft("RGB", (150, 150))  # a JPEG is decoded at a lower resolution
+        return perceptual_hash(image)
 
 
 def perceptual_hash(image: Image.Image) -> int:
