@@ -145,10 +145,11 @@ test-cluster: $(VENV)/.dev
 	LESIONEDGE_CLUSTER=1 $(BIN)/python -m pytest tests/test_batch.py tests/test_cluster.py tests/test_stores.py \
 	  tests/test_workers.py
 
-# make release-models HAM10000=DIR WEIGHTS=DIR|GPU=DIR   train and convert the embedded models (a GPU, or its work)
+# make release-models HAM10000=DIR   make, measure and convert the embedded models from release/base (GATE=DIR of the
+#                   gate's sources makes the gate, too; WEIGHTS=FILE: ImageNet's for it)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
-	PYTHON=$(BIN)/python GPU="$(GPU)" sh train/release.sh "$(HAM10000)" "$(WEIGHTS)"
+	$(BIN)/python release/make.py "$(HAM10000)" $(if $(GATE),--gate "$(GATE)") $(if $(WEIGHTS),--imagenet "$(WEIGHTS)")
 
 # make fuzz         ten minutes each of random images, archives and model files (FUZZ_S=SECONDS for others).
 #                   The fuzzer itself keeps about 10 kB a run of fuzz_icc; the same profiles in a plain process keep none
@@ -164,7 +165,7 @@ fuzz: $(VENV)/.dev
 # make gate         train and convert the gate (DATA=folder of its sources, [WEIGHTS=FILE])
 DATA ?= $(LESIONEDGE_DATA)
 gate: $(VENV)/.dev
-	$(BIN)/python -m train.gate fit --data "$(DATA)" --out runs/gate $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	$(BIN)/python -m train fit gate --data "$(DATA)" --out runs/gate $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 	$(BIN)/python -m convert export runs/gate --format int8 -o runs/gate/gate-int8.tflite
 	$(BIN)/python -m train.gate calibrate runs/gate/gate-int8.tflite --run runs/gate --data "$(DATA)"
 	$(BIN)/python -m convert export runs/gate --format int8 -o lesionedge/models/gate-int8.tflite

@@ -29,7 +29,8 @@ def export(run: Path, file_format: str, output: Path) -> Card:
     """Convert a run's model and write it whole or not at all.
 
     Args:
-        run: A finished run folder: ``card.json``, ``weights.h5``, ``float.h5``, ``split.csv``.
+        run: A finished run folder: ``card.json``, ``float.h5``, ``int8.h5`` where there is one,
+            ``split.csv``.
         file_format: ``int8`` (the quantization-aware model where there is one, else the float
             model by post-training quantization), ``float16`` or ``float32`` (the float model).
         output: The .tflite file to write.
@@ -85,7 +86,7 @@ def load(run: Path, kind: str) -> keras.Model:
     """
     import tensorflow_model_optimization as tfmot
 
-    file = run / ("weights.h5" if kind == "int8" else "float.h5")
+    file = run / f"{kind}.h5"
     try:
         with tfmot.quantization.keras.quantize_scope():
             return keras.models.load_model(file, compile=False)

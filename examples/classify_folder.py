@@ -1,9 +1,9 @@
-"""Sort a folder's pictures by how likely they are malignant, the likeliest first.
+"""Sort the images of a folder by how likely they are malignant, the most likely first.
 
     python examples/classify_folder.py FOLDER
 
-A starting point for scripts of your own: pictures are decoded ahead in threads, and one that
-cannot be read is reported and left out. Research use only: not a diagnosis.
+A starting point for scripts of your own. Images are decoded ahead in threads; an image that cannot
+be read is reported and left out. For research use only: not a diagnosis.
 """
 
 from __future__ import annotations
@@ -12,21 +12,27 @@ import sys
 from pathlib import Path
 
 import lesionedge
+from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_refused, percent
 
 
 def main(folder: str) -> int:
-    """Print a line a picture."""
+    """Print a line for each image."""
     paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in (".jpg", ".png"))
     classifier = lesionedge.Classifier()
-    answers, failed = [], 0
-    for path, answer in zip(paths, classifier.classify_many(paths, errors="yield")):
-        if isinstance(answer, lesionedge.Prediction):
-            answers.append((answer.malignant_probability, path.name, answer))
-        else:
+    found, refused, failed = [], [], 0
+    for path, result in zip(paths, classifier.classify_many(paths, errors="yield")):
+        if not isinstance(result, lesionedge.Prediction):
             failed += 1
-            print(answer, file=sys.stderr)
-    for risk, name, answer in sorted(answers, key=lambda row: -row[0]):
-        print(f"{risk:6.1%}  {answer.label:<6} {answer.probability:6.1%}  {name}")
+            print(result, file=sys.stderr)
+        elif is_refused(result):
+            refused.append(path.name)
+        else:
+            found.append((result.malignant_probability or 0.0, path.name, result))
+    for risk, name, result in sorted(found, key=lambda row: -row[0]):
+        print(f"{percent(risk):>7}  {result.label:<6} {percent(result.probability):>7}  {name}")
+    for name in refused:
+        print(f"{CANNOT_TELL}: {name}")
+    print(RESEARCH_USE)
     return 1 if failed else 0
 
 

@@ -2,7 +2,7 @@
 
     python examples/synthetic_dataset.py mine
 
-Writes mine/pictures.csv (path, label, lesion) and mine/pictures/; most lesions have two pictures.
+Writes mine/images.csv (path, label, lesion) and mine/images/; most lesions have two images.
 """
 
 from __future__ import annotations
@@ -19,37 +19,35 @@ LABELS = ("plain", "veiled")
 
 
 def main() -> None:
-    """Write the pictures and their table."""
+    """Write the images and their table."""
     parser = argparse.ArgumentParser(description="Draw a dataset to try training with.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--lesions", type=int, default=120)
     options = parser.parse_args()
-    pictures = options.folder / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    with (options.folder / "pictures.csv").open("w", newline="") as file:
+    images = options.folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    with (options.folder / "images.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("path", "label", "lesion"))
         for lesion in range(options.lesions):
             label = LABELS[lesion % 3 == 0]
-            picture = draw(200, 150, seed=lesion)
+            image = draw(200, 150, seed=lesion)
             if label == "veiled":
-                picture = veiled(picture, seed=lesion)
-            for number, view in enumerate((picture, picture.rotate(180))[: 1 + lesion % 4]):
-                name = f"pictures/{lesion:03d}{'ab'[number]}.jpg"
+                image = veiled(image, seed=lesion)
+            for number, view in enumerate((image, image.rotate(180))[: 1 + lesion % 4]):
+                name = f"images/{lesion:03d}{'ab'[number]}.jpg"
                 view.save(options.folder / name, quality=90)
                 table.writerow((name, label, f"L{lesion:03d}"))
-    print(
-        f"{options.folder}: {len(list(pictures.iterdir()))} pictures of {options.lesions} lesions"
-    )
+    print(f"{options.folder}: {len(list(images.iterdir()))} images of {options.lesions} lesions")
 
 
-def veiled(picture: Image.Image, *, seed: int) -> Image.Image:
+def veiled(image: Image.Image, *, seed: int) -> Image.Image:
     """Lay a blue-white haze over part of the lesion."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0 : picture.height, 0 : picture.width] / picture.height
+    y, x = np.mgrid[0 : image.height, 0 : image.width] / image.height
     distance = np.hypot(x - rng.uniform(0.5, 0.8), y - rng.uniform(0.35, 0.65))
     haze = 0.6 * np.exp(-((distance / 0.14) ** 2))[..., None]
-    pixels = np.asarray(picture) * (1 - haze) + np.array([130, 150, 205]) * haze
+    pixels = np.asarray(image) * (1 - haze) + np.array([130, 150, 205]) * haze
     return Image.fromarray(pixels.astype(np.uint8))
 
 

@@ -1,8 +1,8 @@
-"""Draw a synthetic dermoscopic picture: a mole that nobody has.
+"""Draw a synthetic dermoscopic image: a mole that nobody has.
 
     python examples/synthetic_lesion.py examples/synthetic_lesion.jpg --seed 3
 
-Only numpy and Pillow; the same seed draws the same picture. It is for trying the programs out;
+Only numpy and Pillow; the same seed draws the same image. It is for trying the programs out;
 no real lesion looks quite like it, and what a model says of it means nothing.
 """
 
@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 def main() -> None:
-    """Write one picture."""
-    parser = argparse.ArgumentParser(description="Draw a synthetic dermoscopic picture.")
+    """Write one image."""
+    parser = argparse.ArgumentParser(description="Draw a synthetic dermoscopic image.")
     parser.add_argument("output")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--size", default="600x450", metavar="WxH")
@@ -50,8 +50,8 @@ def draw(width: int, height: int, *, seed: int) -> Image.Image:
     rgb = (skin + texture) * (1 - inside[..., None]) + (lesion + texture) * inside[..., None]
     # Contact dermoscopy is brightest in the middle.
     rgb *= (1.04 - 0.35 * (dx**2 + dy**2))[..., None]
-    picture = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
-    return hairs(picture.filter(ImageFilter.GaussianBlur(0.8)), rng, count=6)
+    image = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
+    return hairs(image.filter(ImageFilter.GaussianBlur(0.8)), rng, count=6)
 
 
 def noise(rng: np.random.Generator, width: int, height: int, cells: int) -> np.ndarray:
@@ -60,19 +60,19 @@ def noise(rng: np.random.Generator, width: int, height: int, cells: int) -> np.n
     return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def hairs(picture: Image.Image, rng: np.random.Generator, *, count: int) -> Image.Image:
-    """Lay thin curved hairs over a picture."""
-    layer = picture.copy()
+def hairs(image: Image.Image, rng: np.random.Generator, *, count: int) -> Image.Image:
+    """Lay thin curved hairs over an image."""
+    layer = image.copy()
     pen = ImageDraw.Draw(layer)
     for _ in range(count):
-        start = rng.uniform(0, 1, 2) * picture.size
-        angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.7) * picture.height
+        start = rng.uniform(0, 1, 2) * image.size
+        angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.7) * image.height
         end = start + length * np.array([np.cos(angle), np.sin(angle)])
         bend = (start + end) / 2 + rng.normal(0, 0.12 * length, 2)
         steps = np.linspace(0, 1, 40)[:, None]
         curve = (1 - steps) ** 2 * start + 2 * steps * (1 - steps) * bend + steps**2 * end
         pen.line([tuple(point) for point in curve], fill=(52, 36, 30), width=2)
-    return Image.blend(picture, layer.filter(ImageFilter.GaussianBlur(0.6)), 0.8)
+    return Image.blend(image, layer.filter(ImageFilter.GaussianBlur(0.6)), 0.8)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Research use only: not a medical device, never advice.
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False  # in place of typing's: importing typing would take most of the time
 

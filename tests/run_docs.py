@@ -165,7 +165,7 @@ def prepare(folder: Path) -> None:
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True
     ).stdout.decode()
     for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(("train/release", "release/")):
+        if (ROOT / name).is_file() and not name.startswith("release/base"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     (folder / "same_output.py").write_text(SAME_OUTPUT, encoding="utf-8")

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import lesionedge
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -45,13 +47,20 @@ def test_other_seeds_and_sizes(tmp_path):
 def test_classify_folder_sorts_by_risk_and_reports_failures(tmp_path):
     for seed in (1, 2, 3):
         run("synthetic_lesion.py", tmp_path / f"{seed}.jpg", "--seed", seed, "--size", "300x200")
+    Image.new("RGB", (300, 300), "white").save(tmp_path / "paper.png")
     shutil.copy(EXAMPLES / "synthetic_lesion.py", tmp_path / "broken.jpg")
     done = run("classify_folder.py", tmp_path)
     assert done.returncode == 1
     assert "broken.jpg" in done.stderr
-    risks = [float(line.split("%")[0]) for line in done.stdout.splitlines()]
-    assert len(risks) == 3
-    assert risks == sorted(risks, reverse=True)
+    *lines, refused, last = done.stdout.splitlines()
+    risks = {
+        path.name: lesionedge.classify(path).malignant_probability
+        for path in tmp_path.glob("[123].jpg")
+    }
+    assert [line.split()[-1] for line in lines] == sorted(risks, key=risks.get, reverse=True)
+    assert refused == "Can't tell: not a dermoscopic image: paper.png"
+    assert last == "For research use only: not a diagnosis."
+    assert " 0.0" not in done.stdout
 
 
 def test_the_systemd_unit_is_valid(tmp_path):
@@ -136,9 +145,9 @@ def until(lines, words: str) -> None:
 def test_the_synthetic_dataset_has_a_table_and_images(tmp_path):
     done = run("synthetic_dataset.py", tmp_path / "mine", "--lesions", 12)
     assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "mine" / "pictures.csv").read_text().splitlines()
+    lines = (tmp_path / "mine" / "images.csv").read_text().splitlines()
     assert lines[0] == "path,label,lesion"
-    assert len(lines) == 1 + len(list((tmp_path / "mine" / "pictures").iterdir()))
+    assert len(lines) == 1 + len(list((tmp_path / "mine" / "images").iterdir()))
     for line in lines[1:]:
         path, label, _ = line.split(",")
         assert label in ("plain", "veiled")

@@ -24,7 +24,7 @@ from train.run import Run, RunError
 from train.settings import RecipeError
 
 ROOT = Path(__file__).parent.parent
-RELEASED = ROOT / "train" / "release" / "mobilenetv2-teacher" / "split.csv"
+RELEASED = ROOT / "release" / "split.csv"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""From images to an answer: prepare, fit (killed and resumed), evaluate, export, verify, predict.
+"""From images to a prediction: fit (killed and resumed), quantize, evaluate, export, predict.
 
 Everything is real but small: synthetic images, one epoch a stage, the commands as a person runs
 them; the training that is killed is a process of its own.
@@ -78,6 +78,7 @@ def run(tmp_path_factory, draw) -> Path:
             time.sleep(0.02)
         os.kill(first.pid, signal.SIGKILL)
     program(*fit)
+    program("train", "quantize", out)
     program("train", "evaluate", out)
     return out
 
@@ -99,7 +100,7 @@ def test_a_killed_run_resumes_and_ends(run):
         ("float", "1"), ("float", "2"), ("quantized", "1"),
     ]  # fmt: skip
     assert "resuming" in (run / "log.txt").read_text()
-    names = {"recipe.toml", "split.csv", "weights.h5", "float.h5", "card.json", "metrics.json",
+    names = {"recipe.toml", "split.csv", "int8.h5", "float.h5", "card.json", "metrics.json",
              "history.csv", "log.txt", "plots", "checkpoint"}  # fmt: skip
     assert names <= set(os.listdir(run))
     assert set(os.listdir(run.parent)) >= {"tiny", "cache"}
@@ -368,6 +369,7 @@ def test_a_model_of_all_images_is_measured_by_its_folds(run, files, tmp_path):
     for name in ("fold-1", "fold-2", "all"):
         program("train", "fit", tmp_path / "taken.toml", "--data", ham, "--seed", 3, "--out",
                 tmp_path / name, "--weights", files["float16"])  # fmt: skip
+        program("train", "quantize", tmp_path / name)
     images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     before, taken = (
         logits(keras.models.load_model(folder / "float.h5", compile=False), images)

@@ -15,13 +15,47 @@ from training import program
 from lesionedge import Classifier, ModelError
 from train import calibration, recipe
 from train.fit import schedule
-from train.gate import recipe as gate_recipe
 from train.settings import RecipeError
 
 PUBLISHED = {
     "isic-binary-cnn", "ham10000-mobilenetv2", "ham10000-cnn", "isic9-cnn", "ham10000-binary-cnn",
     "ham10000-efficientnetb3",
 }  # fmt: skip
+
+
+def test_the_embedded_recipes_are_named_after_the_models_they_make():
+    assert recipe.names()[:3] == ["cnn", "gate", "mobilenetv2"]
+    for name in ("cnn", "gate", "mobilenetv2"):
+        own = (recipe.FOLDER / "embedded" / f"{name}.toml").read_text()
+        assert recipe.load(name).name == name
+        for setting in ("name", "batch_size", "epochs", "learning_rate"):
+            assert f"\n{setting} = " in own, "stands in the recipe itself"
+
+
+def test_an_included_file_is_under_the_recipes_own_settings(tmp_path):
+    (tmp_path / "shared.toml").write_text("ema = 0.9\n[augment]\nflip = true\nshift = 0.1\n")
+    own = 'include = "shared.toml"\nema = 0.5\n' + OWN.split("[data]", maxsplit=1)[0].replace(
+        "[loss]", "[augment]\nshift = 0.2\n[loss]"
+    ) + OWN[OWN.index("[[stages]]") :]  # fmt: skip
+    (tmp_path / "own.toml").write_text(own)
+    found = recipe.load(str(tmp_path / "own.toml"))
+    assert (found.ema, found.augment.shift, found.augment.flip) == (0.5, 0.2, True)
+    kept = recipe.read(str(tmp_path / "own.toml"))
+    assert "include" not in kept, "a run's recipe is whole"
+    assert recipe.loads(kept, "kept.toml") == found
+    (tmp_path / "own.toml").write_text(own.replace('"shared.toml"', "7"))
+    with pytest.raises(RecipeError, match="include is 7; expected the path of a TOML file"):
+        recipe.load(str(tmp_path / "own.toml"))
+    (tmp_path / "own.toml").write_text(own.replace("shared.toml", "absent.toml"))
+    with pytest.raises(RecipeError, match=r"absent\.toml: cannot be read"):
+        recipe.load(str(tmp_path / "own.toml"))
+
+
+def test_weights_as_given_are_rounded_and_not_trained():
+    text = recipe.shortened_text(recipe.read("cnn"), recipe.Shortened(as_given=True))
+    short = recipe.loads(text, "x.toml")
+    assert {stage.epochs for stage in short.float_stages} == {0}
+    assert short.quantized == recipe.load("cnn").quantized
 
 
 def test_the_published_recipes_say_what_they_changed():
@@ -63,6 +97,67 @@ def test_settings_that_cannot_be_are_refused(change, message):
         recipe.loads(text, "own.toml")
 
 
+WHOLE = """name = "cnn"
+description = "A small custom CNN (257k parameters) at 128 px"
+source = "lesionedge"
+batch_size = 32
+weight_decay = 0.02
+ema = 0.998
+cache_side_px = 160
+
+[input]
+width_px = 128
+height_px = 128
+crop = "centre"
+resampling = "bilinear"
+
+[model]
+architecture = "cnn"
+weights = "random"
+dropout = 0.2
+
+[loss]
+tau = 1.0
+label_smoothing = 0.05
+
+[augment]
+rotation_deg = 180
+scale = [0.6, 1.05]
+shift = 0.06
+flip = true
+brightness = 0.1
+contrast = 0.25
+saturation = 0.25
+tint = 0.08
+
+[[stages]]
+name = "small"
+epochs = 20
+learning_rate = 3e-3
+warmup_epochs = 1
+input_px = 96
+keep = "last"
+patience = 10
+
+[[stages]]
+name = "full"
+epochs = 4
+learning_rate = 1e-3
+warmup_epochs = 0.2
+input_px = 128
+keep = "last"
+
+[[stages]]
+name = "quantized"
+epochs = 1
+learning_rate = 1e-4
+input_px = 128
+quantize = true
+freeze_batch_norm = true
+keep = "last"
+"""
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -88,7 +183,7 @@ def test_settings_that_cannot_be_are_refused(change, message):
     ],
 )
 def test_every_setting_has_a_type_and_bounds(old, new, message):
-    text = recipe.read("cnn")
+    text = WHOLE
     assert old in text
     with pytest.raises(RecipeError, match=message) as caught:
         recipe.loads(text.replace(old, new, 1), "own.toml")
@@ -100,17 +195,17 @@ def test_every_setting_has_a_type_and_bounds(old, new, message):
     [
         ("epochs = 6", 'epochs = "6"', "epochs is '6'; expected a whole number"),
         ("refused = 0.025", "refused = 1.5", "refused is 1.5; expected less than 1"),
-        ("clinical = 36", "clinical = -1", r"\[copies\]: clinical is -1; expected greater"),
-        ("dropout = 0.2", "", "dropout missing"),
+        ("clinical = 36", "clinical = -1", r"\[gate\]: clinical is -1; expected greater"),
+        ("refused = 0.025", "", "refused missing"),
     ],
 )
 def test_the_gates_settings_have_types_and_bounds(tmp_path, old, new, message):
-    text = gate_recipe.FILE.read_text()
+    text = recipe.read("gate")
     assert old in text
     file = tmp_path / "gate.toml"
     file.write_text(text.replace(old, new, 1))
     with pytest.raises(RecipeError, match=message) as caught:
-        gate_recipe.load(file)
+        recipe.load(str(file))
     assert str(caught.value).startswith(str(file))
 
 
@@ -242,6 +337,7 @@ def own(tmp_path_factory, draw) -> Path:
         csv.writer(file).writerows(rows)
     (root / "own.toml").write_text(OWN)
     program("train", "fit", root / "own.toml", "--data", root, "--out", root / "run")
+    program("train", "quantize", root / "run")
     return root / "run"
 
 
@@ -320,8 +416,8 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
         done.stderr
     )
     assert not list(folder.glob("*.h5"))  # it has not trained
-    efficient = recipe.read("ham10000-efficientnetb3") + "quantize = true\n"
-    bad.write_text(efficient)
+    stage = OWN[OWN.rindex("[[stages]]") :].replace("input_px = 32", "input_px = 224")
+    bad.write_text(recipe.read("ham10000-efficientnetb3") + stage)
     done = program(
         "train", "fit", bad, "--data", own.parent, "--out", own.parent / "x", check=False
     )

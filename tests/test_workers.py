@@ -60,17 +60,15 @@ os.environ.update(TF_USE_LEGACY_KERAS="1", TF_CPP_MIN_LOG_LEVEL="2")
 import numpy as np, tensorflow as tf, tf_keras as keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from types import SimpleNamespace
 from train.models import architectures
-from train.models import inference
+from train.quantize import aware
 from train import recipe
 from train.fit import trainer
+from train.fit.batches import Lessons
 r = recipe.load("{recipe}")
 rng = np.random.default_rng(0)
-data = SimpleNamespace(
-    pixels=rng.integers(0, 255, (64, 36, 36, 3), dtype=np.uint8),
-    classes=np.arange(64) % 7, train_rows=np.arange(64), soft=None,
-)
+pixels = rng.integers(0, 255, (64, 36, 36, 3), dtype=np.uint8)
+data = Lessons(pixels, np.arange(64) % 7, np.arange(64))
 mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 turns = [(0, tf.distribute.get_strategy()), (0, mirrored), (1, mirrored)]
 for number, strategy in turns:
@@ -79,7 +77,7 @@ for number, strategy in turns:
     with strategy.scope():
         model = architectures.build(r.model, classes=7, height_px=32, width_px=32)
         model = aware.quantization_aware(model) if stage.quantize else model
-    found = trainer.Trainer(r, stage, model, data.classes, 7, strategy=strategy)
+    found = trainer.Trainer(r, stage, model, data, strategy=strategy)
     facts = found.epoch(data, 0, seed=(1, 1), say=print)
     kept = found.arrays()
     found.restore(kept)
@@ -135,7 +133,7 @@ def members(launcher):
 @LONG
 def test_two_workers_train_as_one_does_and_resume_after_a_kill(dataset, tmp_path):
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(RECIPE + QUANTIZED)
+    recipe.write_text(RECIPE)
     losses = []
     for seed in (1, 2, 3):
         one = fit(recipe, dataset, tmp_path / f"one-{seed}", "--seed", seed)
@@ -155,10 +153,10 @@ def test_two_workers_train_as_one_does_and_resume_after_a_kill(dataset, tmp_path
     assert re.search(r"resuming: stage 1, after epoch [12]", errors)
     rows = history(tmp_path / "two")
     assert [(row["stage"], row["epoch"]) for row in rows] == [
-        ("float", "1"), ("float", "2"), ("float", "3"), ("quantized", "1"),
+        ("float", "1"), ("float", "2"), ("float", "3"),
     ]  # fmt: skip
     assert (tmp_path / "two" / "card.json").exists()
-    assert (tmp_path / "two" / "weights.h5").exists()
+    assert (tmp_path / "two" / "float.h5").exists()
     for number in range(3):
         seeds = [loss[number] for loss in losses]
         spread = max(seeds) - min(seeds)
@@ -226,15 +224,14 @@ def test_shares_of_a_batch_are_the_batch():
     import numpy as np
 
     from train import recipe
-    from train.fit.batches import training_batches
+    from train.fit.batches import Lessons, training_batches
 
     augment = recipe.Augment()  # no changes
-    pixels, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40)
+    lessons = Lessons(np.zeros((40, 8, 8, 3), np.uint8), np.arange(40), np.arange(40))
 
     def given(shares):
         found = training_batches(
-            pixels, labels, np.arange(40), augment=augment, input_px=8, batch_size=12, seed=(1, 2),
-            shares=shares,
+            lessons, augment=augment, input_px=8, batch_size=12, seed=(1, 2), shares=shares,
         )  # fmt: skip
         return [sorted(batch.numpy().tolist()) for _, batch, _ in found]
 

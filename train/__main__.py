@@ -1,4 +1,4 @@
-"""``python -m train``: recipes, prepare, folds, fit, label, weights, evaluate, pool."""
+"""``python -m train``: recipes, prepare, folds, fit, quantize, evaluate, pool, label, weights."""
 
 from __future__ import annotations
 
@@ -38,9 +38,20 @@ _data = click.option(
     "--data", type=click.Path(exists=True, path_type=Path), required=True,
     help="The dataset's folder, as published (for a plain csv: the folder or the file).",
 )  # fmt: skip
+
+
+def _known_layout(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is not None:
+        from lesionedge.datasets import LAYOUTS
+
+        if name not in LAYOUTS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(LAYOUTS)}", param=option)
+    return name
+
+
 _layout = click.option(
-    "--layout", type=click.Choice(["ham10000", "isic-archive", "isic-challenge", "csv", "folders"]),
-    help="How the folder is laid out [default: found out from what is in it].",
+    "--layout", metavar="NAME", callback=_known_layout,
+    help="How the folder is laid out (docs/reference/datasets.md) [default: found out].",
 )  # fmt: skip
 _drop_overlap = click.option(
     "--drop-overlap", "overlap", flag_value="drop",
@@ -118,6 +129,9 @@ def prepare(
     help="ImageNet weights (a file); or a float16 .tflite of the same network, or an .npz from "
     "`weights`, to go on from; without it Keras downloads ImageNet's. 'random': do without.",
 )  # fmt: skip
+@click.option(
+    "--as-given", is_flag=True, help="Take --weights as they are: train no float stage.",
+)  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
 @click.option("--images", type=click.IntRange(min=1), help="Train on at most so many images.")
 @click.option(
@@ -136,7 +150,8 @@ def prepare(
 )  # fmt: skip
 def fit(
     recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
-    cache_folder: Path | None, weights: Path | None, epochs: int | None, images: int | None,
+    cache_folder: Path | None, weights: Path | None, as_given: bool, epochs: int | None,
+    images: int | None,
     soft_labels: Path | None, teachers: tuple[Path, ...], worker_count: int,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
@@ -153,18 +168,48 @@ def fit(
         return
     from train import recipe
     from train.data.prepare import Source
-    from train.fit import stages as fitting
+    from train.fit.fit import Given
+    from train.fit.fit import fit as train
 
     at_random = str(weights) == "random"
-    short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "")
+    if as_given and (weights is None or at_random):
+        raise click.UsageError("--as-given needs --weights FILE")
+    short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "", as_given)
     text = recipe.shortened_text(recipe.read(recipe_name), short)
-    done = fitting.fit(
-        recipe.loads(text, recipe_name), text, Source(data, layout, overlap or "refuse"), run,
-        weights=None if at_random else weights, seed=seed,
-        cache_folder=_cache_of(out, cache_folder), soft_labels=soft_labels, teachers=teachers,
+    given = Given(
+        Source(data, layout, overlap or "refuse"), _cache_of(out, cache_folder), seed,
+        None if at_random else weights, soft_labels, teachers,
     )  # fmt: skip
+    loaded = recipe.loads(text, recipe_name)
+    if loaded.gate is not None:
+        from train.gate.fit import fit as train_gate
+
+        train_gate(loaded, text, run, given)
+        return
+    done = train(loaded, text, run, given)
     if not done and workers.is_chief():
         workers.go_on_alone()
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_elsewhere
+@_layout
+@_cache
+def quantize(
+    folder: Path, data: Path | None, layout: str | None, cache_folder: Path | None
+) -> None:
+    """Make the network in FOLDER, which `fit` has trained, ready for 8 bits.
+
+    Where the recipe has a stage with `quantize = true`, it is trained that way; else it is rounded
+    with bias correction. The same command again resumes what was stopped.
+    """
+    from train.quantize.quantize import quantize as make
+    from train.run import Run
+
+    make(
+        Run(folder), data=data, layout=layout, cache_folder=_cache_of(folder, cache_folder)
+    )  # fmt: skip
 
 
 @main.command()

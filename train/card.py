@@ -19,7 +19,9 @@ from lesionedge.card import (
     Output,
     Quantization,
     TrainingData,
+    present,
 )
+from lesionedge.datasets.table import Dataset
 from lesionedge.diagnosis import describe
 from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
@@ -48,10 +50,16 @@ UNSTATED = "not stated; the recipe's [data] attribution and licence say it"
 
 
 def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
-    """Fit the calibration and write ``card.json``, still without metrics."""
+    """Write ``card.json`` with its calibration, still without metrics."""
+    run.write_card(_facts(recipe, data, seed))
+    calibrate(recipe, data, run)
+
+
+def calibrate(recipe: Recipe, data: Data, run: Run) -> None:
+    """Fit the calibration of each of a run's models anew and put it into the card."""
     truth = data.classes[data.rows("calibration")]
     inputs = data.inputs("calibration", recipe.input)
-    card = _facts(recipe, data, seed)
+    card = run.read_card()
     malignant = np.array(card.malignant)
     fitted: dict[str, calibration.Calibration] = {}
     points: dict[str, list[dict[str, float]]] = {}
@@ -67,7 +75,8 @@ def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
     kind = "int8" if "int8" in points else "float"
     lesions = data.table["group"].iloc[data.rows("calibration")].nunique()
     run.write_card(replace(
-        card, calibration=_calibration(fitted, images=len(truth), lesions=int(lesions)),
+        card, quantization=Quantization(_rounding(recipe.quantized) if kind == "int8" else "none"),
+        calibration=_calibration(fitted, images=len(truth), lesions=int(lesions)),
         operating_points=tuple(OperatingPoint(**point, extra={}) for point in points[kind]),
         named_points=tuple(_named(point) for point in named[kind]),
     ))  # fmt: skip
@@ -128,10 +137,11 @@ def label_entries(recipe: Recipe, labels: Sequence[str]) -> tuple[Label, ...]:
 
 
 def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
+    dataset = present(data.dataset, "dataset")
     counts = data.table["split"].value_counts()
     started = recipe.model.weights == "imagenet"
     source = IMAGENET.get(recipe.model.architecture, "") if started else ""
-    modality = recipe.data.modality or data.dataset.modality
+    modality = recipe.data.modality or dataset.modality
     classes = COUNTS.get(len(data.labels), f"{len(data.labels)} classes")
     return Card(
         name=recipe.name, version=lesionedge.__version__, description=recipe.description,
@@ -142,31 +152,29 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
             recipe.input.decode_margin, mean=(PIXEL_MEAN,) * 3, std=(PIXEL_STD,) * 3,
         ),
         output=Output(recipe.model.output),
-        quantization=Quantization(_rounding(recipe.stages[-1])),
+        quantization=Quantization("none"),
         data=TrainingData(
-            data.dataset.name, _how_split(data), seed,
+            dataset.name, _how_split(dataset), seed,
             {name: int(counts[name]) for name in sorted(counts.index)},
             len(np.unique(data.train_rows)),
         ),
         modality=modality or None,
-        licence=recipe.data.licence or data.dataset.licence or UNSTATED,
-        attribution=(recipe.data.attribution or data.dataset.attribution or UNSTATED) + source,
+        licence=recipe.data.licence or dataset.licence or UNSTATED,
+        attribution=(recipe.data.attribution or dataset.attribution or UNSTATED) + source,
         intended_use=INTENDED_USE,
         limits=(
-            KNOWS.format(count=classes), *(recipe.data.limits or data.dataset.limits), MEASURED,
+            KNOWS.format(count=classes), *(recipe.data.limits or dataset.limits), MEASURED,
         ),
     )  # fmt: skip
 
 
-def _rounding(last: Stage) -> str:
+def _rounding(stage: Stage) -> str:
     """Say how the network was made ready for rounding."""
-    if not last.quantize:
-        return "none"
-    return "qat" if last.epochs else "bias-corrected"
+    return "qat" if stage.epochs else "bias-corrected"
 
 
-def _how_split(data: Data) -> str:
-    known = data.dataset.table[["lesion", "patient"]].notna().any(axis=None)
+def _how_split(dataset: Dataset) -> str:
+    known = dataset.table[["lesion", "patient"]].notna().any(axis=None)
     unit = "by lesion, look-alike lesions joined" if known else "look-alike images joined"
-    given = set(data.dataset.table["given"].dropna())
+    given = set(dataset.table["given"].dropna())
     return f"published {', '.join(sorted(given))}; the rest {unit}" if given else unit

@@ -204,6 +204,26 @@ class DataSettings:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Gate:
+    """What the gate is trained on: re-encoded copies of every source's training images."""
+
+    refused: Dropped
+    """Share of genuine images that the threshold may refuse on the calibration split."""
+    ham10000: Count
+    """Copies of each image of HAM10000."""
+    isic: Count
+    """Copies of each image of ISIC 2017's training set, where it is at hand."""
+    clinical: Count
+    """Copies of each clinical photograph."""
+    not_skin: Count
+    """Copies of each ordinary photograph."""
+    drawn: Count
+    """Generated images altogether."""
+    ruined: Count
+    """Images of all kinds altogether that are blurred, darkened or lit beyond use."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Shortened:
     """How a run departs from its recipe; ``fit`` writes it under the recipe that it keeps."""
 
@@ -214,6 +234,9 @@ class Shortened:
     on; 0: all."""
     weights: Literal["", "random"] = ""
     """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
+    as_given: bool = False
+    """Whether the weights that ``fit --weights`` gives are taken as they are: no float stage is
+    trained."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -233,6 +256,8 @@ class Recipe:
     distil: Distil = field(default_factory=Distil)
     data: DataSettings = field(default_factory=DataSettings)
     shortened: Shortened = field(default_factory=Shortened)
+    gate: Gate | None = None
+    """Of the gate alone: its sources, in place of a dataset."""
     cache_side_px: AtLeastOne = 256
     """Shorter side of the cached training images, from which random parts are cut."""
     cache_aspect: Positive = 4 / 3
@@ -247,6 +272,19 @@ class Recipe:
     source: str = ""
     """Where the settings come from."""
 
+    @property
+    def float_stages(self) -> tuple[Stage, ...]:
+        """What ``fit`` trains."""
+        return tuple(stage for stage in self.stages if not stage.quantize)
+
+    @property
+    def quantized(self) -> Stage:
+        """What ``quantize`` does: the last stage, or only to round."""
+        last = self.stages[-1]
+        if last.quantize:
+            return last
+        return Stage("rounded", 0, 0.0, self.input.width_px, quantize=True, freeze_batch_norm=True)
+
 
 def load(name_or_path: str) -> Recipe:
     """Read a recipe by its name or from a TOML file.
@@ -258,16 +296,37 @@ def load(name_or_path: str) -> Recipe:
 
 
 def read(name_or_path: str) -> str:
-    """Return a recipe's TOML.
+    """Return a recipe's TOML, with what it includes.
+
+    ``include = "FILE"``, a path from the recipe's folder, is for settings that recipes share: the
+    recipe's own go over them.
 
     Raises:
-        RecipeError: There is none.
+        RecipeError: There is none, or it cannot be read.
     """
     path = _path(name_or_path)
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    text = settings.text(path)
+    data = settings.parse(text, str(path))
+    if "include" not in data:
+        return text
+    import tomli_w
+
+    own = {key: value for key, value in data.items() if key != "include"}
+    include = data["include"]
+    if not isinstance(include, str):
+        raise RecipeError(f"{path}: include is {include!r}; expected the path of a TOML file")
+    shared = settings.read(path.parent / include)
+    return tomli_w.dumps(_over(shared, own))
+
+
+def _over(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a recipe's settings over those that it includes, table by table."""
+    tables = {
+        key: _over(shared[key], value)
+        for key, value in own.items()
+        if isinstance(value, Mapping) and isinstance(shared.get(key), Mapping)
+    }
+    return {**shared, **own, **tables}
 
 
 def loads(text: str, name_or_path: str) -> Recipe:
@@ -319,6 +378,8 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
         "shortened": section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
         "stages": _stages(data.pop("stages", []), augment, path),
     }
+    if "gate" in data:
+        parts["gate"] = section(Gate, data.pop("gate"), f"{path}: [gate]")
     recipe = section(Recipe, {**data, **parts}, path)
     if not recipe.stages:
         raise RecipeError(f"{path}: has no [[stages]]; expected at least one")
@@ -351,6 +412,8 @@ def _shorten(recipe: Recipe) -> Recipe:
     stages = recipe.stages
     if short.epochs:
         stages = tuple(replace(s, epochs=min(s.epochs, short.epochs)) for s in stages)
+    if short.as_given:
+        stages = tuple(s if s.quantize else replace(s, epochs=0, mix=1.0) for s in stages)
     if not short.weights:
         return replace(recipe, stages=stages)
     # Layers that start at random and are then frozen would stay at random.
@@ -377,6 +440,11 @@ def _check(recipe: Recipe, path: str) -> None:
     if recipe.distil.crops and not recipe.distil.share:
         raise RecipeError(
             f"{path}: [distil] has crops, but a share of 0: nothing is learnt of them"
+        )
+    if not recipe.float_stages or any(stage.quantize for stage in recipe.stages[:-1]):
+        raise RecipeError(
+            f"{path}: a stage with quantize = true comes once, last, after others; found "
+            f"{', '.join(stage.name for stage in recipe.stages)}"
         )
     last = recipe.stages[-1]
     if last.input_px != recipe.input.width_px or recipe.input.width_px != recipe.input.height_px:

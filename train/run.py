@@ -43,13 +43,13 @@ class Run:
         return self.folder / "split.csv"
 
     @property
-    def weights(self) -> Path:
-        """The best model of the last stage: architecture and weights, ending in logits."""
-        return self.folder / "weights.h5"
+    def int8_weights(self) -> Path:
+        """The quantization-aware model that ``quantize`` made: with ranges, ending in logits."""
+        return self.folder / "int8.h5"
 
     @property
     def float_weights(self) -> Path:
-        """The best model of the last stage that was not quantization-aware."""
+        """The best model of ``fit``'s last stage: architecture and weights, ending in logits."""
         return self.folder / "float.h5"
 
     @property
@@ -136,13 +136,9 @@ class Run:
         return recipes.load(str(self.recipe))
 
     def models(self) -> dict[str, Path]:
-        """Return its Keras models: ``float``, and ``int8`` where it was trained for that.
-
-        Raises:
-            RunError: There is no recipe.
-        """
-        quantized = self.read_recipe().stages[-1].quantize
-        return {"float": self.float_weights, **({"int8": self.weights} if quantized else {})}
+        """Return the files of its Keras models: ``float`` and, after ``quantize``, ``int8``."""
+        files = {"float": self.float_weights, "int8": self.int8_weights}
+        return {kind: file for kind, file in files.items() if file.is_file()}
 
     def read_card(self) -> Card:
         """Read ``card.json``.

@@ -57,20 +57,29 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         RecipeError: It cannot be read, or is no TOML.
     """
+    return parse(text(path), str(path))
+
+
+def text(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        RecipeError: It cannot be read.
+    """
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read ({error})") from error
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
+def parse(content: str, where: str) -> dict[str, Any]:
     """Parse TOML.
 
     Raises:
         RecipeError: It is none.
     """
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}: cannot be read ({error})") from error
 

@@ -2,12 +2,9 @@
 
     python benchmarks/research/ablations.py HAM10000 BASE.tflite OTHER.tflite …
         [--json FILE] [--write]
-    python benchmarks/research/ablations.py HAM10000 --shares RUN [--json FILE] [--write]
 
-The first form compares files; NAME=FILE gives a row another name. The embedded files have learnt
+NAME=FILE gives a row another name. The embedded files have learnt
 from nearly all of HAM10000: compare their twins (``twins``), with ``--split`` and ``--part test``.
-The second one mixes the weights that a training began with and those that it came to, as ``mix`` in
-a recipe does, in several shares, and measures each in float.
 
 Given are balanced accuracy, the areas under the ROC curve of melanoma and of malignant, each the
 mean over four ways of turning and mirroring an image (as it is, turned by half, transposed, turned
@@ -21,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +26,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from twins import RELEASES
 from views import ROOT, classes, gain, gained, give, images, turned_accuracy, turned_auroc
 
 import lesionedge
@@ -38,10 +33,8 @@ from lesionedge import tta
 from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import resamples
-from train.fit import checkpoints, stages
 
-SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"
-SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)
+SPLIT = ROOT / "release" / "split.csv"
 QUALITY = 60  # of the JPEG that images go through
 WAYS = (0, 1, 4, 6)  # of lesionedge.tta
 NOISE = 4.0  # standard deviation, of 255
@@ -56,30 +49,22 @@ def main() -> None:
     """Measure, print, and write where that is asked for."""
     parser = argparse.ArgumentParser(description="Models side by side on held-out images.")
     parser.add_argument("folder", type=Path, help="HAM10000")
-    parser.add_argument("models", nargs="*", help="[NAME=]FILE.tflite or an embedded one's name")
-    parser.add_argument("--shares", type=Path, metavar="RUN", help="a run whose recipe mixes")
-    parser.add_argument(
-        "--split", type=Path, help="split.csv; that of mobilenetv2-teacher if not given"
-    )
+    parser.add_argument("models", nargs="+", help="[NAME=]FILE.tflite or an embedded one's name")
+    parser.add_argument("--split", type=Path, help="split.csv; release/split.csv if not given")
     parser.add_argument("--part", default="validation", help="which of its images")
     parser.add_argument("--json", type=Path)
     parser.add_argument(
         "--write", action="store_true", help="the table of docs/research/experiments.md"
     )
     options = parser.parse_args()
-    if bool(options.models) == bool(options.shares):
-        parser.error("give models, or --shares RUN")
-    split = options.split or (options.shares or Path()) / "split.csv"
-    split = split if split.is_file() else SPLIT
-    rows = images(options.folder, split, options.part)
-    prepared = Prepared(rows, options.models[0] if options.models else "mobilenetv2")
-    variants = mixed(options, prepared) if options.shares else files(options.models, prepared)
+    rows = images(options.folder, options.split or SPLIT, options.part)
+    prepared = Prepared(rows, options.models[0])
+    variants = files(options.models, prepared)
     figures: dict[str, Any] = {
         "part": options.part, "pictures": len(rows), "lesions": int(rows["group"].nunique()),
         "date": time.strftime("%Y-%m-%d"), "rows": measured(variants, prepared),
     }  # fmt: skip
-    mark = "shares" if options.shares else "models"
-    give(list(report(figures)), figures, options, mark, PAGE)
+    give(list(report(figures)), figures, options, "models", PAGE)
 
 
 class Prepared:
@@ -130,40 +115,6 @@ def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
             np.stack(answers, 1),
             own.probabilities_of_inputs([*prepared.degraded]),
         )
-
-
-def mixed(options: argparse.Namespace, prepared: Prepared) -> Iterator[Variant]:
-    """Mix a run's first and last float weights, and ask what comes of it in float."""
-    from train import calibration
-    from train.data.prepare import Source, prepare
-    from train.models import architectures
-    from train.models.inference import logits, refresh_batch_norm
-    from train.recipe import loads
-    from train.run import Run
-
-    run = Run(options.shares)
-    recipe = loads(run.recipe.read_text(), str(run.recipe))
-    seed = json.loads(run.card.read_text())["data"]["seed"] if run.card.exists() else 1
-    source = Source(options.folder)
-    cache = run.folder.parent / "cache"
-    data = prepare(recipe, source, run, seed=seed, cache_folder=cache)
-    number = next(n for n, stage in enumerate(recipe.stages) if stage.mix < 1)
-    start, own = checkpoints.ends(run, number)
-    model = architectures.build(
-        recipe.model, classes=len(data.labels),
-        height_px=recipe.input.height_px, width_px=recipe.input.width_px,
-    )  # fmt: skip
-    for share in SHARES:
-        model.set_weights([share * b + (1 - share) * a for a, b in zip(start, own)])
-        if share and not recipe.stages[number].freeze_batch_norm:  # the start has its own
-            refresh_batch_norm(model, stages.statistics_images(recipe, data, seed))
-        answers = [logits(model, turned) for turned in prepared.turned()]
-        # One calibration for all ways; it changes the areas a little, the answers not at all.
-        fitted = calibration.fit(answers[0], prepared.truth)
-        yield (
-            f"{share:g}", np.stack([fitted.probabilities(each) for each in answers], 1),
-            fitted.probabilities(logits(model, prepared.degraded)),
-        )  # fmt: skip
 
 
 def measured(variants: Iterator[Variant], prepared: Prepared) -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import twins
 from PIL import Image
-from twins import RELEASES
 from views import (
     COMPOSED,
     classes,
@@ -36,7 +36,7 @@ import lesionedge
 from lesionedge import tta
 from lesionedge.evaluation.intervals import resamples
 
-SPLIT = RELEASES / "mobilenetv2-teacher" / "split.csv"  # of the mobilenetv2 of 2026-11-24
+SPLIT = twins.SPLIT
 CENTRES = (0.9, 0.8)
 CORNER = 0.85
 CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))

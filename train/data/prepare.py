@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ import pandas as pd
 
 from lesionedge import datasets
 from lesionedge.atomic import write_text
+from lesionedge.card import present
 from lesionedge.datasets.table import EXTRAS, Dataset
 from lesionedge.image import Preprocessing
-from train.data import cache, overlap, splits
+from train.data import cache, located, overlap, splits
 from train.recipe import Recipe, check_classes
 from train.run import Run, RunError
 from train.settings import RecipeError
@@ -39,8 +40,6 @@ class Source:
 class Data:
     """The images of a run, prepared."""
 
-    dataset: Dataset
-    """Where they are from; its table is not split."""
     table: pd.DataFrame
     """``split.csv``."""
     labels: tuple[str, ...]
@@ -53,8 +52,8 @@ class Data:
     """Row numbers to train on; one may be there several times (``balance``)."""
     folder: Path
     """Where prepared images are cached."""
-    soft: np.ndarray | None = None
-    """(N, classes) float32 soft labels; None: there are none."""
+    dataset: Dataset | None = None
+    """Where they are from, its table not split; None where only the run is known."""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split."""
@@ -74,6 +73,8 @@ def prepare(recipe: Recipe, source: Source, run: Run, *, seed: int, cache_folder
         RecipeError: The recipe's classes are not the dataset's.
         RunError: The run's split is of other images.
     """
+    if recipe.gate is not None:
+        raise RecipeError(f"{recipe.name}: has a [gate], whose images fit prepares itself")
     dataset = datasets.load(source.folder, layout=source.layout)
     run.say(f"{dataset.name}: {len(dataset.table)} images of {len(dataset.labels)} classes")
     for reason, count in dataset.skipped.items():
@@ -88,6 +89,30 @@ def prepare(recipe: Recipe, source: Source, run: Run, *, seed: int, cache_folder
         write_text(run.split, table.to_csv(index=False))
     counts = pd.crosstab(table["split"], table["label"])
     run.say(f"images by split and class:\n{counts.to_string()}")
+    return replace(_prepared(recipe, table, labels, run, cache_folder, seed), dataset=dataset)
+
+
+def of_run(run: Run, data: Path | None, *, layout: str | None = None, cache_folder: Path) -> Data:
+    """Prepare the images of a run that ``fit`` has ended, as it did.
+
+    Args:
+        run: The run.
+        data: The dataset's folder, where it lies elsewhere than ``split.csv`` says.
+        layout: How that folder is laid out; None finds it out.
+        cache_folder: Where prepared images are cached.
+
+    Raises:
+        RunError: The training has not ended, or the images are not there.
+    """
+    card, table = run.read_card(), located.table(run, data, layout=layout)
+    seed = present(present(card.data, "data").seed, "seed")
+    return _prepared(run.read_recipe(), table, card.codes, run, cache_folder, seed)
+
+
+def _prepared(
+    recipe: Recipe, table: pd.DataFrame, labels: tuple[str, ...], run: Run, cache_folder: Path,
+    seed: int,
+) -> Data:  # fmt: skip
     side = recipe.cache_side_px
     # As wide as the images are for their height, so that a turned part stays inside.
     whole = Preprocessing(
@@ -98,7 +123,7 @@ def prepare(recipe: Recipe, source: Source, run: Run, *, seed: int, cache_folder
     classes = table["label"].map({label: i for i, label in enumerate(labels)}).to_numpy(np.int64)
     rows = np.flatnonzero((table["split"] == "train").to_numpy())
     rows = _training_rows(rows, classes, recipe, seed)
-    return Data(dataset, table, labels, pixels, classes, rows, cache_folder)
+    return Data(table, labels, pixels, classes, rows, cache_folder)
 
 
 def _progress(run: Run) -> cache.Progress:

@@ -63,8 +63,7 @@ def sources(
     """
     found: dict[str, Source] = {}
     for kind, file in run.models().items():
-        if file.is_file():
-            found[kind] = _of_run(file, facts, Calibration.from_card(facts, kind), cache_folder)
+        found[kind] = _of_run(file, facts, Calibration.from_card(facts, kind), cache_folder)
     for file in weights:
         found[_free(file.name, found)] = _of_saved(file, facts, calibration, cache_folder)
     for file in sorted({*files, *run.folder.glob("*.tflite")}):

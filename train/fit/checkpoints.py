@@ -1,10 +1,11 @@
-"""The weights that a training keeps in its run folder beside what it resumes from."""
+"""What a training keeps in its run folder: what it resumes from, and the weights of its stages."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,28 @@ class State:
     """One entry an epoch, over all stages."""
     arrays: dict[str, list[np.ndarray]]
     """weights, average, optimizer: arrays in the order of the variables."""
+
+    @classmethod
+    def of_stage(cls, stage: int, history: tuple[dict[str, Any], ...] = ()) -> State:
+        """Return where a stage begins."""
+        return cls(stage, 0, -math.inf, 0, history, {})
+
+
+def resume(run: Run) -> State:
+    """Return where a training stands: at its beginning, or where it was stopped."""
+    state = load_state(run.state)
+    if state is None:
+        return State.of_stage(0)
+    run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
+    return state
+
+
+def save_epoch(run: Run, stage: int, state: State, best: Weights | None) -> None:
+    """Write what a killed run resumes from, and an epoch's weights where they are to be kept."""
+    if best is not None:
+        save_best(run, stage, best)
+    save_state(run.state, state)
+    write_history(run.history, state.history)
 
 
 def save_state(path: Path, state: State) -> None:

@@ -15,7 +15,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from lesionedge.atomic import replacing, whole_file
 from lesionedge.errors import LesionEdgeError
 from train.data.prepare import Data
 from train.fit import distillation
-from train.fit.batches import training_batches
+from train.fit.batches import Lessons, training_batches
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe
 from train.settings import RecipeError
@@ -62,7 +61,7 @@ def size_px(recipe: Recipe) -> int:
 def make(
     models: Sequence[Path], data: Data, recipe: Recipe, folder: Path, *, seed: int,
     say: Callable[[str], None],
-) -> Data:  # fmt: skip
+) -> Lessons:  # fmt: skip
     """Return ``recipe.distil.crops`` crops of every training image, with the teachers' predictions.
 
     A pass over the images that is done is not done again when a killed training is resumed.
@@ -106,10 +105,8 @@ def make(
                 raise CropsError(f"{folder}: crops of other teachers; remove it, or give those")
             classes.append(kept["classes"])
             soft.append(distillation.softened(kept["soft"], recipe.distil))
-    return replace(
-        data, pixels=images, classes=np.concatenate(classes), soft=np.concatenate(soft),
-        train_rows=np.arange(passes * count),
-    )  # fmt: skip
+    rows = np.arange(passes * count)
+    return Lessons(images, np.concatenate(classes), rows, np.concatenate(soft))
 
 
 def remove(folder: Path) -> None:
@@ -173,7 +170,7 @@ def _ask(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Make one crop of every image, into ``images``; give classes and mean predictions."""
     batches = training_batches(
-        data.pixels, data.classes, data.train_rows, augment=recipe.augment,
+        Lessons(data.pixels, data.classes, data.train_rows), augment=recipe.augment,
         input_px=recipe.input.width_px, batch_size=recipe.batch_size, seed=changes,
     )  # fmt: skip
     chance = np.random.default_rng(changes)

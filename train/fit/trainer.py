@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from train.data.prepare import Data
 from train.fit import losses
-from train.fit.batches import training_batches
+from train.fit.batches import Lessons, training_batches
 from train.fit.schedule import learning_rate
 from train.recipe import Augment, Recipe, Stage
 from train.settings import RecipeError
@@ -24,8 +23,8 @@ class Trainer:
     """One stage's model, optimizer and averaged weights."""
 
     def __init__(
-        self, recipe: Recipe, stage: Stage, model: keras.Model, classes: np.ndarray, count: int,
-        *, strategy: tf.distribute.Strategy | None = None,
+        self, recipe: Recipe, stage: Stage, model: keras.Model, lessons: Lessons, *,
+        strategy: tf.distribute.Strategy | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.stage, self.model = recipe, stage, model
         self.strategy = strategy or tf.distribute.get_strategy()
@@ -35,12 +34,13 @@ class Trainer:
                 f"{recipe.name}: batches of {recipe.batch_size} images cannot be shared by "
                 f"{self.replicas} replicas"
             )
+        classes = lessons.classes[lessons.rows]
         self.steps = len(classes) // recipe.batch_size
         if self.steps == 0:
             raise RecipeError(
                 f"{len(classes)} training images make no batch of {recipe.batch_size}"
             )
-        counts = np.bincount(classes, minlength=count)
+        counts = np.bincount(classes, minlength=max(2, model.output_shape[-1]))
         self.loss = losses.distilled(recipe.loss, recipe.distil, counts)
         with self.strategy.scope():
             self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
@@ -114,7 +114,7 @@ class Trainer:
         right = tf.reduce_mean(tf.cast(_right(labels, predictions), tf.float32)) / self.replicas
         return loss, right
 
-    def _batches(self, data: Data, seed: tuple[int, int]) -> Iterable[Any]:
+    def _batches(self, lessons: Lessons, seed: tuple[int, int]) -> Iterable[Any]:
         """Return this worker's replicas their shares of an epoch's batches."""
         augment = self.stage.augment or self.recipe.augment
         if self.recipe.distil.crops:  # they are changed already, and the predictions are to that
@@ -124,21 +124,21 @@ class Trainer:
             own = self.replicas // context.num_input_pipelines
             first = context.input_pipeline_id * own
             return training_batches(
-                data.pixels, data.classes, data.train_rows, soft=data.soft, augment=augment,
-                input_px=self.stage.input_px, batch_size=self.recipe.batch_size, seed=seed,
+                lessons, augment=augment, input_px=self.stage.input_px,
+                batch_size=self.recipe.batch_size, seed=seed,
                 shares=(self.replicas, range(first, first + own)),
             )  # fmt: skip
 
         return self.strategy.distribute_datasets_from_function(shared)
 
     def epoch(
-        self, data: Data, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None],
+        self, lessons: Lessons, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None],
         scores: Sequence[float] = (),
     ) -> dict[str, Any]:  # fmt: skip
         """Train for one pass over the training images.
 
         Args:
-            data: The run's images.
+            lessons: What is trained on.
             epoch: How many epochs of the stage are done.
             seed: Two numbers that fix the order and every change.
             say: Tells how far it is.
@@ -148,7 +148,7 @@ class Trainer:
             loss, accuracy (of the changed images, with dropout), learning_rate,
             pictures_per_s and seconds.
         """
-        batches = self._batches(data, seed)
+        batches = self._batches(lessons, seed)
         begin = reported = time.monotonic()
         total = right = rate = 0.0
         for step, (images, labels, soft) in enumerate(batches):

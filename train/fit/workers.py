@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,10 @@ class Team:
             return value
         return float(self.share([np.float32(value)])[0])
 
+    def agreed(self, found: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+        """Return to every worker what the chief has measured."""
+        return {name: self.agree(found.get(name, 0.0)) for name in names}
+
     def share(self, arrays: Sequence[Any]) -> list[Any]:
         """Return all workers the chief's arrays; theirs have the same shapes."""
         import tensorflow as tf
@@ -83,6 +87,13 @@ def join() -> Team:
         return Team(strategy, is_chief(), True)
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return Team(tf.distribute.MirroredStrategy(), True, True)
+    return alone()
+
+
+def alone() -> Team:
+    """Return a team of this process and one device."""
+    import tensorflow as tf
+
     return Team(tf.distribute.get_strategy(), True, False)
 
 

@@ -1,4 +1,4 @@
-"""``python -m train.gate``: fit, calibrate, evaluate."""
+"""``python -m train.gate``: calibrate, evaluate. ``python -m train fit gate`` trains it."""
 
 from __future__ import annotations
 
@@ -18,39 +18,7 @@ from lesionedge.errors import LesionEdgeError
 
 @click.group()
 def main() -> None:
-    """Train and measure the gate: is an image one that the classifiers may speak about?"""
-
-
-@main.command()
-@click.option(
-    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-    help="Folder with ham10000, clinical_photos, not_skin and, optionally, isic_binary.",
-)  # fmt: skip
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-@click.option(
-    "--recipe", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Another recipe than train/gate/recipe.toml.",
-)  # fmt: skip
-@click.option(
-    "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="ImageNet weights (.npz); without it Keras downloads them.",
-)  # fmt: skip
-@click.option("--seed", type=int, default=1, show_default=True, help="Fixes all chance.")
-@click.option("--cache", type=click.Path(file_okay=False, path_type=Path),
-              help="Where the copies are kept [default: cache beside the run folder].")  # fmt: skip
-def fit(data: Path, out: Path, file: Path | None, weights: Path | None, seed: int,
-        cache: Path | None) -> None:  # fmt: skip
-    """Train; the same command again resumes a training that was stopped."""
-    from train.gate import recipe
-    from train.gate.fit import fit as train
-    from train.run import Run
-
-    loaded = recipe.load(file or recipe.FILE)
-    run = Run(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(run.recipe, (file or recipe.FILE).read_text(encoding="utf-8"))
-    train(loaded, data, run, weights=weights, seed=seed,
-          cache=cache or out.absolute().parent / "cache")  # fmt: skip
+    """Set and measure the gate: is an image one that the classifiers may speak about?"""
 
 
 @main.command()
@@ -69,13 +37,15 @@ def calibrate(file: Path, folder: Path, data: Path) -> None:
     from dataclasses import replace
 
     from lesionedge.card import Gate
-    from train.gate import recipe
     from train.gate.evaluate import threshold
-    from train.run import Run
+    from train.run import Run, RunError
 
     run = Run(folder)
     card = run.read_card()
-    refused = recipe.load(run.recipe).refused
+    settings = run.read_recipe().gate
+    if settings is None:
+        raise RunError(f"{folder}: the run of another recipe than the gate's; expected a [gate]")
+    refused = settings.refused
     chosen, shares = threshold(data, file, refused)
     run.write_card(replace(card, gate=Gate(chosen, refused, shares)))
     click.echo(f"threshold {chosen:.4f}; refused: {shares}", err=True)

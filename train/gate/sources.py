@@ -12,7 +12,7 @@ from lesionedge.datasets import files
 from lesionedge.errors import LesionEdgeError
 
 LABELS = ("dermoscopic", "clinical", "other")
-SPLIT_FILE = Path(__file__).parent.parent / "release" / "mobilenetv2-teacher" / "split.csv"
+SPLIT_FILE = Path(__file__).parents[2] / "release" / "split.csv"
 """Its test and calibration images are those of the classifiers' first fold: what their twins are
 measured on, the gate has not seen either. The fold's own split has no validation images."""
 

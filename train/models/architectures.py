@@ -7,12 +7,12 @@ which for even sizes is what the published MobileNetV2 does with a layer of its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tf_keras as keras
 
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
-from train.recipe import Model
+from train.recipe import Model, Recipe
 from train.settings import RecipeError
 
 layers = keras.layers
@@ -33,7 +33,7 @@ CNN_BLOCKS = (32, 48, 64, 96)
 """Channels of the small custom network's pairs of convolutions."""
 
 HEAD = ("features", "dropout", "logits")
-"""Names of the layers that a head-only stage trains, beside those that begin with ``dense``."""
+"""Names of the layers that a head-only stage trains, beside dense layers and the gate's."""
 
 MOMENTUM = 0.9
 """Batch normalisation's. With Keras' 0.99 the statistics lag a hundred steps behind weights that
@@ -78,12 +78,30 @@ def build(
 
 
 def in_head(name: str) -> bool:
-    """Tell whether a layer comes behind the features."""
-    return name in HEAD or name.startswith("dense_")
+    """Tell whether a layer comes behind what published weights hold."""
+    return name in HEAD or name.startswith(("dense_", "gate_"))
 
 
 def mobilenetv2(x: keras.KerasTensor, _: Model) -> keras.KerasTensor:
     """MobileNetV2 at width 1.0 (Sandler et al. 2018), with Keras' own layer names."""
+    x = _mobilenetv2_blocks(x, MOBILENETV2_BLOCKS)
+    x = _conv_bn(x, 1280, "Conv_1", bn="Conv_1_bn", kernel=1)
+    return layers.ReLU(6.0, name="out_relu")(x)
+
+
+def gate(x: keras.KerasTensor, _: Model) -> keras.KerasTensor:
+    """Put a small head on the lower six blocks of MobileNetV2.
+
+    Few photographs can be had, so what edges and textures are has to come from elsewhere.
+    """
+    x = _mobilenetv2_blocks(x, MOBILENETV2_BLOCKS[:3])
+    x = _conv_bn(x, 128, "gate_features", kernel=1)
+    return layers.ReLU(6.0, name="gate_relu")(x)
+
+
+def _mobilenetv2_blocks(
+    x: keras.KerasTensor, blocks: Sequence[tuple[int, int, int, int]]
+) -> keras.KerasTensor:
     x = _conv_bn(x, 32, "Conv1", bn="bn_Conv1", strides=2)
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
     number = 0
@@ -91,8 +109,7 @@ def mobilenetv2(x: keras.KerasTensor, _: Model) -> keras.KerasTensor:
         for repeat in range(repeats):
             x = _inverted_residual(x, number, expansion, channels, stride if repeat == 0 else 1)
             number += 1
-    x = _conv_bn(x, 1280, "Conv_1", bn="Conv_1_bn", kernel=1)
-    return layers.ReLU(6.0, name="out_relu")(x)
+    return x
 
 
 def _inverted_residual(
@@ -187,6 +204,7 @@ def _batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 ARCHITECTURES: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]] = {
     "mobilenetv2": mobilenetv2,
+    "gate": gate,
     "cnn": cnn,
     "stacked": stacked,
     "efficientnetb3": efficientnetb3,
@@ -195,3 +213,25 @@ ARCHITECTURES: dict[str, Callable[[keras.KerasTensor, Model], keras.KerasTensor]
 
 def _is_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, layers.BatchNormalization)
+
+
+NO_QUANTIZATION_AWARE = {
+    "efficientnetb3": "tensorflow_model_optimization has no quantization-aware form of its "
+    "Rescaling and Normalization layers, nor of the Multiply in its 26 squeeze-and-excitation "
+    "blocks",
+}
+"""Architecture -> why it cannot go through quantization-aware training."""
+
+
+def check_quantizable(recipe: Recipe) -> None:
+    """Refuse a network that cannot go through quantization-aware training.
+
+    Raises:
+        RecipeError: It cannot.
+    """
+    why = NO_QUANTIZATION_AWARE.get(recipe.model.architecture)
+    if why:
+        raise RecipeError(
+            f"{recipe.name}: {recipe.model.architecture} cannot be quantization-aware: {why}; "
+            "leave the stage out, and python -m convert quantizes after training"
+        )

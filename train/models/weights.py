@@ -10,6 +10,7 @@ import numpy as np
 import tf_keras as keras
 
 from train.models import folded
+from train.models.architectures import in_head
 from train.models.batch_norm import batch_norms
 from train.settings import RecipeError
 
@@ -40,7 +41,7 @@ def load_weights(model: keras.Model, file: Path | None, sample: np.ndarray) -> N
     elif model.name == "efficientnetb3":
         _load_keras_imagenet(model, keras.applications.EfficientNetB3, file)
         _divide_twice(_normalization(model))
-    elif model.name != "mobilenetv2":
+    elif model.name not in ("mobilenetv2", "gate"):
         raise RecipeError(f"there are no ImageNet weights for {model.name}; weights: random")
     else:
         _load_keras_imagenet(model, keras.applications.MobileNetV2, file)
@@ -55,10 +56,11 @@ def _load_keras_imagenet(model: keras.Model, make: Callable[..., Any], file: Pat
             f"ImageNet weights cannot be had from {file or 'the network'} ({error}); give a file "
             "by --weights, or --weights random to do without"
         ) from error
+    names = {layer.name for layer in model.layers}
     for layer in published.layers:
         if isinstance(layer, layers.Normalization):  # Keras numbers these through
             _normalization(model).set_weights(layer.get_weights())
-        elif layer.weights:
+        elif layer.weights and layer.name in names:
             model.get_layer(layer.name).set_weights(layer.get_weights())
 
 
@@ -84,8 +86,10 @@ def _load_folded(model: keras.Model, file: Path, sample: np.ndarray) -> None:
     folded one does; then the mean and variance that each layer really sees go in, with gamma =
     sqrt(variance + eps) and beta = bias + mean, which leaves the function unchanged.
     """
-    norms = {layer.input.node.layer.name: layer for layer in batch_norms(model)}
     weights = folded.read(file)
+    norms = {layer.input.node.layer.name: layer for layer in batch_norms(model)}
+    # The head is learnt where the file has none.
+    norms = {n: v for n, v in norms.items() if f"{n}/kernel" in weights or not in_head(n)}
     missing = [name for name in norms if f"{name}/kernel" not in weights]
     if missing:
         raise RecipeError(

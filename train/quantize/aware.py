@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import tf_keras as keras
 
-NO_QUANTIZATION_AWARE = {
-    "efficientnetb3": "tensorflow_model_optimization has no quantization-aware form of its "
-    "Rescaling and Normalization layers, nor of the Multiply in its 26 squeeze-and-excitation "
-    "blocks",
-}
-"""Architecture -> why it cannot go through quantization-aware training."""
-
 
 def quantization_aware(model: keras.Model) -> keras.Model:
     """Make every layer round its weights and activations to 8 bits in the forward pass.

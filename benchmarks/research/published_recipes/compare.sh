@@ -24,6 +24,7 @@ compare() {
   if [ "$recipe" = ham10000-mobilenetv2 ] && [ -n "$weights" ]; then set -- "$@" --weights "$weights"; fi
   [ -f "$run/card.json" ] ||
     "$python" -m train fit "$recipe" --data "$data/$folder" --drop-overlap --out "$run" "$@"
+  ! grep -q '^quantize = true' "$run/recipe.toml" || [ -f "$run/int8.h5" ] || "$python" -m train quantize "$run"
   # The figures of the test split go into the card, and with it into the files.
   grep -qs '"balanced_accuracy"' "$run/card.json" || "$python" -m train evaluate "$run"
   for format in int8 float16; do

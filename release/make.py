@@ -1,0 +1,181 @@
+"""Makes, measures and converts the embedded models of their base weights and HAM10000.
+
+    python release/make.py HAM10000-FOLDER [--gate FOLDER] [--imagenet FILE]
+
+Each model comes twice: one of all lesions, which is embedded, and its twin of fold 1, which has not
+seen that fold's test images and is measured on them. Without ``--gate`` the gate stays as it is. A
+step that is done is passed over when the same command is given again: remove ``runs/release`` to
+begin anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE = ROOT / "release" / "base"
+SPLIT = ROOT / "release" / "split.csv"
+FIGURES = ROOT / "release" / "figures"
+MODELS = ROOT / "lesionedge" / "models"
+FORMATS = {"mobilenetv2": ("int8", "float16"), "cnn": ("int8",)}
+"""Network -> formats of its embedded files."""
+
+TWIN, WHOLE = "fold-1", "all"
+"""Runs of each network, as ``python -m train folds`` calls them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command, or some files to copy."""
+
+    name: str
+    """What people read."""
+    command: tuple[str | Path, ...] = ()
+    """Arguments of ``python -m``."""
+    copies: tuple[tuple[Path, Path], ...] = ()
+    """From where to where."""
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--gate", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the gate's sources: train the gate, too.",
+)  # fmt: skip
+@click.option(
+    "--imagenet", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="ImageNet weights of MobileNetV2, from which the gate begins [default: downloaded].",
+)  # fmt: skip
+@click.option(
+    "--runs", type=click.Path(file_okay=False, path_type=Path), default=ROOT / "runs" / "release",
+    help="Where the runs go [default: runs/release].",
+)  # fmt: skip
+def main(data: Path, gate: Path | None, imagenet: Path | None, runs: Path) -> None:
+    """Make, measure and convert the embedded models from base weights and DATA, HAM10000."""
+    data, runs = data.absolute(), runs.absolute()
+    steps = [step for network in FORMATS for step in of_network(network, data, runs)]
+    if gate is not None:
+        steps += of_gate(gate.absolute(), runs, imagenet and imagenet.absolute())
+    steps.append(Step("figures into README and model card", (ROOT / "release" / "figures.py",)))
+    begin = time.monotonic()
+    for number, step in enumerate(steps, start=1):
+        done = runs / "done" / f"{number:02d} {step.name}"
+        if done.exists():
+            continue
+        minutes = (time.monotonic() - begin) / 60
+        click.secho(f"[{number}/{len(steps)}, {minutes:.0f} min] {step.name}", bold=True, err=True)
+        take(step)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
+    click.echo(f"{MODELS}: made; compare with git diff --stat, then make test", err=True)
+
+
+def take(step: Step) -> None:
+    """Do one step.
+
+    Raises:
+        SystemExit: It failed; it has said why.
+    """
+    for source, target in step.copies:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    if not step.command:
+        return
+    first, *rest = map(str, step.command)
+    line = [sys.executable, *([first] if first.endswith(".py") else ["-m", first]), *rest]
+    if subprocess.run(line, cwd=ROOT, check=False).returncode:
+        raise SystemExit(f"error: the step failed: {' '.join(line)}; the same command resumes")
+
+
+def of_network(network: str, data: Path, runs: Path) -> Iterator[Step]:
+    """Yield the steps of one network: both runs, the twin's figures, the embedded files."""
+    folder = runs / network
+    yield Step(f"{network}: folds", ("train", "folds", SPLIT, "--count", "2", "--out", folder))
+    for name in (TWIN, WHOLE):
+        yield from of_run(network, name, data, folder)
+    twin, whole, pool = folder / TWIN, folder / WHOLE, folder / "pool"
+    for form in FORMATS[network]:
+        file = twin / f"{network}-{form}.tflite"
+        yield Step(f"{network}, twin: export {form}", export(twin, form, file))
+        yield Step(f"{network}, twin: verify {form}", ("convert", "verify", file, "--run", twin))
+    yield Step(
+        f"{network}, twin: measure",
+        ("train", "pool", twin, "--out", pool, "--data", data, "--card", whole, *cache(folder)),
+    )
+    for form in FORMATS[network]:
+        yield from of_file(network, form, folder)
+    copies = [(pool / "metrics.json", FIGURES / f"{network}.json")]
+    made = [f"{network}-{form}.tflite" for form in FORMATS[network]]
+    copies += [(folder / name, MODELS / name) for name in made]
+    yield Step(f"{network}: embed", copies=tuple(copies))
+
+
+def of_run(network: str, name: str, data: Path, folder: Path) -> Iterator[Step]:
+    """Yield the steps from base weights to a run with a float and an int8 network."""
+    run = folder / name
+    base = BASE / f"{network}{'' if name == WHOLE else '-' + name}.npz"
+    images = ("--data", data, *cache(folder))
+    fit = ("train", "fit", network, "--out", run, "--weights", base, "--as-given", *images)
+    yield Step(f"{network}, {name}: fit", fit)
+    yield Step(f"{network}, {name}: quantize", ("train", "quantize", run, *images))
+
+
+def of_file(network: str, form: str, folder: Path) -> Iterator[Step]:
+    """Yield the steps of an embedded file: its thresholds are its own, its figures the twin's."""
+    whole, file = folder / WHOLE, folder / f"{network}-{form}.tflite"
+    out = folder / f"calibration-{form}"
+    yield Step(f"{file.name}: export", export(whole, form, file))
+    yield Step(
+        f"{file.name}: verify",
+        ("convert", "verify", file, "--run", whole, "--split", "calibration"),
+    )
+    yield Step(
+        f"{file.name}: measure on calibration images",
+        ("train", "evaluate", whole, "--split", "calibration", "--model", file, "--out", out,
+         *cache(folder)),
+    )  # fmt: skip
+    metrics = out / "metrics.json"
+    yield Step(
+        f"{file.name}: thresholds",
+        ("convert", "operating-points", file, "--metrics", metrics),
+    )
+    yield Step(
+        f"{file.name}: figures",
+        ("convert", "figures", file, "--metrics", folder / "pool" / "metrics.json"),
+    )
+
+
+def of_gate(data: Path, runs: Path, imagenet: Path | None) -> list[Step]:
+    """Return the steps of the gate: it is converted twice, as quantization moves its threshold."""
+    run, file = runs / "gate", runs / "gate" / "gate-int8.tflite"
+    begin = ("--weights", imagenet) if imagenet else ()
+    evaluation = FIGURES / "gate.json"
+    return [
+        Step("gate: fit", ("train", "fit", "gate", "--data", data, "--out", run, *begin)),
+        Step("gate: export", export(run, "int8", file)),
+        Step("gate: threshold", ("train.gate", "calibrate", file, "--run", run, "--data", data)),
+        Step("gate: embed", export(run, "int8", MODELS / "gate-int8.tflite")),
+        Step("gate: measure", ("train.gate", "evaluate", "--data", data, "--json", evaluation)),
+    ]
+
+
+def cache(folder: Path) -> tuple[str | Path, ...]:
+    """Return the option that says where prepared images go: all networks share them."""
+    return ("--cache", folder.parent / "cache")
+
+
+def export(run: Path, form: str, file: Path) -> tuple[str | Path, ...]:
+    """Return the command that converts a run."""
+    return ("convert", "export", run, "--format", form, "-o", file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What the embedded models are made from: base weights, one split, and steps that can be taken."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from training import keras
+
+from lesionedge import Classifier
+from train import recipe
+from train.models import architectures, folded, weights
+from train.models.pixels import normalise
+
+ROOT = Path(__file__).parent.parent
+BASE = ROOT / "release" / "base"
+
+
+@pytest.fixture(scope="module")
+def make():
+    """The script of ``make release-models``."""
+    spec = importlib.util.spec_from_file_location("release_make", ROOT / "release" / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+def steps(make, data: Path, runs: Path) -> list:
+    found = [step for network in make.FORMATS for step in make.of_network(network, data, runs)]
+    return found + make.of_gate(data, runs, None)
+
+
+def test_every_step_is_a_command_that_there_is(make, tmp_path):
+    """Files that earlier steps make are laid out, so that the options are checked, too."""
+    for step in steps(make, tmp_path, tmp_path / "runs"):
+        for name in map(Path, map(str, step.command)):
+            if name.is_absolute() and not name.exists():
+                if name.suffix:
+                    name.parent.mkdir(parents=True, exist_ok=True)
+                    name.touch()
+                else:
+                    name.mkdir(parents=True)
+        if step.command:
+            module, name, *arguments = map(str, step.command)
+            group = import_module(f"{module}.__main__").main
+            command = group.commands[name]
+            assert isinstance(command, click.Command)
+            command.make_context(name, arguments)  # raises for what it does not know
+
+
+def test_a_step_that_is_done_is_passed_over(make, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        make, "of_network", lambda name, *_: [make.Step(f"{name} {n}") for n in "ab"]
+    )
+    monkeypatch.setattr(make, "take", lambda step: taken.append(step.name))
+    line = [str(tmp_path), "--runs", str(tmp_path / "runs")]
+    make.main.main(line, standalone_mode=False)
+    assert taken == [
+        "mobilenetv2 a", "mobilenetv2 b", "cnn a", "cnn b", "figures into README and model card",
+    ]  # fmt: skip
+    (tmp_path / "runs" / "done" / "03 cnn a").unlink()
+    make.main.main(line, standalone_mode=False)
+    assert taken[5:] == ["cnn a"]
+
+
+def test_a_step_that_fails_ends_it_and_says_how_to_go_on(make, tmp_path):
+    with pytest.raises(SystemExit, match="the same command resumes"):
+        make.take(make.Step("wrong", ("convert", "export", tmp_path, "-o", tmp_path / "x.tflite")))
+
+
+def test_base_weights_and_records_stay_small():
+    size = sum(file.stat().st_size for file in (ROOT / "release").rglob("*") if file.is_file())
+    assert size < 11e6
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv2-fold-1", "cnn", "cnn-fold-1"])
+def test_base_weights_are_whole(name):
+    found = folded.read(BASE / f"{name}.npz")
+    assert {array.dtype for array in found.values()} == {np.dtype("float16")}
+    assert found["logits/kernel"].shape[1] == found["logits/bias"].shape[0] == 7
+    kernels = {key.rpartition("/")[0] for key in found if key.endswith("/kernel")}
+    assert kernels == {key.rpartition("/")[0] for key in found if key.endswith("/bias")}
+
+
+def test_the_base_predicts_what_the_float16_file_does(draw):
+    """Given to the network of its recipe; the calibration in the file changes no order."""
+    file = Classifier("mobilenetv2-float16", check=False)
+    images = np.stack([file.model_input(draw(300, 225, seed=seed)) for seed in range(4)])
+    keras.utils.set_random_seed(1)
+    model = architectures.build(
+        recipe.load("mobilenetv2").model, classes=7, height_px=224, width_px=224
+    )
+    inputs = normalise(images).numpy()
+    weights.load_weights(model, BASE / "mobilenetv2.npz", inputs)
+    logits = model(inputs, training=False).numpy()
+    expected = np.stack([file.probabilities(image) for image in images])
+    assert (np.argsort(logits, 1)[:, ::-1][:, :3] == np.argsort(expected, 1)[:, ::-1][:, :3]).all()

@@ -1,0 +1,213 @@
+"""Trains a recipe's float stages, one after the other; the same call again resumes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from lesionedge.atomic import replacing, write_text
+from train import card
+from train.data.prepare import Data, Source, prepare
+from train.fit import checkpoints, crops, distillation, validation, workers
+from train.fit.batches import Lessons
+from train.fit.checkpoints import State
+from train.fit.stages import Training, train_stage
+from train.fit.workers import Team
+from train.models import architectures
+from train.models.pixels import normalise
+from train.models.weights import load_weights
+from train.recipe import Recipe
+from train.run import Run, RunError
+from train.settings import RecipeError
+
+STATISTICS_IMAGES = 512
+"""How many training images return folded batch normalisation its statistics."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a training is given beside its recipe."""
+
+    source: Source
+    """The dataset."""
+    cache_folder: Path
+    """Where prepared images are cached."""
+    seed: int = 1
+    """Fixes the split, the initial weights, the order and the random changes."""
+    weights: Path | None = None
+    """What it begins with; None downloads ImageNet's where the recipe wants them."""
+    soft_labels: Path | None = None
+    """From ``python -m train label``, where the recipe has a ``[distil]``."""
+    teachers: Sequence[Path] = ()
+    """.tflite files, where the recipe's ``[distil]`` has ``crops``."""
+
+
+def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
+    """Train as the recipe says, or go on where a killed training of the same folder stopped.
+
+    As one of several workers (``TF_CONFIG``) it trains only; one of them then goes on alone.
+
+    Args:
+        recipe: What to train.
+        recipe_text: Its TOML, kept in the run folder.
+        run: The run folder; gets ``float.h5`` and ``card.json``.
+        given: What the training is given.
+
+    Returns:
+        Whether all is done; else one worker has to go on alone.
+
+    Raises:
+        RunError: The folder is in use or holds a run of another recipe.
+        DatasetError: The dataset cannot be understood.
+        RecipeError: The recipe does not fit what is given.
+        SoftLabelsError: The soft labels are of other images.
+        CropsError: The teachers do not fit, or there is no room for the crops.
+    """
+    _check(recipe, given)
+    team = workers.join()
+    with run.lock() if team.chief else nullcontext():
+        if team.chief:
+            keep_recipe(run, recipe_text)
+        else:
+            team.agree()  # when the chief has split and prepared the images
+            run = replace(run, silent=True)
+        keras.utils.set_random_seed(given.seed)
+        data = prepare(
+            recipe, given.source, run, seed=given.seed, cache_folder=given.cache_folder
+        )  # fmt: skip
+        if team.chief:
+            team.agree()
+        state = checkpoints.resume(run)
+        training = _training(recipe, data, run, team, given, state)
+        for number in range(state.stage, len(recipe.float_stages)):
+            model = begin(training, number, state, given.weights)
+            state = train_stage(training, recipe.stages[number], number, model, state)
+        if workers.is_member():
+            return False
+        _finish(training, data)
+    return True
+
+
+def _check(recipe: Recipe, given: Given) -> None:
+    """Refuse a recipe without what it needs, and what it has no use for."""
+    if any(stage.quantize for stage in recipe.stages):
+        architectures.check_quantizable(recipe)
+    share, asks = recipe.distil.share, recipe.distil.crops > 0
+    for option, is_given, wanted in (
+        ("--soft-labels", given.soft_labels is not None, share > 0 and not asks),
+        ("--teacher", bool(given.teachers), asks),
+    ):
+        if is_given != wanted:
+            raise RecipeError(
+                f"{recipe.name}: [distil] has share {share:g} and {recipe.distil.crops} crops; "
+                f"{option} is {'given' if is_given else 'missing'}"
+            )
+    if asks and workers.is_member():
+        raise RecipeError(f"{recipe.name}: has [distil] crops, which are for one worker alone")
+    if given.weights is None and any(stage.mix < 1 for stage in recipe.stages):
+        raise RecipeError(
+            f"{recipe.name}: mixes its weights with those that it begins with; none are given: "
+            "--weights FILE"
+        )
+    if given.weights is not None and not given.weights.is_file():
+        raise RecipeError(f"{given.weights}: no such file; expected weights to start from")
+
+
+def keep_recipe(run: Run, text: str) -> None:
+    """Write the recipe that a folder is a run of.
+
+    Raises:
+        RunError: It holds a run of another one.
+    """
+    if run.recipe.exists() and run.recipe.read_text(encoding="utf-8") != text:
+        raise RunError(
+            f"{run.folder}: holds a run of another recipe; choose another --out, or remove it"
+        )
+    write_text(run.recipe, text)
+
+
+def _training(
+    recipe: Recipe, data: Data, run: Run, team: Team, given: Given, state: State
+) -> Training:
+    """Put together what the stages need; crops are made where teachers are asked about them."""
+    own = Lessons(data.pixels, data.classes, data.train_rows)
+    lessons = own
+    if given.soft_labels is not None:
+        soft = distillation.read(given.soft_labels, data.table, data.labels, recipe.distil)
+        lessons = replace(own, soft=soft)
+    if given.teachers and any(stage.epochs for stage in recipe.float_stages[state.stage :]):
+        lessons = crops.make(
+            given.teachers, data, recipe, run.crops, seed=given.seed, say=run.say
+        )  # fmt: skip
+    # The others have nothing to measure: they would only prepare the same images at once.
+    held = (
+        validation.held(recipe, data, given.seed)
+        if team.chief
+        else validation.nothing(len(data.labels))
+    )
+    return Training(recipe, run, lessons, own, held, team, given.seed)
+
+
+def begin(training: Training, number: int, state: State, weights: Path | None) -> keras.Model:
+    """Build a stage's model: with what the training starts from, or the stage before came to."""
+    recipe, run = training.recipe, training.run
+    # A stage may train at another size than the one that it is measured at.
+    fixed = recipe.model.flatten
+    model = architectures.build(
+        recipe.model, classes=training.held.classes,
+        height_px=recipe.input.height_px if fixed else None,
+        width_px=recipe.input.width_px if fixed else None,
+    )  # fmt: skip
+    if number:
+        model.set_weights(checkpoints.load_best(run, number - 1))
+    elif not state.arrays and (recipe.model.weights == "imagenet" or weights is not None):
+        load_weights(model, weights, _sample(training, recipe.stages[0].input_px))
+        if training.team.chief:
+            checkpoints.save_start(run, model.get_weights())
+    return model
+
+
+def _sample(training: Training, side_px: int) -> np.ndarray:
+    """Return some training images, (n, side_px, side_px, 3) float32 in [-1, 1)."""
+    own = training.own
+    rows = np.random.default_rng(training.seed).permutation(own.rows)[:STATISTICS_IMAGES]
+    resized = tf.image.resize(own.pixels[np.sort(rows)], (side_px, side_px))
+    return normalise(resized).numpy()
+
+
+def _finish(training: Training, data: Data) -> None:
+    """Write the best float model and the card."""
+    recipe, run = training.recipe, training.run
+    save(finished(training), run.float_weights)
+    crops.remove(run.crops)
+    card.write(recipe, data, run, seed=training.seed)
+    run.say(f"done; python -m train quantize {run.folder} makes it ready for 8 bits")
+    if len(data.rows("test")):
+        run.say(f"python -m train evaluate {run.folder} measures it on held-out lesions")
+    else:
+        run.say("no test images: python -m train pool measures its folds")
+
+
+def finished(training: Training) -> keras.Model:
+    """Return the network that the stages have come to, at the size that it is used at."""
+    recipe = training.recipe
+    model = architectures.build(
+        recipe.model, classes=training.held.classes,
+        height_px=recipe.input.height_px, width_px=recipe.input.width_px,
+    )  # fmt: skip
+    model.set_weights(checkpoints.load_best(training.run, len(recipe.float_stages) - 1))
+    return model
+
+
+def save(model: keras.Model, file: Path) -> None:
+    """Write a Keras model whole or not at all."""
+    with replacing(file, suffix=".h5") as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that HDF5 is Keras' older format
+        model.save(part, include_optimizer=False)
