@@ -94,13 +94,13 @@ def _probabilities(
     sample: Sample, before: Array, after: Array, mask: NDArray[np.bool_]
 ) -> dict[str, Any]:
     weights = sample.weights
-    losses = [_losses(sample, shares, mask) for shares in (before, after)]
-    difference = losses[1] - losses[0]
+    old, new = (losses(sample, shares, mask) for shares in (before, after))
+    difference = new - old
     spread = _resampled(difference, sample)
     low, high = np.percentile(spread, [2.5, 97.5])
     found: dict[str, Any] = {
         "log_loss": {
-            "before": _mean(losses[0], weights), "after": _mean(losses[1], weights),
+            "before": _mean(old, weights), "after": _mean(new, weights),
             "difference": _mean(difference, weights), "low": float(low), "high": float(high),
         },
     }  # fmt: skip
@@ -113,7 +113,7 @@ def _probabilities(
     return found
 
 
-def _losses(sample: Sample, shares: Array, mask: NDArray[np.bool_]) -> Array:
+def losses(sample: Sample, shares: Array, mask: NDArray[np.bool_]) -> Array:
     """Return each image's log loss: of its class, or else of malignant or benign."""
     risk = shares[:, mask].sum(1)
     binary = np.where(sample.malignant == 1, risk, 1 - risk)

@@ -82,7 +82,7 @@ def command(
     malignant_of(classifier.diagnoses, model=classifier.model)
     labelled, probabilities = _predicted(source, truth, layout, jobs, classifier, model_options)
     understood = _understood(labelled, classifier)
-    sample, unit = _sample(labelled, probabilities, understood, classifier)
+    sample, unit = sample_of(labelled, probabilities, understood, classifier)
     owner = owner_of(classifier)
     _warn_of_known(labelled, classifier, source)
     for label, count in site.few(sample, owner).items():
@@ -217,7 +217,7 @@ def tell_labels(found: Understood, skipped: dict[str, int]) -> None:
         click.echo(f"{count:6d}  left out: {printable(reason)}", err=True)
 
 
-def _sample(
+def sample_of(
     labelled: Labelled, probabilities: np.ndarray, understood: Understood, classifier: Classifier
 ) -> tuple[Sample, str]:
     """Put together what calibration takes; say what was counted as one."""
