@@ -18,7 +18,7 @@ EXAMPLE := examples/synthetic_lesion.jpg
 # What the tests of the runtime need besides it.
 DEVICE_EXTRAS := camera,web,heic,dicom,test
 
-.PHONY: help demo test test-slow test-device say-test tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
+.PHONY: help app demo test test-slow test-device say-test try-app tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
   test-cluster release-models fuzz gate clean
 
 help:
@@ -41,6 +41,19 @@ demo: $(VENV)/.runtime
 	@echo "To call the command yourself, in this terminal:"
 	@echo "  . $(VENV)/bin/activate"
 	@echo "  lesionedge predict $(EXAMPLE)"
+
+# make app          the phone's app, in dist/app: a static folder (needs npm, which fetches LiteRT.js)
+APP := dist/app
+app: $(APP)/index.html
+$(APP)/index.html: $(wildcard app/* app/src/* lesionedge/*.py lesionedge/web/static/* lesionedge/models/*) $(VENV)/.runtime
+	$(BIN)/python app/build.py $(APP)
+	@echo "$(APP): lesionedge serve --app $(APP), or any static host, serves it"
+
+# Its tests are skipped where it cannot be built, and never run with one that was built before.
+try-app: $(VENV)/.runtime
+	@if ! command -v npm >/dev/null; then echo "Tests of the phone's app will be skipped: they need Node.js and npm"; \
+	  rm -rf $(APP); \
+	else $(MAKE) --no-print-directory app || { rm -rf $(APP); echo "Tests of the phone's app will be skipped"; }; fi
 
 # MediaPipe runs our files in a test. It wants another absl-py than TensorFlow's model optimization.
 .venv-mediapipe/.ready: pyproject.toml
@@ -69,7 +82,7 @@ say-test:
 	@missing=$(MISSING_TOOLS); test -z "$$missing" || \
 	  echo "Tests that need" $$missing "will be skipped. To run them, too: sudo make tools"
 
-test: say-test $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
+test: say-test try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
 	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
 	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
 
@@ -113,7 +126,7 @@ $(BUILD)/.ready: pyproject.toml
 	@touch $@
 
 wheel: $(BUILD)/.ready
-	rm -rf build dist
+	rm -rf build dist/*.whl
 	$(BUILD)/bin/python -m build --wheel --outdir dist .
 	sh .ci/wheel_32bit.sh $(BUILD)/bin/python dist
 

@@ -51,6 +51,8 @@ DECODE_MARGIN = 1.4
 REDUCING_GAP = 2.0
 """Pillow first box-reduces very large images to this many times the model's size."""
 
+ANIMATED = Notice("animated", "animated image: only its first frame was classified")
+
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "box": Image.Resampling.BOX,
@@ -214,10 +216,28 @@ def _resized(
     if full_size != image.size:
         across, down = image.width / full_size[0], image.height / full_size[1]
         box = box[0] * across, box[1] * down, box[2] * across, box[3] * down
-    if image.size != size or box != (0, 0, *size):
-        resampling = _RESAMPLING[preprocessing.resampling]
-        image = image.resize(size, resampling, box=box, reducing_gap=REDUCING_GAP)
-    return image
+    if image.size == size and box == (0, 0, *size):
+        return image
+    resampling = _RESAMPLING[preprocessing.resampling]
+    if preprocessing.resampling != "nearest" and _is_tall(image.size, box, size):
+        left, top, right, bottom = box
+        rows = image.resize((size[0], image.height), resampling, (left, 0, right, image.height))
+        return rows.resize(size, resampling, (0, top, size[0], bottom))
+    return image.resize(size, resampling, box=box, reducing_gap=REDUCING_GAP)
+
+
+def _is_tall(
+    image: tuple[int, int], box: tuple[float, float, float, float], size: tuple[int, int]
+) -> bool:
+    """Return whether Pillow 13 would resize the columns first, with other roundings than before.
+
+    Resizing rows and columns by two calls gives the same pixels with every Pillow.
+    """
+    if (box[2] - box[0]) / size[0] >= 2 * REDUCING_GAP or (box[3] - box[1]) / size[1] >= (
+        2 * REDUCING_GAP
+    ):
+        return False  # it is reduced first, to little more than the box
+    return image[1] - size[1] > max(0, 2 * (image[0] - size[0]))
 
 
 def crop_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
@@ -413,4 +433,4 @@ def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
         return ()
     if image.format == "TIFF":
         return (Notice("pages", "image of several pages: only its first was classified"),)
-    return (Notice("animated", "animated image: only its first frame was classified"),)
+    return (ANIMATED,)

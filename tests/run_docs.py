@@ -35,6 +35,7 @@ PAGES = (
     "docs/guides/results.md",
     "docs/guides/camera.md",
     "docs/guides/browser.md",
+    "docs/guides/phones.md",
     "docs/guides/archives.md",
     "docs/guides/home-assistant.md",
     "docs/guides/your-own-model.md",

@@ -45,7 +45,7 @@ class Server:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.messages = [process.stderr.readline()]
-        found = re.search(r"http://\S+:(\d+)/", self.messages[0])
+        found = re.search(r"https?://\S+:(\d+)/", self.messages[0])
         assert found, self.messages[0] + process.stderr.read()
         self.url, self.port = found[0], int(found[1])
         threading.Thread(target=self._listen, daemon=True).start()

@@ -451,3 +451,19 @@ def test_crop_box_takes_the_inputs_shape():
 def test_unusable_cards_are_refused(section):
     with pytest.raises(ModelError, match="card|model input"):
         Preprocessing.from_card(Card.from_dict({"input": section}).input)
+
+
+@pytest.mark.parametrize("size", [(60, 200), (20, 300), (32, 33), (41, 120)])
+def test_tall_images_are_resized_rows_first_with_every_pillow(size):
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    left, top, right, bottom = images.crop_box(size, SQUARE)
+    rows = [
+        np.asarray(image.crop((0, y, size[0], y + 1)).resize(
+            (32, 1), Image.Resampling.BILINEAR, (left, 0, right, 1)
+        ))
+        for y in range(size[1])
+    ]  # fmt: skip
+    whole = Image.fromarray(np.concatenate(rows))
+    wanted = whole.resize((32, 32), Image.Resampling.BILINEAR, (0, top, 32, bottom))
+    assert np.array_equal(images.fit(image, SQUARE), np.asarray(wanted))

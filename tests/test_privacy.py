@@ -217,10 +217,10 @@ try:
             assert server.poll() is None, "the server has ended"
             time.sleep(0.1)
     image = open(sys.argv[1], "rb").read()
-    ask = urllib.request.Request(
+    request = urllib.request.Request(
         "http://127.0.0.1:8471/predict", image, {"Content-Type": "image/jpeg"}
     )
-    print(json.dumps({"page": len(page), "response": json.load(urllib.request.urlopen(ask))}))
+    print(json.dumps({"page": len(page), "response": json.load(urllib.request.urlopen(request))}))
 finally:
     server.terminate()
     server.wait(20)

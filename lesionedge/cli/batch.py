@@ -54,7 +54,7 @@ MOST_REASONS = 10
 )  # fmt: skip
 @click.option(
     "--save-every", "save_every_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
-    metavar="S", help="Write the results every S seconds, so that a kill loses only these.",
+    metavar="S", help="Write the results every S seconds: a killed run loses only S seconds.",
 )  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Try failed images again.")
 @click.option("--show-failed", is_flag=True, help="Only list the images in DIR that failed.")
@@ -71,7 +71,7 @@ def command(
     such as s3://bucket/folder.
 
     Run the same command again to continue: images that have a row in DIR are skipped. An image
-    that fails becomes a row with an error. The exit status is 1 if there is one.
+    that fails becomes a row with an error. The exit status is 1 if an image failed.
     """
     _check(sources, engine, address, show_failed=show_failed)
     from lesionedge.batch.model import Model

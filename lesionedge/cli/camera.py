@@ -93,7 +93,7 @@ def command(ctx: click.Context, /, model_options: ModelOptions, **given: Any) ->
     """Classify a camera's images, live, until Ctrl-C.
 
     It takes the newest frame each time and classifies its centre square. The exit status is 0 if
-    you stop it, and 1 if the camera is gone.
+    you stop it, and 1 if the camera fails.
     """
     _check(ctx, given)
     with stopped_by_signals(), ExitStack() as stack:

@@ -167,7 +167,7 @@ def _metrics(measurements: Sequence[Measurement]) -> list[str]:
         lines += [
             "",
             f"Measured on {found.pictures} images of {found.lesions} lesions "
-            f"never trained on ({found.split}, {found.model}; 95 % interval by lesion)",
+            f"that training did not use ({found.split}, {found.model}; 95 % interval by lesion)",
         ]
         lines += [
             f"  {title:<42} {figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
@@ -179,7 +179,7 @@ def _metrics(measurements: Sequence[Measurement]) -> list[str]:
 
 def _operating_points(points: Sequence[OperatingPoint]) -> list[str]:
     rows = [
-        f"  {point.sensitivity:.0%} sensitivity from {point.threshold:8.3%} on, "
+        f"  threshold {point.threshold:7.3%}: sensitivity {point.sensitivity:.0%}, "
         f"specificity {point.measured_specificity:.0%}"
         for point in points
     ]

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from lesionedge import __version__
 from lesionedge import image as images
 from lesionedge.errors import ImageError, MissingDecoderError
-from lesionedge.web import limits, predictions
+from lesionedge.web import limits, phone, predictions
 from lesionedge.web.guard import Access, Guard, refuse
 from lesionedge.web.heat import heat_map
 from lesionedge.web.metrics import Metrics
@@ -199,12 +199,15 @@ class Service:
         return self._huge if pixels > limits.HUGE_PIXELS else nullcontext()
 
 
-def create_app(service: Service, *, access: Access | None = None) -> Guard:
+def create_app(
+    service: Service, *, access: Access | None = None, phone_app: str | None = None
+) -> Guard:
     """Make the ASGI application.
 
     Args:
         service: The application's parts.
         access: Who may send requests; None: everyone who uses the server's own name.
+        phone_app: Folder of the phone's app, as ``make app`` builds it.
     """
     access = access or Access()
 
@@ -225,6 +228,8 @@ def create_app(service: Service, *, access: Access | None = None) -> Guard:
     _add_facts(app, service)
     _add_live(app, service)
     _add_page(app)
+    if phone_app is not None:
+        app.mount(phone.PATH, phone.AppFiles(directory=phone_app, html=True))
     _add_errors(app)
     app.openapi = lambda: _described(app, secured=access.token is not None)  # type: ignore[method-assign]
     if access.origins:

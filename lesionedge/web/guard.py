@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lesionedge.web import limits
+from lesionedge.web import limits, phone
 from lesionedge.web.metrics import Metrics
 from lesionedge.web.refusal import Refusal
 
@@ -22,7 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")
-OPEN_FOLDERS = ("/assets/", "/docs/")
+OPEN_FOLDERS = ("/assets/", "/docs/", phone.PATH)
 """Paths that need no token: the page, its files, and whether the server is ready."""
 
 BODY = "lesionedge.body"
@@ -34,7 +34,6 @@ CONTENT_POLICY = (
     "frame-ancestors 'none'"
 )
 HEADERS = [
-    (b"content-security-policy", CONTENT_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -42,7 +41,15 @@ HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-"""Headers of every response."""
+"""Headers of every response, besides the content policy."""
+
+_POLICIES = {
+    True: [
+        (b"content-security-policy", phone.CONTENT_POLICY.encode()),
+        (b"cross-origin-embedder-policy", b"require-corp"),  # so that it may use threads
+    ],
+    False: [(b"content-security-policy", CONTENT_POLICY.encode())],
+}
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE)
 
@@ -88,7 +95,8 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *HEADERS]
+                own = _POLICIES[scope["path"].startswith(phone.PATH)]
+                message["headers"] = [*message.get("headers", ()), *own, *HEADERS]
             await send(message)
 
         try:

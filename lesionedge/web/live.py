@@ -89,7 +89,7 @@ class LiveView:
         """Return the newest ``LivePredictionBody`` as JSON, once its number is not ``after``.
 
         Raises:
-            Refusal: The camera is gone, or too many clients are watching (503).
+            Refusal: The camera does not work, or too many clients are watching (503).
         """
         self._requested_s = time.monotonic()
         if self._watchers >= MOST_WATCHERS:

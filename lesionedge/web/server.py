@@ -8,15 +8,18 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import uvicorn
 
 from lesionedge.errors import LesionEdgeError
 from lesionedge.web import limits
+from lesionedge.web.authority import Certificate
 from lesionedge.web.connection import Connection
-from lesionedge.web.guard import Guard
+from lesionedge.web.guard import Application, Guard
 
 TICK_S = 0.5
+RENEWAL_S = 12 * 3600.0
 TALKATIVE = ("python_multipart", "PIL")
 """Libraries that log errors of uploads, with parts of the upload."""
 
@@ -52,37 +55,86 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run(application: Guard, wire: socket.socket, *, ready: Callable[[], None]) -> None:
+@dataclass(frozen=True)
+class Side:
+    """A second application, on an address of its own, that ends with the first."""
+
+    application: Application
+    """What it is."""
+    wire: socket.socket
+    """From ``listen``."""
+
+
+def run(
+    application: Guard, wire: socket.socket, *, ready: Callable[[], None],
+    secure: Callable[[], Certificate] | None = None, side: Side | None = None,
+) -> None:  # fmt: skip
     """Serve until SIGTERM or SIGINT; then finish the running requests, and return.
 
     Args:
         application: From ``create_app``.
         wire: From ``listen``.
         ready: Called when the server accepts requests.
+        secure: Returns the certificate for HTTPS, renewed if necessary; it is called now and then.
+        side: What else to serve, over HTTP.
     """
-    config = uvicorn.Config(
-        application,
-        http=Connection, ws="none", lifespan="on", loop="asyncio", log_level="error",
-        access_log=False, proxy_headers=False, server_header=False,
-        timeout_keep_alive=limits.KEEP_ALIVE_S, timeout_graceful_shutdown=limits.DRAIN_S,
-        h11_max_incomplete_event_size=limits.MAX_HEAD_BYTES,
-    )  # fmt: skip
+    certificate = secure() if secure else None
+    config = _config(application, certificate)
     server = uvicorn.Server(config)
+    second = None if side is None else _SideServer(_config(side.application, None))
 
     async def main() -> None:
         serving = asyncio.ensure_future(server.serve(sockets=[wire]))
-        watching = asyncio.ensure_future(_watch(server))
+        watching = [asyncio.ensure_future(_watch(one)) for one in (server, second) if one]
+        if secure is not None:
+            watching.append(asyncio.ensure_future(_renew(config, secure)))
+        beside = (
+            asyncio.ensure_future(second.serve(sockets=[side.wire])) if second and side else None
+        )
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
             ready()
         await serving
-        watching.cancel()
+        if second and beside:
+            second.should_exit = True
+            await beside
+        for task in watching:
+            task.cancel()
 
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _quiet_end():
         asyncio.run(main())
+
+
+def _config(application: Application, certificate: Certificate | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=Connection, ws="none", lifespan="on", loop="asyncio", log_level="error",
+        access_log=False, proxy_headers=False, server_header=False,
+        timeout_keep_alive=limits.KEEP_ALIVE_S, timeout_graceful_shutdown=limits.DRAIN_S,
+        h11_max_incomplete_event_size=limits.MAX_HEAD_BYTES,
+        ssl_certfile=None if certificate is None else certificate.certificate,
+        ssl_keyfile=None if certificate is None else certificate.key,
+    )  # fmt: skip
+
+
+class _SideServer(uvicorn.Server):
+    """A server that leaves signals to the first one."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _renew(config: uvicorn.Config, secure: Callable[[], Certificate]) -> None:
+    """Use a renewed certificate for the connections that come."""
+    while True:
+        await asyncio.sleep(RENEWAL_S)
+        certificate = await asyncio.to_thread(secure)
+        if config.ssl is not None:
+            config.ssl.load_cert_chain(certificate.certificate, certificate.key)
 
 
 async def _watch(server: uvicorn.Server) -> None:

@@ -357,7 +357,7 @@ function metricsOf(card) {
       const one = figures[key];
       if (one) table.append(row("td", [["", title], ["", one.value.toFixed(3)], ["", `${one.low.toFixed(3)} to ${one.high.toFixed(3)}`]]));
     }
-    parts.push(element("h3", "", `Measured on ${figures.pictures} images never trained on (${split})`), table);
+    parts.push(element("h3", "", `Measured on ${figures.pictures} images that training did not use (${split})`), table);
   }
   return parts;
 }

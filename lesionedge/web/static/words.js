@@ -25,9 +25,9 @@ export const EN = {
 
 let texts = EN;
 
-/** Use another language; texts that it lacks stay English. */
-export function speak(language) {
-  texts = { ...EN, ...language };
+/** Use languages, the last one first; texts that they lack stay English. */
+export function speak(...languages) {
+  texts = Object.assign({}, EN, ...languages);
 }
 
 /** Return the text of a key in the language in use. */
@@ -35,6 +35,9 @@ export function text(key, ...values) {
   const found = texts[key];
   return typeof found === "function" ? found(...values) : found;
 }
+
+/** Return whether a key has a text of its own in the language that is spoken. */
+export const has = (key) => Object.hasOwn(texts, key);
 
 /** Return a probability, 0-1, in percent: never 0.0 %, and 100.0 % only for 1. */
 export function percent(share) {

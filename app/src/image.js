@@ -1,0 +1,52 @@
+// From a file or a frame of the camera to pixels that resample.js takes. Decoding, turning and colours are the browser's.
+
+import { Fault } from "./fault.js";
+import { check, checkSize } from "./file.js";
+
+/**
+ * Decode an image file.
+ * @param blob The file.
+ * @returns {bitmap, codes}: an upright ImageBitmap, and the codes of warnings.
+ * @throws Fault It cannot be read.
+ */
+export async function decode(blob) {
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const { animated, isOpaque } = check(bytes);
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(new Blob([bytes]), { imageOrientation: "from-image" });
+  } catch {
+    throw new Fault("undecodable");
+  }
+  checkSize(bitmap.width, bitmap.height);
+  if (!isOpaque && isTransparent(bitmap)) throw new Fault("transparent");
+  return { bitmap, codes: animated ? ["animated"] : [] };
+}
+
+/** Return an ImageBitmap as resample.js takes it; transparency lies over white. */
+export function readable(bitmap) {
+  let canvas = null;
+  let context = null;
+  const read = (left, top, width, height) => {
+    if (canvas?.width !== width || canvas.height !== height) {
+      canvas = new OffscreenCanvas(width, height);
+      context = canvas.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
+      context.imageSmoothingEnabled = false;
+    }
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, width, height);
+    context.drawImage(bitmap, left, top, width, height, 0, 0, width, height);
+    return context.getImageData(0, 0, width, height, { colorSpace: "srgb" }).data;
+  };
+  return { width: bitmap.width, height: bitmap.height, read };
+}
+
+/** Return whether nothing of an image can be seen. */
+function isTransparent(bitmap) {
+  const side = 64;
+  const context = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, side, side);
+  const { data } = context.getImageData(0, 0, side, side);
+  for (let at = 3; at < data.length; at += 4) if (data[at]) return false;
+  return true;
+}

@@ -1,0 +1,149 @@
+// The app's page: the ways in, the settings, and what the model is.
+
+import * as camera from "./camera.js";
+import * as engine from "./engine.js";
+import * as history from "./history.js";
+import { LANGUAGES, preferred } from "./languages.js";
+import * as offline from "./offline.js";
+import { byId, say, translate, why } from "./page.js";
+import { element, row } from "./result.js";
+import * as results from "./results.js";
+import { has, speak, text } from "./words.js";
+
+let facts = null;
+let model = null;
+
+// --- ways in -------------------------------------------------------------------------------------
+
+byId("files").addEventListener("change", (event) => {
+  results.add(event.target.files);
+  event.target.value = ""; // the same file may be chosen again
+});
+
+document.addEventListener("paste", (event) => {
+  const files = [...event.clipboardData.files];
+  if (!files.length) return;
+  event.preventDefault();
+  results.add(files);
+});
+
+const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  byId("drop").classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) byId("drop").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  byId("drop").classList.remove("over");
+  results.add(event.dataTransfer.files);
+});
+
+// --- language and model --------------------------------------------------------------------------
+
+function speakIt(code) {
+  document.documentElement.lang = code;
+  speak(LANGUAGES.en.words, LANGUAGES[code].words);
+  byId("language").value = code;
+  translate();
+  showModel();
+  for (const option of byId("model").options) option.textContent = text(`model-${option.value}`);
+}
+
+function offerLanguages() {
+  for (const [code, { name }] of Object.entries(LANGUAGES)) {
+    const option = element("option", "", name);
+    option.value = code;
+    option.lang = code;
+    byId("language").append(option);
+  }
+  byId("language").addEventListener("change", (event) => {
+    localStorage.setItem("language", event.target.value);
+    speakIt(event.target.value);
+    results.retell();
+    history.show();
+  });
+}
+
+function offerModels() {
+  for (const { name } of facts.models) {
+    const option = element("option", "", text(`model-${name}`));
+    option.value = name;
+    byId("model").append(option);
+  }
+  byId("model").addEventListener("change", (event) => {
+    localStorage.setItem("model", event.target.value);
+    take(event.target.value);
+  });
+}
+
+/** Use a model from now on. */
+async function take(name) {
+  model = facts.models.find((one) => one.name === name) ?? facts.models[0];
+  byId("model").value = model.name;
+  results.use(model);
+  camera.use(model);
+  showModel();
+  try {
+    return await engine.load(model.name);
+  } catch (error) {
+    say(why(error));
+    return null;
+  }
+}
+
+function showModel() {
+  byId("model-name").textContent = model ? text("modelName", model.name) : "";
+}
+
+// --- about the model -----------------------------------------------------------------------------
+
+byId("about-open").addEventListener("click", () => {
+  if (!model) return;
+  byId("about-content").replaceChildren(...aboutOf(model));
+  byId("about").showModal();
+});
+byId("about-close").addEventListener("click", () => byId("about").close());
+
+function aboutOf({ name, card, labels }) {
+  const list = element("dl");
+  const rows = {
+    model: `${name}: ${card.description}`, intendedUse: card.intended_use,
+    trainedOn: `${card.data.name}, ${card.data.split}`, licence: card.licence, attribution: card.attribution,
+    software: `lesionedge ${facts.version}, LiteRT.js ${facts.litert}`,
+  };
+  for (const [key, content] of Object.entries(rows)) list.append(element("dt", "", text(key)), element("dd", "", content));
+  const limits = element("ul");
+  for (const limit of card.limits) limits.append(element("li", "", limit));
+  const table = element("table");
+  table.append(element("caption", "hidden", text("knows")));
+  table.append(row("th", [["", text("diagnosis")], ["", text("code")], ["", text("kind")]]));
+  for (const { label, name: english, malignant } of labels) {
+    const shown = has(`label-${label}`) ? text(`label-${label}`) : english;
+    table.append(row("td", [["", shown], ["", label], ["", text(malignant ? "malignant" : "benign")]]));
+  }
+  return [list, element("h3", "", text("limits")), limits, table];
+}
+
+// --- the beginning -------------------------------------------------------------------------------
+
+async function begin() {
+  offerLanguages();
+  speakIt(preferred(localStorage.getItem("language"), navigator.languages));
+  say(text("none"));
+  results.begin();
+  camera.begin(results.add);
+  facts = await (await fetch(new URL("facts.json", import.meta.url))).json();
+  offerModels();
+  const loading = take(localStorage.getItem("model"));
+  await history.begin();
+  const loaded = await loading;
+  document.body.dataset.ready = loaded ? loaded.runtime.kind : "failed";
+  if (loaded) await offline.begin(loaded);
+}
+
+begin().catch((error) => say(why(error)));

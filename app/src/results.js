@@ -1,0 +1,243 @@
+// The images, their predictions and what can be done with them.
+
+import { drawHeat, drawPrediction } from "./drawing.js";
+import * as engine from "./engine.js";
+import * as history from "./history.js";
+import { byId, say, spoken, translate, why } from "./page.js";
+import { bars } from "./prediction.js";
+import { asCsv, asJson, element, factsOf, headline, paragraph, save } from "./result.js";
+import { EN, text } from "./words.js";
+
+const entries = [];
+const queue = [];
+let counter = 0;
+let isRunning = false;
+let model = null;
+
+/** Use a model for the images that come. */
+export function use(facts) {
+  model = facts;
+}
+
+/** Take images and classify them, one after the other. */
+export function add(files) {
+  const taken = [...files];
+  if (!taken.length) return;
+  for (const file of taken) {
+    counter += 1;
+    const entry = { file, name: file.name || `image ${counter}`, model };
+    entry.url = URL.createObjectURL(file);
+    entry.node = cardOf(entry);
+    entries.unshift(entry);
+    byId("results").prepend(entry.node);
+    queue.push(entry);
+  }
+  say(taken.length === 1 ? text("classifying", entries[0].name) : text("classifyingMany", taken.length));
+  showTools();
+  work();
+}
+
+async function work() {
+  if (isRunning) return;
+  isRunning = true;
+  while (queue.length) await classify(queue.shift());
+  isRunning = false;
+}
+
+function cardOf(entry) {
+  const node = byId("result").content.firstElementChild.cloneNode(true);
+  translate(node);
+  node.querySelector("h3").textContent = entry.name;
+  const preview = node.querySelector(".preview");
+  preview.alt = text("imageOf", entry.name);
+  preview.src = entry.url;
+  preview.addEventListener("error", () => {
+    preview.hidden = true;
+    node.querySelector("figcaption").hidden = false;
+  });
+  const remove = node.querySelector(".remove");
+  remove.setAttribute("aria-label", text("removeName", entry.name));
+  remove.addEventListener("click", () => forget(entry));
+  return node;
+}
+
+async function classify(entry) {
+  try {
+    entry.found = await engine.classify(entry.model.name, entry.file);
+  } catch (error) {
+    entry.fault = error;
+    entry.error = why(error);
+  }
+  if (!entries.includes(entry)) return;
+  show(entry);
+  if (!queue.length) say(summary(entry));
+  try {
+    if (entry.found) await history.keep(entry);
+  } catch (error) {
+    say(why(error)); // no space, or a private window
+  }
+}
+
+/** Show what is known of an image, in the language that is spoken. */
+function show(entry) {
+  const facts = entry.node.querySelector(".facts");
+  if (entry.fault) {
+    entry.error = why(entry.fault);
+    facts.replaceChildren(paragraph("fault", text("failed", entry.error)));
+  } else if (entry.found) {
+    facts.replaceChildren(...factsOf(withBars(entry)), buttonsOf(entry));
+  }
+}
+
+function withBars({ found, model: { labels } }) {
+  const shown = spoken(found);
+  return { ...shown, predictions: bars(shown, labels) };
+}
+
+function summary(entry) {
+  const known = entries.filter((one) => one.found || one.error);
+  if (known.length > 1) {
+    const failed = known.filter((one) => one.error).length;
+    return text("doneMany", known.length - failed, known.length, failed);
+  }
+  if (entry.error) return text("doneFailed", entry.name, entry.error);
+  return text("done", entry.name, headline(spoken(entry.found)));
+}
+
+/** Write everything again after the language has changed. */
+export function retell() {
+  for (const entry of entries) {
+    translate(entry.node);
+    entry.node.querySelector(".remove").setAttribute("aria-label", text("removeName", entry.name));
+    entry.node.querySelector(".preview").alt = text("imageOf", entry.name);
+    hideHeat(entry);
+    show(entry);
+  }
+  say(entries.length ? summary(entries[0]) : text("none"));
+}
+
+// --- heat map and images to keep -----------------------------------------------------------------
+
+function buttonsOf(entry) {
+  const buttons = element("div", "buttons");
+  buttons.append(heatButton(entry), button(text("saveImage"), () => keepImage(entry)));
+  if (navigator.canShare?.({ files: [new File([], "a.png", { type: "image/png" })] })) {
+    buttons.append(button(text("share"), () => share(entry)));
+  }
+  return buttons;
+}
+
+function button(title, act) {
+  const node = element("button", "", title);
+  node.type = "button";
+  node.addEventListener("click", act);
+  return node;
+}
+
+function heatButton(entry) {
+  const node = button(text("heat"), () => toggleHeat(entry, node));
+  node.setAttribute("aria-pressed", "false");
+  return node;
+}
+
+async function toggleHeat(entry, node) {
+  if (entry.explaining) {
+    entry.explaining.cancel();
+    return;
+  }
+  if (node.getAttribute("aria-pressed") === "true") {
+    node.setAttribute("aria-pressed", "false");
+    hideHeat(entry);
+    return;
+  }
+  try {
+    entry.explained ??= await explained(entry, node);
+    if (!entry.explained) return;
+    await drawHeat(entry.node.querySelector(".heat"), entry, spoken);
+    entry.node.querySelector(".heat").hidden = false;
+    entry.node.querySelector(".preview").hidden = true;
+    node.setAttribute("aria-pressed", "true");
+    say(text("heatShown"));
+  } catch (error) {
+    say(why(error));
+  }
+}
+
+/** Compute a heat map; meanwhile its button cancels it. */
+async function explained(entry, node) {
+  const bar = element("progress");
+  bar.setAttribute("aria-label", text("heat"));
+  const progress = (share) => { bar.value = share; };
+  entry.explaining = engine.explain(entry.model.name, entry.file, { label: entry.found.label, progress });
+  node.textContent = text("cancel");
+  node.after(bar);
+  say(text("heatRuns", 0));
+  try {
+    const found = await entry.explaining.promise;
+    if (!found) say(text("heatCancelled"));
+    return found;
+  } finally {
+    entry.explaining = null;
+    node.textContent = text("heat");
+    bar.remove();
+  }
+}
+
+function hideHeat(entry) {
+  entry.node.querySelector(".heat").hidden = true;
+  entry.node.querySelector(".preview").hidden = false;
+}
+
+async function annotated(entry) {
+  const canvas = await drawPrediction(entry, spoken);
+  const blob = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  return new File([blob], `${entry.name.replace(/\.[^.]*$/, "")}-lesionedge.png`, { type: "image/png" });
+}
+
+async function keepImage(entry) {
+  const file = await annotated(entry);
+  save(file, file.type, file.name);
+}
+
+async function share(entry) {
+  try {
+    await navigator.share({ files: [await annotated(entry)], text: text("note") });
+  } catch (error) {
+    if (error.name !== "AbortError") say(why(error));
+  }
+}
+
+// --- removing and saving -------------------------------------------------------------------------
+
+function forget(entry) {
+  entries.splice(entries.indexOf(entry), 1);
+  if (queue.includes(entry)) queue.splice(queue.indexOf(entry), 1);
+  entry.explaining?.cancel();
+  const next = entry.node.nextElementSibling ?? entry.node.previousElementSibling;
+  entry.node.remove();
+  URL.revokeObjectURL(entry.url);
+  (next ?? byId("files")).focus();
+  say(text("removed", entry.name));
+  showTools();
+}
+
+function showTools() {
+  byId("tools").hidden = entries.length === 0;
+}
+
+const inOrder = () => [...entries].reverse();
+
+/** Make the buttons above the results work. */
+export function begin() {
+  byId("remove-all").addEventListener("click", () => {
+    while (entries.length) forget(entries[0]);
+    say(text("allRemoved"));
+  });
+  byId("save-csv").addEventListener("click", () => {
+    const codes = [...new Set(entries.flatMap((one) => one.model.labels.map(({ label }) => label)))];
+    save(asCsv(inOrder(), codes), "text/csv", "lesionedge.csv");
+  });
+  byId("save-json").addEventListener("click", () => {
+    save(asJson(inOrder(), EN.note), "application/json", "lesionedge.json");
+  });
+}

@@ -1,0 +1,69 @@
+// Keeps the app for use without a network. build.py fills in the version and the files.
+//
+// Each version has a cache of its own and a folder of its own, so none is ever mixed with another. A new version
+// waits until every page of the old one is closed, or until somebody asks for it.
+
+const VERSION = "{{version}}";
+const FILES = {{files}};
+const RUNTIMES = {{runtimes}};
+const CACHE = `lesionedge-${VERSION}`;
+const isOurs = (name) => name.startsWith("lesionedge-");
+
+self.addEventListener("install", (event) => event.waitUntil(install()));
+
+async function install() {
+  const cache = await caches.open(CACHE);
+  const former = await formerRuntime();
+  await keep(cache, [...FILES, ...(former ? RUNTIMES[former] : [])]);
+}
+
+/** Fetch what the cache lacks: all of it, or nothing is kept. */
+async function keep(cache, files) {
+  const missing = [];
+  for (const file of files) if (!(await cache.match(file))) missing.push(file);
+  // What has the version in its address is as it was; for the rest, ask the server.
+  const fresh = (file) => (file.includes(VERSION) ? "default" : "no-cache");
+  await cache.addAll(missing.map((file) => new Request(file, { cache: fresh(file) })));
+}
+
+/** Return which build of the runtime an older version has kept: the new one needs the same. */
+async function formerRuntime() {
+  for (const name of (await caches.keys()).filter(isOurs)) {
+    const kept = (await (await caches.open(name)).keys()).map(({ url }) => url.split("/").pop());
+    const found = Object.keys(RUNTIMES).find((kind) => RUNTIMES[kind].some((file) => kept.includes(file.split("/").pop())));
+    if (found) return found;
+  }
+  return null;
+}
+
+self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
+
+async function takeOver() {
+  const old = (await caches.keys()).filter((name) => isOurs(name) && name !== CACHE);
+  await Promise.all(old.map((name) => caches.delete(name)));
+  await self.clients.claim();
+}
+
+self.addEventListener("message", (event) => {
+  if (event.data.kind === "take over") self.skipWaiting();
+  if (event.data.kind === "keep") event.waitUntil(keepRuntime(event.source, event.data.runtime.kind));
+});
+
+/** Keep the build of the runtime that the page uses, and tell the page. */
+async function keepRuntime(page, kind) {
+  await keep(await caches.open(CACHE), RUNTIMES[kind]);
+  page.postMessage({ kind: "kept" });
+}
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  if (request.method !== "GET" || !request.url.startsWith(self.registration.scope)) return;
+  event.respondWith(answer(request));
+});
+
+async function answer(request) {
+  const cache = await caches.open(CACHE);
+  const isPage = request.mode === "navigate";
+  const found = await cache.match(isPage ? "./" : request, { ignoreSearch: true });
+  return found ?? fetch(request);
+}

@@ -1,0 +1,353 @@
+"""The server's own certificate authority, for phones: they give a page its camera only over HTTPS.
+
+The authority's key signs one certificate for this machine. It can sign for no name of the public
+internet: its name constraints allow this machine's names and private addresses only. A phone that
+trusts it trusts no more than this server.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+from lesionedge.errors import LesionEdgeError
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+AUTHORITY_DAYS = 3650
+LEAF_DAYS = 365
+RENEWAL_DAYS = 30
+"""A certificate is renewed when so many days are left."""
+
+PRIVATE_NETWORKS = (
+    "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+    "100.64.0.0/10", "::1/128", "fc00::/7", "fe80::/10",
+)  # fmt: skip
+"""The addresses for which the authority may sign."""
+
+
+class CertificateError(LesionEdgeError):
+    """A certificate or its key cannot be used or made."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files of a certificate that a server shows, and the authority that signed it."""
+
+    certificate: str
+    """PEM file: the certificate."""
+    key: str
+    """PEM file: its key."""
+    authority: bytes | None = None
+    """The authority's certificate, DER; None: somebody else's."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The authority's SHA-256 fingerprint, as phones show it."""
+        import hashlib
+
+        digest = hashlib.sha256(self.authority or b"").hexdigest().upper()
+        return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+def folder() -> str:
+    """Return the folder of the authority's files: below ``XDG_DATA_HOME``."""
+    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(base, "lesionedge", "https")
+
+
+def given(certificate: str, key: str) -> Certificate:
+    """Return a certificate that somebody else made, if it can be used.
+
+    Args:
+        certificate: PEM file, with the chain up to its authority.
+        key: PEM file, not encrypted.
+
+    Raises:
+        CertificateError: One cannot be read, or the two do not belong together.
+    """
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise CertificateError(
+            f"{certificate}, {key}: cannot be used together ({reason}); expected two PEM files: a "
+            "certificate, and its key without a password"
+        ) from None
+    return Certificate(certificate, key)
+
+
+def own(names: Iterable[str], *, place: str | None = None) -> Certificate:
+    """Return a certificate for this machine; make or renew what is missing.
+
+    Args:
+        names: Further names and addresses that it is for.
+        place: Folder of the files; None for ``folder()``.
+
+    Raises:
+        CertificateError: The files cannot be read or written, or the authority may not sign for a
+            name.
+    """
+    place = place or folder()
+    wanted = sorted({*machine_names(), *machine_addresses(), *map(str.lower, names)})
+    files = [os.path.join(place, name) for name in ("ca.pem", "ca.key", "server.pem", "server.key")]
+    try:
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        _check_private(place)
+        authority = _authority(files[0], files[1])
+        _leaf(files[2], files[3], authority, wanted)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CertificateError(
+            f"{place}: its certificates cannot be used ({reason}); delete the folder to have new "
+            "ones, which phones must then be told to trust again"
+        ) from error
+    return Certificate(files[2], files[3], _der(authority[0]))
+
+
+def machine_names() -> list[str]:
+    """Return the names under which other machines find this one; ``.local`` is by mDNS."""
+    name = socket.gethostname().lower().split(".")[0]
+    return ["localhost", name, f"{name}.local"]
+
+
+def machine_addresses() -> list[str]:
+    """Return this machine's private addresses, without asking the network."""
+    found = {"127.0.0.1", "::1"}
+    with suppress(OSError):
+        found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
+    # A UDP socket that is "connected" sends nothing, but has the address that leads out.
+    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as wire:
+            wire.connect((far, 9))
+            found.add(str(wire.getsockname()[0]))
+    return sorted(address for address in found if "%" not in address and _may_sign(address))
+
+
+def _check_private(place: str) -> None:
+    if stat.S_IMODE(os.stat(place).st_mode) & 0o077:
+        os.chmod(place, 0o700)
+
+
+# --- the authority
+
+
+def _authority(path: str, key_path: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Read the authority, or make one."""
+    from cryptography import x509
+
+    if os.path.exists(path) and os.path.exists(key_path):
+        with open(path, "rb") as file:
+            certificate = x509.load_pem_x509_certificate(file.read())
+        if _days_left(certificate) > LEAF_DAYS:
+            return certificate, _read_key(key_path)
+    key = _new_key()
+    certificate = _signed(_authority_request(key), key)
+    _write(key_path, _key_pem(key), 0o600)
+    _write(path, _pem(certificate), 0o644)
+    return certificate, key
+
+
+def _authority_request(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    name = _name(f"lesionedge on {socket.gethostname()}")
+    networks = [x509.IPAddress(ipaddress.ip_network(one)) for one in PRIVATE_NETWORKS]
+    names = [x509.DNSName(one) for one in (*machine_names(), "local")]
+    return (
+        _request(name, name, key.public_key(), AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(x509.NameConstraints([*names, *networks], None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+# --- the server's certificate
+
+
+def _leaf(
+    path: str, key_path: str, authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
+    names: list[str],
+) -> None:  # fmt: skip
+    """Make the server's certificate, unless there is one that is still good."""
+    if os.path.exists(key_path) and _is_good(path, authority[0], names):
+        return
+    foreign = [name for name in names if not _may_sign(name)]
+    if foreign:
+        raise ValueError(
+            f"the authority may not sign for {', '.join(foreign)}: give a certificate of your own "
+            "by --certificate and --key"
+        )
+    key = _new_key()
+    certificate = _signed(_leaf_request(key, authority[0], names), authority[1])
+    _write(key_path, _key_pem(key), 0o600)
+    _write(path, _pem(certificate), 0o644)
+
+
+def _leaf_request(
+    key: ec.EllipticCurvePrivateKey, authority: x509.Certificate, names: list[str]
+) -> x509.CertificateBuilder:
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    entries = [_entry(name) for name in names]
+    public = key.public_key()
+    issuer = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return (
+        _request(_name(machine_names()[-1]), authority.subject, public, LEAF_DAYS)
+        .add_extension(x509.SubjectAlternativeName(entries), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage("digital_signature"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False
+        )
+    )
+
+
+def _is_good(path: str, authority: x509.Certificate, names: list[str]) -> bool:
+    """Return whether a certificate is for these names, of this authority, and not nearly over."""
+    from cryptography import x509
+
+    if not os.path.exists(path):
+        return False
+    with open(path, "rb") as file:
+        certificate = x509.load_pem_x509_certificate(file.read())
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    if not {_entry(name) for name in names} <= set(found):
+        return False
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except Exception:  # noqa: BLE001 - of another authority, whatever the reason
+        return False
+    return _days_left(certificate) > RENEWAL_DAYS
+
+
+def _entry(name: str) -> x509.DNSName | x509.IPAddress:
+    from cryptography import x509
+
+    address = _address(name)
+    return x509.DNSName(name) if address is None else x509.IPAddress(address)
+
+
+def _may_sign(name: str) -> bool:
+    address = _address(name)
+    if address is not None:
+        return any(address in ipaddress.ip_network(one) for one in PRIVATE_NETWORKS)
+    return name in machine_names() or name.endswith(".local")
+
+
+def _address(name: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+# --- what both have
+
+
+def _request(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # a Pi without a clock may be behind
+        .not_valid_after(now + datetime.timedelta(days=days))
+    )
+
+
+def _signed(request: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    from cryptography.hazmat.primitives import hashes
+
+    return request.sign(key, hashes.SHA256())
+
+
+def _name(text: str) -> x509.Name:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
+
+
+def _usage(*wanted: str) -> x509.KeyUsage:
+    from cryptography import x509
+
+    every = (
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+        "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+    )  # fmt: skip
+    return x509.KeyUsage(**{one: one in wanted for one in every})
+
+
+def _days_left(certificate: x509.Certificate) -> float:
+    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
+    return left.total_seconds() / 86_400
+
+
+def _new_key() -> ec.EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _read_key(path: str) -> ec.EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    with open(path, "rb") as file:
+        key = load_pem_private_key(file.read(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{path} is no key of an elliptic curve")
+    return key
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives import serialization as form
+
+    return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _write(path: str, content: bytes, mode: int) -> None:
+    """Write a file whole, which from the start only those may read who may."""
+    from lesionedge.atomic import replacing
+
+    with replacing(path) as part:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(handle, "wb") as file:
+            file.write(content)
+    os.chmod(path, mode)

@@ -1,0 +1,42 @@
+"""Debian's Chromium for the tests of pages: no window, and a camera that shows a test pattern."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright: make test-device installs it"
+)
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="needs axe: make test-device installs it"
+)
+PROGRAM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+if PROGRAM is None:
+    pytest.skip("needs Chromium: sudo make tools", allow_module_level=True)
+
+FLAGS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-gpu"]
+SEVERE = {"serious", "critical"}
+
+
+@contextmanager
+def launched(*flags):
+    """Run a browser."""
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=PROGRAM, args=[*FLAGS, *sandbox, *flags]
+        )
+        yield browser
+        browser.close()
+
+
+def severe(page):
+    """Return what keeps people out of a page, by axe."""
+    found = axe.Axe().run(page).response["violations"]
+    return [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in SEVERE]

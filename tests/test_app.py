@@ -1,0 +1,555 @@
+"""The phone's app in a real browser, held to Python: ``make app`` builds it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import shutil
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import make_vectors
+import numpy as np
+import pytest
+from chromium import launched, severe
+from PIL import Image
+from serving import serving
+
+from lesionedge import Classifier, wording
+from lesionedge.explanation import explain
+
+pytest.importorskip("fastapi", reason="needs lesionedge[web]")
+ROOT = Path(__file__).parent.parent
+APP = Path(os.environ.get("LESIONEDGE_APP", ROOT / "dist" / "app"))
+if not (APP / "index.html").is_file():
+    pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
+EXAMPLE = ROOT / "examples" / "synthetic_lesion.jpg"
+MOST_BYTES = 6_000_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with launched() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving("--app", APP, "--jobs", "1") as running:
+        yield running
+
+
+@contextmanager
+def static(folder):
+    """Serve a folder as any static host does, without headers of its own."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    host.daemon_threads = True
+    thread = threading.Thread(target=host.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield host, f"http://127.0.0.1:{host.server_port}/"
+    finally:
+        host.shutdown()
+        host.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def open_app(browser):
+    """Opens the app; afterwards it may have asked nobody else and been blocked in nothing."""
+    contexts, faults = [], []
+
+    def opened(url, *, width=1100, height=900, scheme="light", locale="en-GB", **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale,
+            permissions=["camera"], **options,
+        )  # fmt: skip
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(90_000)
+        origin = "/".join(url.split("/")[:3])
+        own = (url, f"blob:{origin}/")
+        context.on("request", lambda r: r.url.startswith(own) or faults.append(f"asked {r.url}"))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console", lambda m: faults.append(m.text) if "Content Security" in m.text else None
+        )
+        page.goto(url)
+        ready(page)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def ready(page):
+    page.wait_for_function("() => document.body.dataset.ready")
+    assert page.evaluate("document.body.dataset.ready") != "failed", page.inner_text("#status")
+
+
+def kept(page):
+    page.wait_for_function("() => document.getElementById('offline').textContent")
+
+
+def results(page, count=1):
+    page.wait_for_function(
+        "n => document.querySelectorAll('.card .headline, .card .fault').length === n", arg=count
+    )
+    return page.locator(".card")
+
+
+ASK = """async ([model, encoded]) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
+    const input = await engine.input(model, blob);
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', input));
+    const sha256 = [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    return { sha256, ...await engine.classify(model, blob) };
+}"""
+
+
+def asked(page, model, content):
+    """Return what the app makes of a file, with the hash of the model's input."""
+    return page.evaluate(ASK, [model, base64.b64encode(content).decode()])
+
+
+# --- parity
+
+
+def test_100_images_as_python_sees_them(open_app, server, tmp_path):
+    wanted = make_vectors.write(tmp_path)
+    page = open_app(f"{server.url}app/")
+    assert page.evaluate("document.body.dataset.ready") == "threaded"
+    codes = set()
+    for one in wanted:
+        found = asked(page, one["model"], (tmp_path / one["file"]).read_bytes())
+        assert found["sha256"] == one["sha256"], one["file"]
+        same_prediction(found, one)
+        codes.update(one["warning_codes"])
+    assert len(wanted) == 100
+    assert {"dark", "bright", "blurred", "cut-off", "hair", "glare", "not-a-lesion"} <= codes
+
+
+def same_prediction(found, wanted):
+    for key in ("label", "reliable", "warnings", "warning_codes"):
+        assert found[key] == wanted[key], key
+    assert [c["label"] for c in found["top"]] == [c["label"] for c in wanted["top"]]
+    numbers = [c["probability"] for c in found["top"]]
+    assert numbers == pytest.approx([c["probability"] for c in wanted["top"]], abs=1e-6)
+    assert found["malignant_probability"] == pytest.approx(
+        wanted["malignant_probability"], abs=1e-6
+    )
+    assert found["operating_point"] == wanted["operating_point"]
+
+
+def test_a_static_host_gives_the_same_without_threads(open_app, tmp_path):
+    content = encoded(make_vectors.image(0))
+    with static(APP) as (_, url):
+        page = open_app(url)
+        assert page.evaluate("document.body.dataset.ready") == "plain"
+        assert page.evaluate("crossOriginIsolated") is False
+        wanted = Classifier("cnn", threads=1).classify(content).to_dict()
+        same_prediction(asked(page, "cnn", content), wanted)
+
+
+def test_the_build_for_old_browsers_gives_the_same(open_app, tmp_path):
+    """Safari lacks wide SIMD; so does the app whose check for it is told so."""
+    folder = tmp_path / "app"
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("*.gz"))
+    runtime = next(folder.glob("*/vendor/litert.js"))
+    code = runtime.read_text()
+    assert code.count("await WebAssembly.instantiate(wasm);") == 1
+    runtime.write_text(
+        code.replace("await WebAssembly.instantiate(wasm);", 'throw new Error("no SIMD");')
+    )
+    content = encoded(make_vectors.image(3))
+    with static(folder) as (_, url):
+        page = open_app(url)
+        assert page.evaluate("document.body.dataset.ready") == "compat"
+        for name in ("cnn", "mobilenetv2"):
+            wanted = Classifier(name, threads=1).classify(content).to_dict()
+            same_prediction(asked(page, name, content), wanted)
+
+
+INPUT = """async ([model, encoded]) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
+    return [...await engine.input(model, blob)];
+}"""
+
+
+def test_turned_jpegs_are_upright_and_nearly_pillow_s(open_app, server):
+    """Browsers decode JPEGs with other roundings: by less than a level in the mean."""
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn")
+    image = make_vectors.image(0).resize((300, 200))
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = encoded(image, "JPEG", quality=95, exif=exif)
+        found = page.evaluate(INPUT, ["cnn", base64.b64encode(content).decode()])
+        wanted = classifier.model_input(content).ravel().astype(int)
+        assert np.abs(np.array(found) - wanted).mean() < 1, orientation
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+# --- the page
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    make_vectors.image(0).save(folder / "lesion.png")
+    Image.new("RGB", (300, 200), "white").save(folder / "page.png")
+    (folder / "notes.jpg").write_text("these are no pixels")
+    return folder
+
+
+def test_several_images_and_one_that_is_bad(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    names = ["lesion.png", "page.png", "notes.jpg"]
+    page.set_input_files("input[type=file] >> nth=0", [str(images / name) for name in names])
+    cards = results(page, 3)
+    bad = cards.filter(has_text="notes.jpg").locator(".fault").inner_text()
+    assert bad == "Failed: not an image that can be read (JPEG, PNG, …)"
+    wanted = Classifier().classify(images / "lesion.png")
+    shown = cards.filter(has_text="lesion.png")
+    assert shown.locator(".headline").inner_text() == (
+        f"{wanted.name} ({wanted.label}), {wording.percent(wanted.probability)}"
+    )
+    risk = wording.risk(wanted)
+    assert shown.locator(".malignant").inner_text() == risk[0].upper() + risk[1:]
+    bars = shown.locator(".bars tbody .percent").all_inner_texts()
+    assert bars == [wording.percent(c.probability) for c in wanted.top]
+    refused = cards.filter(has_text="page.png")
+    assert refused.locator(".headline").inner_text() == wording.CANNOT_TELL
+    assert refused.locator(".malignant").count() == 0
+    assert not refused.locator(".bars").is_visible()
+    remarks = [str(one) for one in Classifier().classify(images / "page.png").warnings]
+    warnings = refused.locator(".warning").all_inner_texts()
+    assert warnings == [f"Warning: {one}" for one in remarks]
+    assert page.inner_text("#status") == "2 of 3 images classified, 1 failed."
+    page.get_by_role("button", name="Remove lesion.png").click()
+    assert cards.count() == 2
+    page.get_by_role("button", name="Remove all").click()
+    assert cards.count() == 0
+
+
+def test_results_are_saved_as_the_command_line_writes_them(open_app, server, images, cli_run):
+    page = open_app(f"{server.url}app/")
+    page.set_input_files("#files", [str(images / "lesion.png"), str(images / "notes.jpg")])
+    results(page, 2)
+    own = cli_run("predict", images / "lesion.png", "--format", "csv").stdout.splitlines()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download CSV").click()
+    text = Path(saved.value.path()).read_text().splitlines()
+    assert text[0] == own[0]
+    found, wanted = next(csv.DictReader(text)), next(csv.DictReader(own))
+    assert found["path"] == "lesion.png"
+    for key in ("label", "name", "reliable", "warnings", "error"):
+        assert found[key] == wanted[key], key
+    for key in (key for key in wanted if key.startswith("p_")):
+        assert float(found[key]) == pytest.approx(float(wanted[key]), abs=1e-6)
+    assert "not an image" in list(csv.DictReader(text))[1]["error"]
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download JSON").click()
+    found = json.loads(Path(saved.value.path()).read_text())
+    assert found["note"] == wording.RESEARCH_USE
+    wanted = Classifier().classify(images / "lesion.png").to_dict("lesion.png")
+    assert set(found["results"][0]) == set(wanted)
+    same_prediction(found["results"][0], wanted)
+
+
+def test_the_heat_map_is_python_s(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    page.locator("#settings summary").click()
+    page.select_option("#model", "cnn")
+    page.set_input_files("#files", str(images / "lesion.png"))
+    card = results(page).first
+    wanted = explain(images / "lesion.png", model="cnn")
+    run = """async ([encoded]) => {
+        const base = document.querySelector('script[type=module]').src;
+        const engine = await import(new URL('engine.js', base));
+        const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
+        const options = { label: null, progress: () => {} };
+        const asked = engine.explain('cnn', blob, options);
+        const second = engine.explain('cnn', blob, options);
+        second.cancel();
+        return { cancelled: await second.promise, cells: [...(await asked.promise).cells] };
+    }"""
+    content = (images / "lesion.png").read_bytes()
+    found = page.evaluate(run, [base64.b64encode(content).decode()])
+    assert found["cancelled"] is None
+    assert found["cells"] == pytest.approx(wanted.cells.ravel().tolist(), abs=1e-6)
+    card.get_by_role("button", name="Heat map").click()
+    card.locator("canvas.heat").wait_for(state="visible")
+    size = card.locator("canvas.heat").evaluate("canvas => [canvas.width, canvas.height]")
+    assert size[0] >= 360
+    assert size[1] > size[0] * 450 / 600
+    assert not card.locator(".preview").is_visible()
+    with page.expect_download() as saved:
+        card.get_by_role("button", name="Save the image").click()
+    assert saved.value.suggested_filename == "lesion-lesionedge.png"
+    with Image.open(saved.value.path()) as drawn:
+        assert drawn.width == 600
+        assert drawn.height > 450
+
+
+def test_the_camera_is_aimed_and_takes_a_photograph(open_app, server):
+    page = open_app(f"{server.url}app/")
+    page.get_by_role("button", name="Use the camera").click()
+    page.locator("#aim-warnings li").first.wait_for()
+    assert page.inner_text("#aim")
+    video = page.locator("#video").evaluate(
+        "v => [v.clientWidth, v.clientHeight, v.videoWidth, v.videoHeight]"
+    )
+    frame = page.locator("#frame").bounding_box()
+    scale = min(video[0] / video[2], video[1] / video[3])
+    assert frame["width"] == pytest.approx(min(video[2:]) * scale, abs=2)
+    assert frame["width"] == pytest.approx(frame["height"], abs=1)
+    page.get_by_role("button", name="Take the photo").click()
+    assert results(page).first.locator("h3").inner_text().startswith("camera ")
+    page.get_by_role("button", name="Close the camera").click()
+    assert page.locator("#viewfinder").is_hidden()
+    assert page.evaluate("document.getElementById('video').srcObject") is None
+
+
+def test_the_history_is_kept_only_if_it_is_wanted(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    page.set_input_files("#files", str(images / "page.png"))
+    results(page)
+    assert page.locator("#history").is_hidden()
+    assert page.evaluate("indexedDB.databases()") == []
+    page.locator("#settings summary").click()
+    page.check("#keep")
+    page.get_by_text("No results are kept yet.").wait_for()
+    page.set_input_files("#files", str(images / "lesion.png"))
+    page.locator("#history-list img").wait_for()
+    page.reload()
+    ready(page)
+    page.locator("#history-list img").wait_for()
+    assert "lesion.png" in page.inner_text("#history-list")
+    page.get_by_role("button", name="Delete the history").click()
+    page.get_by_text("No results are kept yet.").wait_for()
+    assert page.locator("#history-list img").count() == 0
+
+
+def test_another_language(open_app, server, images):
+    page = open_app(f"{server.url}app/", locale="de-DE")
+    assert page.evaluate("document.documentElement.lang") == "de"
+    page.set_input_files("#files", str(images / "page.png"))
+    card = results(page).first
+    assert card.locator(".headline").inner_text() == "Nicht zu sagen: kein dermatoskopisches Bild"
+    assert "Nur für die Forschung" in page.inner_text("footer")
+    page.select_option("#language", "en", force=True)
+    assert card.locator(".headline").inner_text() == wording.CANNOT_TELL
+    keys = page.evaluate("""async () => {
+        const base = document.querySelector('script[type=module]').src;
+        const { LANGUAGES } = await import(new URL('languages.js', base));
+        const { notices, models } = await (await fetch(new URL('facts.json', base))).json();
+        const named = [...document.querySelectorAll('[data-text], [data-label]')];
+        return {
+            languages: Object.values(LANGUAGES).map(({ words }) => Object.keys(words)),
+            named: named.map((node) => node.dataset.text ?? node.dataset.label),
+            notices: Object.keys(notices), labels: models[0].labels.map(({ label }) => label),
+        };
+    }""")
+    english, german = map(set, keys["languages"])
+    assert english - german == {"headline"}  # no words, only numbers and names
+    assert set(keys["named"]) <= english
+    assert {f"notice-{code}" for code in keys["notices"]} <= german
+    assert {f"label-{label}" for label in keys["labels"]} <= german
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1100])
+def test_nobody_is_kept_out(open_app, server, images, width, scheme):
+    page = open_app(f"{server.url}app/", width=width, scheme=scheme, reduced_motion="reduce")
+    page.set_input_files("#files", [str(images / "lesion.png"), str(images / "notes.jpg")])
+    results(page, 2)
+    page.locator("#settings summary").click()
+    assert not severe(page)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    moves = page.locator(".fill").first.evaluate("bar => getComputedStyle(bar).transitionDuration")
+    assert moves == "0s"
+    page.get_by_role("button", name="About the model").click()
+    assert "HAM10000" in page.get_by_role("dialog").inner_text()
+    assert not severe(page)
+
+
+def test_the_keyboard_alone_is_enough(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    reached = []
+    for _ in range(3):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id"))
+    assert reached == ["about-open", "files", "camera-open"]
+    page.set_input_files("#files", str(images / "lesion.png"))
+    results(page)
+    page.focus(".card .remove")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "files"
+
+
+def test_hostile_files_are_errors_and_the_page_lives(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    png = encoded(make_vectors.image(0).resize((80, 60)))
+    jpeg = encoded(make_vectors.image(0).resize((300, 200)), "JPEG")
+    bomb = png[:16] + (60_000).to_bytes(4, "big") + (60_000).to_bytes(4, "big") + png[24:]
+    clear = encoded(Image.new("RGBA", (50, 50), (200, 100, 50, 0)))
+    files = {
+        "empty.png": (b"", "is empty (0 bytes)"),
+        "text.jpg": (b"no pixels", "not an image that can be read"),
+        "cut.png": (png[:-200], "damaged or cut short"),
+        "cut.jpg": (jpeg[: len(jpeg) // 2], "damaged or cut short"),
+        "bomb.png": (bomb, "60000x60000 px is 3600 MP; expected at most 200 MP"),
+        "tiny.png": (encoded(Image.new("RGB", (9, 40))), "9x40 px is too small"),
+        "damaged.png": (png[:60] + bytes(40) + png[100:], "this browser cannot read it"),
+        "clear.png": (clear, "all of it is transparent"),
+        "page.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image that can be"),
+        "photo.heic": (b"\0\0\0\x18ftypheic" + bytes(200), "this browser cannot read it"),
+    }
+    given = [{"name": k, "mimeType": "image/png", "buffer": v[0]} for k, v in files.items()]
+    page.set_input_files("#files", given)
+    cards = results(page, len(files))
+    for name, (_, words) in files.items():
+        card = cards.filter(has=page.get_by_role("heading", name=name, exact=True))
+        assert words in card.locator(".fault").inner_text(), name
+    page.set_input_files("#files", str(images / "lesion.png"))
+    results(page, len(files) + 1)
+    assert page.locator(".card .headline").count() == 1
+
+
+def test_an_animation_is_warned_of(open_app, server):
+    page = open_app(f"{server.url}app/")
+    frames = [make_vectors.image(0).resize((80, 60)), make_vectors.image(1).resize((80, 60))]
+    for kind in ("GIF", "WEBP", "PNG"):
+        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert "animated" in asked(page, "cnn", content)["warning_codes"], kind
+        assert "animated" not in asked(page, "cnn", encoded(frames[0], kind))["warning_codes"]
+
+
+# --- without a network
+
+
+def test_it_works_with_the_server_gone(open_app, images):
+    with static(APP) as (_, url):
+        page = open_app(url)
+        kept(page)
+        assert page.inner_text("#offline") == "Ready for use without a network."
+    page.context.set_offline(True)
+    page.reload()
+    ready(page)
+    page.set_input_files("#files", str(images / "lesion.png"))
+    wanted = Classifier().classify(images / "lesion.png")
+    assert results(page).first.locator(".headline").inner_text().startswith(wanted.name)
+
+
+def test_threads_work_without_a_network_too(open_app, images):
+    with serving("--app", APP, "--jobs", "1") as running:
+        page = open_app(f"{running.url}app/")
+        kept(page)
+    page.reload()
+    ready(page)
+    assert page.evaluate("document.body.dataset.ready") == "threaded"
+    page.set_input_files("#files", str(images / "lesion.png"))
+    assert results(page).first.locator(".headline").count() == 1
+
+
+def another_version(folder, to, mark):
+    """Copy a built app as another version of it, whose page has another title."""
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.gz"))
+    former = next(path.name for path in to.iterdir() if re.fullmatch("[0-9a-f]{12}", path.name))
+    (to / former).rename(to / mark)
+    for path in [*to.glob("*.*"), *(to / mark).glob("*.js")]:
+        path.write_text(path.read_text().replace(former, mark))
+    page = to / "index.html"
+    page.write_text(page.read_text().replace("<title>lesionedge<", f"<title>{mark}<"))
+
+
+def test_an_update_comes_whole_and_when_it_is_asked_for(open_app, tmp_path):
+    old, new = "0" * 12, "1" * 12
+    for mark in (old, new):
+        another_version(APP, tmp_path / mark, mark)
+    folder = tmp_path / "served"
+    (tmp_path / old).rename(folder)
+    with static(folder) as (_, url):
+        page = open_app(url)
+        kept(page)
+        shutil.rmtree(folder)
+        (tmp_path / new).rename(folder)
+        page.reload()  # the old one, whole, while the new one comes
+        ready(page)
+        assert page.title() == old
+        page.locator("#update").wait_for(state="visible")
+        loaded = "performance.getEntriesByType('resource').map((one) => one.name)"
+        assert not [name for name in page.evaluate(loaded) if new in name]
+        page.get_by_role("button", name="Reload").click()
+        page.wait_for_function("mark => document.title === mark", arg=new)
+        ready(page)
+        assert not [name for name in page.evaluate(loaded) if old in name]
+        assert page.evaluate("caches.keys()") == [f"lesionedge-{new}"]
+
+
+def packed_bytes(path):
+    packed = path.with_name(f"{path.name}.gz")
+    return (packed if packed.is_file() else path).stat().st_size
+
+
+def test_what_one_browser_downloads_is_small():
+    worker = (APP / "sw.js").read_text()
+    files = json.loads(re.search(r"FILES = (\[.*?\]);", worker, re.S)[1])
+    runtimes = json.loads(re.search(r"RUNTIMES = (\{.*?\});", worker, re.S)[1])
+    assert set(runtimes) == {"plain", "compat", "threaded"}
+    for paths in runtimes.values():
+        parts = ["index.html" if path == "./" else path for path in (*files, *paths)]
+        assert sum(packed_bytes(APP / part) for part in parts) < MOST_BYTES
+
+
+# --- serve --app
+
+
+def test_serve_sends_it_packed_with_a_strict_policy(server):
+    version = re.search(r"([0-9a-f]{12})/main.js", (APP / "index.html").read_text())[1]
+    path = f"/app/{version}/mobilenetv2-int8.tflite"
+    packed = server.request("GET", path, Accept_Encoding="gzip")
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == server.request("GET", path).body
+    assert "immutable" in packed.headers["cache-control"]
+    page = server.request("GET", "/app/")
+    assert page.headers["cache-control"] == "no-cache"
+    assert page.headers["cross-origin-embedder-policy"] == "require-corp"
+    policy = page.headers["content-security-policy"]
+    assert "connect-src 'self'" in policy
+    assert "script-src 'self' 'wasm-unsafe-eval';" in policy
+    assert "unsafe-inline" not in policy
+    assert server.request("GET", "/app/..%2f..%2fpyproject.toml").status == 404
+    assert "wasm" not in server.request("GET", "/").headers["content-security-policy"]
+
+
+def test_serve_refuses_a_folder_that_is_no_app(cli_run, tmp_path):
+    done = cli_run("serve", "--app", tmp_path)
+    assert done.exit_code == 2
+    assert "has no index.html; expected a folder that make app has built" in done.stderr
