@@ -87,7 +87,7 @@ test: say-test try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.read
 	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist load -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 .venv-device/.ready: pyproject.toml
 	@echo "Installing what the tests of the runtime need into .venv-device (0.7 GB) ..."

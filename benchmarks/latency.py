@@ -59,7 +59,7 @@ print(network.get_tensor(network.get_output_details()[0]["index"])[0])
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Overhead of lesionedge on this machine.")
-    parser.add_argument("picture", nargs="?", default=str(EXAMPLE))
+    parser.add_argument("image", nargs="?", default=str(EXAMPLE))
     parser.add_argument("--rounds", type=int, default=400, help="turns in one process")
     parser.add_argument("--starts", type=int, default=25, help="turns that start a process")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
@@ -68,11 +68,11 @@ def main() -> None:
     figures = {
         "machine": machine(),
         "threads": classifier.threads,
-        "picture": os.path.basename(options.picture),
-        "warm": warm(classifier, options.picture, options.rounds),
-        "cold": cold(classifier, options.picture, options.starts),
+        "picture": os.path.basename(options.image),
+        "warm": warm(classifier, options.image, options.rounds),
+        "cold": cold(classifier, options.image, options.starts),
         "import": importing(options.starts),
-        "check": checking(classifier, options.picture, options.rounds),
+        "check": checking(classifier, options.image, options.rounds),
     }
     print(report(figures))
     if options.json:

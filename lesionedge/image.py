@@ -229,14 +229,14 @@ def _resized(
 def _is_tall(
     image: tuple[int, int], box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> bool:
-    """Return whether Pillow 13 would resize the columns first, with other roundings than before.
+    """Return whether Pillow 13 would resize the columns first; earlier ones rounded otherwise.
 
-    Resizing rows and columns by two calls gives the same pixels with every Pillow.
+    Two calls, one for rows and one for columns, give the same pixels with every Pillow.
     """
     if (box[2] - box[0]) / size[0] >= 2 * REDUCING_GAP or (box[3] - box[1]) / size[1] >= (
         2 * REDUCING_GAP
     ):
-        return False  # it is reduced first, to little more than the box
+        return False  # Pillow first reduces it to little more than the box
     return image[1] - size[1] > max(0, 2 * (image[0] - size[0]))
 
 

@@ -37,6 +37,6 @@ def launched(*flags):
 
 
 def severe(page):
-    """Return what keeps people out of a page, by axe."""
+    """Return the accessibility faults that axe finds in a page."""
     found = axe.Axe().run(page).response["violations"]
     return [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in SEVERE]

@@ -1,4 +1,4 @@
-"""Draw the images by which the phone's app is held to Python, and write what Python makes of them.
+"""Draw the images for comparing the phone's app with Python, and write Python's results for them.
 
     python tests/make_vectors.py FOLDER
 
@@ -31,12 +31,12 @@ draw = runpy.run_path(str(ROOT / "examples" / "synthetic_lesion.py"))["draw"]
 
 
 def main() -> None:
-    """Write into the folder that the command line names."""
+    """Write into the folder named on the command line."""
     write(Path(sys.argv[1]))
 
 
 def write(folder: Path) -> list[dict[str, Any]]:
-    """Write the images and what is expected of them; return it."""
+    """Write the images and the expected results; return these."""
     folder.mkdir(parents=True, exist_ok=True)
     models = {name: Classifier(name, threads=1) for name in ("mobilenetv2", "cnn")}
     found = []
@@ -51,7 +51,7 @@ def write(folder: Path) -> list[dict[str, Any]]:
 
 
 def expected(classifier: Classifier, path: Path) -> dict[str, Any]:
-    """Return what Python makes of a file."""
+    """Return Python's result for a file."""
     prediction = classifier.classify(path).to_dict()
     pixels = classifier.model_input(path)
     return {

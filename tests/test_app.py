@@ -1,4 +1,4 @@
-"""The phone's app in a real browser, held to Python: ``make app`` builds it."""
+"""The phone's app (``make app``) in a real browser, compared with Python."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def server():
 
 @contextmanager
 def static(folder):
-    """Serve a folder as any static host does, without headers of its own."""
+    """Serve a folder as any static host does, without special headers."""
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -69,7 +69,7 @@ def static(folder):
 
 @pytest.fixture
 def open_app(browser):
-    """Opens the app; afterwards it may have asked nobody else and been blocked in nothing."""
+    """Opens the app; at the end checks that it reached only its server and nothing was blocked."""
     contexts, faults = [], []
 
     def opened(url, *, width=1100, height=900, scheme="light", locale="en-GB", **options):
@@ -125,14 +125,14 @@ ASK = """async ([model, encoded]) => {
 
 
 def asked(page, model, content):
-    """Return what the app makes of a file, with the hash of the model's input."""
+    """Return the app's result for a file, with the hash of the model's input."""
     return page.evaluate(ASK, [model, base64.b64encode(content).decode()])
 
 
 # --- parity
 
 
-def test_100_images_as_python_sees_them(open_app, server, tmp_path):
+def test_100_images_equal_python(open_app, server, tmp_path):
     wanted = make_vectors.write(tmp_path)
     page = open_app(f"{server.url}app/")
     assert page.evaluate("document.body.dataset.ready") == "threaded"
@@ -158,7 +158,7 @@ def same_prediction(found, wanted):
     assert found["operating_point"] == wanted["operating_point"]
 
 
-def test_a_static_host_gives_the_same_without_threads(open_app, tmp_path):
+def test_without_threads_from_a_static_host_predictions_are_the_same(open_app, tmp_path):
     content = encoded(make_vectors.image(0))
     with static(APP) as (_, url):
         page = open_app(url)
@@ -168,8 +168,8 @@ def test_a_static_host_gives_the_same_without_threads(open_app, tmp_path):
         same_prediction(asked(page, "cnn", content), wanted)
 
 
-def test_the_build_for_old_browsers_gives_the_same(open_app, tmp_path):
-    """Safari lacks wide SIMD; so does the app whose check for it is told so."""
+def test_the_build_for_old_browsers_predicts_the_same(open_app, tmp_path):
+    """Safari lacks wide SIMD; here the app's check for it is made to fail."""
     folder = tmp_path / "app"
     shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("*.gz"))
     runtime = next(folder.glob("*/vendor/litert.js"))
@@ -195,8 +195,8 @@ INPUT = """async ([model, encoded]) => {
 }"""
 
 
-def test_turned_jpegs_are_upright_and_nearly_pillow_s(open_app, server):
-    """Browsers decode JPEGs with other roundings: by less than a level in the mean."""
+def test_turned_jpegs_are_upright_and_close_to_pillow(open_app, server):
+    """Browsers round otherwise when they decode JPEGs: by less than one level on average."""
     page = open_app(f"{server.url}app/")
     classifier = Classifier("cnn")
     image = make_vectors.image(0).resize((300, 200))
@@ -227,7 +227,7 @@ def images(tmp_path_factory):
     return folder
 
 
-def test_several_images_and_one_that_is_bad(open_app, server, images):
+def test_several_images_with_a_damaged_one(open_app, server, images):
     page = open_app(f"{server.url}app/")
     names = ["lesion.png", "page.png", "notes.jpg"]
     page.set_input_files("input[type=file] >> nth=0", [str(images / name) for name in names])
@@ -257,7 +257,7 @@ def test_several_images_and_one_that_is_bad(open_app, server, images):
     assert cards.count() == 0
 
 
-def test_results_are_saved_as_the_command_line_writes_them(open_app, server, images, cli_run):
+def test_saved_results_equal_those_of_the_command_line(open_app, server, images, cli_run):
     page = open_app(f"{server.url}app/")
     page.set_input_files("#files", [str(images / "lesion.png"), str(images / "notes.jpg")])
     results(page, 2)
@@ -282,7 +282,7 @@ def test_results_are_saved_as_the_command_line_writes_them(open_app, server, ima
     same_prediction(found["results"][0], wanted)
 
 
-def test_the_heat_map_is_python_s(open_app, server, images):
+def test_the_heat_map_equals_python(open_app, server, images):
     page = open_app(f"{server.url}app/")
     page.locator("#settings summary").click()
     page.select_option("#model", "cnn")
@@ -317,7 +317,7 @@ def test_the_heat_map_is_python_s(open_app, server, images):
         assert drawn.height > 450
 
 
-def test_the_camera_is_aimed_and_takes_a_photograph(open_app, server):
+def test_the_camera_guides_the_aim_and_takes_a_photo(open_app, server):
     page = open_app(f"{server.url}app/")
     page.get_by_role("button", name="Use the camera").click()
     page.locator("#aim-warnings li").first.wait_for()
@@ -336,7 +336,7 @@ def test_the_camera_is_aimed_and_takes_a_photograph(open_app, server):
     assert page.evaluate("document.getElementById('video').srcObject") is None
 
 
-def test_the_history_is_kept_only_if_it_is_wanted(open_app, server, images):
+def test_the_history_is_kept_only_on_request(open_app, server, images):
     page = open_app(f"{server.url}app/")
     page.set_input_files("#files", str(images / "page.png"))
     results(page)
@@ -385,7 +385,7 @@ def test_another_language(open_app, server, images):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1100])
-def test_nobody_is_kept_out(open_app, server, images, width, scheme):
+def test_the_page_is_accessible(open_app, server, images, width, scheme):
     page = open_app(f"{server.url}app/", width=width, scheme=scheme, reduced_motion="reduce")
     page.set_input_files("#files", [str(images / "lesion.png"), str(images / "notes.jpg")])
     results(page, 2)
@@ -399,7 +399,7 @@ def test_nobody_is_kept_out(open_app, server, images, width, scheme):
     assert not severe(page)
 
 
-def test_the_keyboard_alone_is_enough(open_app, server, images):
+def test_the_keyboard_is_enough(open_app, server, images):
     page = open_app(f"{server.url}app/")
     reached = []
     for _ in range(3):
@@ -413,7 +413,7 @@ def test_the_keyboard_alone_is_enough(open_app, server, images):
     assert page.evaluate("document.activeElement.id") == "files"
 
 
-def test_hostile_files_are_errors_and_the_page_lives(open_app, server, images):
+def test_hostile_files_are_errors_and_the_page_keeps_working(open_app, server, images):
     page = open_app(f"{server.url}app/")
     png = encoded(make_vectors.image(0).resize((80, 60)))
     jpeg = encoded(make_vectors.image(0).resize((300, 200)), "JPEG")
@@ -442,7 +442,7 @@ def test_hostile_files_are_errors_and_the_page_lives(open_app, server, images):
     assert page.locator(".card .headline").count() == 1
 
 
-def test_an_animation_is_warned_of(open_app, server):
+def test_an_animation_has_a_warning(open_app, server):
     page = open_app(f"{server.url}app/")
     frames = [make_vectors.image(0).resize((80, 60)), make_vectors.image(1).resize((80, 60))]
     for kind in ("GIF", "WEBP", "PNG"):
@@ -454,7 +454,7 @@ def test_an_animation_is_warned_of(open_app, server):
 # --- without a network
 
 
-def test_it_works_with_the_server_gone(open_app, images):
+def test_it_works_without_the_server(open_app, images):
     with static(APP) as (_, url):
         page = open_app(url)
         kept(page)
@@ -467,7 +467,7 @@ def test_it_works_with_the_server_gone(open_app, images):
     assert results(page).first.locator(".headline").inner_text().startswith(wanted.name)
 
 
-def test_threads_work_without_a_network_too(open_app, images):
+def test_threads_work_without_a_network(open_app, images):
     with serving("--app", APP, "--jobs", "1") as running:
         page = open_app(f"{running.url}app/")
         kept(page)
@@ -479,7 +479,7 @@ def test_threads_work_without_a_network_too(open_app, images):
 
 
 def another_version(folder, to, mark):
-    """Copy a built app as another version of it, whose page has another title."""
+    """Copy a built app as another version, with another title."""
     shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.gz"))
     former = next(path.name for path in to.iterdir() if re.fullmatch("[0-9a-f]{12}", path.name))
     (to / former).rename(to / mark)
@@ -489,7 +489,7 @@ def another_version(folder, to, mark):
     page.write_text(page.read_text().replace("<title>lesionedge<", f"<title>{mark}<"))
 
 
-def test_an_update_comes_whole_and_when_it_is_asked_for(open_app, tmp_path):
+def test_an_update_is_complete_and_waits_for_the_user(open_app, tmp_path):
     old, new = "0" * 12, "1" * 12
     for mark in (old, new):
         another_version(APP, tmp_path / mark, mark)
@@ -518,7 +518,7 @@ def packed_bytes(path):
     return (packed if packed.is_file() else path).stat().st_size
 
 
-def test_what_one_browser_downloads_is_small():
+def test_the_download_of_one_browser_is_small():
     worker = (APP / "sw.js").read_text()
     files = json.loads(re.search(r"FILES = (\[.*?\]);", worker, re.S)[1])
     runtimes = json.loads(re.search(r"RUNTIMES = (\{.*?\});", worker, re.S)[1])
@@ -531,7 +531,7 @@ def test_what_one_browser_downloads_is_small():
 # --- serve --app
 
 
-def test_serve_sends_it_packed_with_a_strict_policy(server):
+def test_serve_sends_it_compressed_with_a_strict_policy(server):
     version = re.search(r"([0-9a-f]{12})/main.js", (APP / "index.html").read_text())[1]
     path = f"/app/{version}/mobilenetv2-int8.tflite"
     packed = server.request("GET", path, Accept_Encoding="gzip")
@@ -549,7 +549,7 @@ def test_serve_sends_it_packed_with_a_strict_policy(server):
     assert "wasm" not in server.request("GET", "/").headers["content-security-policy"]
 
 
-def test_serve_refuses_a_folder_that_is_no_app(cli_run, tmp_path):
+def test_serve_refuses_a_folder_without_a_built_app(cli_run, tmp_path):
     done = cli_run("serve", "--app", tmp_path)
     assert done.exit_code == 2
     assert "has no index.html; expected a folder that make app has built" in done.stderr

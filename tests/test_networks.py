@@ -12,10 +12,13 @@ from ai_edge_litert.interpreter import Interpreter
 from training import keras, program, tensorflow
 
 from convert.export import _int8
+from train.fit.batches import Lessons
+from train.fit.stages import set_trainable
+from train.fit.trainer import Trainer
 from train.models import architectures, batch_norm, folded, inference, weights
 from train.models.pixels import normalise
-from train.quantize import aware, bias_correction, kernels, ranges
-from train.recipe import Model
+from train.quantize import aware, bias_correction, kernels, ranges, rounding
+from train.recipe import Distil, Input, Model, Recipe, Stage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
 
@@ -265,3 +268,26 @@ def test_the_mean_of_different_networks_is_refused(tmp_path):
     assert "b.npz: of another network than" in done.stderr
     assert "Conv1/bias, Conv1/kernel, head/bias (3 in all)" in done.stderr
     assert not out.exists()
+
+
+def test_a_quantized_stage_learns_from_the_float_network_and_leaves_frozen_layers(batches):
+    floating = build(7)
+    quantized = rounding.rounded(floating, batches)
+    bias = quantized.get_layer("quant_logits").layer.bias
+    bias.assign_add(np.tile([0.4, -0.4], 4)[:7].astype(np.float32))
+    stage = Stage(
+        "quantized", 6, 0.02, 32, train="head", quantize=True, freeze_batch_norm=True, taught=1.0
+    )  # fmt: skip
+    recipe = Recipe(
+        "a", "", Input(32, 32), SMALL, (stage,), distil=Distil(share=stage.taught), batch_size=8
+    )  # fmt: skip
+    set_trainable(quantized, stage)
+    # All labels are one class, which would teach something else.
+    lessons = Lessons(PIXELS, np.zeros(64, np.int64), np.arange(64), teacher=floating)
+    trainer = Trainer(recipe, stage, quantized, lessons)
+    assert {v.name for v in trainer.variables} == {"logits/kernel:0", "logits/bias:0"}
+    for epoch in range(stage.epochs):
+        trainer.epoch(lessons, epoch, seed=(1, epoch), say=print)
+    gaps = inference.logits(quantized, PIXELS) - inference.logits(floating, PIXELS)
+    # One number for all classes is no difference to a softmax.
+    assert np.abs(gaps - gaps.mean(1, keepdims=True)).mean() < 0.1

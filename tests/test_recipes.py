@@ -178,6 +178,8 @@ keep = "last"
         ('name = "small"', 'name = ""', "name is ''; expected some text"),
         ("learning_rate = 3e-3", "", r"\[\[stages\]\] 1: learning_rate missing"),
         ("learning_rate = 3e-3", "learning_rate = 0", "learning_rate is 0; expected more"),
+        ("epochs = 20", "epochs = 20\ntaught = 0.5", "small: taught is 0.5; expected 0 where"),
+        ("width_px = 128", "width_px = 128\ndecode_margin = 0.5", "decode_margin is 0.5; expected"),
         ("[loss]", "[loss]\ncolour = 3", r"\[loss\]: unknown colour; known: tau"),
         ("[loss]\n", "[[loss]]\n", r"\[loss\] is .*; expected a table"),
     ],
@@ -317,6 +319,7 @@ epochs = 1
 learning_rate = 1e-4
 input_px = 32
 quantize = true
+taught = 0.5
 keep = "last"
 """
 

@@ -296,7 +296,7 @@ def test_health_and_metrics(server, jpeg):
     samples = [
         s for family in families for s in family.samples if s.name.endswith("requests_total")
     ]
-    statuses = {s.labels["status"] for s in samples if s.labels["path"] == "/predict"}
+    statuses = {s.labels["status"] for s in samples if s.labels["path"] == "/v1/predict"}
     assert {"200", "400"} <= statuses
     assert any(s.name == "lesionedge_errors_total" for family in families for s in family.samples)
 

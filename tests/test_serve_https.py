@@ -1,4 +1,4 @@
-"""``lesionedge serve --https``: an authority of this machine's own, for phones."""
+"""``lesionedge serve --https``: this machine's own certificate authority, for phones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def fetched(address):
         return response.read(), response.headers
 
 
-def test_who_trusts_the_authority_trusts_the_server(server):
+def test_a_client_that_trusts_the_authority_trusts_the_server(server):
     der, headers = fetched(f"{install_page(server)}lesionedge-authority.crt")
     assert headers["content-type"] == "application/x-x509-ca-cert"
     pem = ssl.DER_cert_to_PEM_cert(der)
@@ -73,7 +73,7 @@ def test_who_trusts_the_authority_trusts_the_server(server):
         http.client.HTTPSConnection("localhost", server.port).request("GET", "/health")
 
 
-def test_plain_http_shows_the_certificate_and_nothing_else(server, home):
+def test_plain_http_serves_only_the_certificate_page(server, home):
     address = install_page(server)
     page, headers = fetched(address)
     text = page.decode()
@@ -90,13 +90,13 @@ def test_plain_http_shows_the_certificate_and_nothing_else(server, home):
             fetched(address + path)
 
 
-def test_the_token_is_in_no_line_and_no_page(server):
+def test_the_token_is_neither_in_the_output_nor_in_a_page(server):
     page, _ = fetched(install_page(server))
     assert TOKEN not in page.decode()
     assert TOKEN not in "".join(server.messages)
 
 
-def test_keys_are_for_their_owner_only(server, home):
+def test_only_the_owner_can_read_the_keys(server, home):
     place = home / "lesionedge" / "https"
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     for name in ("ca.key", "server.key"):
@@ -107,7 +107,7 @@ def read(path):
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def test_the_authority_can_sign_for_nobody_else(server, home):
+def test_the_authority_can_sign_only_for_this_machine(server, home):
     found = read(home / "lesionedge" / "https" / "ca.pem")
     constraints = found.extensions.get_extension_for_class(x509.NameConstraints)
     assert constraints.critical
@@ -123,7 +123,7 @@ def test_the_authority_can_sign_for_nobody_else(server, home):
     assert (basic.value.ca, basic.value.path_length) == (True, 0)
 
 
-def test_the_certificate_lasts_a_year_and_is_renewed_by_itself(tmp_path, monkeypatch):
+def test_the_certificate_is_for_a_year_and_is_renewed(tmp_path, monkeypatch):
     place = str(tmp_path / "https")
     first = authority.own([], place=place)
     leaf = read(tmp_path / "https" / "server.pem")
@@ -144,7 +144,7 @@ def test_the_certificate_lasts_a_year_and_is_renewed_by_itself(tmp_path, monkeyp
     assert stat.S_IMODE((tmp_path / "https").stat().st_mode) == 0o700
 
 
-def test_it_signs_for_no_public_name(tmp_path):
+def test_it_does_not_sign_for_public_names(tmp_path):
     for name in ("pi.example.org", "8.8.8.8"):
         with pytest.raises(authority.CertificateError, match="--certificate and --key"):
             authority.own([name], place=str(tmp_path / "https"))
@@ -157,7 +157,7 @@ def test_broken_files_are_an_error_that_says_what_to_do(tmp_path):
         authority.own([], place=str(tmp_path))
 
 
-def test_a_certificate_of_ones_own(int8, tmp_path, cli_run):
+def test_the_users_own_certificate(int8, tmp_path, cli_run):
     own = authority.own([], place=str(tmp_path / "one"))
     other = authority.own([], place=str(tmp_path / "other"))
     pair = ("--certificate", own.certificate, "--key", own.key)
@@ -173,7 +173,7 @@ def test_a_certificate_of_ones_own(int8, tmp_path, cli_run):
     assert "--certificate and --key are needed together" in done.stderr
 
 
-def test_what_serve_refuses_it_still_refuses(int8, cli_run):
+def test_https_refuses_what_http_refuses(int8, cli_run):
     done = cli_run("serve", "-m", int8, "--host", "0.0.0.0", *HTTPS)
     assert done.exit_code == 2
     assert "other machines could use it" in done.stderr

@@ -231,7 +231,7 @@ def test_the_page_is_accessible(open_page, server, images, width, scheme):
     assert "not a diagnosis" in page.locator("footer").inner_text()
 
 
-def test_the_keyboard_alone_is_enough(open_page, server, images):
+def test_the_keyboard_is_enough(open_page, server, images):
     page = open_page(server.url)
     reached = []
     for _ in range(4):

@@ -146,6 +146,9 @@ class Stage:
     """Quantization-aware: weights and activations are rounded to 8 bits as they will be."""
     freeze_batch_norm: bool = False
     """Batch normalisation uses its moving statistics, which stay as they are."""
+    taught: Share = 0.0
+    """Of a quantized stage: share of the loss that compares with what the float network, which it
+    rounds, predicts of the very images that it is shown; the rest compares with the labels, 0-1."""
     final_learning_rate: NotNegative = 0.0
     """Where the cosine schedule ends."""
     warmup_epochs: NotNegative = 0.0
@@ -430,6 +433,11 @@ def _check(recipe: Recipe, path: str) -> None:
         if stage.epochs and not stage.learning_rate:
             raise RecipeError(
                 f"{path}: stage {stage.name}: learning_rate is 0; expected more, or 0 epochs"
+            )
+        if stage.taught and not stage.quantize:
+            raise RecipeError(
+                f"{path}: stage {stage.name}: taught is {stage.taught:g}; expected 0 where a stage "
+                "is not quantized: it has no float network to learn from ([distil] has teachers)"
             )
         whole = stage.train == "all" or stage.freeze_batch_norm
         if stage.mix < 1 and (stage.quantize or not whole):

@@ -70,7 +70,7 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 @options.camera_size
 @click.option(
     "--app", "phone_app", metavar="DIR", type=click.Path(exists=True, file_okay=False),
-    help="Serve the phone's app at /app/, too: a folder that make app has built.",
+    help="Also serve the phone's app at /app/: a folder that make app has built.",
 )  # fmt: skip
 @click.option(
     "--https",
@@ -151,7 +151,7 @@ def _check_access(given: dict[str, Any]) -> None:
 
 
 def _secure(given: dict[str, Any]) -> Callable[[], Certificate] | None:
-    """Return what gives the certificate for HTTPS; None for HTTP."""
+    """Return a function that returns the certificate for HTTPS; None for HTTP."""
     certificate, key = given["certificate"], given["key"]
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key are needed together")
@@ -176,7 +176,7 @@ def _secure(given: dict[str, Any]) -> Callable[[], Certificate] | None:
 def _second_wire(
     given: dict[str, Any], secure: Callable[[], Certificate] | None
 ) -> AbstractContextManager[socket.socket | None]:
-    """Listen for phones that want the authority's certificate."""
+    """Listen for phones that fetch the authority's certificate."""
     from lesionedge.web.server import listen
 
     if secure is None or secure().authority is None:
@@ -214,7 +214,7 @@ def _phone_address(given: dict[str, Any], wire: socket.socket) -> str:
 def _tell_phones(
     given: dict[str, Any], certificate: Certificate, wire: socket.socket, second: socket.socket
 ) -> None:
-    """Say how a phone gets here. The token is in a code for the eyes only, never in a log."""
+    """Write how to connect a phone. Only the QR code on a terminal has the token, never a log."""
     from lesionedge.web.authority import machine_names
     from lesionedge.web.install import qr_text
 
@@ -230,7 +230,7 @@ def _tell_phones(
 
 
 def _host_of(address: str) -> str:
-    """Return the host of an address, as it is written there."""
+    """Return the host of an address; an IPv6 address keeps its brackets."""
     return address.partition("://")[2].rpartition("/")[0].split("/")[0].rpartition(":")[0]
 
 

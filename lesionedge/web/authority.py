@@ -1,8 +1,8 @@
-"""The server's own certificate authority, for phones: they give a page its camera only over HTTPS.
+"""The server's own certificate authority: phones let a page use the camera only over HTTPS.
 
-The authority's key signs one certificate for this machine. It can sign for no name of the public
-internet: its name constraints allow this machine's names and private addresses only. A phone that
-trusts it trusts no more than this server.
+The authority's key signs one certificate for this machine. It cannot sign for names of the public
+internet: its name constraints allow only this machine's names and private addresses. A phone that
+trusts it trusts only this server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 365
 RENEWAL_DAYS = 30
-"""A certificate is renewed when so many days are left."""
+"""A certificate is renewed when fewer days than this are left."""
 
 PRIVATE_NETWORKS = (
     "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
@@ -43,14 +43,14 @@ class CertificateError(LesionEdgeError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """Files of a certificate that a server shows, and the authority that signed it."""
+    """The files of a server's certificate, and the authority that signed it."""
 
     certificate: str
     """PEM file: the certificate."""
     key: str
     """PEM file: its key."""
     authority: bytes | None = None
-    """The authority's certificate, DER; None: somebody else's."""
+    """The authority's certificate, DER; None: the certificate is not by the server's own."""
 
     @property
     def fingerprint(self) -> str:
@@ -68,14 +68,14 @@ def folder() -> str:
 
 
 def given(certificate: str, key: str) -> Certificate:
-    """Return a certificate that somebody else made, if it can be used.
+    """Return the user's own certificate, if it can be used.
 
     Args:
         certificate: PEM file, with the chain up to its authority.
         key: PEM file, not encrypted.
 
     Raises:
-        CertificateError: One cannot be read, or the two do not belong together.
+        CertificateError: A file cannot be read, or the two do not belong together.
     """
     import ssl
 
@@ -113,24 +113,24 @@ def own(names: Iterable[str], *, place: str | None = None) -> Certificate:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CertificateError(
-            f"{place}: its certificates cannot be used ({reason}); delete the folder to have new "
-            "ones, which phones must then be told to trust again"
+            f"{place}: its certificates cannot be used ({reason}); delete the folder to get new "
+            "ones, and install the new authority on each phone"
         ) from error
     return Certificate(files[2], files[3], _der(authority[0]))
 
 
 def machine_names() -> list[str]:
-    """Return the names under which other machines find this one; ``.local`` is by mDNS."""
+    """Return the names by which other machines find this one; mDNS resolves ``.local``."""
     name = socket.gethostname().lower().split(".")[0]
     return ["localhost", name, f"{name}.local"]
 
 
 def machine_addresses() -> list[str]:
-    """Return this machine's private addresses, without asking the network."""
+    """Return this machine's private addresses; nothing is sent over the network."""
     found = {"127.0.0.1", "::1"}
     with suppress(OSError):
         found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
-    # A UDP socket that is "connected" sends nothing, but has the address that leads out.
+    # A "connected" UDP socket sends nothing, but has the address of the outgoing interface.
     for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as wire:
             wire.connect((far, 9))
@@ -184,14 +184,14 @@ def _leaf(
     path: str, key_path: str, authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
     names: list[str],
 ) -> None:  # fmt: skip
-    """Make the server's certificate, unless there is one that is still good."""
+    """Make the server's certificate, unless there is a valid one."""
     if os.path.exists(key_path) and _is_good(path, authority[0], names):
         return
     foreign = [name for name in names if not _may_sign(name)]
     if foreign:
         raise ValueError(
-            f"the authority may not sign for {', '.join(foreign)}: give a certificate of your own "
-            "by --certificate and --key"
+            f"the authority may not sign for {', '.join(foreign)}: use a certificate of your own "
+            "with --certificate and --key"
         )
     key = _new_key()
     certificate = _signed(_leaf_request(key, authority[0], names), authority[1])
@@ -221,7 +221,7 @@ def _leaf_request(
 
 
 def _is_good(path: str, authority: x509.Certificate, names: list[str]) -> bool:
-    """Return whether a certificate is for these names, of this authority, and not nearly over."""
+    """Return whether a certificate has these names, is by this authority and expires late."""
     from cryptography import x509
 
     if not os.path.exists(path):
@@ -233,7 +233,7 @@ def _is_good(path: str, authority: x509.Certificate, names: list[str]) -> bool:
         return False
     try:
         certificate.verify_directly_issued_by(authority)
-    except Exception:  # noqa: BLE001 - of another authority, whatever the reason
+    except Exception:  # noqa: BLE001 - not by this authority
         return False
     return _days_left(certificate) > RENEWAL_DAYS
 
@@ -259,7 +259,7 @@ def _address(name: str) -> Address | None:
         return None
 
 
-# --- what both have
+# --- parts of both
 
 
 def _request(
@@ -320,7 +320,7 @@ def _read_key(path: str) -> ec.EllipticCurvePrivateKey:
     with open(path, "rb") as file:
         key = load_pem_private_key(file.read(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{path} is no key of an elliptic curve")
+        raise ValueError(f"{path} is not a key of an elliptic curve")
     return key
 
 
@@ -343,7 +343,7 @@ def _der(certificate: x509.Certificate) -> bytes:
 
 
 def _write(path: str, content: bytes, mode: int) -> None:
-    """Write a file whole, which from the start only those may read who may."""
+    """Write a file whole; it has its permissions from the start."""
     from lesionedge.atomic import replacing
 
     with replacing(path) as part:

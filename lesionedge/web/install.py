@@ -1,4 +1,4 @@
-"""The page on plain HTTP from which a phone gets the server's certificate authority, no more."""
+"""The page on plain HTTP from which a phone gets the server's certificate authority."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _PAGE = """<!doctype html>
 <header><h1>lesionedge</h1></header>
 <main>
 <h2>Trust this server</h2>
-<p>A phone gives a page its camera only over HTTPS, from a server that it trusts. Install this
-server's certificate authority once. It can sign for this machine's names and for private addresses
-only.</p>
+<p>A phone lets a page use the camera only over HTTPS, from a server that it trusts. Install this
+server's certificate authority once. It can sign only for this machine's names and for private
+addresses.</p>
 <p><a class="button primary" href="{certificate}">Download the certificate</a></p>
 <p>Before you trust it, compare its SHA-256 fingerprint with the one in the server's terminal:</p>
 <p><code>{fingerprint}</code></p>
@@ -60,7 +60,7 @@ def create_page(certificate: Certificate, address: str) -> Starlette:
     """Make the ASGI application.
 
     Args:
-        certificate: Of the server, by an authority of its own.
+        certificate: The server's certificate, signed by its own authority.
         address: The HTTPS address to open afterwards, without a token.
     """
     fields = {"fingerprint": certificate.fingerprint, "certificate": CERTIFICATE_PATH}

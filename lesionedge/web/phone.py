@@ -1,4 +1,4 @@
-"""Serves the phone's app, which ``make app`` builds: files only, nothing is classified here."""
+"""Serves the files of the phone's app, which ``make app`` builds; the phone itself classifies."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 PATH = "/app/"
-"""Where the app is."""
+"""URL path of the app."""
 
 NEEDED = ("index.html", "sw.js", "app.webmanifest")
-"""Files by which a built app is known."""
+"""Files that every built app has."""
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
     "img-src 'self' blob:; connect-src 'self'; worker-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""What the app's page may do: run its own scripts and WebAssembly, ask its own server."""
+"""Permissions of the app's page: its own scripts, WebAssembly, and requests to its own server."""
 
 _TYPES = {
     ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json",
@@ -34,7 +34,7 @@ _VERSIONED = re.compile(r"[0-9a-f]{12}[/\\]")
 
 
 def missing(folder: str) -> str | None:
-    """Return the file that a folder lacks to be a built app; None if it is one."""
+    """Return a needed file that a folder lacks; None if it is a built app."""
     names = (name for name in NEEDED if not os.path.isfile(os.path.join(folder, name)))
     return next(names, None)
 

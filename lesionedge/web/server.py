@@ -57,10 +57,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 @dataclass(frozen=True)
 class Side:
-    """A second application, on an address of its own, that ends with the first."""
+    """A second application, which has its own address and ends with the first."""
 
     application: Application
-    """What it is."""
+    """The ASGI application."""
     wire: socket.socket
     """From ``listen``."""
 
@@ -75,8 +75,8 @@ def run(
         application: From ``create_app``.
         wire: From ``listen``.
         ready: Called when the server accepts requests.
-        secure: Returns the certificate for HTTPS, renewed if necessary; it is called now and then.
-        side: What else to serve, over HTTP.
+        secure: Returns the certificate for HTTPS, renewed if necessary; called twice a day.
+        side: A second application to serve, over HTTP.
     """
     certificate = secure() if secure else None
     config = _config(application, certificate)
@@ -129,7 +129,7 @@ class _SideServer(uvicorn.Server):
 
 
 async def _renew(config: uvicorn.Config, secure: Callable[[], Certificate]) -> None:
-    """Use a renewed certificate for the connections that come."""
+    """Use a renewed certificate for later connections."""
     while True:
         await asyncio.sleep(RENEWAL_S)
         certificate = await asyncio.to_thread(secure)

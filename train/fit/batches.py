@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from train.fit.augmentation import random_changes
 from train.recipe import Augment, Recipe
@@ -27,6 +28,8 @@ class Lessons:
     """The row numbers to train on; one may be there several times."""
     soft: np.ndarray | None = None
     """(N, classes) float32 soft labels; None: there are none."""
+    teacher: keras.Model | None = None
+    """Asked for the soft labels of each image as it is shown; None: ``soft`` has them."""
 
 
 def training_batches(

@@ -13,6 +13,7 @@ import tf_keras as keras
 from train.fit import losses
 from train.fit.batches import Lessons, training_batches
 from train.fit.schedule import learning_rate
+from train.models.inference import both_classes
 from train.recipe import Augment, Recipe, Stage
 from train.settings import RecipeError
 
@@ -42,10 +43,12 @@ class Trainer:
             )
         counts = np.bincount(classes, minlength=max(2, model.output_shape[-1]))
         self.loss = losses.distilled(recipe.loss, recipe.distil, counts)
+        self.teacher = lessons.teacher
         with self.strategy.scope():
             self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
             self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-            self.optimizer.build(model.trainable_variables)
+            self.variables = _trainable(model)
+            self.optimizer.build(self.variables)
             self.averaged = [v for v in model.weights if v.dtype.is_floating]
             self.averages = [
                 # A replica's own, and the mean of them when it is read: as batch
@@ -99,20 +102,26 @@ class Trainer:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             predictions = self.model(images, training=True)
-            loss = tf.reduce_mean(self.loss(labels, soft, predictions)) / self.replicas
-        variables = self.model.trainable_variables
-        gradients = tape.gradient(loss, variables)
+            loss = self.loss(labels, self._soft(images, soft), predictions)
+            loss = tf.reduce_mean(loss) / self.replicas
+        gradients = tape.gradient(loss, self.variables)
         if self.replicas > 1:  # the sum is what one replica would have, before it is clipped
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients, _ = tf.clip_by_global_norm(gradients, self.recipe.clip_norm)
         self.optimizer.apply_gradients(
-            zip(gradients, variables), skip_gradients_aggregation=self.replicas > 1
+            zip(gradients, self.variables), skip_gradients_aggregation=self.replicas > 1
         )
         for mean, value in zip(self.averages, self.averaged):
             mean.assign_add((value - mean) * (1.0 - decay))
         right = tf.reduce_mean(tf.cast(_right(labels, predictions), tf.float32)) / self.replicas
         return loss, right
+
+    def _soft(self, images: tf.Tensor, soft: tf.Tensor) -> tf.Tensor:
+        """Return the soft labels: as they are, or what the teacher predicts of what is shown."""
+        if self.teacher is None:
+            return soft
+        return tf.nn.softmax(both_classes(self.teacher(images, training=False)))
 
     def _batches(self, lessons: Lessons, seed: tuple[int, int]) -> Iterable[Any]:
         """Return this worker's replicas their shares of an epoch's batches."""
@@ -177,6 +186,16 @@ class Trainer:
             f"loss {total / steps:.3f}, {steps * self.recipe.batch_size / seconds:.1f} images/s, "
             f"stage done in {left * seconds / steps / 60:.0f} min"
         )
+
+
+def _trainable(model: keras.Model) -> list[tf.Variable]:
+    """Return what is trained: not the variables of frozen layers.
+
+    tensorflow_model_optimization's wrapper of a layer goes on listing the variables that could be
+    trained when it was built.
+    """
+    frozen = {id(v) for layer in model.layers if not layer.trainable for v in layer.weights}
+    return [v for v in model.trainable_variables if id(v) not in frozen]
 
 
 def _right(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:

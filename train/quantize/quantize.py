@@ -43,9 +43,9 @@ def quantize(
     check_quantizable(recipe)
     with run.lock():
         images = prepare.of_run(run, data, layout=layout, cache_folder=cache_folder)
-        training = _training(recipe, images, run)
-        number, state = _state(recipe, run)
         floating = load_model(run.float_weights)
+        training = _training(recipe, images, run, floating)
+        number, state = _state(recipe, run)
         if state.arrays:  # which hold the ranges
             model = unmeasured(floating)
         else:
@@ -60,15 +60,17 @@ def quantize(
         run.say(f"{run.int8_weights} written; python -m convert export converts it")
 
 
-def _training(recipe: Recipe, images: prepare.Data, run: Run) -> Training:
-    """Put together what the stage needs; it learns from the labels alone."""
+def _training(recipe: Recipe, images: prepare.Data, run: Run, floating: keras.Model) -> Training:
+    """Put together what the stage needs; it learns from the labels and from the float network."""
     found = run.read_card().data
     seed = found.seed if found is not None and found.seed is not None else 1
     keras.utils.set_random_seed(seed)
     own = Lessons(images.pixels, images.classes, images.train_rows)
     held = validation.held(recipe, images, seed)
-    alone = replace(recipe, distil=Distil())
-    return Training(alone, run, own, own, held, workers.alone(), seed)
+    taught = recipe.quantized.taught
+    alone = replace(recipe, distil=Distil(share=taught))
+    lessons = replace(own, teacher=floating) if taught else own
+    return Training(alone, run, lessons, own, held, workers.alone(), seed)
 
 
 def _state(recipe: Recipe, run: Run) -> tuple[int, State]:

@@ -36,7 +36,7 @@ export function text(key, ...values) {
   return typeof found === "function" ? found(...values) : found;
 }
 
-/** Return whether a key has a text of its own in the language that is spoken. */
+/** Return whether a key has a text in the language in use, or in English. */
 export const has = (key) => Object.hasOwn(texts, key);
 
 /** Return a probability, 0-1, in percent: never 0.0 %, and 100.0 % only for 1. */
