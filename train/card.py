@@ -21,12 +21,12 @@ from lesionedge.card import (
     TrainingData,
     present,
 )
+from lesionedge.datasets.table import Dataset
 from lesionedge.diagnosis import describe
 from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
 from train.calibration import decision_point, operating_points
 from train.data.prepare import Data
-from train.data.table import Dataset
 from train.models.inference import load_model, logits
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, Stage, check_classes
