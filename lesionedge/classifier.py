@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from lesionedge.card import OperatingPoint
     from lesionedge.notice import Notice
+    from lesionedge.profile import Profile
     from lesionedge.reliability import InputCheck
 
 DEFAULT_SENSITIVITY = 0.95
@@ -62,6 +63,7 @@ class Classifier:
         malignant: Sequence[str] | None = None, normalize: tuple[float, float] | None = None,
         check: bool = True, verbose: bool = False, views: int = 1,
         operating_point: float | None = None,
+        profile: str | os.PathLike[str] | Profile | None = None,
     ) -> None:  # fmt: skip
         """Load a model.
 
@@ -84,17 +86,21 @@ class Classifier:
                 by half, mirrored left-right, mirrored top-bottom, then the same of the transposed
                 image (see ``lesionedge.tta``); at most 4 if the model's input is not square. For
                 gains and costs see docs/research/accuracy.md.
-            operating_point: Sensitivity (0-1) that selects one of the card's operating points; None
-                for 0.95 if the card has it.
+            operating_point: Sensitivity (0-1) that selects one of the card's operating points, or
+                of the profile's; None for 0.95 if there is one.
+            profile: A site profile, or its file, as ``lesionedge calibrate`` writes it: its
+                probabilities and thresholds take the place of the model file's.
 
         Raises:
             ModelError: The model is missing, corrupt or not a classifier; or its labels or its
-                normalisation are unknown; or an option does not fit the model.
+                normalisation are unknown; or an option does not fit the model; or the profile is
+                for another one.
             MissingDependencyError: No TFLite runtime works here.
         """
         self.options = ModelOptions(
             model=model, threads=threads, labels=labels, malignant=malignant, normalize=normalize,
             check=check, verbose=verbose, views=views, operating_point=operating_point,
+            profile=profile,
         )  # fmt: skip
         self.model = name_of(self.options)
         self.path = find_model(self.model)
@@ -108,11 +114,12 @@ class Classifier:
         self.card = found.card
         self.diagnoses = found.diagnoses
         self.preprocessing = found.preprocessing
-        self.threshold = found.decision
         self._outputs = found.outputs
         self._normalise = Normalisation.of(
             self._interpreter.input, found.mean, found.std, model=self.path
         )
+        self.profile = self._own_profile()
+        self.threshold = self._decision(found.decision)
         self._point = self._default_point()
         self._unknown = notice_of_unknown(self.diagnoses)
         self._check = self._make_check(verbose) if check else None
@@ -143,8 +150,8 @@ class Classifier:
 
     @property
     def operating_points(self) -> tuple[OperatingPoint, ...]:
-        """The card's thresholds of the malignant probability; empty if it has none."""
-        return self.card.operating_points
+        """Thresholds of the malignant probability, of the profile or else of the card; or none."""
+        return (self.profile or self.card).operating_points
 
     @property
     def unknown_notice(self) -> Notice | None:
@@ -273,8 +280,29 @@ class Classifier:
                 f"which is unknown: {unknown}"
             )
         if wanted is not None:
-            return find(wanted, points=self.card.operating_points, model=self.model)
-        return nearest(self.card.operating_points, DEFAULT_SENSITIVITY)
+            return find(wanted, points=self.operating_points, model=self.model)
+        return nearest(self.operating_points, DEFAULT_SENSITIVITY)
+
+    def _own_profile(self) -> Profile | None:
+        """Read the profile, and check that it is for this model and these options."""
+        given = self.options.profile
+        if given is None:
+            return None
+        from lesionedge import profile
+
+        found = profile.read(given)
+        found.check_owner(profile.Owner(
+            self.model, profile.digest(self.path), self.labels,
+            tuple(diagnosis.malignant for diagnosis in self.diagnoses), self.views,
+            self.options.normalize,
+        ))  # fmt: skip
+        return found
+
+    def _decision(self, threshold: float | None) -> float | None:
+        """Return a two-class model's threshold for the probabilities that it returns."""
+        if threshold is None or self.profile is None:
+            return threshold
+        return float(self.profile.recalibration.apply([1 - threshold, threshold])[1])
 
     def _checked_views(self, views: int) -> int:
         """Check that the model's input allows this many views."""
@@ -321,7 +349,14 @@ class Classifier:
         return self._outputs.probabilities(self._interpreter.run(values))
 
     def _average(self, values: NDArray[Any], views: int) -> NDArray[np.float32]:
-        """Return the mean of the probabilities of a prepared image's views."""
+        """Return the mean of the probabilities of a prepared image's views, recalibrated."""
+        found = self._mean(values, views)
+        if self.profile is None:
+            return found
+        recalibrated: NDArray[np.float32] = self.profile.recalibration.apply(found).astype("f4")
+        return recalibrated
+
+    def _mean(self, values: NDArray[Any], views: int) -> NDArray[np.float32]:
         if views == 1:
             return self._run(values)
         import numpy as np
@@ -363,6 +398,7 @@ class Classifier:
             probabilities, self.diagnoses, model=self.model, decision=self.threshold,
             point=self._point, top_k=top_k, warnings=warnings, timings_ms=timings_ms,
             reliable=reliable, views=views,
+            profile=None if self.profile is None else self.profile.name,
         )  # fmt: skip
         notices = (*self._outputs.notices(found.probability), *filter(None, (self._unknown,)))
         # The warnings of a mean's last image may already include these.

@@ -6,8 +6,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lesionedge import tta
+
+if TYPE_CHECKING:
+    from lesionedge.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class ModelOptions:
     """How many views of an image to average over, 1 to 8."""
     operating_point: float | None = None
     """Sensitivity (0-1) that selects the operating point; None for 0.95 if the card has it."""
+    profile: str | os.PathLike[str] | Profile | None = None
+    """The site profile, or its file (``lesionedge.profile``); None for the file's own
+    probabilities and thresholds."""
 
     def __post_init__(self) -> None:
         """Check the values.

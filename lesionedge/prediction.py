@@ -90,18 +90,20 @@ class Prediction:
     operating_point: ThresholdSide | None = None
     """The side of the default operating point that it is on; None if the model has none, or if
     the malignant probability is unknown."""
+    profile: str | None = None
+    """Name of the site profile that recalibrated the probabilities; None: there was none."""
 
     @property
     def remarks(self) -> tuple[Notice, ...]:
         """The warnings that are about this image, and not about the model."""
         return tuple(notice for notice in self.warnings if notice.code != MALIGNANT_UNKNOWN)
 
-    def at(self, point: OperatingPoint, *, source: str = BY_CARD) -> Prediction:
+    def at(self, point: OperatingPoint, *, source: str | None = None) -> Prediction:
         """Return the same prediction at another operating point.
 
         Args:
             point: Such as one of ``Classifier.operating_points``.
-            source: Where it comes from.
+            source: Where it comes from; None for the profile or else the model's card.
 
         Raises:
             ModelError: The malignant probability is unknown.
@@ -112,6 +114,7 @@ class Prediction:
                 f"{self.model}: an operating point is a threshold of the malignant probability, "
                 f"which is unknown{''.join(': ' + text for text in said)}"
             )
+        source = source or source_of(point, self.profile)
         return replace(self, operating_point=side_of(point, self.malignant_probability, source))
 
     def to_dict(self, path: str | None = None) -> dict[str, Any]:
@@ -135,6 +138,7 @@ class Prediction:
             "model": self.model,
             "timings_ms": dict(self.timings_ms),
             **({} if self.views == 1 else {"views": self.views}),
+            **({} if self.profile is None else {"profile": self.profile}),
         }
 
 
@@ -184,6 +188,13 @@ def side_of(
     return ThresholdSide(point, point.above(malignant_probability), source)
 
 
+def source_of(point: OperatingPoint | None, profile: str | None) -> str:
+    """Return where a threshold comes from: the profile, if it is not the card's there too."""
+    if profile is None or point is None or not point.extra.get("guaranteed"):
+        return BY_CARD
+    return profile
+
+
 def notice_of_unknown(diagnoses: Sequence[Diagnosis]) -> Notice | None:
     """Return the warning that the malignant probability is unknown; None if it is known."""
     text = unknown_malignancy(diagnoses)
@@ -192,7 +203,7 @@ def notice_of_unknown(diagnoses: Sequence[Diagnosis]) -> Notice | None:
 
 def predict(
     probabilities: Sequence[float], diagnoses: Sequence[Diagnosis], *, model: str,
-    decision: float | None = None, point: OperatingPoint | None = None, source: str = BY_CARD,
+    decision: float | None = None, point: OperatingPoint | None = None, profile: str | None = None,
     top_k: int | None = None, warnings: tuple[Notice, ...] = (),
     timings_ms: Mapping[str, float] | None = None, reliable: bool | None = None, views: int = 1,
 ) -> Prediction:  # fmt: skip
@@ -204,7 +215,7 @@ def predict(
         model: Name or path of the model.
         decision: As in ``rank``.
         point: The operating point to compare with.
-        source: Where the operating point comes from.
+        profile: Name of the site profile that recalibrated the probabilities; None without one.
         top_k: How many classes ``top`` lists; None for all.
         warnings: Warnings for people.
         timings_ms: Milliseconds of each stage.
@@ -219,6 +230,6 @@ def predict(
     return Prediction(
         label=top[0].label, name=top[0].name, probability=top[0].probability,
         malignant_probability=malignant, top=top, warnings=warnings, timings_ms=timings_ms or {},
-        model=model, reliable=reliable, views=views,
-        operating_point=side_of(point, malignant, source),
+        model=model, reliable=reliable, views=views, profile=profile,
+        operating_point=side_of(point, malignant, source_of(point, profile)),
     )  # fmt: skip

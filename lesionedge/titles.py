@@ -36,5 +36,6 @@ VARIABLES = {
     "age_band": "age (years)",
     "site": "body site",
     "confirmation": "diagnosis confirmed by",
+    "skin_type": "skin type",
 }
 """The properties by which images are grouped."""

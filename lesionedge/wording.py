@@ -54,16 +54,23 @@ def threshold_side(side: ThresholdSide) -> str:
     """Return in words on which side of an operating point's threshold a prediction is."""
     where = "above" if side.above else "below"
     return (
-        f"{where} the threshold for {side.point.sensitivity:.0%} sensitivity "
+        f"{where} the threshold for {side.point.sensitivity:.0%} sensitivity{_of(side)} "
         f"({percent(side.point.threshold)})"
     ).replace("% sens", " % sens")
 
 
+def _of(side: ThresholdSide) -> str:
+    """Name the label that a threshold is to find, where it is not all malignant ones."""
+    label = side.point.extra.get("of", "malignant")
+    return "" if label == "malignant" else f" for {label}"
+
+
 def risk(prediction: Prediction) -> str:
     """Return the malignant probability in words, and its side of the operating point, if any."""
-    side = prediction.operating_point
+    side, profile = prediction.operating_point, prediction.profile
     found = malignancy(prediction)
-    return found if side is None else f"{found}, {threshold_side(side)}"
+    found = found if side is None else f"{found}, {threshold_side(side)}"
+    return found if profile is None else f"{found}, by profile {profile}"
 
 
 def is_refused(prediction: Prediction, *, abstain: bool = True) -> bool:

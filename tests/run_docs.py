@@ -39,6 +39,7 @@ PAGES = (
     "docs/guides/archives.md",
     "docs/guides/home-assistant.md",
     "docs/guides/your-own-model.md",
+    "docs/guides/your-own-images.md",
     "docs/reference/cli.md",
     "docs/reference/python.md",
     "docs/reference/result-format.md",

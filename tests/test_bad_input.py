@@ -178,10 +178,10 @@ def test_unwritable_output_folder(command, int8, photo, tmp_path):
 
 def test_metadata_csv_with_missing_columns(tmp_path):
     pytest.importorskip("pandas", reason="needs the extra train: make test installs it")
-    from train.data import layouts
+    from lesionedge import datasets
 
     (tmp_path / "HAM10000_metadata.csv").write_text("image_id,diagnosis\nISIC_1,nv\n")
     with pytest.raises(
-        layouts.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
+        datasets.DatasetError, match=r"columns dx, lesion_id are missing; found image_id"
     ):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
-from train.data import layouts, located, overlap, splits
+from lesionedge import datasets
+from train.data import located, overlap, splits
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,7 +37,7 @@ def write_csv(path: Path, *rows: tuple[object, ...]) -> None:
         csv.writer(file).writerows(rows)
 
 
-def labels_of(found: layouts.Dataset) -> dict[str, str]:
+def labels_of(found: datasets.Dataset) -> dict[str, str]:
     return {path.stem: label for path, label in zip(found.table["path"], found.table["label"])}
 
 
@@ -61,7 +62,7 @@ def test_isic_archive_counts_what_it_skips(tmp_path, paint):
         ("isic_id", "benign_malignant"), ("ISIC_5", "benign"),
     )  # fmt: skip
     for root in (tmp_path, base):
-        found = layouts.load(root)
+        found = datasets.load(root)
         assert labels_of(found) == {"ISIC_1": "benign", "ISIC_2": "malignant", "ISIC_5": "benign"}
         assert found.skipped == {
             "isic_id is missing": 1, "benign_malignant is missing": 1, "no image": 1,
@@ -80,7 +81,7 @@ def test_isic_archive_without_splits_and_with_the_new_column(tmp_path, paint):
         ("isic_id", "diagnosis_1", "patient_id"),
         ("ISIC_1", "Benign", "P1"), ("ISIC_2", "Malignant", "P1"),
     )  # fmt: skip
-    found = layouts.load(tmp_path)
+    found = datasets.load(tmp_path)
     assert labels_of(found) == {"ISIC_1": "benign", "ISIC_2": "malignant"}
     assert found.table["given"].isna().all()
     assert splits.identities(found.table) == ["patient P1", "patient P1"]
@@ -105,7 +106,7 @@ def test_isic_challenge_one_hot_with_lesions(tmp_path, paint):
         ("ISIC_0_downsampled", "55", "back", "BCN_1", "female"),
         ("ISIC_1_downsampled", "", "", "BCN_1", ""),
     )
-    found = layouts.load(tmp_path)
+    found = datasets.load(tmp_path)
     assert list(labels_of(found).values()) == ["mel", "nv", "scc"]
     assert found.labels == ("mel", "nv", "scc")
     assert found.skipped == {"not exactly one class is marked": 3, "no image": 1}
@@ -121,7 +122,7 @@ def test_isic_challenge_of_2018_keeps_its_test(tmp_path, paint):
             folder / f"ISIC2018_Task3_{part}_GroundTruth.csv",
             ("image", "MEL", "AKIEC"), (name, 0, 1),
         )  # fmt: skip
-    found = layouts.load(tmp_path)
+    found = datasets.load(tmp_path)
     assert found.table["given"].tolist() == ["test", "train"]
     assert labels_of(found) == {"a": "akiec", "b": "akiec"}
 
@@ -130,13 +131,13 @@ def test_class_folders_with_and_without_a_split(tmp_path, paint):
     paint(tmp_path / "plain" / "mole", "a", "b")
     paint(tmp_path / "plain" / "wart", "c")
     (tmp_path / "plain" / "wart" / "notes.txt").write_text("none")
-    found = layouts.load(tmp_path / "plain")
+    found = datasets.load(tmp_path / "plain")
     assert labels_of(found) == {"a": "mole", "b": "mole", "c": "wart"}
     assert found.skipped == {"file that is no image": 1}
     for part in ("Train", "Test"):
         paint(tmp_path / "split" / part / "mole", f"{part}1")
         paint(tmp_path / "split" / part / "wart", f"{part}2")
-    found = layouts.load(tmp_path / "split")
+    found = datasets.load(tmp_path / "split")
     assert sorted(found.table["given"]) == ["test", "test", "train", "train"]
 
 
@@ -151,27 +152,27 @@ def test_a_plain_csv(tmp_path, paint):
         ("p/none.png", "wart", "L4", "", "train", ""),
         ("p/d.png", "wart", "L1", "", "maybe", ""),
     )
-    found = layouts.load(tmp_path)
+    found = datasets.load(tmp_path)
     assert found.skipped == {
         "path or label is missing": 1, "no image": 1, "split is unknown": 1
     }  # fmt: skip
     assert found.table["given"].tolist() == ["train", "test"]
-    assert labels_of(layouts.load(tmp_path / "mine.csv")) == {"a": "mole", "b": "wart"}
+    assert labels_of(datasets.load(tmp_path / "mine.csv")) == {"a": "mole", "b": "wart"}
     (tmp_path / "other.csv").write_text("path,label\n")
-    with pytest.raises(layouts.DatasetError, match=r"several tables .*mine\.csv, other\.csv"):
-        layouts.load(tmp_path)
+    with pytest.raises(datasets.DatasetError, match=r"several tables .*mine\.csv, other\.csv"):
+        datasets.load(tmp_path)
 
 
 def test_the_layout_may_be_told_and_an_unknown_one_is_explained(tmp_path, paint):
     paint(tmp_path / "mole", "a")
     paint(tmp_path / "wart", "b")
     write_csv(tmp_path / "t.csv", ("path", "label"), ("mole/a.png", "x"), ("wart/b.png", "y"))
-    assert layouts.load(tmp_path).labels == ("x", "y")
-    assert layouts.load(tmp_path, layout="folders").labels == ("mole", "wart")
-    with pytest.raises(layouts.DatasetError, match="no HAM10000_metadata"):
-        layouts.load(tmp_path, layout="ham10000")
-    with pytest.raises(layouts.DatasetError, match="no dataset of a known layout"):
-        layouts.load(tmp_path / "mole")
+    assert datasets.load(tmp_path).labels == ("x", "y")
+    assert datasets.load(tmp_path, layout="folders").labels == ("mole", "wart")
+    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata"):
+        datasets.load(tmp_path, layout="ham10000")
+    with pytest.raises(datasets.DatasetError, match="no dataset of a known layout"):
+        datasets.load(tmp_path / "mole")
 
 
 def test_a_patient_is_never_divided_even_over_lesions(tmp_path):
@@ -198,7 +199,7 @@ def test_a_published_test_stays_and_the_rest_comes_of_train():
     assert shares == pytest.approx({"train": 0.8, "validation": 0.1, "calibration": 0.1}, abs=0.01)
     alone = splits.complete([None] * 330, labels, np.arange(330), seed=1)
     assert np.array_equal(alone, splits.split(labels, np.arange(330), seed=1))
-    with pytest.raises(layouts.DatasetError, match="none to train on"):
+    with pytest.raises(datasets.DatasetError, match="none to train on"):
         splits.complete(["test"] * 330, labels, np.arange(330), seed=1)
 
 
@@ -207,7 +208,7 @@ def test_a_moved_datasets_images_of_one_name_are_told_apart(tmp_path, paint):
 
     for folder in ("Train/mole", "Train/wart", "Test/mole", "Test/wart"):
         paint(tmp_path / "old" / folder, "1", "2")
-    table = layouts.load(tmp_path / "old").table
+    table = datasets.load(tmp_path / "old").table
     table = table.assign(path=table["path"].astype(str), split=table["given"])
     run = Run(tmp_path / "run")
     run.folder.mkdir()
@@ -285,7 +286,7 @@ def test_organized_folders_are_a_dataset_again(leaky, tmp_path, how):
     assert prepare(leaky, tmp_path / "run", "--drop-overlap", "--organize", how).returncode == 0
     after = os.stat(tmp_path / "run" / "organized_test" / "mole" / "test-mole0.png").st_mtime_ns
     assert before == after
-    again = layouts.load(tmp_path / "run", layout="folders")
+    again = datasets.load(tmp_path / "run", layout="folders")
     assert again.table["given"].value_counts().to_dict() == {"train": 47, "test": 7}
     assert overlap.same_images(again.table) == []
 
@@ -298,6 +299,6 @@ def test_real_datasets_overlap(folder, images, pairs):
     root = Path(os.environ.get("LESIONEDGE_DATA", ROOT.parent / "shared" / "data")) / folder
     if not root.is_dir():
         pytest.skip(f"{folder} is not at hand: set LESIONEDGE_DATA to the folder that holds it")
-    table = layouts.load(root).table
+    table = datasets.load(root).table
     assert len(table) == images
     assert len(overlap.same_images(table)) == pairs

@@ -12,13 +12,14 @@ from lesionedge.cli import COMMANDS, main
 
 SAME = {
     "--format": ("predict", "camera", "benchmark", "info", "doctor"),
-    "--output": ("predict", "batch", "explain"),
-    "--jobs": ("predict", "serve", "batch"),
+    "--output": ("predict", "batch", "explain", "calibrate"),
+    "--jobs": ("predict", "serve", "batch", "calibrate"),
     "--threads": ("predict", "camera", "explain", "benchmark"),
     "--model": ("predict", "camera", "serve", "batch", "explain", "benchmark"),
     "--labels": ("predict", "camera", "serve", "batch", "explain"),
     "--normalize": ("predict", "camera", "serve", "batch", "explain"),
-    "--malignant": ("predict", "camera", "serve", "batch", "explain"),
+    "--malignant": ("predict", "camera", "serve", "batch", "explain", "calibrate"),
+    "--profile": ("predict", "camera", "serve", "batch", "explain"),
 }
 """Option -> the commands that have it under this name."""
 
@@ -59,6 +60,7 @@ def test_the_examples_run(cli_run, name, line, draw, tmp_path, monkeypatch, mode
     for image in ("photo.jpg", "a.jpg", "b.jpg", "folder/c.jpg", "archive/d.jpg"):
         (tmp_path / image).parent.mkdir(exist_ok=True)
         draw(120, 90, seed=1).save(tmp_path / image)
+    labelled(cli_run, draw, tmp_path, line)
     (tmp_path / "model.tflite").write_bytes((models / "int8.tflite").read_bytes())
     words = shlex.split(line)
     assert words[0] == "lesionedge"
@@ -67,6 +69,18 @@ def test_the_examples_run(cli_run, name, line, draw, tmp_path, monkeypatch, mode
     done = cli_run(*words[1:])
     assert done.exit_code == 0, done.output
     assert done.stdout or "-o" in words
+
+
+def labelled(cli_run, draw, folder, line):
+    """Labelled photos, and predictions of them."""
+    if "labels.csv" not in line:
+        return
+    (folder / "photos").mkdir()
+    for number in range(4):
+        draw(120, 90, seed=number).save(folder / "photos" / f"{number}.jpg")
+    (folder / "labels.csv").write_text("id,label\n0,nv\n1,mel\n2,nv\n3,bcc\n")
+    if "predictions.csv" in line:
+        cli_run("predict", "photos/", "-o", "predictions.csv")
 
 
 def test_former_names_of_options_are_understood(cli_run, int8, photo, tmp_path):

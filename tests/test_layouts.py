@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("sklearn", reason="the train extra is not installed")
-from train.data import layouts
-from train.data.layouts import DatasetError
+from lesionedge import datasets
+from lesionedge.datasets import DatasetError
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def table(path: Path, text: str) -> None:
 
 
 def found(root: Path, column: str = "label", **options: str) -> dict[str, object]:
-    rows = layouts.load(root, **options).table
+    rows = datasets.load(root, **options).table
     values = (value if isinstance(value, str) else None for value in rows[column])
     return {path.stem: value for path, value in zip(rows["path"], values)}
 
@@ -58,7 +58,7 @@ PARTS = {"HAM10000_images_part_1": "ISIC_1.jpg ISIC_3.jpg", "HAM10000_images_par
 def test_ham10000_as_the_dataverse_gives_it(tmp_path, put, name):
     table(tmp_path / name, HAM)
     put(tmp_path, **PARTS, HAM10000_segmentations_lesion_tschandl="ISIC_1_segmentation.png")
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert (read.name, read.modality, read.skipped) == ("HAM10000", "dermoscopy", {})
     assert found(tmp_path) == {"ISIC_1": "bkl", "ISIC_2": "bkl", "ISIC_3": "nv"}
     assert found(tmp_path, "lesion") == {"ISIC_1": "HAM_1", "ISIC_2": "HAM_1", "ISIC_3": "HAM_2"}
@@ -71,7 +71,7 @@ def test_ham10000_as_kaggle_gives_it(tmp_path, put):
     put(tmp_path, **PARTS)
     for part in PARTS:  # both spellings are in the download, of the same images
         shutil.copytree(tmp_path / part, tmp_path / part.lower())
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert found(tmp_path) == {"ISIC_1": "bkl", "ISIC_2": "bkl", "ISIC_3": "nv"}
     assert {path.parent.name for path in read.table["path"]} == set(PARTS)
 
@@ -87,7 +87,7 @@ def test_archives_that_are_not_unpacked_are_named(tmp_path):
     table(tmp_path / "HAM10000_metadata.tab", HAM)
     (tmp_path / "HAM10000_images_part_1.zip").touch()
     with pytest.raises(DatasetError, match=r"no images; unpack HAM10000_images_part_1\.zip first"):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
 
 
 def isic_2016(root: Path, put) -> None:
@@ -106,7 +106,7 @@ def isic_2016(root: Path, put) -> None:
 
 def test_isic_2016(tmp_path, put):
     isic_2016(tmp_path, put)
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert (read.name, read.licence) == ("ISIC challenge 2016", "CC0 1.0")
     assert found(tmp_path) == {
         "ISIC_0000000": "benign", "ISIC_0000002": "malignant",
@@ -150,7 +150,7 @@ def test_isic_2017(tmp_path, put):
     }  # fmt: skip
     ages = found(tmp_path, "age")
     assert (ages["ISIC_0000000"], ages["ISIC_0000001"]) == ("55", None)
-    assert all(path.suffix == ".jpg" for path in layouts.load(tmp_path).table["path"])
+    assert all(path.suffix == ".jpg" for path in datasets.load(tmp_path).table["path"])
 
 
 def test_isic_2017s_training_part_alone_is_no_split(tmp_path, put):
@@ -174,7 +174,7 @@ def test_isic_2018_and_2019_beside_segmentation_images_of_the_same_names(tmp_pat
         tmp_path / "ISIC2018_Task3_Training_LesionGroupings.csv",
         "image,lesion_id,diagnosis confirm type\nISIC_0024306,HAM_0000550,follow_up\n",
     )
-    rows = layouts.load(tmp_path).table
+    rows = datasets.load(tmp_path).table
     assert [path.parent.name for path in rows["path"]] == [
         "ISIC2018_Task3_Training_Input", "ISIC2018_Task3_Validation_Input",
     ]  # fmt: skip
@@ -205,7 +205,7 @@ def test_isic_2020_as_published(tmp_path, put):
         "image,patient,age_approx,sex,anatom_site_general\nISIC_05,IP_9,60,male,torso\n",
     )
     put(tmp_path, train="ISIC_01.jpg ISIC_02.jpg ISIC_03.jpg", ISIC_2020_Test_Input="ISIC_05.jpg")
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert (read.name, read.labels) == ("ISIC challenge 2020", ("benign", "malignant"))
     assert found(tmp_path) == {"ISIC_01": "benign", "ISIC_02": "malignant"}
     assert read.skipped == {"duplicate of another image": 1}
@@ -234,14 +234,14 @@ def test_tables_that_contradict_each_other_are_refused(tmp_path, put):
     table(tmp_path / "ISIC_2020_Training_GroundTruth_v2.csv", V2.replace("benign,0", "malignant,1"))
     put(tmp_path, train="ISIC_01.jpg ISIC_02.jpg ISIC_03.jpg")
     with pytest.raises(DatasetError, match=r"says (benign|malignant) of ISIC_0[13].*remove one"):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
 
 
 def test_two_challenges_in_one_folder_are_refused(tmp_path, put):
     isic_2016(tmp_path, put)
     isic_2017(tmp_path, put)
     with pytest.raises(DatasetError, match=r"several challenges \(2016: .*; 2017: .*share images"):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
 
 
 ARCHIVE = "isic_id,image_type,benign_malignant,diagnosis_1,patient_id\n"
@@ -256,7 +256,7 @@ def test_only_dermoscopic_images_of_the_archive_are_taken(tmp_path, put, name):
         "ISIC_5,,benign,,P3\nISIC_6,dermoscopic,,Malignant,P3\n",
     )
     put(tmp_path, images=" ".join(f"ISIC_{n}.jpg" for n in range(1, 7)))
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert (read.modality, len(read.limits)) == ("dermoscopy", 1)
     assert found(tmp_path) == {"ISIC_1": "benign", "ISIC_6": "malignant"}
     assert read.skipped == {
@@ -277,7 +277,7 @@ def test_the_modality_is_the_datas(tmp_path, put, kinds, modality):
     rows = "".join(f"ISIC_{n},{kind},benign,,P{n}\n" for n, kind in enumerate(kinds))
     table(tmp_path / "metadata.csv", ARCHIVE + rows)
     put(tmp_path, images="ISIC_0.jpg ISIC_1.jpg")
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert (read.modality, read.limits, len(read.table)) == (modality, (), 2)
 
 
@@ -286,13 +286,13 @@ def test_several_kinds_none_dermoscopic_are_refused(tmp_path, put):
           "ISIC_2,TBP tile: close-up,benign,,\n")  # fmt: skip
     put(tmp_path, images="ISIC_1.jpg ISIC_2.jpg")
     with pytest.raises(DatasetError, match=r"several kinds .*clinical: 1, TBP tile: 1"):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
 
 
 def test_a_table_that_does_not_tell_gives_no_modality(tmp_path, put):
     table(tmp_path / "metadata.csv", "isic_id,benign_malignant\nISIC_1,benign\n")
     put(tmp_path, images="ISIC_1.jpg")
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert (read.modality, read.limits) == ("", ())
 
 
@@ -305,7 +305,7 @@ def test_both_columns_of_the_archive_give_labels(tmp_path, put):
     )
     put(tmp_path, images=" ".join(f"ISIC_{n}.jpg" for n in range(1, 8)))
     assert found(tmp_path) == {"ISIC_1": "benign", "ISIC_2": "malignant", "ISIC_3": "malignant"}
-    assert layouts.load(tmp_path).skipped == {
+    assert datasets.load(tmp_path).skipped == {
         "benign_malignant and diagnosis_1 are missing": 1,
         "benign_malignant and diagnosis_1 disagree": 1,
         "benign_malignant and diagnosis_1 is neither benign nor malignant": 2,
@@ -317,7 +317,7 @@ def test_several_tables_of_the_archive_are_refused(tmp_path, put):
         table(tmp_path / name, "isic_id,diagnosis_1\nISIC_1,Benign\n")
     put(tmp_path, images="ISIC_1.jpg")
     with pytest.raises(DatasetError, match=r"several tables with isic_id .*one\.csv.*two\.csv"):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, put, folders, layout)
     with pytest.raises(
         DatasetError, match=r"is no name of a class\. Expected CLASS/image"
     ) as error:
-        layouts.load(tmp_path, layout=layout)
+        datasets.load(tmp_path, layout=layout)
     assert folders[0] in str(error.value)
 
 
@@ -352,7 +352,7 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, put, folders, layout)
 )  # fmt: skip
 def test_folders_that_are_classes_are_read(tmp_path, put, folders):
     put(tmp_path, **dict.fromkeys(folders, "1.jpg 2.jpg"))
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     assert read.labels == tuple(sorted(Path(folder).name for folder in folders))
     assert len(read.table) == 4
 
@@ -369,7 +369,7 @@ def test_a_table_that_names_the_images_is_not_passed_over(tmp_path, put, name, t
     put(tmp_path, clinic="PAT_1.png", hospital="PAT_2.png")
     table(tmp_path / name, text)
     with pytest.raises(DatasetError, match=r"names the images \(such as PAT_1.*--layout folders"):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
     assert found(tmp_path, layout="folders") == {"PAT_1": "clinic", "PAT_2": "hospital"}
 
 
@@ -377,7 +377,7 @@ def test_a_table_of_something_else_is_passed_over(tmp_path, put):
     put(tmp_path, mole="a.png b.png", wart="c.png d.png")
     table(tmp_path / "history.csv", "epoch,loss\n1,0.5\n2,0.4\n")
     table(tmp_path / "note.csv", "who,what\nAnna,a\nBerta,counted\nClara,again\n")
-    assert layouts.load(tmp_path).labels == ("mole", "wart")
+    assert datasets.load(tmp_path).labels == ("mole", "wart")
 
 
 def test_what_is_there_is_told_where_nothing_is_known(tmp_path, put):
@@ -386,7 +386,7 @@ def test_what_is_there_is_told_where_nothing_is_known(tmp_path, put):
     with pytest.raises(
         DatasetError, match=r"known layout .*found labels\.csv \(img, dx\), images/"
     ):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_two_images_of_one_name_are_refused(tmp_path, put, other):
     put(tmp_path, images="ISIC_1.jpg ISIC_2.jpg ISIC_2_mask.png")
     put(tmp_path, **{str(Path(other).parent): Path(other).name})
     with pytest.raises(DatasetError, match="two images are called ISIC_1: ") as error:
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
     assert str(tmp_path / "images" / "ISIC_1.jpg") in str(error.value)
     assert str(tmp_path / other) in str(error.value)
 
@@ -412,7 +412,7 @@ def test_images_that_no_row_names_may_share_a_name(tmp_path, put):
 def test_a_name_with_its_suffix_says_which_is_meant(tmp_path, put):
     table(tmp_path / "ISIC_2019_GroundTruth.csv", "image,MEL,NV\nISIC_1.jpg,1,0\nISIC_2,0,1\n")
     put(tmp_path, images="ISIC_1.jpg ISIC_1.png ISIC_2.png")
-    rows = layouts.load(tmp_path).table
+    rows = datasets.load(tmp_path).table
     assert [path.name for path in rows["path"]] == ["ISIC_1.jpg", "ISIC_2.png"]
 
 
@@ -427,7 +427,7 @@ def test_masks_and_copies_in_class_folders(tmp_path, put):
     put(tmp_path, mole="a.jpg a_segmentation.png a_superpixels.png b.jpg", wart="a.jpg c_mask.png")
     shutil.copy(tmp_path / "mole" / "b.jpg", tmp_path / "mole" / "b.jpeg")
     put(tmp_path, **{"wart/more": "d.jpg", "mole/__MACOSX": "b.jpg"})
-    read = layouts.load(tmp_path)
+    read = datasets.load(tmp_path)
     names = sorted(path.relative_to(tmp_path).as_posix() for path in read.table["path"])
     assert names == ["mole/a.jpg", "mole/b.jpeg", "wart/a.jpg", "wart/c_mask.png"]
     assert read.skipped == {
@@ -436,7 +436,7 @@ def test_masks_and_copies_in_class_folders(tmp_path, put):
     }  # fmt: skip
     put(tmp_path, mole="a.png")
     with pytest.raises(DatasetError, match=r"of the class are called a: .*a\.jpg and .*a\.png"):
-        layouts.load(tmp_path)
+        datasets.load(tmp_path)
 
 
 def test_a_plain_table_may_have_an_index_and_any_delimiter(tmp_path, put):

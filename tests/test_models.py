@@ -58,9 +58,9 @@ def test_they_know_real_lesions(model, ham10000):
     """
     least = 0.4 if model == "cnn" else 0.6
     pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
-    from train.data import layouts
+    from lesionedge import datasets
 
-    table = layouts.load(ham10000).table
+    table = datasets.load(ham10000).table
     sample = table.groupby("label").sample(12, random_state=0)
     classifier = Classifier(model)
     predictions = [classifier.classify(path).label for path in sample["path"]]

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+from lesionedge import datasets
 from lesionedge.card import Card
 from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
 from train import calibration, recipe, run
-from train.data import cache, layouts
+from train.data import cache, splits
 from train.fit import checkpoints
 from train.settings import RecipeError
 
@@ -42,14 +43,14 @@ def write_csv(path, rows):
 
 
 def test_every_published_layout_gives_the_same_table(dataset):
-    one = layouts.load(dataset).table
+    one = datasets.load(dataset).table
     for part in (1, 2):
         (dataset / f"HAM10000_images_part_{part}").mkdir()
     for number, path in enumerate(sorted((dataset / "images").iterdir())):
         shutil.move(path, dataset / f"HAM10000_images_part_{1 + number % 2}")
     (dataset / "images").rmdir()
     (dataset / "HAM10000_metadata.csv").rename(dataset / "HAM10000_metadata")
-    two = layouts.load(dataset).table
+    two = datasets.load(dataset).table
     assert len(one) == len(two) == 24
     assert [p.name for p in one["path"]] == [p.name for p in two["path"]]
     assert one["label"].tolist() == two["label"].tolist()
@@ -61,7 +62,7 @@ def test_unusable_rows_are_skipped_and_counted(dataset):
         file.write("HAM_9,ISIC_0000001,zzz,histo,50,male,back\n")
         file.write("HAM_9,ISIC_0000002,nv,histo,50,male,back\n")
     (dataset / "images" / "ISIC_0000005.jpg").unlink()
-    found = layouts.load(dataset)
+    found = datasets.load(dataset)
     assert len(found.table) == 23
     assert found.skipped == {"no image": 2, "unknown diagnosis": 1, "listed twice": 1}
 
@@ -73,48 +74,48 @@ def test_missing_parts_are_named(dataset, name):
         shutil.rmtree(path)
     else:
         path.unlink()
-    with pytest.raises(layouts.DatasetError, match="no HAM10000_metadata|holds no images"):
-        layouts.load(dataset)
+    with pytest.raises(datasets.DatasetError, match="no HAM10000_metadata|holds no images"):
+        datasets.load(dataset)
 
 
 def test_no_lesion_crosses_the_split():
     rng = np.random.default_rng(0)
     lesions = rng.integers(0, 500, 1500)
     labels = np.array(["nv", "mel", "bcc"])[lesions % 3]
-    assigned = layouts.split(labels.tolist(), lesions, seed=1)
-    assert set(assigned) == set(layouts.SPLITS)
+    assigned = splits.split(labels.tolist(), lesions, seed=1)
+    assert set(assigned) == set(splits.SPLITS)
     for lesion in np.unique(lesions):
         assert len(set(assigned[lesions == lesion])) == 1
-    shares = {name: (assigned == name).mean() for name in layouts.SPLITS}
+    shares = {name: (assigned == name).mean() for name in splits.SPLITS}
     assert shares["train"] == pytest.approx(0.7, abs=0.03)
     assert shares["test"] == pytest.approx(0.15, abs=0.03)
-    assert np.array_equal(assigned, layouts.split(labels.tolist(), lesions, seed=1))
-    assert not np.array_equal(assigned, layouts.split(labels.tolist(), lesions, seed=2))
+    assert np.array_equal(assigned, splits.split(labels.tolist(), lesions, seed=1))
+    assert not np.array_equal(assigned, splits.split(labels.tolist(), lesions, seed=2))
 
 
 def test_too_few_images_to_split():
-    with pytest.raises(layouts.DatasetError, match="largest class has 2 images"):
-        layouts.split(["a", "a", "b"], np.arange(3), seed=1)
+    with pytest.raises(datasets.DatasetError, match="largest class has 2 images"):
+        splits.split(["a", "a", "b"], np.arange(3), seed=1)
 
 
 def test_look_alikes_under_two_lesions_stay_together(draw):
     first, other = (np.asarray(draw(200, 150, seed=n)) for n in (1, 2))
     brighter = np.clip(first.astype(int) + 6, 0, 255).astype(np.uint8)
-    hashes = np.array([layouts.perceptual_hash(p) for p in (first, other, brighter)])
-    groups, twins = layouts.merge_twins(["a", "b", "c"], hashes)
+    hashes = np.array([splits.perceptual_hash(p) for p in (first, other, brighter)])
+    groups, twins = splits.merge_twins(["a", "b", "c"], hashes)
     assert twins == [(0, 2)]
     assert groups[0] == groups[2] != groups[1]
 
 
 def test_real_ham10000_lesions_do_not_cross(ham10000):
     """The whole collection's ids, and its known pair of one lesion under two ids."""
-    table = layouts.load(ham10000).table
+    table = datasets.load(ham10000).table
     assert len(table) == 10_015
     pair = [next(p for p in table["path"] if p.stem == n) for n in ("ISIC_0025226", "ISIC_0030074")]
     hashes = np.array(
-        [layouts.perceptual_hash(model_input(p, Preprocessing(342, 256))) for p in pair]
+        [splits.perceptual_hash(model_input(p, Preprocessing(342, 256))) for p in pair]
     )
-    _, twins = layouts.merge_twins(["a", "b"], hashes)
+    _, twins = splits.merge_twins(["a", "b"], hashes)
     assert twins == [(0, 1)]
 
 

@@ -14,9 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import click
 
+from lesionedge import datasets
 from lesionedge.atomic import write_text
 from lesionedge.errors import LesionEdgeError
-from train.data import layouts
 from train.fit import distillation
 
 
@@ -42,7 +42,7 @@ _data = click.option(
 
 def _known_layout(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name is not None:
-        from train.data.layouts import LAYOUTS
+        from lesionedge.datasets import LAYOUTS
 
         if name not in LAYOUTS:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(LAYOUTS)}", param=option)
@@ -227,7 +227,7 @@ def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -
 
     Each image is asked about in eight turned and mirrored views.
     """
-    paths = [Path(path) for path in layouts.load(data, layout=layout).table["path"]]
+    paths = [Path(path) for path in datasets.load(data, layout=layout).table["path"]]
     distillation.write(models, paths, out, say=lambda text: click.echo(text, err=True))
     click.echo(f"{out} written")
 

@@ -21,12 +21,12 @@ from lesionedge.card import (
     TrainingData,
     present,
 )
+from lesionedge.datasets.table import Dataset
 from lesionedge.diagnosis import describe
 from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
 from train.calibration import decision_point, operating_points
 from train.data.prepare import Data
-from train.data.table import Dataset
 from train.models.inference import load_model, logits
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, Stage, check_classes
@@ -42,8 +42,8 @@ MEASURED = (
     "Measured on lesions held out of the same collection; other cameras and clinics will do worse"
 )
 BY_TWINS = (
-    "Measured on twins, trained without the lesions that they were asked about; other cameras and "
-    "clinics will do worse"
+    "Measured on twins: models trained in the same way, but without the lesions on which they were "
+    "measured; other cameras and clinics will do worse"
 )
 COUNTS = {2: "two classes", 7: "seven diagnoses", 9: "nine classes"}
 UNSTATED = "not stated; the recipe's [data] attribution and licence say it"

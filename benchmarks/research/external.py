@@ -31,10 +31,10 @@ from PIL import Image
 from views import gained, span
 
 import lesionedge
+from lesionedge.datasets import isic_archive
 from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
-from train.data.layouts import isic_archive
 
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
 SPECIFICITY = 0.9

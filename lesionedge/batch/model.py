@@ -11,6 +11,7 @@ from lesionedge.classifier import Classifier
 from lesionedge.labels import OrderedLabels
 from lesionedge.model_options import ModelOptions
 from lesionedge.notice import Notice
+from lesionedge.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Model:
     """As ``Classifier.unknown_notice``."""
     options: ModelOptions
     """The options that it is loaded with."""
+    profile: Profile | None = None
+    """The site profile, if there is one."""
 
     @classmethod
     def of(cls, options: ModelOptions) -> Model:
@@ -49,11 +52,12 @@ class Model:
         digest = hashlib.sha256(content).hexdigest()
         if options.labels is not None:  # other machines may not have the file
             options = replace(options, labels=OrderedLabels(loaded.labels))
+        options = replace(options, profile=loaded.profile)  # nor the profile's
         notice = loaded.unknown_notice
         malignant = tuple(d.label for d in loaded.diagnoses if d.malignant)
         return cls(
             os.path.abspath(loaded.path), content, digest, loaded.labels,
-            malignant if notice is None else None, notice, options,
+            malignant if notice is None else None, notice, options, loaded.profile,
         )  # fmt: skip
 
     def load(self) -> Classifier:

@@ -24,7 +24,7 @@ ROWS_PER_FILE = 100_000
 
 _SETTINGS = {
     "model": "model", "labels": "--labels", "malignant": "--malignant", "normalize": "--normalize",
-    "views": "--views",
+    "views": "--views", "profile": "--profile",
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def schema(model: Model) -> Any:
         "probabilities": pa.struct(dict.fromkeys(distinct(model.labels), number)),
         "reliable": flag, "warnings": pa.list_(text), "warning_codes": pa.list_(text),
         "operating_point": point, "model": text,
-        "timings_ms": pa.struct(dict.fromkeys(STAGES, number)), "views": pa.int8(),
+        "timings_ms": pa.struct(dict.fromkeys(STAGES, number)), "views": pa.int8(), "profile": text,
         "error": text,
     }  # fmt: skip
     return pa.schema(columns, metadata={ABOUT: json.dumps(about(model))})
@@ -60,6 +60,7 @@ def about(model: Model) -> dict[str, Any]:
         "malignant": None if model.malignant is None else list(model.malignant),
         "normalize": normalize, "views": model.options.views,
         "operating_point": model.options.operating_point, "lesionedge": __version__,
+        "profile": None if model.profile is None else model.profile.label,
     }  # fmt: skip
 
 

@@ -21,6 +21,8 @@ COMMANDS = {
     "camera": "Classify a camera's images, live.",
     "serve": "Serve a page and an API that classify images.",
     "explain": "Draw a heat map of the parts that a prediction depends on.",
+    "evaluate": "Measure models on labelled images of your own.",
+    "calibrate": "Adjust a model to labelled images of your own.",
     "benchmark": "Time a model on this machine.",
     "info": "Describe a model and how accurate it is.",
     "doctor": "Check this installation and say how to fix it.",

@@ -199,6 +199,11 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
         help="Compare the malignant probability with the card's threshold for this sensitivity "
         "(0.9, 0.95 or 0.98) [default: 0.95].",
     ),
+    "profile": click.option(
+        "--profile", type=click.Path(dir_okay=False), envvar="LESIONEDGE_PROFILE",
+        show_envvar=True, metavar="FILE",
+        help="Site profile of this model, made by lesionedge calibrate on images of your own.",
+    ),
     "normalize": click.option(
         "--normalize", type=Normalisation(), metavar="M,S",
         help="The network's input is (pixel - M) / S, for a model file without this information.",
@@ -223,6 +228,7 @@ def model_options(*, without: Container[str] = ()) -> Callable[[Command], Comman
             from lesionedge.model_options import ModelOptions
 
             values = {name: given.pop(name) for name in names}
+            values["profile"] = values.get("profile") or None  # an empty variable is none
             chatty = is_verbose(click.get_current_context())
             return command(
                 *arguments, model_options=ModelOptions(**values, verbose=chatty), **given

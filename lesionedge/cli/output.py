@@ -98,19 +98,23 @@ class JsonWriter:
 class CsvWriter:
     """Writes for spreadsheets: a header, and a row per image."""
 
-    def __init__(self, file: IO[str], *, labels: Sequence[str], header: bool = True) -> None:
+    def __init__(
+        self, file: IO[str], *, labels: Sequence[str], header: bool = True, profile: bool = False
+    ) -> None:
         """Start a table.
 
         Args:
             file: The file to write to.
             labels: The model's, in output order; each gets a column.
             header: Whether to write the header; False if a table is continued.
+            profile: Whether there is a column for the site profile.
         """
         import csv
 
         self._writer, self._labels = csv.writer(file, lineterminator="\n"), labels
+        self._profile = profile
         if header:
-            self._writer.writerow(csv_header(labels))
+            self._writer.writerow(csv_header(labels, profile=profile))
 
     def success(self, path: str, prediction: Prediction) -> None:
         """Write one prediction; a class that ``top`` does not list has an empty cell."""
@@ -121,21 +125,28 @@ class CsvWriter:
         probabilities = ["" if share is None else share for share in listed]
         self._writer.writerow(
             [path, p.label, p.name, p.probability, malignant, reliable, "; ".join(p.warnings),
-             *probabilities, ""]
+             *probabilities, *([p.profile] if self._profile else []), ""]
         )  # fmt: skip
 
     def failure(self, path: str, error: str) -> None:
         """Write one failure."""
-        self._writer.writerow([path, *[""] * (6 + len(self._labels)), error])
+        between = 6 + len(self._labels) + self._profile
+        self._writer.writerow([path, *[""] * between, error])
 
     def close(self) -> None:
         """Do nothing: nothing follows."""
 
 
-def csv_header(labels: Sequence[str]) -> list[str]:
-    """Return the names of the CSV's columns, for a model's labels."""
+def csv_header(labels: Sequence[str], *, profile: bool = False) -> list[str]:
+    """Return the names of the CSV's columns, for a model's labels.
+
+    Args:
+        labels: The model's.
+        profile: Whether there is a column for the site profile.
+    """
     first = ("path", "label", "name", "probability", "malignant_probability", "reliable")
-    return [*first, "warnings", *(f"p_{label}" for label in distinct(labels)), "error"]
+    shares = (f"p_{label}" for label in distinct(labels))
+    return [*first, "warnings", *shares, *(["profile"] if profile else []), "error"]
 
 
 Writer = Any
@@ -146,7 +157,7 @@ FORMATS: tuple[str, ...] = ("text", "json", "csv")
 
 def writer_of(
     form: str, file: IO[str], *, abstain: bool, labels: Sequence[str],
-    header: bool = True,
+    header: bool = True, profile: bool = False,
 ) -> Writer:  # fmt: skip
     """Return the writer for a format.
 
@@ -156,9 +167,10 @@ def writer_of(
         abstain: Whether to show people no diagnosis if the gate refuses an image.
         labels: The model's, for CSV.
         header: As in ``CsvWriter``.
+        profile: As in ``CsvWriter``.
     """
     if form == "csv":
-        return CsvWriter(file, labels=labels, header=header)
+        return CsvWriter(file, labels=labels, header=header, profile=profile)
     return JsonWriter(file) if form == "json" else TextWriter(file, abstain=abstain)
 
 

@@ -88,7 +88,11 @@ def command(
     _check_output(output, sources, resume)
     _warn_of_views(model_options)
     labels = _labels(model_options) if form == "csv" else ()
-    with ended_by_signals(), opened(output, form, resume=resume, labels=labels) as target:
+    profile = model_options.profile is not None
+    with (
+        ended_by_signals(),
+        opened(output, form, resume=resume, labels=labels, profile=profile) as target,
+    ):
         _check_done(target, sources, output)
         drawings = (
             None if annotate is None else Drawings(annotate, (source.path for source in sources))
@@ -98,8 +102,9 @@ def command(
         progress = _progress(count, shown=output in (None, "-"))
         predictions = results(work, settings, processes=jobs, count=count)
         writer = writer_of(
-            form, target.file, abstain=settings.abstain, labels=labels, header=not target.done
-        )
+            form, target.file, abstain=settings.abstain, labels=labels, header=not target.done,
+            profile=profile,
+        )  # fmt: skip
         with closing(predictions):
             failed = _write(predictions, writer, progress, flush=target.file.flush)
     if len(passed_over):

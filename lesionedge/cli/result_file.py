@@ -52,6 +52,7 @@ def format_of(form: str | None, output: str | None) -> str:
 @contextmanager
 def opened(
     path: str | None, form: str, *, resume: bool = False, labels: tuple[str, ...] = (),
+    profile: bool = False,
 ) -> Iterator[Target]:  # fmt: skip
     """Open an output for results.
 
@@ -62,6 +63,7 @@ def opened(
         form: Format of the results.
         resume: Continue ``FILE.part``.
         labels: The model's; a table that is continued must have their columns.
+        profile: Whether it has a column for the site profile, too.
 
     Raises:
         OutputError: It cannot be written, or cannot be continued.
@@ -71,7 +73,8 @@ def opened(
             with _standard_output() as file:
                 yield Target(file)
         elif _is_regular(path):
-            with _collected(path, form, resume, labels) as target:
+            columns = csv_header(labels, profile=profile)
+            with _collected(path, form, resume, columns) as target:
                 yield target
         else:
             with open(path, "w", **_ENCODING) as file:  # type: ignore[call-overload]
@@ -93,7 +96,7 @@ def _standard_output() -> Iterator[IO[str]]:
 
 
 @contextmanager
-def _collected(path: str, form: str, resume: bool, labels: tuple[str, ...]) -> Iterator[Target]:
+def _collected(path: str, form: str, resume: bool, columns: list[str]) -> Iterator[Target]:
     """Collect results in ``FILE.part``, and rename it to the file at the end."""
     from lesionedge import atomic
 
@@ -107,7 +110,7 @@ def _collected(path: str, form: str, resume: bool, labels: tuple[str, ...]) -> I
         raise OutputError(f"{part}: no such file: there is nothing to resume")
     done: tuple[tuple[str, bool], ...] = ()
     if resume:
-        done, length = _read_part(part, form, labels)
+        done, length = _read_part(part, form, columns)
         os.truncate(part, length)
     whole = False
     try:
@@ -137,7 +140,7 @@ def _leave(part: str) -> None:
 
 
 def _read_part(
-    part: str, form: str, labels: tuple[str, ...]
+    part: str, form: str, columns: list[str]
 ) -> tuple[tuple[tuple[str, bool], ...], int]:
     """Return an interrupted run's images, and the length of its complete lines in bytes."""
     read = {"json": _json_lines, "csv": _csv_rows}.get(form)
@@ -147,7 +150,7 @@ def _read_part(
     length = 0
     with open(part, **_ENCODING) as file:  # type: ignore[call-overload]
         try:
-            for entry, consumed in read(file, labels):
+            for entry, consumed in read(file, columns):
                 length += consumed
                 if entry is not None:
                     done.append(entry)
@@ -162,7 +165,7 @@ def _read_part(
 Entry = tuple["tuple[str, bool] | None", int]
 
 
-def _json_lines(file: IO[str], _labels: tuple[str, ...]) -> Iterator[Entry]:
+def _json_lines(file: IO[str], _columns: list[str]) -> Iterator[Entry]:
     import json
 
     for line in file:
@@ -172,7 +175,7 @@ def _json_lines(file: IO[str], _labels: tuple[str, ...]) -> Iterator[Entry]:
         yield (found["path"], "error" in found), _bytes(line)
 
 
-def _csv_rows(file: IO[str], labels: tuple[str, ...]) -> Iterator[Entry]:
+def _csv_rows(file: IO[str], columns: list[str]) -> Iterator[Entry]:
     import csv
 
     consumed: list[str] = []
@@ -188,7 +191,7 @@ def _csv_rows(file: IO[str], labels: tuple[str, ...]) -> Iterator[Entry]:
             return  # the interruption cut this line off
         length = sum(map(_bytes, consumed))
         consumed.clear()
-        if first and row != csv_header(labels):
+        if first and row != columns:
             raise ValueError("its columns are those of another model")
         yield (None if first else (row[0], bool(row[-1]))), length
         first = False

@@ -31,8 +31,9 @@ class Drawing:
 
 
 def draw(
-    model: MeasuredModel, images: LabelledImages, card: Card, folder: Path
-) -> Iterator[Drawing]:
+    model: MeasuredModel, images: LabelledImages, card: Card, folder: Path, *,
+    with_images: bool = True,
+) -> Iterator[Drawing]:  # fmt: skip
     """Draw a model's predictions in every way that the data allow.
 
     Args:
@@ -40,6 +41,7 @@ def draw(
         images: The images that it was measured on.
         card: The run's card.
         folder: Where the PNGs go.
+        with_images: Whether there are galleries of images.
 
     Returns:
         An iterator of drawings; each is written before it is yielded.
@@ -63,7 +65,8 @@ def draw(
             f"hollow: fewer than {subgroup_plot.FEW} lesions; dotted: all images. Groups differ "
             "in their mix of diagnoses, and this alone changes the accuracy.",
         )  # fmt: skip
-    yield from _galleries(model, images, card, folder)
+    if with_images:
+        yield from _galleries(model, images, card, folder)
 
 
 def _predictions(

@@ -28,6 +28,7 @@ VARIABLES = {key: title.capitalize() for key, title in titles.VARIABLES.items()}
 def write(
     target: Path, card: Card, record: Mapping[str, Any],
     models: Sequence[MeasuredModel], images: LabelledImages, *, history: Path | None = None,
+    with_images: bool = True,
 ) -> Path:  # fmt: skip
     """Draw every plot into ``plots/`` and write ``report.html``.
 
@@ -38,6 +39,7 @@ def write(
         models: The measured models, in order.
         images: The images that they were measured on.
         history: The training's ``history.csv``; it is drawn if it exists.
+        with_images: Whether to show images.
 
     Returns:
         The report's file.
@@ -48,7 +50,10 @@ def write(
     if history is not None and history.exists():
         training = folder / "training.png"
         plots.training_curves(history, training)
-    found = {model.name: list(drawings.draw(model, images, card, folder)) for model in models}
+    found = {
+        model.name: list(drawings.draw(model, images, card, folder, with_images=with_images))
+        for model in models
+    }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -60,7 +65,8 @@ def write(
         lesions=len(np.unique(images.table["group"])), headlines=titles.HEADLINES,
         per_class=titles.PER_CLASS, subgroup=titles.SUBGROUP, variables=VARIABLES,
         version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
-        names=list(card.codes),
+        names=list(card.codes), with_images=with_images, remarks=record.get("warnings", ()),
+        mapping=record.get("labels", ()), comparison=record.get("comparison", {}),
     )  # fmt: skip
     file = target / REPORT
     write_text(file, text)

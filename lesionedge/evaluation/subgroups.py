@@ -18,6 +18,7 @@ AGE_BANDS = (0, 30, 45, 60, 75, 200)
 UNKNOWN = "unknown"
 VARIABLES = {
     "sex": "sex", "age_band": "age", "site": "localization", "confirmation": "dx_type",
+    "skin_type": "skin_type",
 }  # fmt: skip
 """Property that images are grouped by -> its column in ``split.csv``."""
 HISTOLOGY, OTHERWISE = "histology", "otherwise"

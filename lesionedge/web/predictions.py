@@ -70,6 +70,9 @@ class PredictionBody(BaseModel):
         default=None, description="The default operating point; null if the model has none."
     )
     model: str = Field(description="Name of the model.")
+    profile: str | None = Field(
+        default=None, description="Name of the site profile; absent where there is none."
+    )
     timings_ms: dict[str, float] = Field(
         description="Milliseconds of wait, decode, preprocess and invoke."
     )
@@ -104,6 +107,7 @@ class ModelFacts(BaseModel):
 
     model: str
     labels: list[dict[str, Any]] = Field(description="label, name and malignant, in output order.")
+    profile: str | None = Field(description="Name of the site profile, if there is one.")
     card: dict[str, Any] = Field(description="The card inside the file; empty if it has none.")
     card_text: str | None = Field(description="The embedded models' card for people, Markdown.")
     version: str = Field(description="The version of lesionedge.")
@@ -163,6 +167,7 @@ def model_facts(classifier: Classifier, *, camera: str | None) -> dict[str, Any]
             {"label": d.label, "name": d.name, "malignant": d.malignant}
             for d in classifier.diagnoses
         ],
+        "profile": None if classifier.profile is None else classifier.profile.name,
         # Another program's card may hold NaN, which browsers cannot read.
         "card": json.loads(json.dumps(classifier.card.to_dict()), parse_constant=lambda _: None),
         "card_text": _card_text(classifier.model),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from train.data import layouts
+from lesionedge import datasets
 from train.run import Run, RunError
 
 KNOWN = ("sex", "age", "localization", "dx_type")
@@ -27,7 +27,7 @@ def table(run: Run, data: Path | None, *, layout: str | None = None) -> pd.DataF
     """
     rows = run.table()
     if data is not None:
-        rows = _from_dataset(rows, layouts.load(data, layout=layout).table, data, run)
+        rows = _from_dataset(rows, datasets.load(data, layout=layout).table, data, run)
     lost = [path for path in rows["path"] if not Path(path).is_file()]
     if lost:
         raise RunError(

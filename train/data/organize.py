@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge.atomic import replacing
-from train.data.table import DatasetError
+from lesionedge.datasets.table import DatasetError
 
 CHOICES = ("copy", "link")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from train.data.table import DatasetError
+from lesionedge.datasets.table import DatasetError
 
 CHOICES = ("refuse", "drop", "allow")
 NAMED = 40

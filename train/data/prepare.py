@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lesionedge import datasets
 from lesionedge.atomic import write_text
 from lesionedge.card import present
+from lesionedge.datasets.table import EXTRAS, Dataset
 from lesionedge.image import Preprocessing
-from train.data import cache, layouts, located, overlap, splits
-from train.data.table import EXTRAS, Dataset
+from train.data import cache, located, overlap, splits
 from train.recipe import Recipe, check_classes
 from train.run import Run, RunError
 from train.settings import RecipeError
@@ -30,7 +31,7 @@ class Source:
     folder: Path
     """The dataset's folder."""
     layout: str | None = None
-    """A name of ``layouts.LAYOUTS``; None finds it out."""
+    """A name of ``datasets.LAYOUTS``; None finds it out."""
     overlap: str = "refuse"
     """What becomes of images that are in train and in test: refuse, drop or allow."""
 
@@ -74,7 +75,7 @@ def prepare(recipe: Recipe, source: Source, run: Run, *, seed: int, cache_folder
     """
     if recipe.gate is not None:
         raise RecipeError(f"{recipe.name}: has a [gate], whose images fit prepares itself")
-    dataset = layouts.load(source.folder, layout=source.layout)
+    dataset = datasets.load(source.folder, layout=source.layout)
     run.say(f"{dataset.name}: {len(dataset.table)} images of {len(dataset.labels)} classes")
     for reason, count in dataset.skipped.items():
         run.say(f"skipped {count} rows: {reason}")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from train.data.table import DatasetError
+from lesionedge.datasets.table import DatasetError
 
 SPLITS = ("train", "validation", "calibration", "test")
 FOLDS = {"train": 14, "validation": 2, "calibration": 1, "test": 3}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lesionedge.atomic import write_text
 from lesionedge.card import Card
-from lesionedge.evaluation import metrics, report, risk_coverage, subgroups, thresholds
-from lesionedge.evaluation.intervals import resamples
+from lesionedge.evaluation import whole
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.reliability import is_for_dermoscopy
-from lesionedge.titles import HEADLINES
 from train.calibration import operating_points
 from train.data import located
 from train.evaluate import predictions
@@ -118,17 +113,9 @@ def give(
     Returns:
         As ``evaluate``.
     """
-    measured = []
-    for model in models:
-        figures = _measure(model, asked, facts, record["split"])
-        measured.append(replace(model, figures=figures))
-        target.say(f"{record['split']} {model.name}: {summary(figures)}")
-    results = {model.name: model.figures for model in measured}
-    record = {**record, "models": results}
-    write_text(target.metrics, json.dumps(record, indent=1) + "\n")
-    file = report.write(target.folder, facts, record, measured, asked, history=run.history)
-    target.say(f"{file} written")
-    return results
+    return whole.write(
+        target.folder, facts, record, asked, models, history=run.history, say=target.say
+    )
 
 
 def _gate(facts: Card, asked: LabelledImages) -> dict[str, np.ndarray]:
@@ -155,46 +142,3 @@ def _points(
         return []
     risk = source.ask(calibration)[:, malignant].sum(1)
     return operating_points(risk, malignant[calibration.truth])
-
-
-def _measure(
-    model: MeasuredModel, asked: LabelledImages, facts: Card, split: str
-) -> dict[str, Any]:
-    points = model.figures["operating_points"]
-    labels = list(facts.codes)
-    malignant, truth, probabilities = _malignant(facts), asked.truth, model.probabilities
-    lesions = asked.table["group"].to_numpy()
-    draws = resamples(lesions)
-    risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
-    return metrics.measure(
-        probabilities, truth, lesions, labels, malignant.tolist(), predicted=model.predicted
-    ) | {
-        "risk_coverage": risk_coverage.measure(model.scores, truth, model.predicted, draws),
-        "operating_points": [
-            {**_without_arrays(point), split: thresholds.at(_of(point), risk, positive, draws)}
-            for point in points
-        ],
-        "subgroups": subgroups.measure(
-            probabilities, truth, asked.table, malignant.tolist(), predicted=model.predicted,
-            threshold=_of(points[0]) if points else None,
-        ),
-    }  # fmt: skip
-
-
-def _of(point: dict[str, Any]) -> float | np.ndarray:
-    """Return a point's threshold: each image's own, where several models were asked."""
-    threshold: float | np.ndarray = point.get("thresholds", point["threshold"])
-    return threshold
-
-
-def _without_arrays(point: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in point.items() if name != "thresholds"}
-
-
-def summary(figures: dict[str, Any]) -> str:
-    """Put the headline figures on one line."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-        for name in HEADLINES
-        if (value := figures.get(name))
-    )

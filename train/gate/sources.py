@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge import formats
+from lesionedge.datasets import files
 from lesionedge.errors import LesionEdgeError
-from train.data.layouts import files
 
 LABELS = ("dermoscopic", "clinical", "other")
 SPLIT_FILE = Path(__file__).parents[2] / "release" / "split.csv"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lesionedge.diagnosis import HAM10000
-from train.data.layouts import files
-from train.data.table import (
+from lesionedge.datasets import files
+from lesionedge.datasets.table import (
     DERMOSCOPIC,
     DERMOSCOPY,
     Dataset,
@@ -16,6 +15,7 @@ from train.data.table import (
     finished,
     read_csv,
 )  # fmt: skip
+from lesionedge.diagnosis import HAM10000
 
 ATTRIBUTION = (
     "Trained on HAM10000 (Tschandl, Rosendahl, Kittler: The HAM10000 dataset, Sci. Data 5, 180161, "

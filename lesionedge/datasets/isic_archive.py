@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from train.data.layouts import files
-from train.data.table import (
+from lesionedge.datasets import files
+from lesionedge.datasets.table import (
     DERMOSCOPIC,
     DERMOSCOPY,
     Dataset,

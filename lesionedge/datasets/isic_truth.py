@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from train.data.table import header, read_csv, tables
+from lesionedge.datasets.table import header, read_csv, tables
 
 CODES = ("AK", "AKIEC", "BCC", "BKL", "DF", "MEL", "NV", "SCC", "UNK", "VASC")
 BINARY = ("benign", "malignant")
@@ -54,6 +54,11 @@ def find(root: Path) -> Iterator[Truth]:
         years = (_YEAR.search(name) for name in (*names, root.resolve().name))
         named = next((found[0] for found in years if found), "")
         yield Truth(file, named or year, _split(names), read)
+
+
+def reader(file: Path) -> Callable[[Path], Rows] | None:
+    """Return what reads a table of ground truth; None: it is none of a challenge's."""
+    return _kind(file)[1]
 
 
 def _split(names: list[str]) -> str | None:

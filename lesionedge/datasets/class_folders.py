@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge import formats
-from lesionedge.diagnosis import describe
-from train.data.layouts import files
-from train.data.table import (
+from lesionedge.datasets import files
+from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
     add,
@@ -21,6 +20,7 @@ from train.data.table import (
     read_csv,
     tables,
 )  # fmt: skip
+from lesionedge.diagnosis import describe
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _CONTAINERS = frozenset((

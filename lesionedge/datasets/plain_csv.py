@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from train.data.table import (
+from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
     drop,

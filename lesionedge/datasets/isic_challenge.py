@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from train.data.layouts import files, isic_truth
-from train.data.layouts.isic_truth import Truth
-from train.data.table import (
+from lesionedge.datasets import files, isic_truth
+from lesionedge.datasets.isic_truth import Truth
+from lesionedge.datasets.table import (
     DERMOSCOPIC,
     DERMOSCOPY,
     Dataset,

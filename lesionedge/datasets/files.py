@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge import formats
-from train.data.table import DatasetError
+from lesionedge.datasets.table import DatasetError
 
 
 def is_image(path: Path) -> bool:

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from train.data.layouts import (
+from lesionedge.datasets import (
     class_folders,
     ham10000,
     isic_archive,
     isic_challenge,
     plain_csv,
 )
-from train.data.splits import SPLITS, merge_twins, perceptual_hash, split
-from train.data.table import Dataset, DatasetError, header, tables
+from lesionedge.datasets.table import Dataset, DatasetError, header, tables
 
-__all__ = [
-    "LAYOUTS", "SPLITS", "Dataset", "DatasetError", "load", "merge_twins", "perceptual_hash",
-    "split",
-]  # fmt: skip
+__all__ = ["LAYOUTS", "Dataset", "DatasetError", "load"]
 
 LAYOUTS = {
     "ham10000": (ham10000, "HAM10000_metadata.csv or .tab"),
@@ -43,12 +39,14 @@ def load(root: Path, *, layout: str | None = None) -> Dataset:
         DatasetError: No layout fits, or what the layout needs is missing.
     """
     if layout is not None:
-        return LAYOUTS[layout][0].load(root)
+        named: Dataset = LAYOUTS[layout][0].load(root)
+        return named
     for loader, _ in LAYOUTS.values():
         if loader.fits(root):
             if loader is class_folders:
                 class_folders.refuse_table(root)
-            return loader.load(root)
+            found: Dataset = loader.load(root)
+            return found
     wanted = "; ".join(f"no {sign}" for _, sign in LAYOUTS.values())
     raise DatasetError(f"{root}: no dataset of a known layout ({wanted}); found {_found(root)}")
 

@@ -1,0 +1,170 @@
+"""Labelled images, however they are given: a dataset, class folders, or images and a table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lesionedge import datasets
+from lesionedge.datasets import truth
+from lesionedge.datasets.table import DatasetError
+from lesionedge.sources.listing import PassedOver, expand
+from lesionedge.sources.names import is_address, is_archive, is_member
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images and what they show."""
+
+    name: str
+    """What they are called."""
+    table: pd.DataFrame
+    """A row an image, with the columns ``truth.COLUMNS``."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Reason -> how many were left out."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The images."""
+        return [str(path) for path in self.table["path"]]
+
+    def groups(self, *columns: str) -> np.ndarray:
+        """Return (N,) numbers of what is independent: by the first of the columns that is known.
+
+        Args:
+            columns: Such as ``patient``, ``lesion``; an image with none of them is alone.
+        """
+        owners = pd.Series("", index=self.table.index, dtype=object)
+        for column in columns:
+            known = self.table[column].notna() & (owners == "")
+            owners[known] = f"{column} " + self.table.loc[known, column].astype(str)
+        alone = owners == ""
+        owners[alone] = "image " + self.table.loc[alone, "path"].astype(str)
+        _, numbers = np.unique(owners.to_numpy(dtype=str), return_inverse=True)
+        return numbers
+
+    def grouped_by(self, *columns: str) -> str:
+        """Return the first of the columns that any image has; ``image`` if none has."""
+        return next((name for name in columns if self.table[name].notna().any()), "image")
+
+
+def gather(source: str, *, truth_file: str | None = None, layout: str | None = None) -> Labelled:
+    """Find labelled images.
+
+    Args:
+        source: A dataset's folder, class folders or a csv; or, with a truth file, a folder, archive
+            or pattern of images.
+        truth_file: A table with a row an image; or a dataset whose labels are taken.
+        layout: A name of ``datasets.LAYOUTS``; None finds it out.
+
+    Raises:
+        DatasetError: There are none, or they cannot be understood.
+    """
+    if truth_file is None:
+        return _of_dataset(source, layout)
+    return named(images_of(source), truth_file, layout=layout)
+
+
+def images_of(source: str) -> list[str]:
+    """Return the images of a folder to its depth, of an archive or of a pattern.
+
+    Raises:
+        DatasetError: There are none.
+    """
+    found = list(expand((source,), recursive=True, passed_over=PassedOver()))
+    errors = [one.error for one in found if one.error is not None]
+    if errors:
+        raise DatasetError(errors[0])
+    return [one.path for one in found]
+
+
+def named(images: Sequence[str], truth_file: str, *, layout: str | None = None) -> Labelled:
+    """Find the labels of images.
+
+    Args:
+        images: Their paths.
+        truth_file: As in ``gather``.
+        layout: As in ``gather``.
+
+    Raises:
+        DatasetError: They cannot be read, or name other images.
+    """
+    if layout is None and not os.path.isdir(truth_file):
+        rows, skipped = truth.read(Path(truth_file))
+    else:
+        whole = _of_dataset(truth_file, layout)
+        rows, skipped = whole.table, whole.skipped
+    joined, left_out = truth.join(rows, images, name=truth_file)
+    return Labelled(Path(truth_file).stem, joined, {**skipped, **left_out})
+
+
+def _of_dataset(source: str, layout: str | None) -> Labelled:
+    if is_address(source) or is_member(source) or is_archive(source):
+        raise DatasetError(
+            f"{source}: a table of its labels is needed: give it with --truth FILE (columns path "
+            "and label)"
+        )
+    if layout is None and os.path.isfile(source):
+        return _of_table(Path(source))
+    try:
+        found = datasets.load(Path(source), layout=layout)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{error}. A table with the columns path (or id) and label can be given with --truth"
+        ) from error
+    return Labelled(found.name, truth.of_dataset(found), found.skipped)
+
+
+def _of_table(file: Path) -> Labelled:
+    """Read a csv whose paths are relative to it."""
+    rows, skipped = truth.read(file)
+    paths = [os.path.join(file.parent, str(path)) for path in rows["path"]]
+    there = np.array([os.path.isfile(path) for path in paths])
+    rows = rows.assign(path=paths)[there].reset_index(drop=True)
+    if rows.empty:
+        raise DatasetError(
+            f"{file}: none of its {len(paths)} rows names an image beside it (first: {paths[0]}); "
+            "expected paths relative to it, or a folder of images as SOURCE and this as --truth"
+        )
+    if not there.all():
+        skipped["no image"] = int((~there).sum())
+    return Labelled(file.stem, rows, skipped)
+
+
+def refuse_copies(labelled: Labelled) -> None:
+    """Refuse one image, byte for byte, under two labels.
+
+    Raises:
+        DatasetError: There is one.
+    """
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for number, path in enumerate(labelled.paths):
+        try:
+            by_size[os.path.getsize(path)].append(number)
+        except OSError:  # it is in an archive, or not there, which is said when it is read
+            continue
+    labels = labelled.table["label"].tolist()
+    seen: dict[bytes, int] = {}
+    for numbers in by_size.values():
+        if len({labels[number] for number in numbers}) < 2:
+            continue
+        for number in numbers:
+            digest = _digest(labelled.paths[number])
+            other = seen.setdefault(digest, number)
+            if labels[other] != labels[number]:
+                raise DatasetError(
+                    f"{labelled.paths[other]} ({labels[other]}) and {labelled.paths[number]} "
+                    f"({labels[number]}) are the same image under two labels; remove the wrong one"
+                )
+
+
+def _digest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).digest()

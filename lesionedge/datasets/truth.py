@@ -1,0 +1,202 @@
+"""Reads which image shows what, and joins it with a list of images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lesionedge.datasets import isic_truth
+from lesionedge.datasets.table import Dataset, DatasetError, drop, header, read_csv
+from lesionedge.formats import is_image_name
+from lesionedge.sources.names import base_name
+
+KEYS = (
+    "path", "file", "filename", "file_name", "image", "image_id", "image_name", "isic_id",
+    "img_id", "derm", "id", "name",
+)  # fmt: skip
+"""Columns that name an image, the first that is there."""
+LABELS = (
+    "label", "dx", "diagnosis", "diagnostic", "class", "truth", "diagnosis_3", "diagnosis_2",
+    "benign_malignant", "diagnosis_1",
+)  # fmt: skip
+"""Columns that say what it shows."""
+MARKS = {"melanoma": ("not melanoma", "melanoma"), "malignant": ("benign", "malignant"),
+         "target": ("benign", "malignant")}  # fmt: skip
+"""Columns of 0 and 1 -> what these mean."""
+EXTRAS = {
+    "lesion": ("lesion", "lesion_id"),
+    "patient": ("patient", "patient_id"),
+    "sex": ("sex", "gender"),
+    "age": ("age", "age_approx", "age_approximate"),
+    "localization": (
+        "localization", "site", "location", "region", "anatom_site_general",
+        "anatom_site_general_challenge",
+    ),
+    "dx_type": ("dx_type", "diagnosis_confirm_type", "confirm_type"),
+    "skin_type": ("skin_type", "skin type", "fitzpatrick", "fitspatrick", "fitzpatrick_skin_type"),
+}  # fmt: skip
+"""What else is taken -> columns that it may be in."""
+COLUMNS = ("path", "label", *EXTRAS)
+"""Columns of a table of labelled images."""
+
+_MARKED = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}
+
+
+def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Read a table with a row an image: what names it, its label, and what else is known.
+
+    Args:
+        file: A csv (or of tabs or semicolons); or a challenge's ``…GroundTruth.csv``.
+
+    Returns:
+        Columns ``COLUMNS``, ``path`` being what the table calls an image; and reason -> how many
+        rows were left out.
+
+    Raises:
+        DatasetError: It cannot be read or understood, or has one image under two labels.
+    """
+    rows, faults, malformed = _rows(file)
+    missing = {"image or label is missing": rows["path"].isna() | rows["label"].isna()}
+    rows, skipped = drop(rows, {**missing, **faults})
+    if malformed:
+        skipped["malformed line"] = malformed
+    if rows.empty:
+        raise DatasetError(f"{file}: no usable row is left ({skipped})")
+    _refuse_two_labels(rows, str(file))
+    twice = rows["path"].duplicated()
+    rows, left_out = drop(rows, {"listed twice": twice})
+    columns = _lower(rows)
+    for name, known in EXTRAS.items():
+        found = next((columns[one] for one in known if one in columns), None)
+        rows[name] = None if found is None else rows[found]
+    return rows.reindex(columns=list(COLUMNS)).reset_index(drop=True), {**skipped, **left_out}
+
+
+def _rows(file: Path) -> tuple[pd.DataFrame, dict[str, pd.Series[bool]], int]:
+    challenge = isic_truth.reader(file)
+    if challenge is not None:
+        rows, own, malformed = challenge(file)
+        return rows.rename(columns={"image": "path"}), own, malformed
+    cells = {cell.lower(): cell for cell in header(file)}
+    key = next((cells[one] for one in KEYS if one in cells), None)
+    labels = [cells[one] for one in LABELS if one in cells]
+    mark = next((one for one in MARKS if one in cells), None)
+    if key is None or not (labels or mark):
+        raise DatasetError(
+            f"{file}: expected a table with a column path (or id) and a column label; found the "
+            f"columns {', '.join(list(cells.values())[:12]) or 'of an empty file'}"
+        )
+    rows, malformed = read_csv(file, (key,))
+    faults: dict[str, pd.Series[bool]] = {}
+    if labels:  # the archive's diagnosis_3 is empty where diagnosis_2 says all
+        rows["label"] = rows[labels].bfill(axis=1).iloc[:, 0]
+    elif mark:
+        values = rows[cells[mark]].map(lambda cell: _MARKED.get(str(cell).lower()))
+        rows["label"] = values.map(dict(enumerate(MARKS[mark])))
+        faults[f"{mark} is neither 0 nor 1"] = values.isna() & rows[cells[mark]].notna()
+    return rows.assign(path=rows[key]), faults, malformed
+
+
+def _lower(rows: pd.DataFrame) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for column in rows.columns:
+        found.setdefault(str(column).lower(), str(column))
+    return found
+
+
+def _refuse_two_labels(rows: pd.DataFrame, name: str) -> None:
+    labels = rows.groupby("path")["label"].nunique()
+    both = labels[labels > 1]
+    if len(both):
+        image = both.index[0]
+        two = sorted(rows.loc[rows["path"] == image, "label"].unique())
+        raise DatasetError(
+            f"{name}: {image} has the labels {' and '.join(two[:2])} ({len(both)} such images); "
+            "expected one label an image"
+        )
+
+
+def of_dataset(dataset: Dataset) -> pd.DataFrame:
+    """Return a dataset's images as a table with the columns ``COLUMNS``."""
+    table = dataset.table.assign(path=dataset.table["path"].astype(str))
+    _refuse_two_labels(table, dataset.name)
+    return table.reindex(columns=list(COLUMNS))
+
+
+def join(
+    truth: pd.DataFrame, images: Sequence[str], *, name: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Find the row of a truth table for each image, by its path, its name, or its name's stem.
+
+    Args:
+        truth: From ``read``.
+        images: Paths of images.
+        name: The truth's file, for messages.
+
+    Returns:
+        The rows that have an image, in the order of the images, ``path`` being the image's; and
+        reason -> how many images or rows were left out.
+
+    Raises:
+        DatasetError: No row has an image, or one row has two.
+    """
+    rows = {str(key): number for number, key in enumerate(truth["path"])}
+    by_name = _only(truth["path"], lambda key: os.path.basename(key.replace("\\", "/")))
+    by_stem = _only(truth["path"], _stem)
+    taken: dict[int, str] = {}
+    for image in images:
+        found = _row_of(image, rows, by_name, by_stem)
+        if found is None:
+            continue
+        if found in taken:
+            raise DatasetError(
+                f"{name}: its row {truth['path'][found]} stands for two images, {taken[found]} and "
+                f"{image}; write paths in it, or move one of the two away"
+            )
+        taken[found] = image
+    if not taken:
+        shown = f"{truth['path'][0]}, the images {images[0]}" if images else "; there are no images"
+        raise DatasetError(
+            f"{name}: none of its {len(truth)} rows names one of the {len(images)} images; its "
+            f"first row is {shown}"
+        )
+    joined = truth.loc[list(taken)].assign(path=list(taken.values())).reset_index(drop=True)
+    counts = {
+        "image without a row of truth": len(images) - len(taken),
+        "row of truth without an image": len(truth) - len(taken),
+    }
+    return joined, {reason: count for reason, count in counts.items() if count}
+
+
+def _row_of(
+    image: str, rows: dict[str, int], by_name: dict[str, int], by_stem: dict[str, int]
+) -> int | None:
+    if image in rows:
+        return rows[image]
+    parts = image.replace("\\", "/").split("/")
+    for start in range(1, len(parts) - 1):  # a path within the folder
+        found = rows.get("/".join(parts[start:]))
+        if found is not None:
+            return found
+    base = base_name(image)
+    return by_name.get(base, by_stem.get(_stem(base)))
+
+
+def _stem(name: str) -> str:
+    base = os.path.basename(name.replace("\\", "/"))
+    return os.path.splitext(base)[0] if is_image_name(base) else base
+
+
+def _only(names: Iterable[str], key: Callable[[str], str]) -> dict[str, int]:
+    """Map keys to row numbers; those of several rows are left out."""
+    found: dict[str, int] = {}
+    twice = set()
+    for number, name in enumerate(names):
+        short = key(str(name))
+        if short in found:
+            twice.add(short)
+        found[short] = number
+    return {short: number for short, number in found.items() if short not in twice}

@@ -1,0 +1,107 @@
+"""All figures of models' predictions for labelled images, and the files that hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lesionedge.atomic import write_text
+from lesionedge.card import Card
+from lesionedge.evaluation import metrics, report, risk_coverage, subgroups, thresholds
+from lesionedge.evaluation.intervals import resamples
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+from lesionedge.titles import HEADLINES
+
+METRICS = "metrics.json"
+
+
+def write(
+    folder: Path, facts: Card, record: dict[str, Any], asked: LabelledImages,
+    models: Sequence[MeasuredModel], *, history: Path | None = None, with_images: bool = True,
+    say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Measure predictions; write ``metrics.json``, ``plots/`` and ``report.html``.
+
+    Args:
+        folder: Where they go.
+        facts: The models' card.
+        record: What ``metrics.json`` says first; its ``split`` names the images.
+        asked: The images.
+        models: The models, without figures but for their operating points.
+        history: The training's ``history.csv``, to be drawn where it exists.
+        with_images: Whether the report shows images.
+        say: Told how far it is.
+
+    Returns:
+        Model -> figures: what ``figures`` gives.
+    """
+    measured = []
+    for model in models:
+        found = figures(model, asked, facts, record["split"])
+        measured.append(replace(model, figures=found))
+        say(f"{record['split']} {model.name}: {summary(found)}")
+    results = {model.name: model.figures for model in measured}
+    record = {**record, "models": results}
+    write_text(folder / METRICS, json.dumps(record, indent=1) + "\n")
+    file = report.write(
+        folder, facts, record, measured, asked, history=history, with_images=with_images
+    )
+    say(f"{file} written")
+    return results
+
+
+def figures(model: MeasuredModel, asked: LabelledImages, facts: Card, split: str) -> dict[str, Any]:
+    """Measure a model.
+
+    Args:
+        model: Its predictions; its figures hold ``operating_points``, each with a ``threshold``.
+        asked: The images.
+        facts: The model's card.
+        split: What the images are called.
+
+    Returns:
+        What ``metrics.measure`` gives, ``risk_coverage``, ``operating_points`` and ``subgroups``.
+    """
+    points = model.figures["operating_points"]
+    malignant, truth = np.array(list(facts.malignant)), asked.truth
+    probabilities, lesions = model.probabilities, asked.table["group"].to_numpy()
+    draws = resamples(lesions)
+    risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
+    return metrics.measure(
+        probabilities, truth, lesions, list(facts.codes), malignant.tolist(),
+        predicted=model.predicted,
+    ) | {
+        "risk_coverage": risk_coverage.measure(model.scores, truth, model.predicted, draws),
+        "operating_points": [
+            {**_without_arrays(point), split: thresholds.at(_of(point), risk, positive, draws)}
+            for point in points
+        ],
+        "subgroups": subgroups.measure(
+            probabilities, truth, asked.table, malignant.tolist(), predicted=model.predicted,
+            threshold=_of(points[0]) if points else None,
+        ),
+    }  # fmt: skip
+
+
+def _of(point: dict[str, Any]) -> float | np.ndarray:
+    """Return a point's threshold: each image's own, where several models were asked."""
+    threshold: float | np.ndarray = point.get("thresholds", point["threshold"])
+    return threshold
+
+
+def _without_arrays(point: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in point.items() if name != "thresholds"}
+
+
+def summary(figures: dict[str, Any]) -> str:
+    """Put the headline figures on one line."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        for name in HEADLINES
+        if (value := figures.get(name))
+    )

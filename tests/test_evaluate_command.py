@@ -1,0 +1,281 @@
+"""``lesionedge evaluate``: labelled images in, figures with intervals and a report out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="needs the extra evaluate")
+pytest.importorskip("matplotlib", reason="needs the extra evaluate")
+
+from lesionedge import Classifier
+from lesionedge.datasets import DatasetError, gather, meaning
+from lesionedge.diagnosis import describe_all
+
+LABELS = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+
+
+@pytest.fixture
+def photos(tmp_path, draw):
+    """24 images, three of each lesion, with a table of what they show."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = [["image_id", "dx", "lesion_id", "sex", "age", "fitzpatrick"]]
+    for number in range(24):
+        draw(64, 48, seed=number).save(folder / f"IMG_{number}.png")
+        label = ("melanoma", "Nevus", "bcc", "seborrheic keratosis")[number // 3 % 4]
+        rows.append([f"IMG_{number}", label, f"L{number // 3}", ("male", "female")[number % 2],
+                     str(20 + number), str(1 + number % 3)])  # fmt: skip
+    table = tmp_path / "truth.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder, table
+
+
+def measured(cli_run, photos, *options):
+    folder, table = photos
+    done = cli_run("evaluate", folder, "--truth", table, *options)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_figures_are_those_of_the_predictions(cli_run, photos, int8, tmp_path):
+    out = tmp_path / "out"
+    done = measured(cli_run, photos, "-m", int8, "-o", out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["kind"] == "classes"
+    assert metrics["grouped_by"] == "lesion"
+    figures = metrics["models"]["int8"]
+    assert (figures["pictures"], figures["lesions"]) == (24, 8)
+    truth = [("mel", "nv", "bcc", "bkl")[number // 3 % 4] for number in range(24)]
+    classifier = Classifier(int8, check=False)
+    found = [classifier.classify(photos[0] / f"IMG_{n}.png").label for n in range(24)]
+    recalls = [
+        np.mean([f == t for f, t in zip(found, truth) if t == label])
+        for label in ("bcc", "bkl", "mel", "nv")
+    ]
+    assert figures["balanced_accuracy"]["value"] == pytest.approx(np.mean(recalls))
+    assert set(figures["subgroups"]) == {"sex", "age_band", "skin_type"}
+    assert "seborrheic keratosis -> bkl" in done.stderr
+    assert "mel: 6 images, which is too few for a verdict" in done.stderr
+    assert metrics["warnings"]
+    assert "balanced accuracy" in done.stdout
+    assert done.stdout.endswith("For research use only: not a diagnosis.\n")
+    rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
+    assert [row["path"] for row in rows] == [
+        str(photos[0] / f"IMG_{n}.png") for n in sorted(range(24), key=lambda n: f"IMG_{n}.png")
+    ]
+    report = (out / "report.html").read_text()
+    assert "IMG_" not in report
+    assert "No image is in this file." in report
+    assert "seborrheic keratosis" in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+
+
+def test_an_interrupted_run_is_continued(cli_run, photos, int8, tmp_path):
+    out = tmp_path / "out"
+    measured(cli_run, photos, "-m", int8, "-o", out)
+    whole = (out / "predictions.csv").read_text()
+    (out / "predictions.csv.part").write_text("".join(whole.splitlines(keepends=True)[:9]))
+    (out / "predictions.csv").unlink()
+    for path in sorted(photos[0].iterdir())[:8]:  # they are not classified again
+        path.touch()
+    done = measured(cli_run, photos, "-m", int8, "-o", out)
+    assert "16 of 16 images" in done.stderr
+    assert (out / "predictions.csv").read_text() == whole
+    again = measured(cli_run, photos, "-m", int8, "-o", out)
+    assert "images, " not in again.stderr.replace("images, which", "")
+    other = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", "cnn", "-o", out)
+    assert (other.exit_code, "made by the model int8" in other.stderr) == (1, True)
+
+
+def test_models_and_profiles_are_compared(cli_run, photos, int8, models, tmp_path):
+    out = tmp_path / "out"
+    folder, table = photos
+    site = tmp_path / "site.json"
+    done = cli_run("calibrate", folder, "--truth", table, "-m", int8, "-o", site)
+    assert done.exit_code == 0, done.output
+    float32 = models / "float32.tflite"
+    done = measured(
+        cli_run, photos, "-m", int8, "-m", float32, "--profile", site, "-o", out, "--format",
+        "json",
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert list(found["models"]) == ["int8", "float32", "int8 with site"]
+    first, second, third = found["models"].values()
+    less = found["comparison"]["float32 less int8"]["balanced_accuracy"]
+    assert less["value"] == pytest.approx(
+        second["balanced_accuracy"]["value"] - first["balanced_accuracy"]["value"]
+    )
+    assert less["low"] <= less["value"] <= less["high"]
+    # A profile keeps the order, but for outputs in 8 bits that do not add up to exactly 1.
+    assert found["comparison"]["int8 with site less int8"]["malignant_auroc"]["value"] == (
+        pytest.approx(0, abs=0.05)
+    )
+    assert third["operating_points"] == [] or third["operating_points"][0]["guaranteed"]
+    assert (out / "predictions-float32.csv").exists()
+    done = cli_run(
+        "calibrate",
+        out / "predictions.csv",
+        "--truth",
+        table,
+        "-m",
+        int8,
+        "-o",
+        tmp_path / "s.json",
+    )
+    assert done.exit_code == 0, done.output
+    one, two = (json.loads(path.read_text()) for path in (site, tmp_path / "s.json"))
+    assert one["recalibration"]["malignant"]["bias"] == pytest.approx(
+        two["recalibration"]["malignant"]["bias"], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["malignant", "melanoma"])
+def test_two_kinds_of_truth(cli_run, photos, int8, tmp_path, kind):
+    table = tmp_path / "binary.csv"
+    rows = [f"IMG_{number},{number // 3 % 2}" for number in range(24)]
+    table.write_text("\n".join([f"isic_id,{kind}", *rows]))
+    done = measured(cli_run, (photos[0], table), "-m", int8, "--format", "json")
+    found = json.loads(done.stdout)
+    assert found["kind"] == kind
+    figures = found["models"]["int8"]
+    classifier = Classifier(int8, check=False)
+    shares = {
+        n: classifier.probabilities(photos[0] / f"IMG_{n}.png").astype(float) for n in range(24)
+    }
+    chosen = [0, 1, 4] if kind == "malignant" else [4]
+    scores = [shares[n][chosen].sum() for n in range(24)]
+    positive = [number // 3 % 2 == 1 for number in range(24)]
+    pairs = [(p, q) for p, t in zip(scores, positive) for q, u in zip(scores, positive) if t > u]
+    area = np.mean([(p > q) + (p == q) / 2 for p, q in pairs])
+    name = "malignant_auroc" if kind == "malignant" else "melanoma_auroc"
+    assert figures[name]["value"] == pytest.approx(area)
+
+
+def test_class_folders_and_a_submission(cli_run, draw, int8, tmp_path):
+    for number in range(8):
+        folder = tmp_path / "data" / ("Melanoma" if number % 2 else "nv")
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(64, 48, seed=number).save(folder / f"ISIC_{number}.png")
+    file = tmp_path / "submission.csv"
+    done = cli_run("evaluate", tmp_path / "data", "-m", int8, "--submission", file)
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert list(rows[0]) == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+    assert {row["image"] for row in rows} == {f"ISIC_{number}" for number in range(8)}
+    for row in rows:
+        shares = Classifier(int8).probabilities(
+            next((tmp_path / "data").rglob(f"{row['image']}.png"))
+        )
+        assert float(row["MEL"]) == float(shares[LABELS.index("mel")])
+
+
+def test_one_image_under_two_labels_is_refused(cli_run, draw, int8, tmp_path):
+    for label in ("mel", "nv"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        draw(64, 48, seed=1).save(tmp_path / "data" / label / f"{label}.png")
+    done = cli_run("evaluate", tmp_path / "data", "-m", int8)
+    assert done.exit_code == 1
+    assert "are the same image under two labels" in done.stderr
+
+
+def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
+    (photos[0] / "IMG_3.png").write_bytes(b"no image")
+    done = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", int8, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "1 of 24 images failed" in done.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["failed"], metrics["models"]["int8"]["pictures"]) == (1, 23)
+
+
+def test_what_cannot_be_evaluated(cli_run, photos, int8, tmp_path):
+    lone = tmp_path / "lone.csv"
+    lone.write_text("id,label\nIMG_1,mel\nIMG_2,mel\n")
+    done = cli_run("evaluate", photos[0], "--truth", lone, "-m", int8)
+    assert (done.exit_code, "fewer than two of the model's classes" in done.stderr) == (1, True)
+    done = cli_run("evaluate", photos[0], "-m", int8)
+    assert (done.exit_code, "--truth" in done.stderr) == (1, True)
+    done = cli_run("evaluate", tmp_path / "none", "--truth", lone, "-m", int8)
+    assert done.exit_code == 1
+    with pytest.raises(DatasetError, match="stands for two images"):
+        gather.named(["a/IMG_1.png", "b/IMG_1.png"], str(lone))
+
+
+def test_groups_are_the_first_that_is_known(tmp_path):
+    images = [f"{number}.png" for number in range(4)]
+    (tmp_path / "t.csv").write_text(
+        "id,label,lesion,patient\n0,mel,A,P\n1,nv,B,P\n2,nv,A,\n3,mel,,\n"
+    )
+    found = gather.named(images, str(tmp_path / "t.csv"))
+    one, two, three, four = found.groups("patient", "lesion")
+    assert one == two
+    assert len({one, three, four}) == 3
+    one, two, three, four = found.groups("lesion", "patient")
+    assert one == three
+    assert len({one, two, four}) == 3
+    assert found.grouped_by("patient", "lesion") == "patient"
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "left_out"),
+    [
+        (["mel", "nevus", "SCC"], "classes", 1),
+        (["benign", "malignant"], "malignant", 0),
+        (["melanoma", "not melanoma"], "melanoma", 0),
+        (["melanoma", "benign"], "malignant", 0),
+    ],
+)
+def test_labels_are_understood(labels, kind, left_out):
+    found = meaning.understand(labels, describe_all(LABELS), name="x")
+    assert found.kind == kind
+    assert sum(found.number(label, LABELS) is None for label in labels) == left_out
+
+
+def test_paths_in_the_truth_may_be_relative(tmp_path):
+    images = [os.path.join("photos", name) for name in ("a/1.jpg", "b/1.jpg")]
+    (tmp_path / "t.csv").write_text("path,label\na/1.jpg,mel\nb/1.jpg,nv\n")
+    found = gather.named(images, str(tmp_path / "t.csv"))
+    assert found.table["label"].tolist() == ["mel", "nv"]
+
+
+def test_images_that_the_model_knows_are_told(tmp_path, draw, monkeypatch):
+    from lesionedge.description import find_model, read_card
+    from lesionedge.evaluation import known
+
+    draw(300, 200, seed=3).save(tmp_path / "a.jpg", quality=95)
+    draw(150, 100, seed=3).save(tmp_path / "b.jpg", quality=80)  # the same, smaller
+    draw(300, 200, seed=8).save(tmp_path / "c.jpg", quality=95)
+    one, small, other = (known.hash_of(str(tmp_path / f"{name}.jpg")) for name in "abc")
+    found = known.Filter("x", 24306, 34320, np.array([one], "<u8"), 3, 0.004)
+    assert found.has_look(small)
+    assert not found.has_look(other)
+    assert found.has_name("photos/ISIC_0024306.jpg")
+    assert not found.has_name("ISIC_0024305.jpg")
+    assert not found.has_name("IMG_0024306.jpg")
+    path, card = find_model("mobilenetv2"), read_card("mobilenetv2")
+    paths = ["ISIC_0030000.jpg", str(tmp_path / "c.jpg")]
+    assert known.remark(paths, card, path) == (
+        "1 of these 2 images have names of HAM10000: the model has learnt from them, and its "
+        "figures are too good"
+    )
+    assert known.remark(paths[1:], card, path) is None
+    assert known.remark(paths, card, str(tmp_path / "own.tflite")) is None
+    monkeypatch.setattr(known, "load", lambda _: found)
+    assert "1 of 2 others look like images of" in known.remark(
+        [str(tmp_path / "b.jpg"), paths[1]], card, path
+    )
+
+
+def test_the_filter_is_small():
+    from lesionedge.evaluation import known
+
+    base = os.path.join(known.FOLDER, known.FILES["HAM10000"])
+    assert sum(os.path.getsize(base + end) for end in (".json", ".hashes")) <= 100_000
+    found = known.load("HAM10000")
+    assert len(found.hashes) == 10_015
+    assert 0 < found.false_positives < 0.01
