@@ -96,7 +96,7 @@ def command(
 
 
 def _warn_of_known(labelled: Labelled, classifier: Classifier, source: str) -> None:
-    """Say how many images the model has learnt from; ready predictions are told by their names."""
+    """Say how many images the model has learnt from; ready predictions count by their names."""
     from lesionedge.evaluation import known
 
     looks = labelled.paths and not os.path.isfile(source)

@@ -334,8 +334,8 @@ def _measure(
     ]
     table = labelled.table.iloc[kept].reset_index(drop=True)
     groups = replace(labelled, table=table).groups("patient", "lesion")
-    asked = LabelledImages(table.assign(group=groups), np.array([truth[i] for i in kept]))
-    _refuse_one_class(asked, card.codes, labelled.name)
+    images = LabelledImages(table.assign(group=groups), np.array([truth[i] for i in kept]))
+    _refuse_one_class(images, card.codes, labelled.name)
     measured = []
     for entry, number in plan.entries:
         chosen = [rows[number][paths[i]] for i in kept]
@@ -343,7 +343,7 @@ def _measure(
         measured.append(entries.measured(entry, kind, raw, [verdicts[row] for row in chosen]))
     differences = {
         f"{one.name} less {measured[0].name}": comparison.differences(
-            one, measured[0], asked, list(card.codes), list(card.malignant)
+            one, measured[0], images, list(card.codes), list(card.malignant)
         )
         for one in measured[1:]
     }
@@ -356,11 +356,11 @@ def _measure(
         ],
         "left_out": labelled.skipped, "failed": read[0].failed,
         "refused_by_gate": sum(verdict is False for verdict in read[0].reliable),
-        "warnings": _warnings(asked, card.codes, paths, [one for one, _ in plan.entries]),
+        "warnings": _warnings(images, card.codes, paths, [one for one, _ in plan.entries]),
         "comparison": differences,
     }  # fmt: skip
     results = whole.write(
-        Path(folder), card, record, asked, measured, with_images=with_images, say=lambda _: None
+        Path(folder), card, record, images, measured, with_images=with_images, say=lambda _: None
     )
     return {**record, "models": results}
 
@@ -374,19 +374,20 @@ def _truth(labelled: Labelled, understood: Understood, classifier: Classifier) -
     return [-1 if number is None else number for number in found]
 
 
-def _refuse_one_class(asked: Any, labels: Sequence[str], name: str) -> None:
+def _refuse_one_class(images: Any, labels: Sequence[str], name: str) -> None:
     from lesionedge.datasets import DatasetError
 
-    there = sorted({labels[number] for number in asked.truth})
+    there = sorted({labels[number] for number in images.truth})
     if len(there) < 2:
+        classes = " and ".join(there) or "no class"
         raise DatasetError(
-            f"{name}: {counted(len(asked.truth))} of {' and '.join(there) or 'no class'} are left; "
+            f"{name}: {counted(len(images.truth))} of {classes} are left; "
             "expected images of two classes or more"
         )
 
 
 def _warnings(
-    asked: Any, labels: Sequence[str], paths: Sequence[str], entries: Sequence[Entry]
+    images: Any, labels: Sequence[str], paths: Sequence[str], entries: Sequence[Entry]
 ) -> list[str]:
     """Say what limits the figures, on standard error too."""
     from lesionedge.evaluation import known
@@ -395,7 +396,7 @@ def _warnings(
     remarks = (known.remark(paths, one.card, path) for path, one in models.items())
     found = list(dict.fromkeys(filter(None, remarks)))
     for number, label in enumerate(labels):
-        count = int((asked.truth == number).sum())
+        count = int((images.truth == number).sum())
         if 0 < count < FEW:
             found.append(f"{label}: {counted(count)}, which is too few for a verdict")
     for text in found:

@@ -14,7 +14,7 @@ from lesionedge.evaluation.metrics import ECE_BINS
 
 
 def differences(
-    one: MeasuredModel, other: MeasuredModel, asked: LabelledImages, labels: Sequence[str],
+    one: MeasuredModel, other: MeasuredModel, images: LabelledImages, labels: Sequence[str],
     malignant: Sequence[bool],
 ) -> dict[str, Any]:  # fmt: skip
     """Return each figure of one model less that of the other.
@@ -25,7 +25,7 @@ def differences(
     Args:
         one: The model that is compared.
         other: The one that it is compared with.
-        asked: The images that both were asked about.
+        images: The images that both classified.
         labels: Their class codes, in output order.
         malignant: Which classes count as malignant.
 
@@ -33,8 +33,8 @@ def differences(
         Figure -> ``{"value", "low", "high"}``; those that these images leave undefined are left
         out.
     """
-    draws = resamples(asked.table["group"].to_numpy())
-    pairs = [_figures(model, asked.truth, labels, np.asarray(malignant)) for model in (one, other)]
+    draws = resamples(images.table["group"].to_numpy())
+    pairs = [_figures(model, images.truth, labels, np.asarray(malignant)) for model in (one, other)]
     return {
         name: interval(_less(pairs[0][name], pairs[1][name]), draws)
         for name in pairs[0]

@@ -83,13 +83,15 @@ def measured(entry: Entry, kind: str, raw: np.ndarray, reliable: Sequence[bool |
     shares = raw if entry.profile is None else entry.profile.recalibration.apply(raw)
     shares = _two(entry.classifier, kind, shares)
     decision = entry.decision if kind == CLASSES else None
-    answers = shares.argmax(1) if decision is None else (shares[:, 1] >= decision).astype(np.int64)
+    predicted = (
+        shares.argmax(1) if decision is None else (shares[:, 1] >= decision).astype(np.int64)
+    )
     scores = {"confidence": shares.max(1)}
     gate = np.array([verdict is not False for verdict in reliable], float)
     if gate.min() < gate.max():
         scores["gate"] = gate
     points = [] if kind == MELANOMA else [_plain(point) for point in entry.points]
-    return MeasuredModel(entry.name, shares, answers, scores, {"operating_points": points})
+    return MeasuredModel(entry.name, shares, predicted, scores, {"operating_points": points})
 
 
 def _plain(point: OperatingPoint) -> dict[str, Any]:

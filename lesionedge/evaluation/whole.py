@@ -21,7 +21,7 @@ METRICS = "metrics.json"
 
 
 def write(
-    folder: Path, facts: Card, record: dict[str, Any], asked: LabelledImages,
+    folder: Path, card: Card, record: dict[str, Any], images: LabelledImages,
     models: Sequence[MeasuredModel], *, history: Path | None = None, with_images: bool = True,
     say: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
@@ -29,51 +29,51 @@ def write(
 
     Args:
         folder: Where they go.
-        facts: The models' card.
+        card: The models' card.
         record: What ``metrics.json`` says first; its ``split`` names the images.
-        asked: The images.
+        images: The images.
         models: The models, without figures but for their operating points.
         history: The training's ``history.csv``, to be drawn where it exists.
         with_images: Whether the report shows images.
-        say: Told how far it is.
+        say: Receives the progress messages.
 
     Returns:
         Model -> figures: what ``figures`` gives.
     """
     measured = []
     for model in models:
-        found = figures(model, asked, facts, record["split"])
+        found = figures(model, images, card, record["split"])
         measured.append(replace(model, figures=found))
         say(f"{record['split']} {model.name}: {summary(found)}")
     results = {model.name: model.figures for model in measured}
     record = {**record, "models": results}
     write_text(folder / METRICS, json.dumps(record, indent=1) + "\n")
     file = report.write(
-        folder, facts, record, measured, asked, history=history, with_images=with_images
+        folder, card, record, measured, images, history=history, with_images=with_images
     )
     say(f"{file} written")
     return results
 
 
-def figures(model: MeasuredModel, asked: LabelledImages, facts: Card, split: str) -> dict[str, Any]:
+def figures(model: MeasuredModel, images: LabelledImages, card: Card, split: str) -> dict[str, Any]:
     """Measure a model.
 
     Args:
         model: Its predictions; its figures hold ``operating_points``, each with a ``threshold``.
-        asked: The images.
-        facts: The model's card.
+        images: The images.
+        card: The model's card.
         split: What the images are called.
 
     Returns:
         What ``metrics.measure`` gives, ``risk_coverage``, ``operating_points`` and ``subgroups``.
     """
     points = model.figures["operating_points"]
-    malignant, truth = np.array(list(facts.malignant)), asked.truth
-    probabilities, lesions = model.probabilities, asked.table["group"].to_numpy()
+    malignant, truth = np.array(list(card.malignant)), images.truth
+    probabilities, lesions = model.probabilities, images.table["group"].to_numpy()
     draws = resamples(lesions)
     risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
     return metrics.measure(
-        probabilities, truth, lesions, list(facts.codes), malignant.tolist(),
+        probabilities, truth, lesions, list(card.codes), malignant.tolist(),
         predicted=model.predicted,
     ) | {
         "risk_coverage": risk_coverage.measure(model.scores, truth, model.predicted, draws),
@@ -82,14 +82,14 @@ def figures(model: MeasuredModel, asked: LabelledImages, facts: Card, split: str
             for point in points
         ],
         "subgroups": subgroups.measure(
-            probabilities, truth, asked.table, malignant.tolist(), predicted=model.predicted,
+            probabilities, truth, images.table, malignant.tolist(), predicted=model.predicted,
             threshold=_of(points[0]) if points else None,
         ),
     }  # fmt: skip
 
 
 def _of(point: dict[str, Any]) -> float | np.ndarray:
-    """Return a point's threshold: each image's own, where several models were asked."""
+    """Return a point's threshold: each image's own, where several models took part."""
     threshold: float | np.ndarray = point.get("thresholds", point["threshold"])
     return threshold
 

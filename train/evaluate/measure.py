@@ -46,28 +46,28 @@ def evaluate(
     Raises:
         RunError: The run is not finished, its images are not there, or a model does not fit.
     """
-    facts = run.read_card()
+    card = run.read_card()
     target = Run(out or run.folder)
     target.folder.mkdir(parents=True, exist_ok=True)
-    asked, models = ask(
+    images, models = predict(
         run, located.table(run, data, layout=layout), split, files=files, weights=weights,
         cache_folder=cache_folder, say=target.say,
     )  # fmt: skip
-    return give(target, run, facts, {"split": split}, asked, models)
+    return write(target, run, card, {"split": split}, images, models)
 
 
-def ask(
+def predict(
     run: Run, table: pd.DataFrame, split: str, *, cache_folder: Path, say: Callable[[str], None],
     files: Sequence[Path] = (), weights: Sequence[Path] = (),
 ) -> tuple[LabelledImages, list[MeasuredModel]]:  # fmt: skip
-    """Ask a run's models about a split.
+    """Return what a run's models predict for a split.
 
     Args:
         run: A finished run.
         table: Its ``split.csv``, with paths that exist.
         split: Its name.
         cache_folder: Where prepared images are cached.
-        say: Told how far it is.
+        say: Receives the progress messages.
         files: As ``evaluate``'s.
         weights: As ``evaluate``'s.
 
@@ -77,27 +77,27 @@ def ask(
     Raises:
         RunError: The run is not finished, has no such images, or a model does not fit.
     """
-    facts = run.read_card()
-    labels = list(facts.codes)
-    asked, calibration = (_images(table, name, labels) for name in (split, "calibration"))
-    if not len(asked.truth):
+    card = run.read_card()
+    labels = list(card.codes)
+    images, calibration = (_images(table, name, labels) for name in (split, "calibration"))
+    if not len(images.truth):
         raise RunError(f"{run.split}: has no images in its split {split}")
     sources = predictions.sources(
-        run, facts, files=files, weights=weights, calibration=calibration,
+        run, card, files=files, weights=weights, calibration=calibration,
         cache_folder=cache_folder, say=say,
     )  # fmt: skip
-    models, gate = [], _gate(facts, asked)
+    models, gate = [], _gate(card, images)
     for name, source in sources.items():
-        say(f"evaluating {name}: {len(asked.truth)} images ({split})")
-        given = source.ask(asked)
-        fitness = {"confidence": source.confidence(given), **gate}
-        points = {"operating_points": _points(source, facts, calibration)}
-        models.append(MeasuredModel(name, given, source.choose(given), fitness, points))
-    return asked, models
+        say(f"evaluating {name}: {len(images.truth)} images ({split})")
+        shares = source.predict(images)
+        fitness = {"confidence": source.confidence(shares), **gate}
+        points = {"operating_points": _points(source, card, calibration)}
+        models.append(MeasuredModel(name, shares, source.choose(shares), fitness, points))
+    return images, models
 
 
-def give(
-    target: Run, run: Run, facts: Card, record: dict[str, Any], asked: LabelledImages,
+def write(
+    target: Run, run: Run, card: Card, record: dict[str, Any], images: LabelledImages,
     models: Sequence[MeasuredModel],
 ) -> dict[str, Any]:  # fmt: skip
     """Measure predictions; write ``metrics.json``, ``plots/`` and ``report.html``.
@@ -105,24 +105,24 @@ def give(
     Args:
         target: Where they go.
         run: Whose history is drawn, where it has one.
-        facts: Its card.
+        card: Its card.
         record: What ``metrics.json`` says first; its ``split`` names the images.
-        asked: The images.
-        models: From ``ask``.
+        images: The images.
+        models: From ``predict``.
 
     Returns:
         As ``evaluate``.
     """
     return whole.write(
-        target.folder, facts, record, asked, models, history=run.history, say=target.say
+        target.folder, card, record, images, models, history=run.history, say=target.say
     )
 
 
-def _gate(facts: Card, asked: LabelledImages) -> dict[str, np.ndarray]:
+def _gate(card: Card, images: LabelledImages) -> dict[str, np.ndarray]:
     """Return the gate's score of each image, where the model is one that it stands before."""
-    if not is_for_dermoscopy(facts):
+    if not is_for_dermoscopy(card):
         return {}
-    return {"gate": dermoscopic(asked.paths)}
+    return {"gate": dermoscopic(images.paths)}
 
 
 def _images(table: pd.DataFrame, split: str, labels: Sequence[str]) -> LabelledImages:
@@ -130,15 +130,15 @@ def _images(table: pd.DataFrame, split: str, labels: Sequence[str]) -> LabelledI
     return LabelledImages(rows, rows["label"].map(list(labels).index).to_numpy(np.int64))
 
 
-def _malignant(facts: Card) -> np.ndarray:
-    return np.array(list(facts.malignant))
+def _malignant(card: Card) -> np.ndarray:
+    return np.array(list(card.malignant))
 
 
 def _points(
-    source: predictions.Source, facts: Card, calibration: LabelledImages
+    source: predictions.Source, card: Card, calibration: LabelledImages
 ) -> list[dict[str, float]]:
-    malignant = _malignant(facts)
+    malignant = _malignant(card)
     if not len(calibration.truth) or malignant.all() or not malignant.any():
         return []
-    risk = source.ask(calibration)[:, malignant].sum(1)
+    risk = source.predict(calibration)[:, malignant].sum(1)
     return operating_points(risk, malignant[calibration.truth])

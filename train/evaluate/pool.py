@@ -40,41 +40,41 @@ def pool(
     """
     target = Run(out)
     target.folder.mkdir(parents=True, exist_ok=True)
-    facts = runs[0].read_card()
-    asked: list[LabelledImages] = []
+    card = runs[0].read_card()
+    images: list[LabelledImages] = []
     models: list[dict[str, MeasuredModel]] = []
     for run in runs:
-        if run.read_card().labels != facts.labels:
+        if run.read_card().labels != card.labels:
             raise RunError(f"{run.folder}: its classes are not those of {runs[0].folder}")
         table = located.table(run, data, layout=layout)
         target.say(f"{run.folder}:")
-        one, found = measure.ask(run, table, "test", cache_folder=cache_folder, say=target.say)
-        asked.append(one)
+        one, found = measure.predict(run, table, "test", cache_folder=cache_folder, say=target.say)
+        images.append(one)
         models.append({model.name: model for model in found})
-    tested = [set(one.table["group"]) for one in asked]
+    tested = [set(one.table["group"]) for one in images]
     if len(set().union(*tested)) < sum(map(len, tested)):
         raise RunError("two of the runs test images of the same lesion")
     names = [name for name in models[0] if all(name in each for each in models)]
     if not names:
         raise RunError("the runs have no model of one name in common")
     whole = LabelledImages(
-        pd.concat([one.table for one in asked], ignore_index=True),
-        np.concatenate([one.truth for one in asked]),
+        pd.concat([one.table for one in images], ignore_index=True),
+        np.concatenate([one.truth for one in images]),
     )
     folds: dict[str, Any] = {name: {} for name in names}
-    for one, own in zip(asked, models):
+    for one, own in zip(images, models):
         for name in names:
-            _add(folds[name], _headlines(own[name], one, facts))
+            _add(folds[name], _headlines(own[name], one, card))
     pooled = [_joined([each[name] for each in models]) for name in names]
     record = {"split": "test", "runs": len(runs), "folds": folds}
-    return measure.give(target, runs[0], facts, record, whole, pooled)
+    return measure.write(target, runs[0], card, record, whole, pooled)
 
 
-def _headlines(model: MeasuredModel, asked: LabelledImages, facts: Card) -> dict[str, Any]:
-    labels = list(facts.codes)
-    malignant = list(facts.malignant)
+def _headlines(model: MeasuredModel, images: LabelledImages, card: Card) -> dict[str, Any]:
+    labels = list(card.codes)
+    malignant = list(card.malignant)
     return metrics.measure(
-        model.probabilities, asked.truth, asked.table["group"].to_numpy(), labels, malignant,
+        model.probabilities, images.truth, images.table["group"].to_numpy(), labels, malignant,
         predicted=model.predicted,
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ def _add(values: dict[str, list[float]], figures: dict[str, Any]) -> None:
 
 
 def _joined(models: Sequence[MeasuredModel]) -> MeasuredModel:
-    """Make one model of several that were asked about different images."""
+    """Make one model of several that classified different images."""
     scores = {k: np.concatenate([m.scores[k] for m in models]) for k in models[0].scores}
     points = [model.figures["operating_points"] for model in models]
     counts = [len(model.predicted) for model in models]

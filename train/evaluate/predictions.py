@@ -22,9 +22,9 @@ TOLD_EVERY = 500
 
 @dataclass(frozen=True)
 class Source:
-    """A model to be asked."""
+    """A model that predicts labelled images."""
 
-    ask: Callable[[LabelledImages], np.ndarray]
+    predict: Callable[[LabelledImages], np.ndarray]
     """Gives (N, classes) probabilities that sum to 1."""
     decision: float | None = None
     """Probability from which a two-class model names the second class; None: the likelier."""
@@ -44,14 +44,14 @@ class Source:
 
 
 def sources(
-    run: Run, facts: Card, *, files: Sequence[Path], weights: Sequence[Path],
+    run: Run, card: Card, *, files: Sequence[Path], weights: Sequence[Path],
     calibration: LabelledImages, cache_folder: Path, say: Callable[[str], None],
 ) -> dict[str, Source]:  # fmt: skip
     """Return every model that there is to measure, by name.
 
     Args:
         run: A finished run; its Keras models may be absent, where files or weights are given.
-        facts: Its card.
+        card: Its card.
         files: .tflite files beside those that lie in the run folder.
         weights: Saved Keras models.
         calibration: What saved models are calibrated on.
@@ -63,11 +63,11 @@ def sources(
     """
     found: dict[str, Source] = {}
     for kind, file in run.models().items():
-        found[kind] = _of_run(file, facts, Calibration.from_card(facts, kind), cache_folder)
+        found[kind] = _of_run(file, card, Calibration.from_card(card, kind), cache_folder)
     for file in weights:
-        found[_free(file.name, found)] = _of_saved(file, facts, calibration, cache_folder)
+        found[_free(file.name, found)] = _of_saved(file, card, calibration, cache_folder)
     for file in sorted({*files, *run.folder.glob("*.tflite")}):
-        found[_free(file.name, found)] = _of_tflite(file, facts, say)
+        found[_free(file.name, found)] = _of_tflite(file, card, say)
     if not found:
         raise RunError(
             f"{run.folder}: holds no trained model; give a file with --model or --weights, "
@@ -84,59 +84,61 @@ def _free(name: str, taken: dict[str, Source]) -> str:
     return free
 
 
-def _of_run(file: Path, facts: Card, calibration: Calibration, cache_folder: Path) -> Source:
+def _of_run(file: Path, card: Card, calibration: Calibration, cache_folder: Path) -> Source:
     from train.models.inference import load_model, logits
 
     model = load_model(file)
     return Source(
-        lambda asked: calibration.probabilities(logits(model, _inputs(asked, facts, cache_folder))),
-        decision(facts),
+        lambda images: calibration.probabilities(
+            logits(model, _inputs(images, card, cache_folder))
+        ),
+        decision(card),
     )
 
 
-def _of_saved(file: Path, facts: Card, calibration: LabelledImages, cache_folder: Path) -> Source:
+def _of_saved(file: Path, card: Card, calibration: LabelledImages, cache_folder: Path) -> Source:
     from train.models import saved
 
-    model = saved.load(file, facts)
+    model = saved.load(file, card)
 
-    def raw(asked: LabelledImages) -> np.ndarray:
-        return saved.outputs(model, _inputs(asked, facts, cache_folder), facts)
+    def raw(images: LabelledImages) -> np.ndarray:
+        return saved.outputs(model, _inputs(images, card, cache_folder), card)
 
     if saved.are_probabilities(first := raw(calibration)):
-        return Source(lambda asked: two_columns(raw(asked)))
+        return Source(lambda images: two_columns(raw(images)))
     fitted = calibrations.fit(two_logits(first), calibration.truth)
-    return Source(lambda asked: fitted.probabilities(two_logits(raw(asked))))
+    return Source(lambda images: fitted.probabilities(two_logits(raw(images))))
 
 
-def _of_tflite(file: Path, facts: Card, say: Callable[[str], None]) -> Source:
+def _of_tflite(file: Path, card: Card, say: Callable[[str], None]) -> Source:
     import lesionedge
 
     classifier = lesionedge.Classifier(file, check=False)
-    wanted = list(facts.codes)
+    wanted = list(card.codes)
     if list(classifier.labels) != wanted:
         raise RunError(
             f"{file}: its labels are {', '.join(classifier.labels)}; the run's are "
             f"{', '.join(wanted)}"
         )
 
-    def ask(asked: LabelledImages) -> np.ndarray:
+    def predict(images: LabelledImages) -> np.ndarray:
         whole = []
-        for number, path in enumerate(asked.paths, start=1):
+        for number, path in enumerate(images.paths, start=1):
             whole.append(classifier.probabilities(path))
-            if number % TOLD_EVERY == 0 or number == len(asked.paths):
-                say(f"{file.name}: {number} of {len(asked.paths)} images")
+            if number % TOLD_EVERY == 0 or number == len(images.paths):
+                say(f"{file.name}: {number} of {len(images.paths)} images")
         return np.array(whole, dtype=np.float64)
 
-    return Source(ask, decision(facts))
+    return Source(predict, decision(card))
 
 
-def decision(facts: Card) -> float | None:
+def decision(card: Card) -> float | None:
     """Return the card's probability from which a two-class model names the second class."""
-    return facts.decision_threshold if len(facts.labels) == 2 else None
+    return card.decision_threshold if len(card.labels) == 2 else None
 
 
-def _inputs(asked: LabelledImages, facts: Card, cache_folder: Path) -> np.ndarray:
-    return cache.prepared(asked.paths, Preprocessing.from_card(facts.input), cache_folder)[0]
+def _inputs(images: LabelledImages, card: Card, cache_folder: Path) -> np.ndarray:
+    return cache.prepared(images.paths, Preprocessing.from_card(card.input), cache_folder)[0]
 
 
 def two_logits(logits: np.ndarray) -> np.ndarray:
