@@ -51,13 +51,8 @@ if TYPE_CHECKING:
     "model's training data), or shares such as mel=0.02,bcc=0.05.",
 )  # fmt: skip
 @click.option("--name", metavar="NAME", help="What results call the profile [default: of FILE].")
-@click.option(
-    "--layout", metavar="NAME", help="How a dataset is laid out [default: found out]."
-)  # fmt: skip
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-    help="Processes that share the images.",
-)  # fmt: skip
+@options.dataset_layout
+@options.processes
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="json: the profile itself.",

@@ -63,13 +63,8 @@ SPLIT = "images"
     "--submission", type=click.Path(dir_okay=False), metavar="FILE",
     help="Also write the first model's predictions in the ISIC challenge's format.",
 )  # fmt: skip
-@click.option(
-    "--layout", metavar="NAME", help="How a dataset is laid out [default: found out]."
-)  # fmt: skip
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-    help="Processes that share the images.",
-)  # fmt: skip
+@options.dataset_layout
+@options.processes
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="json: what metrics.json holds.",

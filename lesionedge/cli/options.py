@@ -145,6 +145,13 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return int(width), int(height)
 
 
+dataset_layout = click.option(
+    "--layout", metavar="NAME", help="How a dataset is laid out [default: found out]."
+)
+processes = click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="Processes that share the images.",
+)  # fmt: skip
 camera_size = click.option(
     "--size", type=Size(), default="1280x720", show_default=True,
     help="Image size to request from the camera.",

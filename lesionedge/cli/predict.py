@@ -47,10 +47,7 @@ FEW = 5
     "--threshold", type=click.FloatRange(0, 1), default=0.0, metavar="P",
     help="List only classes with at least this probability.",
 )  # fmt: skip
-@click.option(
-    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-    help="Processes that share the images.",
-)  # fmt: skip
+@options.processes
 @click.option("-r", "--recursive", is_flag=True, help="Search subfolders too.")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default=None,
