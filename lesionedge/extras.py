@@ -30,9 +30,18 @@ class Extra:
 
 EXTRAS = (
     Extra("camera", "USB cameras, videos and network streams", ("av", "videodev2")),
-    Extra("web", "lesionedge serve", ("fastapi", "uvicorn", "multipart", "prometheus_client")),
+    Extra(
+        "web",
+        "lesionedge serve",
+        ("fastapi", "uvicorn", "multipart", "prometheus_client", "cryptography", "segno"),
+    ),
     Extra("batch", "lesionedge batch on this machine", ("pyarrow",)),
     Extra("cluster", "lesionedge batch on a Ray cluster", ("pyarrow", "ray", "fsspec")),
+    Extra(
+        "evaluate",
+        "lesionedge evaluate and calibrate",
+        ("sklearn", "scipy", "pandas", "matplotlib", "jinja2"),
+    ),
     Extra("heic", "HEIC and HEIF images, as iPhones make them", ("pillow_heif",)),
     Extra("dicom", "DICOM images, as clinics keep them", ("pydicom",)),
 )

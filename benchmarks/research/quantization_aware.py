@@ -4,14 +4,14 @@
     python benchmarks/research/quantization_aware.py run SETTINGS --out DIR
     python benchmarks/research/quantization_aware.py table DIR
 
-The network is ``mobilenetv2`` of fold 1. Each line of SETTINGS (``quantization_aware.jsonl``, beside
-this file) is a training. All begin with
-the network that ships: rounded, ranges measured, with bias correction. The teacher has seen each
-image decoded in full; the student sees it in the variants of its settings and learns the teacher's
-logits, maybe its features and the labels too. The result is converted to int8, and LiteRT measures
-it on fold 1's test images, decoded in full and at a reduced scale, against the float network.
-``DIR/results.jsonl`` gets a line a training; what has one is passed over, so that the same command
-goes on where it was stopped. ``prepare`` takes 5 GB of disk.
+The network is ``mobilenetv2`` of fold 1. Each line of SETTINGS is a training
+(``quantization_aware.jsonl``, beside this file). All begin with the network that ships: rounded,
+ranges measured, with bias correction. The teacher has seen each image decoded in full; the student
+sees it in the variants of its settings and learns the teacher's logits, maybe its features and the
+labels too. The result is converted to int8, and LiteRT measures it on fold 1's test images, decoded
+in full and at a reduced scale, against the float network. ``DIR/results.jsonl`` gets a line a
+training; what has one is passed over, so that the same command goes on where it was stopped.
+``prepare`` takes 4 GB of disk.
 
 ``python -m train quantize`` trains what ships; it has its own loop (``train.fit``). The step here
 is a small one of its own: it also learns features, trains a part of the variables, keeps ranges
@@ -100,7 +100,7 @@ class Settings:
     ema: Dropped = 0.95
     """Decay a step of the weights' moving average, which is what is kept; 0: the last step's."""
     statistics: Literal["fixed", "free"] = "fixed"
-    """Whether batch normalisation learns by its moving statistics, or by each batch's (``free``)."""
+    """What batch normalisation learns by: its moving statistics, or each batch's (``free``)."""
     seed: Count = 0
     """Fixes the order of the images."""
 
@@ -396,8 +396,8 @@ def less(one: np.ndarray, other: np.ndarray, inputs: Inputs) -> dict[str, Any]:
     """Return the paired differences of two predictions' figures, and how many labels differ."""
     rows = inputs.rows("test")
     images = LabelledImages(inputs.table.iloc[rows], inputs.classes[rows])
-    pair = [MeasuredModel("", values, values.argmax(1), {}) for values in (one, other)]
-    found = differences(*pair, images, inputs.labels, malignant(inputs))
+    first, second = (MeasuredModel("", each, each.argmax(1), {}) for each in (one, other))
+    found = differences(first, second, images, inputs.labels, malignant(inputs))
     return {**{name: found[name] for name in SHOWN if name in found}, "other": changed(one, other)}
 
 

@@ -179,8 +179,8 @@ def _metrics(measurements: Sequence[Measurement]) -> list[str]:
 
 def _operating_points(points: Sequence[OperatingPoint]) -> list[str]:
     rows = [
-        f"  threshold {point.threshold:7.3%}: sensitivity {point.sensitivity:.0%}, "
-        f"specificity {point.measured_specificity:.0%}"
+        f"  threshold {100 * point.threshold:6.3f} %: sensitivity {100 * point.sensitivity:.0f} %, "
+        f"specificity {100 * point.measured_specificity:.0f} %"
         for point in points
     ]
     title = "Operating points (malignant probability, chosen on the calibration split)"
