@@ -243,12 +243,13 @@ def test_paths_in_the_truth_may_be_relative(tmp_path):
     assert found.table["label"].tolist() == ["mel", "nv"]
 
 
-def test_images_that_the_model_knows_are_told(tmp_path, draw, monkeypatch):
+def test_images_that_the_model_knows_are_reported(tmp_path, draw, monkeypatch):
     from lesionedge.description import find_model, read_card
     from lesionedge.evaluation import known
 
-    draw(300, 200, seed=3).save(tmp_path / "a.jpg", quality=95)
-    draw(150, 100, seed=3).save(tmp_path / "b.jpg", quality=80)  # the same, smaller
+    image = draw(300, 200, seed=3)
+    image.save(tmp_path / "a.jpg", quality=95)
+    image.resize((150, 100)).save(tmp_path / "b.jpg", quality=80)
     draw(300, 200, seed=8).save(tmp_path / "c.jpg", quality=95)
     one, small, other = (known.hash_of(str(tmp_path / f"{name}.jpg")) for name in "abc")
     found = known.Filter("x", 24306, 34320, np.array([one], "<u8"), 3, 0.004)
