@@ -52,13 +52,18 @@ def test_each_shell_is_given_its_script(shell):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_takes_the_line_of_the_documentation():
+def test_bash_takes_the_line_of_the_documentation(tmp_path):
+    # The script that bash runs starts the command by its name: it has to be on the PATH.
+    program = tmp_path / "lesionedge"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lesionedge "$@"\n')
+    program.chmod(0o755)
     done = subprocess.run(
-        ["bash", "-c", f'lesionedge() {{ "{sys.executable}" -m lesionedge "$@"; }}; '
-         'eval "$(_LESIONEDGE_COMPLETE=bash_source lesionedge)"; complete -p lesionedge; '
+        ["bash", "-c", 'eval "$(_LESIONEDGE_COMPLETE=bash_source lesionedge)"; '
+         "complete -p lesionedge; "
          "COMP_WORDS=(lesionedge inf); COMP_CWORD=1; _lesionedge_completion lesionedge; "
          'echo "${COMPREPLY[@]}"'],
         capture_output=True, text=True, check=True,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
     )  # fmt: skip
     assert done.stdout.splitlines() == [
         "complete -o nosort -F _lesionedge_completion lesionedge", "info",
