@@ -1,4 +1,4 @@
-// Something that people are told: a key of the words and what to put into them.
+// A fault that the page reports: the key of its sentence, and the values that the sentence takes.
 
 export class Fault extends Error {
   constructor(key, ...values) {
