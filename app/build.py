@@ -40,7 +40,7 @@ MODELS = Path(lesionedge.__file__).parent / "models"
 CACHE = HERE / ".packages"
 OFFERED = ("mobilenetv2", "cnn")
 LICENCES = {"models": MODELS / "LICENSE", "lesionedge": HERE.parent / "LICENSE"}
-SHARED_FILES = ("words.js", "result.js", "style.css", "icon.svg")
+SHARED_FILES = ("words.js", "result.js", "drop.js", "style.css", "icon.svg")
 RUNTIMES = {"plain": "", "compat": "_compat", "threaded": "_threaded"}
 """The builds of LiteRT.js's WebAssembly that the app knows; a browser loads one of them."""
 

@@ -1,6 +1,7 @@
 // The app's page: the ways in, the settings, and what the model is.
 
 import * as camera from "./camera.js";
+import { onFilesDropped } from "./drop.js";
 import * as engine from "./engine.js";
 import * as history from "./history.js";
 import { LANGUAGES, preferred } from "./languages.js";
@@ -27,21 +28,7 @@ document.addEventListener("paste", (event) => {
   results.add(files);
 });
 
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-document.addEventListener("dragover", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  byId("drop").classList.add("over");
-});
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) byId("drop").classList.remove("over");
-});
-document.addEventListener("drop", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  byId("drop").classList.remove("over");
-  results.add(event.dataTransfer.files);
-});
+onFilesDropped(byId("drop"), (files) => results.add(files));
 
 // --- language and model --------------------------------------------------------------------------
 

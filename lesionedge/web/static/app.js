@@ -1,5 +1,6 @@
 // The page of `lesionedge serve`. It uses no library and needs no build step.
 
+import { onFilesDropped } from "./drop.js";
 import { asCsv, asJson, element, factsOf, folded, headline, paragraph, row, save } from "./result.js";
 import { EN, text } from "./words.js";
 
@@ -227,22 +228,7 @@ document.addEventListener("paste", (event) => {
   add(files);
 });
 
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-
-document.addEventListener("dragover", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  byId("drop").classList.add("over");
-});
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) byId("drop").classList.remove("over");
-});
-document.addEventListener("drop", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  byId("drop").classList.remove("over");
-  add(event.dataTransfer.files);
-});
+onFilesDropped(byId("drop"), (files) => add(files));
 
 let stream = null;
 
