@@ -51,7 +51,8 @@ def test_text_has_the_side_of_the_default_point(cli_run, photo):
 def test_info_lists_them(cli_run, int8):
     shown = cli_run("info", "mobilenetv2").stdout
     for point in Classifier().operating_points:
-        assert f"threshold {point.threshold:7.3%}: sensitivity {point.sensitivity:.0%}" in shown
+        threshold, sensitivity = 100 * point.threshold, 100 * point.sensitivity
+        assert f"threshold {threshold:6.3f} %: sensitivity {sensitivity:.0f} %" in shown
     assert "Operating points" not in cli_run("info", int8).stdout
 
 
