@@ -82,7 +82,9 @@ def command(
         predictions_folder.make(folder)
         stack.enter_context(ended_by_signals())
         done = [
-            predictions_folder.predict(folder, labelled.paths, each, jobs, first=number == 0)
+            predictions_folder.predict(
+                folder, labelled.paths, each, jobs, first=number == 0, kept=output is not None
+            )
             for number, each in enumerate(chosen)
         ]
         loaded = _classifiers(chosen)

@@ -44,8 +44,9 @@ def make(folder: str) -> None:
 
 
 def predict(
-    folder: str, paths: Sequence[str], model_options: ModelOptions, jobs: int, *, first: bool
-) -> Done:
+    folder: str, paths: Sequence[str], model_options: ModelOptions, jobs: int, *, first: bool,
+    kept: bool,
+) -> Done:  # fmt: skip
     """Classify images into a csv, or go on with one; one that is complete is kept.
 
     Args:
@@ -54,6 +55,7 @@ def predict(
         model_options: The model and its options.
         jobs: How many processes share the images.
         first: Whether the model is the first; the csv of another is named after it.
+        kept: Whether the folder stays, so that the same command continues an interrupted run.
 
     Raises:
         OutputError: The folder holds another model's predictions, or other images', or cannot be
@@ -71,7 +73,8 @@ def predict(
     if os.path.exists(path):
         return Done(path, _check_complete(path, paths))
     resume = os.path.exists(path + ".part")
-    with opened(path, "csv", resume=resume, labels=labels) as target:
+    advice = "the same command continues" if kept else None
+    with opened(path, "csv", resume=resume, labels=labels, advice=advice) as target:
         if [one for one, _ in target.done] != paths[: len(target.done)]:
             raise OutputError(f"{path}.part: is of other images; remove it, or name another DIR")
         writer = CsvWriter(target.file, labels=labels, header=not target.done)
