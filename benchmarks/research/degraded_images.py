@@ -1,7 +1,7 @@
 """Writes images degraded on purpose, for other studies to predict.
 
-    python benchmarks/research/degraded_images.py IMAGES --truth FILE --change "JPEG quality" --strength 20
-        --out DIR [--count 400]
+    python benchmarks/research/degraded_images.py IMAGES --truth FILE --change "JPEG quality"
+        --strength 20 --out DIR [--count 400]
 
 Half of the images are of malignant lesions, and no two are of one lesion. The changes are those of
 ``robustness.py``, which see. Keep the results out of the repository: they are the dataset's images.

@@ -12,6 +12,8 @@ from lesionedge.datasets import (
     ham10000,
     isic_archive,
     isic_challenge,
+    milk10k,
+    ph2,
     plain_csv,
 )
 from lesionedge.datasets.table import (
@@ -28,6 +30,8 @@ LAYOUTS = {
     "ham10000": (ham10000, "HAM10000_metadata.csv or .tab"),
     "isic-challenge": (isic_challenge, "…GroundTruth.csv of a year from 2016 to 2020"),
     "isic-archive": (isic_archive, "metadata.csv with isic_id"),
+    "milk10k": (milk10k, "MILK10k_…_GroundTruth.csv with lesion_id"),
+    "ph2": (ph2, "PH2_dataset.txt"),
     "csv": (plain_csv, "csv with columns path, label"),
     "folders": (class_folders, "two class folders with images"),
 }
