@@ -16,7 +16,7 @@ import lesionedge
 from lesionedge import Classifier, ModelError
 from lesionedge.description import EMBEDDED, find_model
 from lesionedge.drift import metrics, reference, words
-from lesionedge.drift.difference import SAME, compare, distance, wilson
+from lesionedge.drift.difference import SAME, TOO_FEW, compare, distance, wilson
 from lesionedge.drift.reference import SUFFIX, Reference
 from lesionedge.drift.statistics import VALUES, Seen, Statistics, lab
 
@@ -104,8 +104,10 @@ def test_what_differs_is_named():
     assert found["yellowness"] == "much yellower"
     assert found["blurred"] == SAME
     assert found["malignant_probability"] == SAME
-    few = compare(Statistics.of(seen(3, seed=2, confidence=0.1)), known)
+    few = compare(Statistics.of(seen(19, seed=2, confidence=0.5, refused=0.9)), known)
     assert not few.differing
+    assert set(verdicts(few).values()) == {TOO_FEW}
+    assert "too few" in words.summary(few)
 
 
 def test_what_is_not_known_is_left_out():

@@ -18,6 +18,9 @@ CLEAR_SHARE, LARGE_SHARE = 0.1, 0.25
 CLEAR_DISTANCE, LARGE_DISTANCE = 0.2, 0.4
 """From these on, a difference is called clear, or large; below, somewhat."""
 SAME = "about the same"
+TOO_FEW = "too few images to say"
+LEAST_IMAGES = 20
+"""Of fewer images nothing is said."""
 SPREAD = "spread in another way"
 DIRECTIONS = {
     "confidence": ("lower", "higher"),
@@ -50,12 +53,12 @@ class Difference(NamedTuple):
     """With no difference but chance, 99 of 100 samples have at most this distance; for shares, at
     most this far from 0 is the nearer end of the 99 % interval when it includes 0."""
     verdict: str
-    """In words; ``SAME`` where there is no difference that counts."""
+    """In words; ``SAME`` where there is no difference that counts, or ``TOO_FEW``."""
 
     @property
     def differs(self) -> bool:
         """Whether there is a difference that counts."""
-        return self.verdict != SAME
+        return self.verdict not in (SAME, TOO_FEW)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,10 @@ def compare(found: Statistics, reference: Reference | None) -> Drift:
         for name, title in VALUES.items()
         if name in found.values and name in known.values
     ]
-    return Drift(found, reference, (*shares, *values))
+    differences = (*shares, *values)
+    if found.images < LEAST_IMAGES:
+        differences = tuple(one._replace(verdict=TOO_FEW) for one in differences)
+    return Drift(found, reference, differences)
 
 
 def _share(name: str, title: str, found: Statistics, known: Statistics) -> Difference:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lesionedge.drift.difference import Drift
+from lesionedge.drift.difference import LEAST_IMAGES, Drift
 
-LEAST = 20
-"""Of fewer images, only their number is told: a median of few is what single images show."""
 PREFIX = "lesionedge_drift_"
 _HELP = {
     "images": "Images that these figures are of",
@@ -30,7 +28,7 @@ def _lines(drift: Drift) -> Iterator[str]:
     found = drift.statistics
     yield from _head("images")
     yield f"{PREFIX}images {found.images}"
-    if found.images < LEAST:
+    if found.images < LEAST_IMAGES:  # a median of few tells what single images show
         return
     compared = {one.name: one for one in drift.differences}
     series: dict[str, dict[str, float]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lesionedge.drift.difference import Difference, Drift
+from lesionedge.drift.difference import LEAST_IMAGES, Difference, Drift
 from lesionedge.drift.statistics import PROBABILITIES, VALUES, WARNINGS, Statistics
 from lesionedge.wording import counted, percent
 
@@ -51,6 +51,8 @@ def summary(drift: Drift) -> str:
     """Say in one or two sentences how far the images are from the reference."""
     if drift.reference is None:
         return f"{NO_REFERENCE[0].upper()}{NO_REFERENCE[1:]}."
+    if drift.statistics.images < LEAST_IMAGES:
+        return f"Fewer than {LEAST_IMAGES} images are too few to say how far they are from others."
     if not drift.differing:
         return "No figure of these images differs from the reference in a way that counts."
     return (
