@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("scipy", reason="calibration needs the extra evaluate")
 pytest.importorskip("pandas", reason="calibration needs the extra evaluate")
 
+from serving import serving
+
 import lesionedge
 from lesionedge import Classifier, ModelError
 from lesionedge.calibration import guarantee
@@ -429,6 +431,19 @@ def test_every_command_takes_it(calibrated, cli_run, int8, photo, tmp_path, monk
     assert "profile" not in json.loads(
         cli_run("predict", photo, "-m", int8, "--format", "json").stdout
     )
+
+
+def test_serve_names_it(calibrated, int8, photo):
+    for module in ("fastapi", "prometheus_client"):
+        pytest.importorskip(module, reason="needs lesionedge[web]")
+    file, _ = calibrated(600, sharpness=2.0)
+    with serving("-m", int8, "--profile", file) as server:
+        assert "int8.tflite with site, " in server.messages[0]
+        assert server.request("GET", "/model").json["profile"] == "site"
+        found = server.predict(photo.read_bytes()).json
+    expected = Classifier(int8, profile=file).classify(photo)
+    assert found["profile"] == "site"
+    assert found["malignant_probability"] == expected.malignant_probability
 
 
 def test_batch_takes_it_to_its_workers(calibrated, cli_run, int8, photo, tmp_path):

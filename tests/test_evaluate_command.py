@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +95,41 @@ def test_an_interrupted_run_is_continued(cli_run, photos, int8, tmp_path):
     assert "images, " not in again.stderr.replace("images, which", "")
     other = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", "cnn", "-o", out)
     assert (other.exit_code, "made by the model int8" in other.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_interrupted_run_says_how_to_continue(draw, int8, tmp_path, kept):
+    rows = ["path,label"]
+    for number in range(3000):
+        file = tmp_path / f"{number}.png"
+        if number < 4:
+            draw(64, 48, seed=number).save(file)
+        else:
+            os.link(tmp_path / f"{number % 4}.png", file)
+        rows.append(f"{file.name},{('mel', 'nv')[number % 2]}")
+    (tmp_path / "truth.csv").write_text("\n".join(rows))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    line = ["evaluate", "truth.csv", "-m", str(int8), *(["-o", "out"] if kept else [])]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "lesionedge", *line], cwd=tmp_path, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)},
+        # Tests in the background ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and run.poll() is None:
+        parts = [*tmp_path.glob("out/*.part"), *temporary.glob("*/*.part")]
+        if parts and parts[0].stat().st_size > 1000:
+            break
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    _, message = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert ("the same command continues" in message) == kept
+    assert "--resume" not in message
+    assert (tmp_path / "out" / "predictions.csv.part").exists() == kept
+    assert not any(temporary.iterdir())
 
 
 def test_models_and_profiles_are_compared(cli_run, photos, int8, models, tmp_path):

@@ -1,4 +1,4 @@
-"""Cross-validation: how images are divided, and how the runs' answers come together."""
+"""Cross-validation: how images are divided, and how the runs' predictions come together."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def runs(tmp_path_factory, draw, models) -> tuple[Path, list[Run]]:
     return root, made
 
 
-def test_pooled_figures_are_of_all_runs_answers(runs, models):
+def test_pooled_figures_are_of_all_runs_predictions(runs, models):
     root, folders = runs
     found = pool(folders, root / "out", cache_folder=root / "cache", data=root / "ham")
     figures = found["model.tflite"]
@@ -118,11 +118,11 @@ def test_pooled_figures_are_of_all_runs_answers(runs, models):
         table = run.table()
         table = table[table["split"] == "test"]
         paths = [root / "ham" / "images" / path for path in table["path"]]
-        answers = np.array([classifier.probabilities(path).argmax() for path in paths])
-        each.append((table["label"].map(labels.index).to_numpy(), answers))
-    truth, answers = (np.concatenate(parts) for parts in zip(*each))
+        predicted = np.array([classifier.probabilities(path).argmax() for path in paths])
+        each.append((table["label"].map(labels.index).to_numpy(), predicted))
+    truth, predicted = (np.concatenate(parts) for parts in zip(*each))
     assert figures["balanced_accuracy"]["value"] == pytest.approx(
-        balanced_accuracy_score(truth, answers)
+        balanced_accuracy_score(truth, predicted)
     )
     record = json.loads((root / "out" / "metrics.json").read_text())
     assert record["runs"] == 2

@@ -156,7 +156,7 @@ def test_exported_files_have_the_formats_promised(files):
 def test_the_int8_body_is_int8_throughout(files):
     found = operators(files["int8"])
     assert found[0] == "QUANTIZE"  # uint8 pixels become int8
-    # Calibration, in float: logits / T, how sharp their softmax says, and the answer.
+    # Calibration, in float: logits / T, how sharp their softmax says, and the result.
     assert found[-7:] == ["DEQUANTIZE", "MUL", "SOFTMAX", "MUL", "SUM", "MUL", "SOFTMAX"]
     body = found[1:-7]
     assert "QUANTIZE" not in body
@@ -204,8 +204,8 @@ def test_post_training_quantization_is_said_in_the_card(run, tmp_path):
     assert classifier.interpreter.input.dtype == "uint8"
 
 
-def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
-    """It starts from the teacher's weights, and compares itself with the teacher's answers."""
+def test_a_student_learns_from_a_file_and_its_predictions(run, files, tmp_path):
+    """It starts from the teacher's weights, and compares itself with the teacher's predictions."""
     ham, soft = run.parent.parent / "ham", tmp_path / "soft.npz"
     program("train", "label", files["float16"], "--data", ham, "--out", soft)
     with np.load(soft) as kept:
@@ -224,7 +224,7 @@ def test_a_student_learns_from_a_file_and_its_answers(run, files, tmp_path):
     refused = program(*fit, check=False)
     assert refused.returncode == 1 and "--soft-labels" in refused.stderr
     program(*fit, "--soft-labels", soft, "--weights", files["float16"])
-    # At such a rate it can only answer as the teacher does because it began as the teacher.
+    # At such a rate it can only predict as the teacher does because it began as the teacher.
     images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     teacher, own = (
         logits(keras.models.load_model(folder / "float.h5", compile=False), images).ravel()
@@ -319,11 +319,11 @@ def test_evaluate_measures_the_file_itself(run, files):
     assert (run / "card.json").read_text() == before
 
 
-def test_predict_answers_with_the_new_model(cli_run, files, photo):
+def test_predict_runs_the_new_model(cli_run, files, photo):
     result = cli_run("predict", photo, "-m", files["int8"], "--format", "json")
     assert result.exit_code == 0
-    answer = json.loads(result.stdout)
-    assert sum(c["probability"] for c in answer["top"]) == pytest.approx(1, abs=1e-4)
+    prediction = json.loads(result.stdout)
+    assert sum(c["probability"] for c in prediction["top"]) == pytest.approx(1, abs=1e-4)
 
 
 MEDIAPIPE = """
@@ -333,8 +333,8 @@ from mediapipe.tasks.python import BaseOptions, vision
 options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=sys.argv[1]))
 with vision.ImageClassifier.create_from_options(options) as classifier:
     image = mediapipe.Image(mediapipe.ImageFormat.SRGB, numpy.load(sys.argv[2]))
-    answer = classifier.classify(image).classifications[0]
-print(json.dumps({c.category_name: c.score for c in answer.categories}))
+    found = classifier.classify(image).classifications[0]
+print(json.dumps({c.category_name: c.score for c in found.categories}))
 """
 
 

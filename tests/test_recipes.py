@@ -1,4 +1,4 @@
-"""The published recipes, learning rates, and a two-class recipe of one's own from csv to answer."""
+"""The published recipes, learning rates, and a recipe of two classes, from CSV to prediction."""
 
 from __future__ import annotations
 
@@ -255,11 +255,11 @@ def test_the_cards_threshold_decides_between_two(models, photo, tmp_path, cli_ru
     for threshold, label in ((risk - 0.01, "malignant"), (risk + 0.01, "benign")):
         points = [{"name": "decision", "threshold": threshold}]
         file = with_card(one_output, tmp_path / f"{label}.tflite", operating_points=points)
-        answer = Classifier(file).classify(photo)
-        assert answer.label == label == answer.top[0].label
-        assert {c.label for c in answer.top} == {"benign", "malignant"}
-        assert sum(c.probability for c in answer.top) == pytest.approx(1)
-        assert answer.malignant_probability == pytest.approx(risk)
+        prediction = Classifier(file).classify(photo)
+        assert prediction.label == label == prediction.top[0].label
+        assert {c.label for c in prediction.top} == {"benign", "malignant"}
+        assert sum(c.probability for c in prediction.top) == pytest.approx(1)
+        assert prediction.malignant_probability == pytest.approx(risk)
         told = cli_run("predict", photo, "-m", file, "--format", "json")
         assert json.loads(told.stdout)["label"] == label
     # Points of other kinds decide nothing.
@@ -367,7 +367,7 @@ def test_own_data_by_patient_with_classes_joined_and_left_out(own):
 
 
 @pytest.mark.parametrize("form", ["int8", "float16", "post-training"])
-def test_own_files_answer_with_both_classes(own, tmp_path, form):
+def test_own_files_predict_both_classes(own, tmp_path, form):
     folder = own
     if form == "post-training":
         folder = tmp_path / "plain"
@@ -391,12 +391,14 @@ def test_own_files_answer_with_both_classes(own, tmp_path, form):
     with (own / "split.csv").open() as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
     for row in rows:
-        answer = classifier.classify(row["path"])
-        assert sum(c.probability for c in answer.top) == pytest.approx(1, abs=1e-5)
-        assert answer.malignant_probability == pytest.approx(
+        prediction = classifier.classify(row["path"])
+        assert sum(c.probability for c in prediction.top) == pytest.approx(1, abs=1e-5)
+        assert prediction.malignant_probability == pytest.approx(
             classifier.probabilities(row["path"])[1]
         )
-        assert (answer.label == "wart") == (answer.malignant_probability >= classifier.threshold)
+        assert (prediction.label == "wart") == (
+            prediction.malignant_probability >= classifier.threshold
+        )
     done = program("convert", "verify", file, "--run", folder, check=False)
     assert "same top label" in done.stdout
 
@@ -434,7 +436,7 @@ def test_a_recipe_says_which_classes_are_malignant_where_nobody_knows():
     asked = r"own: it is not known whether veiled is malignant; .*malignant = \[\]"
     with pytest.raises(recipe.RecipeError, match=asked):
         recipe.check_classes(replace(known, data=replace(known.data, names={})), ("mole", "veiled"))
-    for said in (("veiled",), ()):  # an empty list is an answer
+    for said in (("veiled",), ()):  # an empty list says "none"
         data = replace(known.data, malignant=said, names={})
         recipe.check_classes(replace(known, data=data), ("mole", "veiled"))
     with pytest.raises(recipe.RecipeError, match="speaks of veiled; classes: mole, wart"):

@@ -12,6 +12,7 @@ import pytest
 from serving import encoded, serving
 
 from lesionedge import Classifier, wording
+from lesionedge.profile import Owner, Profile, Recalibration, digest
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright: make test-device installs it"
@@ -310,6 +311,20 @@ def test_the_api_is_documented_without_a_cdn(open_page, browser, server):
     page.get_by_role("button", name="Execute").click()
     page.wait_for_selector(".live-responses-table .response")
     assert '"ready": true' in page.locator(".live-responses-table").inner_text()
+
+
+def test_the_site_profile_is_named(open_page, server, int8, tmp_path):
+    classifier = Classifier(int8)
+    kinds = tuple(diagnosis.malignant for diagnosis in classifier.diagnoses)
+    owner = Owner("int8", digest(classifier.path), classifier.labels, kinds)
+    file = tmp_path / "site.json"
+    file.write_text(Profile("clinic <b>A</b>", owner, Recalibration.none(kinds)).to_json())
+    assert "profile" not in open_page(server.url).locator("#model-name").inner_text()
+    with serving("-m", int8, "--profile", file) as running:
+        page = open_page(running.url)
+        page.wait_for_function("() => document.getElementById('model-name').textContent")
+        said = "Model: int8.tflite, adjusted by the site profile clinic <b>A</b>."
+        assert page.locator("#model-name").inner_text() == said
 
 
 def test_a_model_of_unknown_labels(open_page, models, images):

@@ -192,16 +192,16 @@ def test_metrics_against_scikit_learn():
     probabilities = raw / raw.sum(1, keepdims=True)
     groups = np.arange(400) // 2
     found = metrics.measure(probabilities, truth, groups, ["mel", "nv", "bcc"], [True, False, True])
-    answers = probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     assert found["balanced_accuracy"]["value"] == pytest.approx(
-        sk.balanced_accuracy_score(truth, answers)
+        sk.balanced_accuracy_score(truth, predicted)
     )
-    assert found["accuracy"]["value"] == pytest.approx(sk.accuracy_score(truth, answers))
+    assert found["accuracy"]["value"] == pytest.approx(sk.accuracy_score(truth, predicted))
     wanted = sk.roc_auc_score(truth, probabilities, multi_class="ovr")
     assert found["macro_auroc"]["value"] == pytest.approx(wanted)
-    assert found["confusion"]["value"] == sk.confusion_matrix(truth, answers).tolist()
+    assert found["confusion"]["value"] == sk.confusion_matrix(truth, predicted).tolist()
     assert found["per_class"]["nv"]["recall"]["value"] == pytest.approx(
-        sk.recall_score(truth == 1, answers == 1)
+        sk.recall_score(truth == 1, predicted == 1)
     )
     for name in ("balanced_accuracy", "melanoma_auroc", "malignant_auroc", "ece"):
         assert found[name]["low"] < found[name]["value"] + 1e-9
@@ -231,7 +231,7 @@ def test_the_temperature_undoes_a_scale():
 
 
 def _unlike_classes() -> tuple[np.ndarray, np.ndarray]:
-    """Answers of a model that is mostly right when it says the first class, else half the time."""
+    """Logits of a model that is mostly right if it predicts the first class, else half the time."""
     rng = np.random.default_rng(7)
     said = rng.choice(4, 4000, p=[0.7, 0.1, 0.1, 0.1])
     other = (said + rng.integers(1, 4, 4000)) % 4

@@ -22,6 +22,9 @@ from lesionedge.cli.output import FORMATS, OutputError, csv_header
 SUFFIXES = {".csv": "csv", ".jsonl": "json", ".json": "json"}
 """Suffix of ``-o FILE`` -> format; a ``.json`` file holds one array."""
 
+RESUME = "the same command with --resume continues"
+"""How to continue an interrupted run, where a command has this option."""
+
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
@@ -52,7 +55,7 @@ def format_of(form: str | None, output: str | None) -> str:
 @contextmanager
 def opened(
     path: str | None, form: str, *, resume: bool = False, labels: tuple[str, ...] = (),
-    profile: bool = False,
+    profile: bool = False, advice: str | None = RESUME,
 ) -> Iterator[Target]:  # fmt: skip
     """Open an output for results.
 
@@ -64,6 +67,7 @@ def opened(
         resume: Continue ``FILE.part``.
         labels: The model's; a table that is continued must have their columns.
         profile: Whether it has a column for the site profile, too.
+        advice: How to continue an interrupted run, for the message; None: there is no message.
 
     Raises:
         OutputError: It cannot be written, or cannot be continued.
@@ -74,7 +78,7 @@ def opened(
                 yield Target(file)
         elif _is_regular(path):
             columns = csv_header(labels, profile=profile)
-            with _collected(path, form, resume, columns) as target:
+            with _collected(path, form, resume, columns, advice) as target:
                 yield target
         else:
             with open(path, "w", **_ENCODING) as file:  # type: ignore[call-overload]
@@ -96,7 +100,9 @@ def _standard_output() -> Iterator[IO[str]]:
 
 
 @contextmanager
-def _collected(path: str, form: str, resume: bool, columns: list[str]) -> Iterator[Target]:
+def _collected(
+    path: str, form: str, resume: bool, columns: list[str], advice: str | None
+) -> Iterator[Target]:
     """Collect results in ``FILE.part``, and rename it to the file at the end."""
     from lesionedge import atomic
 
@@ -122,21 +128,20 @@ def _collected(path: str, form: str, resume: bool, columns: list[str]) -> Iterat
         whole = True
     finally:
         if not whole:
-            _leave(part)
+            _leave(part, advice)
 
 
-def _leave(part: str) -> None:
+def _leave(part: str, advice: str | None) -> None:
     """Keep the finished results, and say so; remove an empty file."""
     if not os.path.exists(part):
         return
     if os.path.getsize(part) == 0:
         os.unlink(part)
         return
-    click.echo(
-        f"\nlesionedge: the finished results are in {printable(part)}; "
-        "the same command with --resume continues",
-        err=True,
-    )
+    if advice is not None:
+        click.echo(
+            f"\nlesionedge: the finished results are in {printable(part)}; {advice}", err=True
+        )
 
 
 def _read_part(

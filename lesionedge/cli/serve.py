@@ -119,7 +119,9 @@ def command(model_options: ModelOptions, **given: Any) -> None:
         application = create_app(service, access=access, phone_app=given["phone_app"])
 
         def ready() -> None:
-            what = f"{service.facts['model']}, {len(classifiers)} at a time"
+            profile = classifiers[0].profile
+            model = f"{service.facts['model']}{f' with {profile.name}' if profile else ''}"
+            what = f"{printable(model)}, {len(classifiers)} at a time"
             _tell(f"serving {what}, at {address} (Ctrl-C ends)")
             if classifiers[0].unknown_notice is not None:
                 _tell(f"warning: {classifiers[0].unknown_notice}")

@@ -410,7 +410,8 @@ async function begin() {
     say(`The server cannot be used: ${error.message}`);
     return;
   }
-  byId("model-name").textContent = `Model: ${model.model}.`;
+  const profile = model.profile === null ? "" : `, adjusted by the site profile ${model.profile}`;
+  byId("model-name").textContent = `Model: ${model.model}${profile}.`;
   if (model.camera) {
     byId("live").hidden = false;
     watch();

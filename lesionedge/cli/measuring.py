@@ -1,0 +1,237 @@
+"""What ``lesionedge evaluate`` measures of predictions, and what it warns of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lesionedge.cli import warn
+from lesionedge.cli.predictions_folder import Done, short
+from lesionedge.wording import counted
+
+if TYPE_CHECKING:
+    from lesionedge.classifier import Classifier
+    from lesionedge.datasets.gather import Labelled
+    from lesionedge.datasets.meaning import Understood
+    from lesionedge.datasets.predicted import Predicted
+    from lesionedge.evaluation.entries import Entry
+    from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+
+SPLIT = "images"
+"""What ``metrics.json`` calls the images."""
+FEW = 20
+"""Fewer images of a class than this are too few for a verdict."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured."""
+
+    entries: list[tuple[Entry, int]]
+    """Each entry, and the number of its model."""
+    understood: Understood
+    """What the labels mean to the models."""
+
+
+def plan(labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[str]) -> Plan:
+    """Find out what the labels mean to the models, and what is measured.
+
+    Args:
+        labelled: The images.
+        loaded: The models.
+        profiles: Files of site profiles, each for one of the models.
+
+    Raises:
+        DatasetError: The labels mean nothing to a model.
+        ModelError: A profile is for another model.
+    """
+    from lesionedge.datasets import meaning
+    from lesionedge.evaluation.entries import Entry
+
+    alike = all(one.diagnoses == loaded[0].diagnoses for one in loaded)
+    understood = meaning.understand(
+        labelled.table["label"], loaded[0].diagnoses, name=labelled.name,
+        kind=None if alike else meaning.MALIGNANT,
+    )  # fmt: skip
+    if understood.kind == meaning.MALIGNANT:
+        from lesionedge.diagnosis import malignant_of
+
+        for one in loaded:
+            malignant_of(one.diagnoses, model=one.model)
+    names = _names(loaded)
+    entries = [(Entry(name, one), number) for number, (name, one) in enumerate(zip(names, loaded))]
+    for path in profiles:
+        entries.append(_with_profile(path, loaded, names))
+    return Plan(entries, understood)
+
+
+def _names(loaded: Sequence[Classifier]) -> list[str]:
+    names: list[str] = []
+    for one in loaded:
+        name, number = short(one.model), 2
+        while name in names:
+            name, number = f"{short(one.model)} ({number})", number + 1
+        names.append(name)
+    return names
+
+
+def _with_profile(
+    path: str, loaded: Sequence[Classifier], names: Sequence[str]
+) -> tuple[Entry, int]:
+    """Find the model that a profile is for."""
+    from lesionedge import profile
+    from lesionedge.cli.calibrate import owner_of
+    from lesionedge.evaluation.entries import Entry
+
+    found = profile.read(path)
+    owners = [owner_of(one) for one in loaded]
+    for number, owner in enumerate(owners):
+        if owner.sha256 == found.owner.sha256:
+            found.check_owner(owner)
+            return Entry(f"{names[number]} with {found.name}", loaded[number], found), number
+    found.check_owner(owners[0])
+    raise AssertionError
+
+
+def measure(
+    plan: Plan, labelled: Labelled, done: Sequence[Done], folder: str, with_images: bool
+) -> dict[str, Any]:
+    """Measure everything; write the report.
+
+    Args:
+        plan: What is measured.
+        labelled: The images.
+        done: Each model's predictions.
+        folder: Where the report goes.
+        with_images: Whether it shows images.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        DatasetError: Images of fewer than two classes are left.
+    """
+    from lesionedge.datasets import predicted
+    from lesionedge.evaluation import entries, whole
+
+    first = plan.entries[0][0].classifier
+    card = entries.facts(first, plan.understood.kind, labelled.name)
+    read = [
+        predicted.read(one.path, plan.entries[number][0].classifier.labels, model="")
+        for number, one in enumerate(done)
+    ]
+    images = _known_to_all(labelled, plan.understood, first, read)
+    _refuse_one_class(images, card.codes, labelled.name)
+    measured = list(_measured(plan, read, [str(path) for path in images.table["path"]]))
+    record = _record(plan, labelled, images, read[0], card.codes)
+    record["comparison"] = _comparison(measured, images, card)
+    results = whole.write(
+        Path(folder), card, record, images, measured, with_images=with_images, say=lambda _: None
+    )
+    return {**record, "models": results}
+
+
+def _known_to_all(
+    labelled: Labelled, understood: Understood, first: Classifier, read: Sequence[Predicted]
+) -> LabelledImages:
+    """Return the images that have a class and every model's prediction."""
+    import numpy as np
+
+    from lesionedge.evaluation.measured import LabelledImages
+
+    truth = _truth(labelled, understood, first)
+    there = [set(one.paths) for one in read]
+    kept = [
+        number
+        for number, path in enumerate(labelled.paths)
+        if truth[number] >= 0 and all(path in paths for paths in there)
+    ]
+    table = labelled.table.iloc[kept].reset_index(drop=True)
+    groups = replace(labelled, table=table).groups("patient", "lesion")
+    return LabelledImages(
+        table.assign(group=groups), np.array([truth[number] for number in kept], np.int64)
+    )
+
+
+def _truth(labelled: Labelled, understood: Understood, classifier: Classifier) -> list[int]:
+    """Return each image's class number; -1 where it is left out."""
+    numbers = {
+        label: understood.number(label, classifier.labels) for label in set(labelled.table["label"])
+    }
+    found = (numbers[label] for label in labelled.table["label"])
+    return [-1 if number is None else number for number in found]
+
+
+def _refuse_one_class(images: LabelledImages, labels: Sequence[str], name: str) -> None:
+    from lesionedge.datasets import DatasetError
+
+    there = sorted({labels[number] for number in images.truth})
+    if len(there) < 2:
+        classes = " and ".join(there) or "no class"
+        raise DatasetError(
+            f"{name}: {counted(len(images.truth))} of {classes} are left; "
+            "expected images of two classes or more"
+        )
+
+
+def _measured(plan: Plan, read: Sequence[Predicted], paths: Sequence[str]) -> Any:
+    """Yield each entry's predictions for the images."""
+    from lesionedge.evaluation import entries
+
+    rows = [{path: row for row, path in enumerate(one.paths)} for one in read]
+    for entry, number in plan.entries:
+        chosen = [rows[number][path] for path in paths]
+        raw, verdicts = read[number].probabilities[chosen], read[number].reliable
+        reliable = [verdicts[row] for row in chosen]
+        yield entries.measured(entry, plan.understood.kind, raw, reliable)
+
+
+def _record(
+    plan: Plan, labelled: Labelled, images: LabelledImages, first: Predicted, codes: Sequence[str]
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of the images."""
+    understood = plan.understood
+    return {
+        "split": SPLIT, "dataset": labelled.name, "kind": understood.kind,
+        "grouped_by": labelled.grouped_by("patient", "lesion"),
+        "labels": [
+            {"label": one.label, "images": one.count, "target": understood.target(one)}
+            for one in understood.meanings
+        ],
+        "left_out": labelled.skipped, "failed": first.failed,
+        "refused_by_gate": sum(verdict is False for verdict in first.reliable),
+        "warnings": _warnings(images, codes, labelled.paths, [one for one, _ in plan.entries]),
+    }  # fmt: skip
+
+
+def _comparison(
+    measured: Sequence[MeasuredModel], images: LabelledImages, card: Any
+) -> dict[str, Any]:
+    from lesionedge.evaluation import comparison
+
+    return {
+        f"{one.name} less {measured[0].name}": comparison.differences(
+            one, measured[0], images, list(card.codes), list(card.malignant)
+        )
+        for one in measured[1:]
+    }
+
+
+def _warnings(
+    images: LabelledImages, labels: Sequence[str], paths: Sequence[str], entries: Sequence[Entry]
+) -> list[str]:
+    """Say what limits the figures, on standard error too."""
+    from lesionedge.evaluation import known
+
+    models = {entry.classifier.path: entry.classifier for entry in entries}
+    remarks = (known.remark(paths, one.card, path) for path, one in models.items())
+    found = list(dict.fromkeys(filter(None, remarks)))
+    for number, label in enumerate(labels):
+        count = int((images.truth == number).sum())
+        if 0 < count < FEW:
+            found.append(f"{label}: {counted(count)}, which is too few for a verdict")
+    for text in found:
+        warn(text)
+    return found
