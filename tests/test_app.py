@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,11 +18,15 @@ from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent / "corpus"))
+
+import make_corpus
 import make_vectors
 import numpy as np
 import pytest
 from chromium import launched, severe
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from serving import serving
 
 from lesionedge import Classifier, profile, wording
@@ -192,22 +197,103 @@ INPUT = """async ([model, encoded]) => {
     const base = document.querySelector('script[type=module]').src;
     const engine = await import(new URL('engine.js', base));
     const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
-    return [...await engine.input(model, blob)];
+    const input = await engine.input(model, blob);
+    return Array.from(input, (level) => String.fromCharCode(level)).join('');
 }"""
+
+
+def input_of(page, model, content):
+    """Return the exact pixels that the app gives to a model."""
+    found = page.evaluate(INPUT, [model, base64.b64encode(content).decode()])
+    return np.frombuffer(found.encode("latin-1"), np.uint8).astype(int)
 
 
 def test_turned_jpegs_are_upright_and_close_to_pillow(open_app, server):
     """Browsers round otherwise when they decode JPEGs: by less than one level on average."""
     page = open_app(f"{server.url}app/")
     classifier = Classifier("cnn")
-    image = make_vectors.image(0).resize((300, 200))
     for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        content = encoded(image, "JPEG", quality=95, exif=exif)
-        found = page.evaluate(INPUT, ["cnn", base64.b64encode(content).decode()])
-        wanted = classifier.model_input(content).ravel().astype(int)
-        assert np.abs(np.array(found) - wanted).mean() < 1, orientation
+        content = turned("JPEG", orientation, quality=95)
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() < 1, orientation
+
+
+def turned(kind, orientation, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(make_vectors.image(0).resize((300, 200)), kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_turned_pngs_and_webps_are_upright(open_app, server, kind):
+    """Browsers differ in what they do with their EXIF, so the app does it."""
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn")
+    options = {"lossless": True} if kind == "WEBP" else {}
+    for orientation in range(10):
+        content = turned(kind, orientation, **options)
+        wanted = classifier.model_input(content).ravel()
+        assert np.array_equal(input_of(page, "cnn", content), wanted), orientation
+    files = [{"name": "turned", "mimeType": "image/png", "buffer": turned(kind, 6, **options)}]
+    page.set_input_files("#files", files)
+    results(page)
+    page.wait_for_function("() => document.querySelector('.preview').naturalWidth === 200")
+
+
+def test_an_orientation_in_xmp_or_beside_damaged_exif(open_app, server):
+    page = open_app(f"{server.url}app/")
+    image, classifier = make_vectors.image(0).resize((300, 200)), Classifier("cnn")
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    about = PngInfo()
+    about.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    for content in (
+        encoded(image, "WEBP", lossless=True, xmp=xmp),
+        encoded(image, "PNG", pnginfo=about),
+        encoded(image, "PNG", exif=b"MM\0*\xff\xff\xff\xff"),
+        encoded(image, "PNG", exif=b"MM"),
+    ):
+        wanted = classifier.model_input(content).ravel()
+        assert np.array_equal(input_of(page, "cnn", content), wanted)
+
+
+# --- the corpus
+
+UNREAD = {
+    "adobe-rgb.tif", "planar-16.tif", "big-endian-16.tif", "lzw.tif", "deflated-8.tif", "photo.ppm",
+    "photo.tga", "white-is-zero-16.tif", "photo.jp2", "iphone.heic", "clinic.dcm",
+    "clear-everywhere.png",
+}  # fmt: skip
+"""Files of the corpus that Chromium or the app does not read, and Python does."""
+
+
+def test_files_of_the_corpus_are_read_as_python_does_or_are_clear_errors(open_app, server):
+    """One after the other in one page, which goes on after each."""
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn", threads=1)
+    corpus = make_corpus.everything()
+    given = [
+        {"name": name, "mimeType": "image/png", "buffer": content}
+        for name, (content, _) in corpus.items()
+    ]
+    page.set_input_files("#files", given)
+    cards = results(page, len(corpus))
+    for name, (content, expected) in corpus.items():
+        card = cards.filter(has=page.get_by_role("heading", name=name, exact=True))
+        if expected.error is not None or name in UNREAD:
+            fault = card.locator(".fault").inner_text()
+            assert fault.startswith("Failed: ")
+            assert "a fault of the app" not in fault, name
+            assert any(words in fault for words in CLEAR), name
+            continue
+        assert card.locator(".headline").count() == 1, name
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() <= expected.levels, name
+
+
+CLEAR = (
+    "not an image that can be read", "this browser cannot read it", "damaged or cut short",
+    "is empty (0 bytes)", "8x8 px is too small", "all of it is transparent",
+)  # fmt: skip
 
 
 def encoded(image, kind="PNG", **options):
