@@ -53,7 +53,8 @@ $(APP)/index.html: $(wildcard app/* app/src/* lesionedge/*.py lesionedge/web/sta
 try-app: $(VENV)/.runtime
 	@if ! command -v npm >/dev/null; then echo "Tests of the phone's app will be skipped: they need Node.js and npm"; \
 	  rm -rf $(APP); \
-	else $(MAKE) --no-print-directory app || { rm -rf $(APP); echo "Tests of the phone's app will be skipped"; }; fi
+	else $(MAKE) --no-print-directory app || { rm -rf $(APP); echo "Tests of the phone's app will be skipped"; }; \
+	  $(BIN)/python app/build.py --peer >/dev/null || echo "The test of MediaPipe's web runtime will be skipped"; fi
 
 # MediaPipe runs our files in a test. It wants another absl-py than TensorFlow's model optimization.
 .venv-mediapipe/.ready: pyproject.toml

@@ -11,11 +11,8 @@ import os
 import re
 import shutil
 import sys
-import threading
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "corpus"))
@@ -24,16 +21,18 @@ import make_corpus
 import make_vectors
 import numpy as np
 import pytest
-from chromium import launched, severe
+from chromium import launched, severe, static
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from serving import serving
 
 from lesionedge import Classifier, profile, wording
 from lesionedge.explanation import explain
+from lesionedge.reliability import Gate
 
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 APP = Path(os.environ.get("LESIONEDGE_APP", ROOT / "dist" / "app"))
 if not (APP / "index.html").is_file():
     pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
@@ -51,26 +50,6 @@ def browser():
 def server():
     with serving("--app", APP, "--jobs", "1") as running:
         yield running
-
-
-@contextmanager
-def static(folder):
-    """Serve a folder as any static host does, without special headers."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    host.daemon_threads = True
-    thread = threading.Thread(target=host.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield host, f"http://127.0.0.1:{host.server_port}/"
-    finally:
-        host.shutdown()
-        host.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -162,6 +141,34 @@ def same_prediction(found, wanted):
         wanted["malignant_probability"], abs=1e-6
     )
     assert found["operating_point"] == wanted["operating_point"]
+
+
+PORT = """async (vector) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const image = drawn(vector);
+    const input = await engine.input(vector.model, await createImageBitmap(image));
+    const found = await engine.classify(vector.model, await createImageBitmap(image));
+    return {
+        sha256: await digest(image.data, 4), model_input_sha256: await digest(input, 3),
+        reliable: found.reliable,
+        probabilities: Object.fromEntries(found.top.map((one) => [one.label, one.probability])),
+    };
+}"""
+
+
+def test_the_app_predicts_the_vectors_for_ports(open_app, server):
+    vectors = json.loads((HERE / "vectors.json").read_text())
+    page = open_app(f"{server.url}app/")
+    page.evaluate((HERE / "port.js").read_text() + "Object.assign(window, { drawn, digest })")
+    threshold = Gate().threshold
+    for one in vectors["vectors"]:
+        found = page.evaluate(PORT, one)
+        for key in ("sha256", "model_input_sha256"):
+            assert found[key] == one[key]
+        assert found["reliable"] == (one["gate"][0] >= threshold)
+        wanted = dict(zip(vectors["labels"][one["model"]], one["probabilities"]))
+        assert found["probabilities"] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_without_threads_from_a_static_host_predictions_are_the_same(open_app, tmp_path):
