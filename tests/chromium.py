@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -43,26 +40,6 @@ def launched(*flags, home=None):
         )
         yield browser
         browser.close()
-
-
-@contextmanager
-def static(folder):
-    """Serve a folder as any static host does, without special headers."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    host.daemon_threads = True
-    thread = threading.Thread(target=host.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield host, f"http://127.0.0.1:{host.server_port}/"
-    finally:
-        host.shutdown()
-        host.server_close()
-        thread.join()
 
 
 def severe(page):

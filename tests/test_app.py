@@ -24,10 +24,10 @@ import make_corpus
 import make_vectors
 import numpy as np
 import pytest
-from chromium import launched, severe, static, sync_api
+from chromium import launched, severe, sync_api
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from serving import serving
+from serving import serving, static
 
 from lesionedge import Classifier, profile, wording
 from lesionedge.explanation import explain

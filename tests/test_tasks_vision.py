@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import launched, static
+from chromium import launched
+from serving import static
 
 from lesionedge.description import EMBEDDED
 
