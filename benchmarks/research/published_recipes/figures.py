@@ -66,7 +66,7 @@ def collect(runs: Path) -> None:
 
 
 def finished(run: Path) -> bool:
-    """Tell whether a run has been trained, converted, measured and timed."""
+    """Return whether a run has been trained, converted, measured and timed."""
     return all((run / name).is_file() for name in ("metrics.json", "latency.json"))
 
 
