@@ -29,7 +29,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 import lesionedge
-from lesionedge import Classifier, image, operating, quality, reliability
+from lesionedge import Classifier, image, operating, profile, quality, reliability
 from lesionedge.card import OperatingPoint
 from lesionedge.classifier import DEFAULT_SENSITIVITY
 from lesionedge.description import EMBEDDED
@@ -125,6 +125,7 @@ def _model(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "file": EMBEDDED[name],
+        "sha256": profile.digest(classifier.path),
         "labels": [
             {"label": one.label, "name": one.name, "malignant": one.malignant}
             for one in classifier.diagnoses

@@ -12,7 +12,8 @@ import re
 import shutil
 import threading
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from chromium import launched, severe
 from PIL import Image
 from serving import serving
 
-from lesionedge import Classifier, wording
+from lesionedge import Classifier, profile, wording
 from lesionedge.explanation import explain
 
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
@@ -213,6 +214,146 @@ def encoded(image, kind="PNG", **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+# --- site profiles
+
+
+@cache
+def site_profile(name, *, of="malignant", count=400):
+    """Make a profile for an embedded model, of drawn predictions and what is true of them."""
+    pytest.importorskip("scipy", reason="calibration needs the extra evaluate")
+    from lesionedge.calibration.sample import Sample
+    from lesionedge.calibration.site import make
+
+    owner = Classifier(name)
+    kinds = [one.malignant for one in owner.diagnoses]
+    rng = np.random.default_rng(count)
+    shown = rng.dirichlet(np.full(len(kinds), 0.4), count)
+    true = shown**0.6 / (shown**0.6).sum(1, keepdims=True)
+    classes = np.array([rng.choice(len(kinds), p=row) for row in true])
+    sample = Sample(shown, classes, np.array(kinds)[classes].astype(np.int64), np.arange(count))
+    found = profile.Owner(name, profile.digest(owner.path), owner.labels, tuple(kinds))
+    return make(sample, found, owner.card, name=f"clinic {of}", of=of)
+
+
+AS_ASKED = """async ([model, encoded, written]) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const { read } = await import(new URL('profile.js', base));
+    const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
+    return engine.classify(model, blob, read(written));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("model", "of", "count"),
+    [("mobilenetv2", "malignant", 400), ("cnn", "mel", 400), ("cnn", "malignant", 40)],
+)
+def test_a_site_profile_does_what_it_does_in_python(open_app, server, model, of, count):
+    """With 40 images, too few for a guarantee, the threshold stays the model card's."""
+    site = site_profile(model, of=of, count=count)
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier(model, threads=1, profile=site)
+    for number in range(10):
+        content = encoded(make_vectors.image(number))
+        wanted = classifier.classify(content).to_dict()
+        given = [model, base64.b64encode(content).decode(), site.to_json()]
+        found = page.evaluate(AS_ASKED, given)
+        same_prediction(found, wanted)
+        assert found["profile"] == wanted["profile"]
+
+
+def test_recalibration_is_python_s_for_any_probabilities(open_app, server):
+    """Also zeros, ones and a profile that knows of no malignant classes."""
+    rng = np.random.default_rng(1)
+    rows = np.vstack([rng.dirichlet(np.full(7, share), 50) for share in (0.05, 0.5, 5)])
+    rows = np.vstack([rows, np.eye(7)]).astype(np.float32)
+    page = open_app(f"{server.url}app/")
+    usual = site_profile("mobilenetv2")
+    change = replace(usual.recalibration, between=None)
+    for site in (usual, replace(usual, recalibration=change)):
+        found = page.evaluate(
+            """async ([rows, written]) => {
+                const base = document.querySelector('script[type=module]').src;
+                const { read, recalibrated } = await import(new URL('profile.js', base));
+                return rows.map((row) => recalibrated(read(written), row));
+            }""",
+            [rows.tolist(), site.to_json()],
+        )
+        wanted = site.recalibration.apply(rows).astype("f4")
+        assert np.abs(np.array(found) - wanted).max() < 1e-7
+
+
+def test_a_site_profile_is_chosen_kept_and_removed(open_app, server, images, tmp_path):
+    site = tmp_path / "site.json"
+    site.write_text(site_profile("mobilenetv2").to_json())
+    page = open_app(f"{server.url}app/")
+    page.locator("#settings summary").click()
+    page.set_input_files("#profile", str(site))
+    page.get_by_text("The site profile clinic malignant is used from now on.").wait_for()
+    assert page.inner_text("#model-name") == "Model: mobilenetv2, profile clinic malignant."
+    page.set_input_files("#files", str(images / "lesion.png"))
+    wanted = Classifier(profile=site).classify(images / "lesion.png")
+    risk = wording.risk(wanted)
+    assert risk.endswith("by profile clinic malignant")
+    shown = results(page).first
+    assert shown.locator(".malignant").inner_text() == risk[0].upper() + risk[1:]
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download CSV").click()
+    row = next(csv.DictReader(Path(saved.value.path()).read_text().splitlines()))
+    assert row["profile"] == "clinic malignant"
+    shown.get_by_role("button", name="Heat map").click()
+    shown.locator("canvas.heat").wait_for(state="visible")
+    page.reload()
+    ready(page)
+    assert "profile clinic malignant" in page.inner_text("#model-name")
+    page.locator("#settings summary").click()
+    page.select_option("#model", "cnn")
+    page.wait_for_function(
+        "() => document.getElementById('model-name').textContent === 'Model: cnn.'"
+    )
+    page.select_option("#model", "mobilenetv2")
+    page.get_by_role("button", name="Remove the site profile").click()
+    assert page.inner_text("#model-name") == "Model: mobilenetv2."
+    assert page.inner_text("#profile-name") == "none"
+
+
+def spoiled(*places_and_values):
+    content = json.loads(site_profile("mobilenetv2").to_json())
+    for (*way, last), value in places_and_values:
+        node = content
+        for key in way:
+            node = node[key]
+        node[last] = value
+    return json.dumps(content)
+
+
+def test_wrong_site_profiles_are_refused(open_app, server, tmp_path):
+    bias = ("recalibration", "classes", "mel", "bias")
+    texts = {
+        "made for the model cnn (": site_profile("cnn").to_json(),
+        "(wrong or missing: format)": "no JSON",
+        "(wrong or missing: recalibration.classes)": spoiled((("recalibration",), None)),
+        "(wrong or missing: recalibration.classes.mel.bias)": spoiled((bias, "x")),
+        "(wrong or missing: recalibration.malignant.temp": spoiled(
+            (("recalibration", "malignant", "temperature"), 0)
+        ),
+        "(wrong or missing: operating_points[0].guaranteed)": spoiled(
+            (("operating_points", 0, "guaranteed"), 1)
+        ),
+        "made with views 4": spoiled((("model", "views"), 4)),
+        "(wrong or missing: size)": spoiled((("data", "more"), "x" * 1_000_000)),
+    }  # fmt: skip
+    page = open_app(f"{server.url}app/")
+    for number, (words, text) in enumerate(texts.items()):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        page.set_input_files("#profile", str(path))
+        page.wait_for_function(
+            "words => document.getElementById('status').textContent.includes(words)", arg=words
+        )
+        assert page.inner_text("#model-name") == "Model: mobilenetv2."
 
 
 # --- the page

@@ -13,10 +13,11 @@ const queue = [];
 let counter = 0;
 let isRunning = false;
 let model = null;
+let profile = null;
 
-/** Use a model for the images that come. */
-export function use(facts) {
-  model = facts;
+/** Use a model, and its site profile or null, for the images that come. */
+export function use(facts, own) {
+  [model, profile] = [facts, own];
 }
 
 /** Take images and classify them, one after the other. */
@@ -25,7 +26,7 @@ export function add(files) {
   if (!taken.length) return;
   for (const file of taken) {
     counter += 1;
-    const entry = { file, name: file.name || `image ${counter}`, model };
+    const entry = { file, name: file.name || `image ${counter}`, model, profile };
     entry.url = URL.createObjectURL(file);
     entry.node = cardOf(entry);
     entries.unshift(entry);
@@ -63,7 +64,7 @@ function cardOf(entry) {
 
 async function classify(entry) {
   try {
-    entry.found = await engine.classify(entry.model.name, entry.file);
+    entry.found = await engine.classify(entry.model.name, entry.file, entry.profile);
   } catch (error) {
     entry.fault = error;
     entry.error = why(error);
@@ -168,14 +169,15 @@ async function explained(entry, node) {
   const bar = element("progress");
   bar.setAttribute("aria-label", text("heat"));
   const progress = (share) => { bar.value = share; };
-  entry.explaining = engine.explain(entry.model.name, entry.file, { label: entry.found.label, progress });
+  const { model: { name }, file, found: { label }, profile: own } = entry;
+  entry.explaining = engine.explain(name, file, { label, progress, profile: own });
   node.textContent = text("cancel");
   node.after(bar);
   say(text("heatRuns", 0));
   try {
-    const found = await entry.explaining.promise;
-    if (!found) say(text("heatCancelled"));
-    return found;
+    const explanation = await entry.explaining.promise;
+    if (!explanation) say(text("heatCancelled"));
+    return explanation;
   } finally {
     entry.explaining = null;
     node.textContent = text("heat");
