@@ -139,7 +139,7 @@ release: lint test test-slow wheel docs
 test-wheel: wheel
 	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist $(EXAMPLE)
 
-# make test-tflite  the same answers with tflite-runtime in place of LiteRT
+# make test-tflite  the same predictions with tflite-runtime in place of LiteRT
 test-tflite: $(VENV)/.runtime wheel
 	PYTHON=$(BIN)/python sh tests/test_tflite_runtime.sh dist/*-any.whl $(EXAMPLE)
 

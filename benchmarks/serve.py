@@ -9,7 +9,7 @@ apart, but the server's rate is not corrected for it. Meanwhile other connection
 never finish a request (``--half-sent``), and ten times a second an upload breaks off.
 
 The server is compared with ``Classifier.classify`` in a plain loop, in one process with all
-threads, on the same files in memory; both run in turns. ``--soak N`` sends N requests, a tenth of
+threads, on the same files in memory; both run in turns. ``--soak N`` sends N requests, a ninth of
 them broken images, and watches the server's memory.
 """
 
@@ -309,7 +309,7 @@ async def _breaks_off(port: int, whole: bytes) -> None:
 
 
 def soak(port: int, server: int, images: Sequence[bytes], options: Any) -> dict[str, Any]:
-    """Send many requests, a tenth of them broken, and record the server's resources."""
+    """Send many requests, a ninth of them broken, and record the server's resources."""
     whole = [request(form, content, port) for content in images for form in FORMS]
     broken = [request("raw", content[: len(content) // 3], port) for content in images[:3]]
     steps, rows, others = 20, [], {}

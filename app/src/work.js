@@ -14,7 +14,7 @@ let facts = null;
 let runtime = null;
 let gate = null;
 
-/** Handle a message {id, kind, …}; the answer has the same id. */
+/** Handle a message {id, kind, …}; its response has the same id. */
 export async function receive({ id, kind, ...given }) {
   if (kind === "cancel") {
     cancelled.add(given.of);

@@ -199,7 +199,7 @@ def _trainable(model: keras.Model) -> list[tf.Variable]:
 
 
 def _right(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
-    """Tell which (N, classes) logits, or (N, 1) of the positive class, name the label."""
+    """Return which (N, classes) logits, or (N, 1) of the positive class, name the label."""
     if predictions.shape[1] == 1:
         return tf.equal(predictions[:, 0] > 0, labels > 0)
     return tf.equal(tf.argmax(predictions, 1, labels.dtype), labels)

@@ -66,7 +66,7 @@ def collect(runs: Path) -> None:
 
 
 def finished(run: Path) -> bool:
-    """Tell whether a run has been trained, converted, measured and timed."""
+    """Return whether a run has been trained, converted, measured and timed."""
     return all((run / name).is_file() for name in ("metrics.json", "latency.json"))
 
 
@@ -137,8 +137,8 @@ def results(found: dict[str, Any]) -> Iterator[str]:
 def runs(found: dict[str, Any]) -> Iterator[str]:
     """Yield a row for each recipe: how long it trained, on what, and how large and fast it is."""
     yield (
-        "| recipe | epochs, of the recipe's | training images, of the dataset's | test images "
-        "(groups) | int8 by | int8, float16 file | int8, float16 an image |"
+        "| recipe | epochs done, of those in the recipe | training images, of all | test images "
+        "(groups) | int8 by | file size: int8, float16 | time per image: int8, float16 |"
     )
     yield "|---|---|---|---|---|---|---|"
     for name, one in found.items():
