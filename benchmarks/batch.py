@@ -1,8 +1,8 @@
 """What ``lesionedge batch`` costs on top of bare processes, and how much memory it takes.
 
-    python benchmarks/batch.py speed [--pictures 6000] [--json FILE]
-    python benchmarks/batch.py memory [--pictures 100000] [--json FILE]
-    python benchmarks/batch.py driver [--pictures 200000] [--json FILE]
+    python benchmarks/batch.py speed [--images 6000] [--json FILE]
+    python benchmarks/batch.py memory [--images 100000] [--json FILE]
+    python benchmarks/batch.py driver [--images 200000] [--json FILE]
 
 ``speed``: images per second after start-up, on the same files. It compares two bare processes that
 call ``classify_many`` with the engines ``local`` and ``ray`` with two workers each. The engines
@@ -49,7 +49,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="lesionedge batch on this machine.")
     parser.add_argument("what", choices=["speed", "memory", "driver"])
-    parser.add_argument("--pictures", type=int)
+    parser.add_argument("--images", type=int, help="how many images, or rows of driver")
+    parser.add_argument(
+        "--pictures", type=int, dest="images", help=argparse.SUPPRESS
+    )  # its old name
     parser.add_argument("--engine", choices=["local", "ray"], default="ray", help="for memory")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2, help="turns of each way, for speed")
@@ -57,12 +60,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lesionedge-") as folder:
         if options.what == "speed":
-            paths = archive(folder, options.pictures or 6000, (600, 450))
+            paths = archive(folder, options.images or 6000, (600, 450))
             figures = speed(paths, options.workers, options.rounds)
         elif options.what == "driver":
-            figures = driver(folder, options.pictures or 200_000)
+            figures = driver(folder, options.images or 200_000)
         else:
-            archive(folder, options.pictures or 100_000, (160, 120))
+            archive(folder, options.images or 100_000, (160, 120))
             figures = memory(folder, options.engine, options.workers)
     figures = {"machine": machine(), **figures}
     print(json.dumps(figures, indent=1))
@@ -96,7 +99,7 @@ def speed(paths: list[str], workers: int, rounds: int) -> dict[str, Any]:
         rates["ray"].append(engine(paths, "ray", model, workers))
     best = {way: max(found) for way, found in rates.items()}
     return {
-        "pictures": len(paths), "workers": workers, "pictures_per_s": rates,
+        "images": len(paths), "workers": workers, "images_per_s": rates,
         "local_over_bare": best["local"] / best["bare"],
         "ray_over_bare": best["ray"] / best["bare"],
     }  # fmt: skip

@@ -1,10 +1,10 @@
 """Folders of images: does memory stay constant, and how much faster are several processes?
 
-    python benchmarks/folders.py [--pictures 10000] [--turns 5] [--json FILE]
+    python benchmarks/folders.py [--images 10000] [--turns 5] [--json FILE]
 
 Runs ``lesionedge predict FOLDER`` as users do, and measures:
 
-- its peak memory for a folder of 100 images and for a folder of ``--pictures`` images;
+- its peak memory for a folder of 100 images and for a folder of ``--images`` images;
 - images per second for a folder of 3,000, start-up included: with one job of one thread, with
   ``--jobs 2`` (one thread each) and with the defaults, in turns.
 
@@ -40,7 +40,7 @@ WAYS = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000, help="of the large folder (10,000)")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> None:
             "lesionedge": __version__,
             "peak_mb": {
                 str(count): predict(link(drawn, folder / str(count), count))[1]
-                for count in (SMALL, options.pictures)
+                for count in (SMALL, options.images)
             },
             "per_s": speeds(link(drawn, folder / "timed", TIMED), options.turns),
         }  # fmt: skip

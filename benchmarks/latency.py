@@ -68,7 +68,7 @@ def main() -> None:
     figures = {
         "machine": machine(),
         "threads": classifier.threads,
-        "picture": os.path.basename(options.image),
+        "image": os.path.basename(options.image),
         "warm": warm(classifier, options.image, options.rounds),
         "cold": cold(classifier, options.image, options.starts),
         "import": importing(options.starts),
@@ -222,7 +222,7 @@ def compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
 def report(figures: dict[str, Any]) -> str:
     """Return the figures as text for people."""
     rows = [f"{key}: {value}" for key, value in figures["machine"].items()]
-    rows.append(f"{figures['picture']}, mobilenetv2, {figures['threads']} threads")
+    rows.append(f"{figures['image']}, mobilenetv2, {figures['threads']} threads")
     for name, title in (("warm", "one image, one process"), ("cold", "cold start")):
         f = figures[name]
         rows.append(

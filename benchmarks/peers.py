@@ -146,7 +146,7 @@ def main() -> None:
         images = draw_images(Path(temporary))
         figures = {
             "machine": about(), "threads": options.threads, "rounds": rounds,
-            "picture_bytes": {name: path.stat().st_size for name, path in images.items()},
+            "image_bytes": {name: path.stat().st_size for name, path in images.items()},
             **in_process(peers, images, options.threads, rounds),
             "cold": cold(peers, images["600x450"], options.threads, starts),
             "folder_per_s": throughput(peers, images["600x450"], options.threads, folder),
@@ -343,10 +343,10 @@ def table(figures: dict[str, Any]) -> Iterator[str]:
         "[middle half of the turns]"
     )
     yield ""
-    yield from times_table(figures["warm_ms"], figures["picture_bytes"])
+    yield from times_table(figures["warm_ms"], figures["image_bytes"])
     yield f"The same for one image after a pause of {PAUSE_S * 1000:.0f} ms"
     yield ""
-    yield from times_table(figures["alone_ms"], figures["picture_bytes"])
+    yield from times_table(figures["alone_ms"], figures["image_bytes"])
     yield from against_us(figures)
     yield "| | cold start | peak memory | folder of images | on disk |"
     yield "|---|---:|---:|---:|---:|"

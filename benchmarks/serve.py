@@ -9,7 +9,7 @@ apart, but the server's rate is not corrected for it. Meanwhile other connection
 never finish a request (``--half-sent``), and ten times a second an upload breaks off.
 
 The server is compared with ``Classifier.classify`` in a plain loop, in one process with all
-threads, on the same files in memory; both run in turns. ``--soak N`` sends N requests, a tenth of
+threads, on the same files in memory; both run in turns. ``--soak N`` sends N requests, a ninth of
 them broken images, and watches the server's memory.
 """
 
@@ -48,7 +48,7 @@ SETTLED = 0.1  # the share of a soak's requests after which memory may not grow
 class Load:
     """The clients' counts and times."""
 
-    answered: int = 0
+    classified: int = 0
     """Responses of status 200."""
     others: dict[str, int] = field(default_factory=dict)
     """Other statuses, and broken connections."""
@@ -159,10 +159,10 @@ def row(load: Load, server_cpu_s: float) -> dict[str, Any]:
     """Summarise a turn."""
     ranked = sorted(load.latencies_ms)
     return {
-        "rate": load.answered / load.seconds,
+        "rate": load.classified / load.seconds,
         "p50_ms": ranked[len(ranked) // 2],
         "p99_ms": ranked[int(len(ranked) * 0.99)],
-        "answered": load.answered,
+        "classified": load.classified,
         "others": load.others,
         "clients_cpu": load.cpu_s / load.seconds,
         "server_cpu": server_cpu_s / load.seconds,
@@ -283,7 +283,7 @@ async def _client(port: int, requests: Sequence[bytes], load: Load, more: Any, n
         except ConnectionError:
             status, wire = "broken connection", None
         if status == "200":
-            load.answered += 1
+            load.classified += 1
             load.latencies_ms.append((loop.time() - begin) * 1000)
         else:
             load.others[status] = load.others.get(status, 0) + 1
@@ -309,7 +309,7 @@ async def _breaks_off(port: int, whole: bytes) -> None:
 
 
 def soak(port: int, server: int, images: Sequence[bytes], options: Any) -> dict[str, Any]:
-    """Send many requests, a tenth of them broken, and record the server's resources."""
+    """Send many requests, a ninth of them broken, and record the server's resources."""
     whole = [request(form, content, port) for content in images for form in FORMS]
     broken = [request("raw", content[: len(content) // 3], port) for content in images[:3]]
     steps, rows, others = 20, [], {}
@@ -319,7 +319,7 @@ def soak(port: int, server: int, images: Sequence[bytes], options: Any) -> dict[
         others = {
             key: others.get(key, 0) + load.others.get(key, 0) for key in {*others, *load.others}
         }
-        sent = (rows[-1]["requests"] if rows else 0) + load.answered + sum(load.others.values())
+        sent = (rows[-1]["requests"] if rows else 0) + load.classified + sum(load.others.values())
         rows.append({"requests": sent, "rss_bytes": rss_bytes(server), **held(server)})
         print(rows[-1], file=sys.stderr)
     return {"rows": rows, "others": others}

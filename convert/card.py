@@ -77,8 +77,8 @@ def _figures(found: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and set(value) == {"value", "low", "high"} and key != "confusion"
     }
     recall = {label: row["recall"] for label, row in found["per_class"].items()}
-    counts = {key: found[key] for key in ("pictures", "lesions")}
-    return {**counts, **single, "recall": recall}
+    images = found["images"] if "images" in found else found["pictures"]  # of 0.2.0 and earlier
+    return {"images": images, "lesions": found["lesions"], **single, "recall": recall}
 
 
 def _measured(file: Path, metrics: Path) -> tuple[OperatingPoint, ...]:

@@ -30,7 +30,7 @@ class Agreement:
     """What comparing a file with its run found."""
 
     images: int
-    """How many images both were asked about."""
+    """How many images both predicted."""
     top1_agreement: float
     """Share of images with the same top label."""
     largest_difference: float

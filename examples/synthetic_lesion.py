@@ -55,7 +55,7 @@ def draw(width: int, height: int, *, seed: int) -> Image.Image:
 
 
 def noise(rng: np.random.Generator, width: int, height: int, cells: int) -> np.ndarray:
-    """Give smooth noise, about -1 to 1: random numbers on a coarse grid, enlarged."""
+    """Return smooth noise, about -1 to 1: random numbers on a coarse grid, enlarged."""
     grid = rng.normal(0, 0.5, (cells, cells * width // height + 1)).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 

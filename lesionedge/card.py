@@ -81,7 +81,7 @@ class TrainingData(NamedTuple):
     """How it was split."""
     seed: int | None = None
     """The seed of the split."""
-    pictures: Mapping[str, int] = _NONE
+    images: Mapping[str, int] = _NONE
     """Split -> number of images."""
     trained_on: int | None = None
     """How many different images the training used."""
@@ -99,7 +99,7 @@ class Calibration(NamedTuple):
     """Model -> the same for each class, in output order."""
     split: str = ""
     """The images that it was fitted on."""
-    pictures: int | None = None
+    images: int | None = None
     """How many images."""
     lesions: int | None = None
     """How many lesions they show."""
@@ -175,7 +175,7 @@ class Measurement(NamedTuple):
     """Name of the split."""
     model: str
     """``float`` or ``int8``."""
-    pictures: int
+    images: int
     """How many images."""
     lesions: int
     """How many lesions they show."""
@@ -355,7 +355,7 @@ def _measurements(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[Measurem
             if isinstance(found, Mapping) and isinstance(found.get("lesions"), int):
                 figures = {name: _figure(one) for name, one in found.items()}
                 yield Measurement(
-                    split, model, int(found.get("pictures", 0)), found["lesions"],
+                    split, model, int(found.get("images", 0)), found["lesions"],
                     {name: figure for name, figure in figures.items() if figure is not None},
                 )  # fmt: skip
 
@@ -371,6 +371,8 @@ def _figure(found: object) -> Figure | None:
 
 
 Reader = Callable[[Any], Any]
+_EARLIER = {"pictures": "images"}
+"""Key in cards that lesionedge 0.2.0 and earlier wrote -> its name today."""
 
 
 def _text(value: Any) -> str:
@@ -439,11 +441,24 @@ def _object(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def _current(value: Any) -> dict[str, Any]:
+    """Return an object with today's names of keys that earlier versions wrote."""
+    return {_EARLIER.get(key, key): one for key, one in _object(value).items()}
+
+
+def _models(value: Any) -> dict[str, Any]:
+    """Read a split's figures by model."""
+    return {
+        model: _current(found) if isinstance(found, Mapping) else found
+        for model, found in _object(value).items()
+    }
+
+
 def _section(kind: Any, **readers: Reader) -> Reader:
     """Return a reader of a section; ``readers`` read the known keys."""
 
     def read(value: Any) -> Any:
-        rest = _object(value)
+        rest = _current(value)
         found = {}
         for key in [key for key in readers if key in rest]:
             try:
@@ -491,7 +506,7 @@ _CARD: Mapping[str, Reader] = {
     "output": _section(Output, activation=_text),
     "quantization": _section(Quantization, training=_text),
     "data": _section(
-        TrainingData, name=_text, split=_text, seed=_or_null(_whole), pictures=_by_name(_whole),
+        TrainingData, name=_text, split=_text, seed=_or_null(_whole), images=_by_name(_whole),
         trained_on=_or_null(_whole),
     ),
     "modality": _or_null(_text),
@@ -501,14 +516,14 @@ _CARD: Mapping[str, Reader] = {
     "limits": _many(_text),
     "calibration": _section(
         Calibration, method=_text, temperature=_by_name(_number),
-        class_temperature=_by_name(_many(_number)), split=_text, pictures=_or_null(_whole),
+        class_temperature=_by_name(_many(_number)), split=_text, images=_or_null(_whole),
         lesions=_or_null(_whole),
     ),
     "gate": _section(
         Gate, threshold=_share, refused_of_genuine=_or_null(_number), chosen_on=_by_name(_number)
     ),
     "operating_points": _points,
-    "metrics": _by_name(_object),
+    "metrics": _by_name(_models),
     "file": _section(
         File, format=_text, method=_text, temperature=_or_null(_number), converter=_text
     ),

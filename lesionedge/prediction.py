@@ -56,7 +56,14 @@ class ThresholdSide:
             "threshold": self.point.threshold,
             "above": self.above,
             "source": self.source,
+            **({} if self.of is None else {"of": self.of}),
         }
+
+    @property
+    def of(self) -> str | None:
+        """The label that the threshold is to find; None for all malignant ones."""
+        label = self.point.extra.get("of", "malignant")
+        return None if label == "malignant" else str(label)
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,7 @@ def threshold_side(side: ThresholdSide) -> str:
 
 def _of(side: ThresholdSide) -> str:
     """Name the label that a threshold is to find, where it is not all malignant ones."""
-    label = side.point.extra.get("of", "malignant")
-    return "" if label == "malignant" else f" for {label}"
+    return "" if side.of is None else f" for {side.of}"
 
 
 def risk(prediction: Prediction) -> str:

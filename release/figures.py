@@ -36,7 +36,7 @@ METRICS = {
     "ece": "expected calibration error, 15 bins",
 }
 FEWEST = 30
-"""Pictures that a subgroup has at least to be listed."""
+"""Subgroups with fewer images are not listed."""
 HEADLINES = ("balanced_accuracy", "melanoma_auroc", "malignant_auroc")
 
 
@@ -45,9 +45,8 @@ def main() -> None:
     cards, measured, folds = {}, {}, {}
     for title, (run, file) in MODELS.items():
         cards[title] = card_of(file)
-        measured[title] = json.loads((FIGURES / f"{run}.json").read_text())["models"][file]
-        several = json.loads((FIGURES / f"{SEVERAL.get(run, run)}.json").read_text())
-        folds[title] = several["folds"][file]
+        measured[title] = record(run)["models"][file]
+        folds[title] = record(SEVERAL.get(run, run))["folds"][file]
     figures = {title: figures_of(card) for title, card in cards.items()}
     first = next(iter(MODELS))
     rewrite(
@@ -63,6 +62,13 @@ def main() -> None:
     page = ROOT / "docs" / "research" / "accuracy.md"
     rewrite(page, [*overview(figures, METRICS), images(figures), *spread(folds)])
     rewrite(ROOT / "README.md", [*overview(figures, HEADLINES), sizes()])
+
+
+def record(name: str) -> dict[str, Any]:
+    """Return a run's figures; lesionedge 0.2.0 and earlier wrote ``pictures`` for ``images``."""
+    text = (FIGURES / f"{name}.json").read_text()
+    found: dict[str, Any] = json.loads(text.replace('"pictures"', '"images"'))
+    return found
 
 
 def card_of(file: str) -> Card:
@@ -89,7 +95,7 @@ def overview(figures: Mapping[str, Any], names: Any) -> Iterator[str]:
 
 def images(figures: Mapping[str, Any]) -> str:
     """Return the row of how many images, of how many lesions."""
-    counts = [f"{m['pictures']:,} of {m['lesions']:,} lesions" for m in figures.values()]
+    counts = [f"{m['images']:,} of {m['lesions']:,} lesions" for m in figures.values()]
     return f"| images | {' | '.join(counts)} |"
 
 
@@ -122,7 +128,7 @@ def by_class(figures: dict[str, Any]) -> Iterator[str]:
         yield "|---|---|---|---|---|---|"
         for label, row in model["per_class"].items():
             cells = [span(row[name]) for name in ("recall", "precision", "f1", "auroc")]
-            yield f"| {label} | {row['pictures']} | {' | '.join(cells)} |"
+            yield f"| {label} | {row['images']} | {' | '.join(cells)} |"
 
 
 def points(card: Card, twin: dict[str, Any]) -> Iterator[str]:
@@ -140,7 +146,10 @@ def points(card: Card, twin: dict[str, Any]) -> Iterator[str]:
         cells = [span(found[name]) for name in ("sensitivity", "specificity", "found")]
         yield f"| {own.sensitivity:.2f} | {own.threshold:.4f} | {' | '.join(cells)} |"
     yield ""
-    yield "Each threshold was chosen on the calibration images, the twin's by its own predictions."
+    yield (
+        "The file and the twin have thresholds of their own, each chosen on the calibration images "
+        "by its own predictions."
+    )
 
 
 def subgroups(model: dict[str, Any]) -> Iterator[str]:
@@ -151,15 +160,15 @@ def subgroups(model: dict[str, Any]) -> Iterator[str]:
     names = ("balanced_accuracy", "malignant_auroc", "sensitivity", "specificity")
     for kind, groups in model["subgroups"].items():
         for value, row in groups.items():
-            if row["pictures"] < FEWEST:
+            if row["images"] < FEWEST:
                 continue
-            counts = f"{row['pictures']} ({row['malignant']})"
+            counts = f"{row['images']} ({row['malignant']})"
             cells = " | ".join(span(row[name]) for name in names)
             yield f"| {kind.replace('_', ' ')}: {value} | {counts} | {cells} |"
 
 
 def span(figure: dict[str, float | None]) -> str:
-    """Yield a value with its interval; a dash where these pictures leave it undefined."""
+    """Yield a value with its interval; a dash where these images leave it undefined."""
     if figure["value"] is None:
         return "-"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

@@ -10,24 +10,32 @@ import json
 import os
 import re
 import shutil
-import threading
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent / "corpus"))
+
+import make_corpus
 import make_vectors
 import numpy as np
 import pytest
-from chromium import launched, severe
+from chromium import launched, severe, sync_api
 from PIL import Image
-from serving import serving
+from PIL.PngImagePlugin import PngInfo
+from serving import serving, static
 
-from lesionedge import Classifier, wording
+from lesionedge import Classifier, profile, wording
 from lesionedge.explanation import explain
+from lesionedge.reliability import Gate
 
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 APP = Path(os.environ.get("LESIONEDGE_APP", ROOT / "dist" / "app"))
 if not (APP / "index.html").is_file():
     pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
@@ -45,26 +53,6 @@ def browser():
 def server():
     with serving("--app", APP, "--jobs", "1") as running:
         yield running
-
-
-@contextmanager
-def static(folder):
-    """Serve a folder as any static host does, without special headers."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    host.daemon_threads = True
-    thread = threading.Thread(target=host.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield host, f"http://127.0.0.1:{host.server_port}/"
-    finally:
-        host.shutdown()
-        host.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -158,6 +146,34 @@ def same_prediction(found, wanted):
     assert found["operating_point"] == wanted["operating_point"]
 
 
+PORT = """async (vector) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const image = drawn(vector);
+    const input = await engine.input(vector.model, await createImageBitmap(image));
+    const found = await engine.classify(vector.model, await createImageBitmap(image));
+    return {
+        sha256: await digest(image.data, 4), model_input_sha256: await digest(input, 3),
+        reliable: found.reliable,
+        probabilities: Object.fromEntries(found.top.map((one) => [one.label, one.probability])),
+    };
+}"""
+
+
+def test_the_app_predicts_the_vectors_for_ports(open_app, server):
+    vectors = json.loads((HERE / "vectors.json").read_text())
+    page = open_app(f"{server.url}app/")
+    page.evaluate((HERE / "port.js").read_text() + "Object.assign(window, { drawn, digest })")
+    threshold = Gate().threshold
+    for one in vectors["vectors"]:
+        found = page.evaluate(PORT, one)
+        for key in ("sha256", "model_input_sha256"):
+            assert found[key] == one[key]
+        assert found["reliable"] == (one["gate"][0] >= threshold)
+        wanted = dict(zip(vectors["labels"][one["model"]], one["probabilities"]))
+        assert found["probabilities"] == pytest.approx(wanted, abs=1e-6)
+
+
 def test_without_threads_from_a_static_host_predictions_are_the_same(open_app, tmp_path):
     content = encoded(make_vectors.image(0))
     with static(APP) as (_, url):
@@ -191,28 +207,249 @@ INPUT = """async ([model, encoded]) => {
     const base = document.querySelector('script[type=module]').src;
     const engine = await import(new URL('engine.js', base));
     const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
-    return [...await engine.input(model, blob)];
+    const input = await engine.input(model, blob);
+    return Array.from(input, (level) => String.fromCharCode(level)).join('');
 }"""
+
+
+def input_of(page, model, content):
+    """Return the exact pixels that the app gives to a model."""
+    found = page.evaluate(INPUT, [model, base64.b64encode(content).decode()])
+    return np.frombuffer(found.encode("latin-1"), np.uint8).astype(int)
 
 
 def test_turned_jpegs_are_upright_and_close_to_pillow(open_app, server):
     """Browsers round otherwise when they decode JPEGs: by less than one level on average."""
     page = open_app(f"{server.url}app/")
     classifier = Classifier("cnn")
-    image = make_vectors.image(0).resize((300, 200))
     for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        content = encoded(image, "JPEG", quality=95, exif=exif)
-        found = page.evaluate(INPUT, ["cnn", base64.b64encode(content).decode()])
-        wanted = classifier.model_input(content).ravel().astype(int)
-        assert np.abs(np.array(found) - wanted).mean() < 1, orientation
+        content = turned("JPEG", orientation, quality=95)
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() < 1, orientation
+
+
+def turned(kind, orientation, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(make_vectors.image(0).resize((300, 200)), kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_turned_pngs_and_webps_are_upright(open_app, server, kind):
+    """Browsers differ in what they do with their EXIF, so the app does it."""
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn")
+    options = {"lossless": True} if kind == "WEBP" else {}
+    for orientation in range(10):
+        content = turned(kind, orientation, **options)
+        wanted = classifier.model_input(content).ravel()
+        assert np.array_equal(input_of(page, "cnn", content), wanted), orientation
+    files = [{"name": "turned", "mimeType": "image/png", "buffer": turned(kind, 6, **options)}]
+    page.set_input_files("#files", files)
+    results(page)
+    page.wait_for_function("() => document.querySelector('.preview').naturalWidth === 200")
+
+
+def test_an_orientation_in_xmp_or_beside_damaged_exif(open_app, server):
+    page = open_app(f"{server.url}app/")
+    image, classifier = make_vectors.image(0).resize((300, 200)), Classifier("cnn")
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    about = PngInfo()
+    about.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    for content in (
+        encoded(image, "WEBP", lossless=True, xmp=xmp),
+        encoded(image, "PNG", pnginfo=about),
+        encoded(image, "PNG", exif=b"MM\0*\xff\xff\xff\xff"),
+        encoded(image, "PNG", exif=b"MM"),
+    ):
+        wanted = classifier.model_input(content).ravel()
+        assert np.array_equal(input_of(page, "cnn", content), wanted)
+
+
+# --- the corpus
+
+UNREAD = {
+    "adobe-rgb.tif", "planar-16.tif", "big-endian-16.tif", "lzw.tif", "deflated-8.tif", "photo.ppm",
+    "photo.tga", "white-is-zero-16.tif", "photo.jp2", "iphone.heic", "clinic.dcm",
+    "clear-everywhere.png",
+}  # fmt: skip
+"""Files of the corpus that Chromium or the app does not read, and Python does."""
+
+
+def test_files_of_the_corpus_are_read_as_python_does_or_are_clear_errors(open_app, server):
+    """One after the other in one page, which goes on after each."""
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn", threads=1)
+    corpus = make_corpus.everything()
+    given = [
+        {"name": name, "mimeType": "image/png", "buffer": content}
+        for name, (content, _) in corpus.items()
+    ]
+    page.set_input_files("#files", given)
+    cards = results(page, len(corpus))
+    for name, (content, expected) in corpus.items():
+        card = cards.filter(has=page.get_by_role("heading", name=name, exact=True))
+        if expected.error is not None or name in UNREAD:
+            fault = card.locator(".fault").inner_text()
+            assert fault.startswith("Failed: ")
+            assert "a fault of the app" not in fault, name
+            assert any(words in fault for words in CLEAR), name
+            continue
+        assert card.locator(".headline").count() == 1, name
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() <= expected.levels, name
+
+
+CLEAR = (
+    "not an image that can be read", "this browser cannot read it", "damaged or cut short",
+    "is empty (0 bytes)", "8x8 px is too small", "all of it is transparent",
+)  # fmt: skip
 
 
 def encoded(image, kind="PNG", **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+# --- site profiles
+
+
+@cache
+def site_profile(name, *, of="malignant", count=400):
+    """Make a profile for an embedded model, of drawn predictions and what is true of them."""
+    pytest.importorskip("scipy", reason="calibration needs the extra evaluate")
+    from lesionedge.calibration.sample import Sample
+    from lesionedge.calibration.site import make
+
+    owner = Classifier(name)
+    kinds = [one.malignant for one in owner.diagnoses]
+    rng = np.random.default_rng(count)
+    shown = rng.dirichlet(np.full(len(kinds), 0.4), count)
+    true = shown**0.6 / (shown**0.6).sum(1, keepdims=True)
+    classes = np.array([rng.choice(len(kinds), p=row) for row in true])
+    sample = Sample(shown, classes, np.array(kinds)[classes].astype(np.int64), np.arange(count))
+    found = profile.Owner(name, profile.digest(owner.path), owner.labels, tuple(kinds))
+    return make(sample, found, owner.card, name=f"clinic {of}", of=of)
+
+
+AS_ASKED = """async ([model, encoded, written]) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const { read } = await import(new URL('profile.js', base));
+    const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
+    return engine.classify(model, blob, read(written));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("model", "of", "count"),
+    [("mobilenetv2", "malignant", 400), ("cnn", "mel", 400), ("cnn", "malignant", 40)],
+)
+def test_a_site_profile_does_what_it_does_in_python(open_app, server, model, of, count):
+    """With 40 images, too few for a guarantee, the threshold stays the model card's."""
+    site = site_profile(model, of=of, count=count)
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier(model, threads=1, profile=site)
+    for number in range(10):
+        content = encoded(make_vectors.image(number))
+        wanted = classifier.classify(content).to_dict()
+        given = [model, base64.b64encode(content).decode(), site.to_json()]
+        found = page.evaluate(AS_ASKED, given)
+        same_prediction(found, wanted)
+        assert found["profile"] == wanted["profile"]
+
+
+def test_recalibration_is_python_s_for_any_probabilities(open_app, server):
+    """Also zeros, ones and a profile that knows of no malignant classes."""
+    rng = np.random.default_rng(1)
+    rows = np.vstack([rng.dirichlet(np.full(7, share), 50) for share in (0.05, 0.5, 5)])
+    rows = np.vstack([rows, np.eye(7)]).astype(np.float32)
+    page = open_app(f"{server.url}app/")
+    usual = site_profile("mobilenetv2")
+    change = replace(usual.recalibration, between=None)
+    for site in (usual, replace(usual, recalibration=change)):
+        found = page.evaluate(
+            """async ([rows, written]) => {
+                const base = document.querySelector('script[type=module]').src;
+                const { read, recalibrated } = await import(new URL('profile.js', base));
+                return rows.map((row) => recalibrated(read(written), row));
+            }""",
+            [rows.tolist(), site.to_json()],
+        )
+        wanted = site.recalibration.apply(rows).astype("f4")
+        assert np.abs(np.array(found) - wanted).max() < 1e-7
+
+
+def test_a_site_profile_is_chosen_kept_and_removed(open_app, server, images, tmp_path):
+    site = tmp_path / "site.json"
+    site.write_text(site_profile("mobilenetv2").to_json())
+    page = open_app(f"{server.url}app/")
+    page.locator("#settings summary").click()
+    page.set_input_files("#profile", str(site))
+    page.get_by_text("The site profile clinic malignant is used from now on.").wait_for()
+    assert page.inner_text("#model-name") == "Model: mobilenetv2, profile clinic malignant."
+    page.set_input_files("#files", str(images / "lesion.png"))
+    wanted = Classifier(profile=site).classify(images / "lesion.png")
+    risk = wording.risk(wanted)
+    assert risk.endswith("by profile clinic malignant")
+    shown = results(page).first
+    assert shown.locator(".malignant").inner_text() == risk[0].upper() + risk[1:]
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Download CSV").click()
+    row = next(csv.DictReader(Path(saved.value.path()).read_text().splitlines()))
+    assert row["profile"] == "clinic malignant"
+    shown.get_by_role("button", name="Heat map").click()
+    shown.locator("canvas.heat").wait_for(state="visible")
+    page.reload()
+    ready(page)
+    assert "profile clinic malignant" in page.inner_text("#model-name")
+    page.locator("#settings summary").click()
+    page.select_option("#model", "cnn")
+    page.wait_for_function(
+        "() => document.getElementById('model-name').textContent === 'Model: cnn.'"
+    )
+    page.select_option("#model", "mobilenetv2")
+    page.get_by_role("button", name="Remove the site profile").click()
+    assert page.inner_text("#model-name") == "Model: mobilenetv2."
+    assert page.inner_text("#profile-name") == "none"
+
+
+def spoiled(*places_and_values):
+    content = json.loads(site_profile("mobilenetv2").to_json())
+    for (*way, last), value in places_and_values:
+        node = content
+        for key in way:
+            node = node[key]
+        node[last] = value
+    return json.dumps(content)
+
+
+def test_wrong_site_profiles_are_refused(open_app, server, tmp_path):
+    bias = ("recalibration", "classes", "mel", "bias")
+    texts = {
+        "made for the model cnn (": site_profile("cnn").to_json(),
+        "(wrong or missing: format)": "no JSON",
+        "(wrong or missing: recalibration.classes)": spoiled((("recalibration",), None)),
+        "(wrong or missing: recalibration.classes.mel.bias)": spoiled((bias, "x")),
+        "(wrong or missing: recalibration.malignant.temp": spoiled(
+            (("recalibration", "malignant", "temperature"), 0)
+        ),
+        "(wrong or missing: operating_points[0].guaranteed)": spoiled(
+            (("operating_points", 0, "guaranteed"), 1)
+        ),
+        "made with views 4": spoiled((("model", "views"), 4)),
+        "(wrong or missing: size)": spoiled((("data", "more"), "x" * 1_000_000)),
+    }  # fmt: skip
+    page = open_app(f"{server.url}app/")
+    for number, (words, text) in enumerate(texts.items()):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        page.set_input_files("#profile", str(path))
+        page.wait_for_function(
+            "words => document.getElementById('status').textContent.includes(words)", arg=words
+        )
+        assert page.inner_text("#model-name") == "Model: mobilenetv2."
 
 
 # --- the page
@@ -529,6 +766,67 @@ def test_the_download_of_one_browser_is_small():
     for paths in runtimes.values():
         parts = ["index.html" if path == "./" else path for path in (*files, *paths)]
         assert sum(packed_bytes(APP / part) for part in parts) < MOST_BYTES
+
+
+# --- over HTTPS
+
+
+def trust(home, certificate):
+    """Install an authority where Chromium looks: in the NSS database of the user."""
+    certutil = shutil.which("certutil")
+    if certutil is None:
+        pytest.skip("needs certutil of libnss3-tools: sudo make tools")
+    folder = home / ".pki" / "nssdb"
+    folder.mkdir(parents=True)
+    line = [certutil, "-d", f"sql:{folder}"]
+    subprocess.run([*line, "-N", "--empty-password"], check=True)
+    add = ["-A", "-n", "lesionedge", "-t", "C,,", "-i", str(certificate)]
+    subprocess.run([*line, *add], check=True)
+
+
+@pytest.fixture(scope="module")
+def https(tmp_path_factory):
+    """The app over HTTPS, and the authority's certificate as the page for phones offers it."""
+    pytest.importorskip("cryptography", reason="needs lesionedge[web]")
+    pytest.importorskip("segno", reason="needs lesionedge[web]")
+    folder = tmp_path_factory.mktemp("https")
+    options = ("--app", APP, "--jobs", "1", "--https", "--http-port", "0")
+    with serving(*options, env={"XDG_DATA_HOME": str(folder)}) as running:
+        while not any("fingerprint" in line for line in running.messages):
+            time.sleep(0.05)
+        plain = re.search(r"from (http://\S+/) first", "".join(running.messages))[1]
+        with urllib.request.urlopen(f"{plain}lesionedge-authority.crt", timeout=60) as response:
+            (folder / "authority.crt").write_bytes(response.read())
+        yield running, folder / "authority.crt"
+
+
+def test_with_the_authority_installed_camera_and_service_worker_work(https, tmp_path):
+    running, certificate = https
+    trust(tmp_path, certificate)
+    address = f"https://localhost:{running.port}/app/"
+    with launched(home=tmp_path) as browser:
+        page = browser.new_page()
+        page.set_default_timeout(90_000)
+        page.goto(address)
+        ready(page)
+        assert page.evaluate("isSecureContext && crossOriginIsolated")
+        page.get_by_role("button", name="Use the camera").click()
+        page.wait_for_function("() => document.getElementById('video').videoWidth > 0")
+        page.get_by_role("button", name="Take the photo").click()
+        assert results(page).first.locator("h3").inner_text().startswith("camera ")
+        kept(page)
+        page.context.set_offline(True)
+        page.reload()
+        ready(page)
+        assert page.evaluate("navigator.serviceWorker.controller !== null")
+
+
+def test_without_the_authority_the_browser_refuses_the_page(https, tmp_path):
+    running, _ = https
+    with launched(home=tmp_path) as browser:
+        page = browser.new_page()
+        with pytest.raises(sync_api.Error, match="ERR_CERT_AUTHORITY_INVALID"):
+            page.goto(f"https://localhost:{running.port}/app/")
 
 
 # --- serve --app

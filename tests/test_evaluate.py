@@ -142,7 +142,7 @@ def test_each_group_is_measured_separately(predictions):
     table = pd.DataFrame({"sex": sex, "group": lesions})
     found = subgroups.measure(probabilities, truth, table, [True, False, False], threshold=0.4)
     men = found["sex"]["male"]
-    assert (men["pictures"], men["lesions"]) == (100, 50)
+    assert (men["images"], men["lesions"]) == (100, 50)
     assert men["malignant"] == (truth[:100] == 0).sum()
     right = probabilities.argmax(1)[:100] == truth[:100]
     assert men["accuracy"]["value"] == pytest.approx(right.mean())
@@ -213,7 +213,7 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     record = json.loads((evaluated / "metrics.json").read_text())
     found = record["models"]["int8.tflite"]
     assert record["split"] == "test"
-    assert found["pictures"] == 40
+    assert found["images"] == 40
     assert set(metrics.SECTIONS) <= set(found)
     classifier = Classifier(models / "int8.tflite")
     table = run.table()
@@ -222,7 +222,7 @@ def test_metrics_json_holds_every_section(run, evaluated, models):
     predictions = [classifier.classify(folder / path).label for path in table["path"]]
     assert found["accuracy"]["value"] == pytest.approx((table["label"] == predictions).mean())
     assert set(found["subgroups"]) == {"sex", "age_band", "site", "confirmation"}
-    assert sum(group["pictures"] for group in found["subgroups"]["sex"].values()) == 40
+    assert sum(group["images"] for group in found["subgroups"]["sex"].values()) == 40
     for point in found["operating_points"]:
         assert point["measured_sensitivity"] >= point["sensitivity"]
         assert 0 <= point["test"]["specificity"]["value"] <= 1

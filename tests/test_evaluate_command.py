@@ -54,7 +54,7 @@ def test_figures_are_those_of_the_predictions(cli_run, photos, int8, tmp_path):
     assert metrics["kind"] == "classes"
     assert metrics["grouped_by"] == "lesion"
     figures = metrics["models"]["int8"]
-    assert (figures["pictures"], figures["lesions"]) == (24, 8)
+    assert (figures["images"], figures["lesions"]) == (24, 8)
     truth = [("mel", "nv", "bcc", "bkl")[number // 3 % 4] for number in range(24)]
     classifier = Classifier(int8, check=False)
     found = [classifier.classify(photos[0] / f"IMG_{n}.png").label for n in range(24)]
@@ -229,7 +229,7 @@ def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
     assert done.exit_code == 1
     assert "1 of 24 images failed" in done.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert (metrics["failed"], metrics["models"]["int8"]["pictures"]) == (1, 23)
+    assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 23)
 
 
 def test_what_cannot_be_evaluated(cli_run, photos, int8, tmp_path):

@@ -110,7 +110,7 @@ def test_pooled_figures_are_of_all_runs_predictions(runs, models):
     root, folders = runs
     found = pool(folders, root / "out", cache_folder=root / "cache", data=root / "ham")
     figures = found["model.tflite"]
-    assert figures["pictures"] == 40
+    assert figures["images"] == 40
     classifier = Classifier(models / "int8.tflite", check=False)
     labels = list(classifier.labels)
     each = []

@@ -75,7 +75,7 @@ def test_it_learns_and_says_what_it_refuses(run):
     assert card.gate.threshold == json.loads(run.metrics.read_text())["threshold"]
     measured = json.loads(run.metrics.read_text())["test"]
     assert {"ham10000", "clinical", "not_skin", "drawn", "ruined"} <= set(measured)
-    assert measured["ham10000"]["pictures"] == MANY["test"]
+    assert measured["ham10000"]["images"] == MANY["test"]
     assert all(0 <= one["refused"] <= 1 for one in measured.values() if isinstance(one, dict))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lesionedge import ModelError, graph, metadata
+from lesionedge.card import Card
 
 
 def test_it_reads_our_own_metadata(models):
@@ -139,3 +140,13 @@ def test_a_score_threshold_that_is_not_a_number_is_refused(models, tmp_path):
     (tmp_path / "m.tflite").write_bytes(broken)
     with pytest.raises(ModelError, match="ScoreThresholdingOptions of nan"):
         metadata.read(tmp_path / "m.tflite")
+
+
+def test_keys_of_earlier_cards_are_read():
+    card = Card.from_dict({
+        "data": {"pictures": {"train": 5}}, "calibration": {"pictures": 3},
+        "metrics": {"test": {"int8": {"pictures": 2, "lesions": 1}}},
+    })  # fmt: skip
+    assert (card.data.images, card.calibration.images) == ({"train": 5}, 3)
+    assert card.measurements[0].images == 2
+    assert "pictures" not in card.to_json()

@@ -123,11 +123,11 @@ def test_the_card_and_the_metrics_are_whole(run):
     assert {k: len(v) for k, v in card["calibration"]["class_temperature"].items()} == {
         "float": 7, "int8": 7,
     }  # fmt: skip
-    assert sum(card["data"]["pictures"].values()) == 84
+    assert sum(card["data"]["images"].values()) == 84
     assert card["metrics"]["test"]["int8"]["balanced_accuracy"]["low"] <= 1
     metrics = json.loads((run / "metrics.json").read_text())["models"]
     assert set(metrics) == {"float", "int8"}
-    assert np.array(metrics["int8"]["confusion"]["value"]).sum() == metrics["int8"]["pictures"]
+    assert np.array(metrics["int8"]["confusion"]["value"]).sum() == metrics["int8"]["images"]
     for name in ("training", "confusion-int8", "roc-int8", "reliability-int8"):
         assert (run / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -383,8 +383,8 @@ def test_a_model_of_all_images_is_measured_by_its_folds(run, files, tmp_path):
             "--card", tmp_path / "all")  # fmt: skip
     found = json.loads((tmp_path / "pool" / "metrics.json").read_text())["models"]
     card = json.loads((tmp_path / "all" / "card.json").read_text())
-    calibration = card["data"]["pictures"]["calibration"]
-    assert set(card["data"]["pictures"]) == {"calibration", "train"}
-    assert found["int8"]["pictures"] == 84 - calibration
+    calibration = card["data"]["images"]["calibration"]
+    assert set(card["data"]["images"]) == {"calibration", "train"}
+    assert found["int8"]["images"] == 84 - calibration
     assert card["metrics"]["test"]["int8"]["accuracy"] == found["int8"]["accuracy"]
     assert any("twins" in limit for limit in card["limits"])

@@ -564,7 +564,7 @@ def test_the_live_view_returns_frames_with_predictions(int8, frames):
             found = server.request("GET", f"/live?after={seen}").json
             assert found["number"] > seen
             seen = found["number"]
-            assert found["picture"].startswith("data:image/jpeg;base64,/9j/")
+            assert found["image"].startswith("data:image/jpeg;base64,/9j/")
             assert found["predictions"][0]["prob"] == found["probability"]
             assert found["age_ms"] >= 0
         while (response := server.request("GET", f"/live?after={seen}")).status == 200:

@@ -223,9 +223,9 @@ def quantize(
     help="The .npz to write.",
 )  # fmt: skip
 def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -> None:
-    """Ask MODELS (.tflite files) about every image, for another model to learn from.
+    """Predict every image with MODELS (.tflite files), for another model to learn from.
 
-    Each image is asked about in eight turned and mirrored views.
+    The predictions are means over eight turned and mirrored views of each image.
     """
     paths = [Path(path) for path in datasets.load(data, layout=layout).table["path"]]
     distillation.write(models, paths, out, say=lambda text: click.echo(text, err=True))

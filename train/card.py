@@ -95,7 +95,7 @@ def _calibration(
     return Calibration(
         method="temperature by class" if classes else "temperature",
         temperature={kind: found.temperature for kind, found in fitted.items()},
-        class_temperature=classes, split="calibration", pictures=images, lesions=lesions,
+        class_temperature=classes, split="calibration", images=images, lesions=lesions,
     )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ class Run:
         return self.checkpoint / "state.npz"
 
     def say(self, text: str) -> None:
-        """Tell the person at the terminal, and the log file."""
+        """Write to the terminal and to the log file."""
         if self.silent:
             return
         click.echo(text, err=True)

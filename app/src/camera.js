@@ -8,11 +8,12 @@ import { text } from "./words.js";
 const JPEG_QUALITY = 0.95;
 let stream = null;
 let take = null;
-let modelName = null;
+let model = null;
+let profile = null;
 
-/** Use a model for the frames that come. */
-export function use(facts) {
-  modelName = facts.name;
+/** Use a model, and its site profile or null, for the frames that come. */
+export function use(facts, own) {
+  [model, profile] = [facts, own];
 }
 
 async function open() {
@@ -62,7 +63,7 @@ async function watch(watched) {
     if (stream !== watched || !video.videoWidth || document.hidden) continue;
     frame(video);
     try {
-      const found = await engine.classify(modelName, await createImageBitmap(video));
+      const found = await engine.classify(model.name, await createImageBitmap(video), profile);
       if (stream === watched) tell(spoken(found));
     } catch (error) {
       byId("aim").textContent = why(error);

@@ -3,6 +3,7 @@
 import { readable } from "./image.js";
 import { faults, SIDE_PX } from "./quality.js";
 import { predict } from "./prediction.js";
+import { recalibrated } from "./profile.js";
 import { asImage, cropBox, resize, shrinkBy2 } from "./resample.js";
 
 const GATE_LABELS = { dermoscopic: 0, clinical: 1, other: 2 };
@@ -48,19 +49,26 @@ export class Classifier {
   /**
    * Classify an upright ImageBitmap.
    * @param codes Codes of warnings that decoding brought.
+   * @param profile A site profile for this model, or null.
    */
-  async classify(bitmap, { codes = [], decodeMs = 0 } = {}) {
+  async classify(bitmap, { codes = [], decodeMs = 0, profile = null } = {}) {
     const begin = performance.now();
     const pixels = this.inputOf(bitmap);
     const prepared = performance.now();
     const verdict = await this.judge(pixels);
     const checked = performance.now();
-    const probabilities = Array.from(await this.network.run(pixels));
+    const probabilities = await this.probabilities(pixels, profile);
     const timings_ms = {
       decode: decodeMs, preprocess: prepared - begin, check: checked - prepared, invoke: performance.now() - checked,
     };
     const warnings = [...codes, ...verdict.codes].map((code) => ({ code, text: this.notices[code] }));
-    return predict(probabilities, this.model, { warnings, reliable: verdict.reliable, timings_ms });
+    return predict(probabilities, this.model, { warnings, reliable: verdict.reliable, timings_ms, profile });
+  }
+
+  /** Return the probabilities of an input, recalibrated by the site profile if there is one. */
+  async probabilities(pixels, profile) {
+    const found = Array.from(await this.network.run(pixels));
+    return profile ? recalibrated(profile, found) : found;
   }
 
   /** Return the exact pixels that the network gets: uint8 RGB. */

@@ -44,17 +44,17 @@ function ask(kind, given, { transfer = [], progress } = {}) {
 /** Load a model, so that the first image does not wait for it; returns {model, runtime}. */
 export const load = (model) => ask("load", { model }).promise;
 
-/** Classify a file, or an ImageBitmap, which is then gone. */
-export function classify(model, source) {
+/** Classify a file, or an ImageBitmap, which is then gone; with a site profile of the model, or null. */
+export function classify(model, source, profile = null) {
   const transfer = source instanceof ImageBitmap ? [source] : [];
-  return ask("classify", { model, source }, { transfer }).promise;
+  return ask("classify", { model, source, profile }, { transfer }).promise;
 }
 
 /** Return the exact pixels that a model gets. */
 export const input = (model, source) => ask("input", { model, source }).promise;
 
 /** Explain a prediction: {promise, cancel}; the promise is of null where it was cancelled. */
-export function explain(model, source, { label, progress }) {
-  const { id, promise } = ask("explain", { model, source, label }, { progress });
+export function explain(model, source, { label, progress, profile = null }) {
+  const { id, promise } = ask("explain", { model, source, label, profile }, { progress });
   return { promise, cancel: () => worker?.postMessage({ id: 0, kind: "cancel", of: id }) };
 }

@@ -16,12 +16,12 @@ export const PASSES = 1 + (CELLS - WINDOW + 1) ** 2 + REFINED;
  * @param label The class; null for the most likely one.
  * @returns {cells, label, probability, prediction}, or null if it was cancelled. cells: 64 falls, row by row.
  */
-export async function explain(classifier, bitmap, { label = null, progress, isCancelled }) {
-  const prediction = await classifier.classify(bitmap);
+export async function explain(classifier, bitmap, { label = null, profile = null, progress, isCancelled }) {
+  const prediction = await classifier.classify(bitmap, { profile });
   const wanted = label ?? prediction.label;
   const number = classifier.model.labels.findIndex((one) => one.label === wanted);
   const { probability } = prediction.top.find((one) => one.label === wanted);
-  const drops = new Drops(classifier, classifier.inputOf(bitmap), number, probability, { progress, isCancelled });
+  const drops = new Drops(classifier, classifier.inputOf(bitmap), number, probability, { profile, progress, isCancelled });
   const cells = await cellsOf(drops);
   return cells && { cells, label: wanted, probability, prediction };
 }
@@ -39,9 +39,9 @@ async function cellsOf(drops) {
 
 /** Covers boxes of an image and measures how far a label's probability falls. */
 class Drops {
-  constructor(classifier, pixels, number, whole, { progress, isCancelled }) {
+  constructor(classifier, pixels, number, whole, { profile, progress, isCancelled }) {
     const { width_px: width, height_px: height } = classifier.model.input;
-    Object.assign(this, { classifier, pixels, number, whole, width, height, progress, isCancelled });
+    Object.assign(this, { classifier, pixels, number, whole, width, height, profile, progress, isCancelled });
     this.cover = blurred(pixels, width, height);
     this.passes = 1;
   }
@@ -51,7 +51,7 @@ class Drops {
     const falls = [];
     for (const box of boxes) {
       if (falls.length % TOGETHER === 0) await this.pause();
-      const found = await this.classifier.network.run(this.covered(base, box));
+      const found = await this.classifier.probabilities(this.covered(base, box), this.profile);
       falls.push(this.whole - found[this.number]);
       this.passes += 1;
     }

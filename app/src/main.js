@@ -9,6 +9,7 @@ import * as offline from "./offline.js";
 import { byId, say, translate, why } from "./page.js";
 import { element, row } from "./result.js";
 import * as results from "./results.js";
+import * as site from "./site.js";
 import { has, speak, text } from "./words.js";
 
 let facts = null;
@@ -72,9 +73,7 @@ function offerModels() {
 async function take(name) {
   model = facts.models.find((one) => one.name === name) ?? facts.models[0];
   byId("model").value = model.name;
-  results.use(model);
-  camera.use(model);
-  showModel();
+  site.use(model);
   try {
     return await engine.load(model.name);
   } catch (error) {
@@ -83,8 +82,16 @@ async function take(name) {
   }
 }
 
+/** Use the model with its site profile, or without one. */
+function useBoth() {
+  results.use(model, site.profile());
+  camera.use(model, site.profile());
+  showModel();
+}
+
 function showModel() {
-  byId("model-name").textContent = model ? text("modelName", model.name) : "";
+  byId("model-name").textContent = model ? text("modelName", model.name, site.profile()?.name) : "";
+  site.show();
 }
 
 // --- about the model -----------------------------------------------------------------------------
@@ -124,6 +131,7 @@ async function begin() {
   say(text("none"));
   results.begin();
   camera.begin(results.add);
+  site.begin(useBoth);
   facts = await (await fetch(new URL("facts.json", import.meta.url))).json();
   offerModels();
   const loading = take(localStorage.getItem("model"));

@@ -3,6 +3,7 @@
 import { drawHeat, drawPrediction } from "./drawing.js";
 import * as engine from "./engine.js";
 import * as history from "./history.js";
+import { shown } from "./image.js";
 import { byId, say, spoken, translate, why } from "./page.js";
 import { bars } from "./prediction.js";
 import { asCsv, asJson, element, factsOf, headline, paragraph, save } from "./result.js";
@@ -13,10 +14,11 @@ const queue = [];
 let counter = 0;
 let isRunning = false;
 let model = null;
+let profile = null;
 
-/** Use a model for the images that come. */
-export function use(facts) {
-  model = facts;
+/** Use a model, and its site profile or null, for the images that come. */
+export function use(facts, own) {
+  [model, profile] = [facts, own];
 }
 
 /** Take images and classify them, one after the other. */
@@ -25,8 +27,7 @@ export function add(files) {
   if (!taken.length) return;
   for (const file of taken) {
     counter += 1;
-    const entry = { file, name: file.name || `image ${counter}`, model };
-    entry.url = URL.createObjectURL(file);
+    const entry = { file, name: file.name || `image ${counter}`, model, profile };
     entry.node = cardOf(entry);
     entries.unshift(entry);
     byId("results").prepend(entry.node);
@@ -50,20 +51,28 @@ function cardOf(entry) {
   node.querySelector("h3").textContent = entry.name;
   const preview = node.querySelector(".preview");
   preview.alt = text("imageOf", entry.name);
-  preview.src = entry.url;
   preview.addEventListener("error", () => {
     preview.hidden = true;
     node.querySelector("figcaption").hidden = false;
   });
+  preshow(entry, preview);
   const remove = node.querySelector(".remove");
   remove.setAttribute("aria-label", text("removeName", entry.name));
   remove.addEventListener("click", () => forget(entry));
   return node;
 }
 
+/** Show an image upright, as it is classified. */
+async function preshow(entry, preview) {
+  const image = await shown(entry.file).catch(() => entry.file);
+  if (!entries.includes(entry)) return;
+  entry.url = URL.createObjectURL(image);
+  preview.src = entry.url;
+}
+
 async function classify(entry) {
   try {
-    entry.found = await engine.classify(entry.model.name, entry.file);
+    entry.found = await engine.classify(entry.model.name, entry.file, entry.profile);
   } catch (error) {
     entry.fault = error;
     entry.error = why(error);
@@ -168,14 +177,15 @@ async function explained(entry, node) {
   const bar = element("progress");
   bar.setAttribute("aria-label", text("heat"));
   const progress = (share) => { bar.value = share; };
-  entry.explaining = engine.explain(entry.model.name, entry.file, { label: entry.found.label, progress });
+  const { model: { name }, file, found: { label }, profile: own } = entry;
+  entry.explaining = engine.explain(name, file, { label, progress, profile: own });
   node.textContent = text("cancel");
   node.after(bar);
   say(text("heatRuns", 0));
   try {
-    const found = await entry.explaining.promise;
-    if (!found) say(text("heatCancelled"));
-    return found;
+    const explanation = await entry.explaining.promise;
+    if (!explanation) say(text("heatCancelled"));
+    return explanation;
   } finally {
     entry.explaining = null;
     node.textContent = text("heat");
@@ -215,7 +225,7 @@ function forget(entry) {
   entry.explaining?.cancel();
   const next = entry.node.nextElementSibling ?? entry.node.previousElementSibling;
   entry.node.remove();
-  URL.revokeObjectURL(entry.url);
+  if (entry.url) URL.revokeObjectURL(entry.url);
   (next ?? byId("files")).focus();
   say(text("removed", entry.name));
   showTools();

@@ -14,7 +14,7 @@ let facts = null;
 let runtime = null;
 let gate = null;
 
-/** Handle a message {id, kind, …}; the answer has the same id. */
+/** Handle a message {id, kind, …}; its response has the same id. */
 export async function receive({ id, kind, ...given }) {
   if (kind === "cancel") {
     cancelled.add(given.of);
@@ -40,11 +40,11 @@ async function load({ model }) {
   return { model: classifier.model, runtime };
 }
 
-async function classify({ model, source }) {
+async function classify({ model, source, profile }) {
   const classifier = await classifierOf(model);
   const { bitmap, codes, decodeMs } = await opened(source);
   try {
-    return await classifier.classify(bitmap, { codes, decodeMs });
+    return await classifier.classify(bitmap, { codes, decodeMs, profile });
   } finally {
     bitmap.close();
   }
@@ -56,12 +56,12 @@ async function input({ model, source }) {
   return (await classifierOf(model)).inputOf(bitmap);
 }
 
-async function explained({ model, source, label }, id) {
+async function explained({ model, source, label, profile }, id) {
   const classifier = await classifierOf(model);
   const { bitmap } = await opened(source);
   try {
     const progress = (share) => self.postMessage({ id, progress: share });
-    return await explain(classifier, bitmap, { label, progress, isCancelled: () => cancelled.has(id) });
+    return await explain(classifier, bitmap, { label, profile, progress, isCancelled: () => cancelled.has(id) });
   } finally {
     bitmap.close();
   }

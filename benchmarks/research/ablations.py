@@ -1,17 +1,20 @@
-"""What each choice of the training is worth: models side by side on held-out images.
+"""How do models compare on held-out images? Used to measure what each choice in training is worth.
 
-    python benchmarks/research/ablations.py HAM10000 BASE.tflite OTHER.tflite …
-        [--json FILE] [--write]
+    python benchmarks/research/ablations.py HAM10000 FIRST.tflite OTHER.tflite …
+        [--split FILE] [--part test] [--json FILE] [--write]
 
-NAME=FILE gives a row another name. The embedded files have learnt
-from nearly all of HAM10000: compare their twins (``twins``), with ``--split`` and ``--part test``.
+NAME=FILE names a row. The embedded models were trained on nearly all of HAM10000, so compare their
+twins (``twins``) on ``--part test``.
 
-Given are balanced accuracy, the areas under the ROC curve of melanoma and of malignant, each the
-mean over four ways of turning and mirroring an image (as it is, turned by half, transposed, turned
-by a quarter); the share of answers that another way changes; and balanced accuracy of images that
-have gone through JPEG at quality 60 with noise of 4 levels before. Differences to the first row
-have 95 % intervals by lesion. With --write the table in
-docs/research/experiments.md is made of them.
+Prints a Markdown table with a row for each model:
+
+- balanced accuracy and the AUROC of melanoma and of malignant, each the mean over four views of
+  an image (as it is, turned by half, transposed, turned by a quarter);
+- the share of predictions that change with the view;
+- balanced accuracy of degraded images: with noise of 4 levels, then JPEG at quality 60.
+
+Differences to the first row have 95 % intervals by lesion. ``--write`` also puts the table into
+docs/research/experiments.md.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from views import ROOT, classes, gain, gained, give, images, turned_accuracy, turned_auroc
+from views import ROOT, classes, gain, gained, images, publish, turned_accuracy, turned_auroc
 
 import lesionedge
 from lesionedge import tta
@@ -35,8 +38,8 @@ from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import resamples
 
 SPLIT = ROOT / "release" / "split.csv"
-QUALITY = 60  # of the JPEG that images go through
-WAYS = (0, 1, 4, 6)  # of lesionedge.tta
+QUALITY = 60  # of the JPEG of degraded images
+WAYS = (0, 1, 4, 6)  # views of lesionedge.tta
 NOISE = 4.0  # standard deviation, of 255
 PAGE = ROOT / "docs" / "research" / "experiments.md"
 COLUMNS = (
@@ -46,29 +49,29 @@ COLUMNS = (
 
 
 def main() -> None:
-    """Measure, print, and write where that is asked for."""
-    parser = argparse.ArgumentParser(description="Models side by side on held-out images.")
+    """Measure, print, and write what the options say."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path, help="HAM10000")
-    parser.add_argument("models", nargs="+", help="[NAME=]FILE.tflite or an embedded one's name")
-    parser.add_argument("--split", type=Path, help="split.csv; release/split.csv if not given")
-    parser.add_argument("--part", default="validation", help="which of its images")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("models", nargs="+", help="[NAME=]FILE.tflite, or an embedded model's name")
+    parser.add_argument("--split", type=Path, help="split.csv; without it, release/split.csv")
+    parser.add_argument("--part", default="validation", help="which of its images (validation)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument(
-        "--write", action="store_true", help="the table of docs/research/experiments.md"
+        "--write", action="store_true", help="put the table into docs/research/experiments.md"
     )
     options = parser.parse_args()
     rows = images(options.folder, options.split or SPLIT, options.part)
     prepared = Prepared(rows, options.models[0])
     variants = files(options.models, prepared)
     figures: dict[str, Any] = {
-        "part": options.part, "pictures": len(rows), "lesions": int(rows["group"].nunique()),
+        "part": options.part, "images": len(rows), "lesions": int(rows["group"].nunique()),
         "date": time.strftime("%Y-%m-%d"), "rows": measured(variants, prepared),
     }  # fmt: skip
-    give(list(report(figures)), figures, options, "models", PAGE)
+    publish(list(report(figures)), figures, options, "models", PAGE)
 
 
 class Prepared:
-    """The images as a model is fed them, and what they are."""
+    """The images as inputs of a model, and their classes."""
 
     def __init__(self, rows: pd.DataFrame, model: str) -> None:
         self.any = lesionedge.Classifier(model.rpartition("=")[2], check=False)
@@ -81,13 +84,13 @@ class Prepared:
         self.degraded = np.stack(degraded)
 
     def turned(self) -> Iterator[np.ndarray]:
-        """Give all images in each way, (N, H, W, 3) uint8."""
+        """Yield all images in each view, (N, H, W, 3) uint8."""
         for way in WAYS:
             yield np.stack([list(tta.views(x, tta.MOST))[way] for x in self.whole])
 
 
 def degrade(file: str, rng: np.random.Generator) -> bytes:
-    """Add noise to an image and send it through JPEG."""
+    """Add noise to an image, then encode it as JPEG."""
     with Image.open(file) as opened:
         pixels = np.asarray(opened.convert("RGB"), np.float32)
     noisy = np.clip(pixels + rng.normal(0, NOISE, pixels.shape), 0, 255).astype(np.uint8)
@@ -97,22 +100,22 @@ def degrade(file: str, rng: np.random.Generator) -> bytes:
 
 
 Variant = tuple[str, np.ndarray, np.ndarray]
-"""Name, (N, ways, classes) probabilities by way of turning, (N, classes) of degraded images."""
+"""Name, (N, views, classes) probabilities by view, (N, classes) of degraded images."""
 
 
 def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
-    """Ask files, each through the device's own code."""
+    """Yield what each model predicts, computed by ``lesionedge``."""
     for given in models:
         name, _, file = given.rpartition("=")
         own = lesionedge.Classifier(file, check=False)
         if own.labels != prepared.any.labels:
             raise SystemExit(f"{file}: its labels are {', '.join(own.labels)}")
         if own.model_input(prepared.rows["file"][0]).shape != prepared.whole.shape[1:]:
-            raise SystemExit(f"{file}: its input has another size than the first one's")
-        answers = [own.probabilities_of_inputs(list(turned)) for turned in prepared.turned()]
+            raise SystemExit(f"{file}: its input has another size than the first model's")
+        predictions = [own.probabilities_of_inputs(list(turned)) for turned in prepared.turned()]
         yield (
             name or f"`{Path(file).stem}`",
-            np.stack(answers, 1),
+            np.stack(predictions, 1),
             own.probabilities_of_inputs([*prepared.degraded]),
         )
 
@@ -122,11 +125,11 @@ def measured(variants: Iterator[Variant], prepared: Prepared) -> list[dict[str, 
     first: dict[str, Any] = {}
     rows = []
     malignant = np.array(malignant_of(prepared.any.diagnoses, model=prepared.any.model))
-    for name, answers, degraded in variants:
-        of = figures_of(answers, degraded, prepared.truth, prepared.any.labels, malignant)
+    for name, predictions, degraded in variants:
+        of = figures_of(predictions, degraded, prepared.truth, prepared.any.labels, malignant)
         first = first or of
         row = {kind: gained(of[kind], first[kind], prepared.draws) for kind in of}
-        named = answers.argmax(2)
+        named = predictions.argmax(2)
         changed = float((named[:, 1:] != named[:, :1]).mean())
         rows.append({"name": name, "changed": changed, **row})
         print(f"{name}: {row['balanced_accuracy']['value']:.3f}", flush=True)
@@ -134,23 +137,23 @@ def measured(variants: Iterator[Variant], prepared: Prepared) -> list[dict[str, 
 
 
 def figures_of(
-    answers: np.ndarray, degraded: np.ndarray, truth: np.ndarray, labels: Sequence[str],
+    predictions: np.ndarray, degraded: np.ndarray, truth: np.ndarray, labels: Sequence[str],
     malignant: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
-    """Give what is measured of one model, each a function of the images' weights."""
+    """Return one model's figures, each a function of the images' weights."""
     right = degraded.argmax(1) == truth
-    risk = answers[:, :, malignant].sum(2)
+    risk = predictions[:, :, malignant].sum(2)
     areas = [weighted.auroc(malignant[truth], risk[:, way]) for way in range(risk.shape[1])]
     return {
-        "balanced_accuracy": turned_accuracy(answers, truth),
-        "melanoma_auroc": turned_auroc(answers, truth, labels.index("mel")),
+        "balanced_accuracy": turned_accuracy(predictions, truth),
+        "melanoma_auroc": turned_auroc(predictions, truth, labels.index("mel")),
         "malignant_auroc": lambda w: float(np.mean([area(w) for area in areas])),
         "degraded": lambda w: weighted.balanced_accuracy(right, truth, w),
     }
 
 
 def report(figures: dict[str, Any]) -> Iterator[str]:
-    """Lay the figures out as Markdown."""
+    """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(COLUMNS)} |"
     yield "|---" * len(COLUMNS) + "|"
     for row in figures["rows"]:
@@ -160,7 +163,7 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
         yield f"| {row['name']} | {' | '.join(cells)} |"
     yield ""
     yield (
-        f"{figures['pictures']:,} {figures['part']} images of {figures['lesions']:,} lesions, "
+        f"{figures['images']:,} {figures['part']} images of {figures['lesions']:,} lesions, "
         f"{figures['date']}."
     )
 

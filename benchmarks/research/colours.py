@@ -1,10 +1,10 @@
-"""Counts the images of a folder that say what their colours are, and what that changes.
+"""How many images of a folder say what their colours are, and what does that change?
 
     python benchmarks/research/colours.py FOLDER [FOLDER ...]
 
-For each folder: its images, how many of them have a profile, a PNG chunk or an EXIF tag that says
-what their colours are, how many are converted to sRGB for that, and by how many levels of 255 the
-conversion changes a model's input of 224 px in the mean.
+Prints a line for each folder: how many images it has, how many say what their colours are (by a
+profile, a PNG chunk or an EXIF tag), how many are therefore converted to sRGB, and by how many
+levels of 255, on average, the conversion changes a model's input of 224 px.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SETTINGS = images.Preprocessing(224, 224)
 
 
 def main() -> None:
-    """Print one line a folder."""
+    """Print one line for each folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def says_something(path: Path) -> bool:
-    """Return whether a file has a statement on its colours, be it sRGB."""
+    """Return whether a file says what its colours are, even if it says sRGB."""
     try:
         with Image.open(path) as image:
             return bool(colour.declared(image).statements)
@@ -47,7 +47,7 @@ def says_something(path: Path) -> bool:
 
 
 def changed(path: Path) -> float | None:
-    """Return by how many levels the model's input changes; None: it does not."""
+    """Return by how many levels the model's input changes; None if it is not converted."""
     try:
         decoded = images.decode(path, SETTINGS)
     except ImageError:

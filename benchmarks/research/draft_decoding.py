@@ -3,11 +3,11 @@
     python benchmarks/research/draft_decoding.py FOLDER [--size 4000x3000] [--count 200]
         [--model FILE] [--margin 1.2]
 
-Enlarges the folder's images to the size of a phone's photograph, saves them as JPEG, and has a
-model predict each twice: as ``lesionedge`` decodes it, at a reduced scale, and decoded in full.
-``--margin`` takes the place of the card's ``input.decode_margin``; ``--size 0x0`` takes the files
-as they are. Prints how much the probabilities differ, how much they do when pixels change by one
-level, and what is saved.
+Enlarges the folder's images to the size of a phone's photograph, saves them as JPEG, and predicts
+each twice: decoded at a reduced scale, as ``lesionedge`` does it, and decoded in full.
+``--margin`` replaces the card's ``input.decode_margin``; ``--size 0x0`` takes the files as they
+are. Prints how much the probabilities differ, how much they differ if pixels change by one level,
+and how long decoding takes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lesionedge import image as images
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Reduced-scale JPEG decoding against full.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", default="4000x3000", metavar="WxH")
     parser.add_argument("--count", type=int, default=200)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def enlarged(path: Path, size: tuple[int, int]) -> bytes:
-    """Return an image as a large JPEG's bytes; of size 0, the file's own."""
+    """Return an image as a large JPEG; for size 0, the file itself."""
     if not size[0]:
         return path.read_bytes()
     with Image.open(path) as image:

@@ -1,18 +1,18 @@
-"""How models do on dermoscopic pictures of another collection, which no network has learnt from.
+"""How good are models on dermoscopic images of another collection?
 
-    python benchmarks/research/external.py FOLDER [MODEL ...] [--aspect 1.333]
-        [--views N] [--json FILE]
+    python benchmarks/research/external.py FOLDER [MODEL ...] [--aspect 1.333] [--views N]
+        [--json FILE]
 
 FOLDER is a download of the ISIC archive in which malignant means melanoma, such as the training and
-validation pictures of ISIC 2017 (Codella et al. 2018, arXiv:1710.05006): hospitals, cameras and
-diagnoses are others than HAM10000's, and benign is a nevus or a keratosis. A picture whose
-``isic_id`` is one of HAM10000's is left out, whatever split it is of. --aspect (width for height)
-undoes what squeezed the pictures into squares.
+validation images of ISIC 2017 (Codella et al. 2018, arXiv:1710.05006). Hospitals, cameras and
+diagnoses differ from those of HAM10000; benign is a nevus or a keratosis. Images whose ``isic_id``
+is in HAM10000 are left out, in whatever split they are. ``--aspect`` (width / height) restores
+images that were squeezed into squares.
 
-Given are the area under the ROC curve of the model's melanoma probability and the sensitivity at
-90 % specificity, with 95 % intervals (bootstrap; by patient where the download names them), the
-area's difference to the first model's on the same pictures, and what the operating points of the
-model's card come to here: sensitivity, of melanomas alone, and specificity.
+Prints a Markdown table with a row for each model: AUROC of the melanoma probability, the AUROC's
+difference to the first model, sensitivity at 90 % specificity, each with a 95 % interval
+(bootstrap; by patient where the download names patients), and for each operating point of the
+model's card the sensitivity for melanomas and the specificity that it reaches here.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ SPECIFICITY = 0.9
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Another collection's melanomas.")
-    parser.add_argument("folder", type=Path, help="as the ISIC archive lays it out")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("folder", type=Path, help="a download of the ISIC archive")
     parser.add_argument(
-        "models", nargs="*", default=MODELS, help="[NAME=]FILE.tflite or an embedded one's name"
+        "models", nargs="*", default=MODELS, help="[NAME=]FILE.tflite, or an embedded model's name"
     )
-    parser.add_argument("--aspect", type=float, help="width for height that the pictures had")
-    parser.add_argument("--views", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--aspect", type=float, help="width / height of the images as taken")
+    parser.add_argument("--views", type=int, default=1, help="views that are averaged (1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    rows = pictures(options.folder)
-    known = rows["patient"].fillna(rows["lesion"])  # pictures of neither are their own
-    groups = known.where(known.notna(), [f"picture {row}" for row in rows.index])
+    rows = others(options.folder)
+    known = rows["patient"].fillna(rows["lesion"])  # an image without either is a group of its own
+    groups = known.where(known.notna(), [f"image {row}" for row in rows.index])
     draws = resamples(groups.astype(str).to_numpy())
     melanoma = rows["label"].eq("malignant").to_numpy()
     figures: dict[str, Any] = {
-        "pictures": len(rows), "melanomas": int(melanoma.sum()), "views": options.views,
+        "images": len(rows), "melanomas": int(melanoma.sum()), "views": options.views,
         "date": time.strftime("%Y-%m-%d"), "models": [],
     }  # fmt: skip
     first = None
@@ -66,8 +66,8 @@ def main() -> None:
         classifier = lesionedge.Classifier(model, check=False, views=options.views)
         if "mel" not in classifier.labels:
             parser.error(f"{model}: names no melanoma, only {', '.join(classifier.labels)}")
-        answers = asked(classifier, rows["path"], options.aspect)
-        score = answers[:, classifier.labels.index("mel")]
+        predictions = predicted(classifier, rows["path"], options.aspect)
+        score = predictions[:, classifier.labels.index("mel")]
         area = weighted.auroc(melanoma, score)
         first = first or area
         sensitivity = weighted.sensitivity_at(melanoma, score, specificity=SPECIFICITY)
@@ -75,7 +75,7 @@ def main() -> None:
             "name": name or model, "melanoma_auroc": interval(area, draws),
             "gain": gained(area, first, draws)["gain"],
             "sensitivity_at_90_specificity": interval(sensitivity, draws),
-            "operating_points": operating_points(classifier, answers, melanoma),
+            "operating_points": operating_points(classifier, predictions, melanoma),
         })  # fmt: skip
         print(f"{name or model}: {area(np.ones(len(rows))):.3f}", flush=True)
     print("\n".join(report(figures)))
@@ -83,35 +83,37 @@ def main() -> None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def pictures(folder: Path) -> pd.DataFrame:
-    """Give the pictures that are none of HAM10000's."""
+def others(folder: Path) -> pd.DataFrame:
+    """Return the images that are not in HAM10000."""
     table = isic_archive.load(folder).table
     known = {Path(path).stem for path in pd.read_csv(twins.SPLIT)["path"]}
     own = ~table["path"].map(lambda path: Path(path).stem).isin(known)
-    print(f"{len(table)} pictures, {int((~own).sum())} of them HAM10000's and left out")
+    print(f"{len(table)} images; {int((~own).sum())} are in HAM10000 and left out")
     return table[own].reset_index(drop=True)
 
 
-def asked(classifier: lesionedge.Classifier, paths: pd.Series, aspect: float | None) -> np.ndarray:
-    """Give the (N, classes) probabilities of pictures at the aspect that they had."""
+def predicted(
+    classifier: lesionedge.Classifier, paths: pd.Series, aspect: float | None
+) -> np.ndarray:
+    """Return the (N, classes) probabilities of images, restored to ``aspect``."""
 
     def prepared(path: str) -> np.ndarray:
         with Image.open(path) as opened:
-            picture = opened.convert("RGB")
+            image = opened.convert("RGB")
         if aspect:
-            size = (round(picture.height * aspect), picture.height)
-            picture = picture.resize(size, Image.Resampling.BICUBIC)
-        return classifier.model_input(picture)
+            size = (round(image.height * aspect), image.height)
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        return classifier.model_input(image)
 
     return classifier.probabilities_of_inputs([prepared(path) for path in paths])
 
 
 def operating_points(
-    classifier: lesionedge.Classifier, answers: np.ndarray, melanoma: np.ndarray
+    classifier: lesionedge.Classifier, predictions: np.ndarray, melanoma: np.ndarray
 ) -> list[dict[str, float]]:
-    """Give what becomes of the sensitivities that the card's thresholds were chosen for."""
+    """Return the sensitivity and specificity that each threshold of the card reaches here."""
     malignant = np.array(malignant_of(classifier.diagnoses, model=classifier.model))
-    risk = answers[:, malignant].sum(1)
+    risk = predictions[:, malignant].sum(1)
     return [
         {
             "chosen_for": point.sensitivity,
@@ -123,7 +125,7 @@ def operating_points(
 
 
 def report(figures: dict[str, Any]) -> Iterator[str]:
-    """Lay the figures out as Markdown."""
+    """Yield the lines of a Markdown table."""
     yield (
         "| model | melanoma AUROC | difference | sensitivity at 90 % specificity | operating "
         "points: chosen for, sensitivity, specificity |"
@@ -141,7 +143,7 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
         ]  # fmt: skip
         yield f"| {' | '.join(cells)} |"
     yield ""
-    yield f"{figures['pictures']:,} pictures, {figures['melanomas']} melanomas, {figures['date']}."
+    yield f"{figures['images']:,} images, {figures['melanomas']} melanomas, {figures['date']}."
 
 
 if __name__ == "__main__":

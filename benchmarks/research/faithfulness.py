@@ -1,13 +1,12 @@
-"""Do heat maps of ``lesionedge.explain`` point at what the answer rests on?
+"""Do heat maps of ``lesionedge.explain`` show what a prediction rests on?
 
-    python benchmarks/research/faithfulness.py HAM10000 [--split FILE] [--pictures 300]
-        [--json FILE]
+    python benchmarks/research/faithfulness.py HAM10000 [--split FILE] [--images 300] [--json FILE]
 
-The deletion test (Petsiuk et al. 2018, arXiv:1806.07421): the fifth of the model's input that
-a heat map ranks highest is covered, and so is a random fifth, in cells of the same size; for how
-many held-out pictures does the first lower the top probability more? Random means the mean of
-``DRAWS`` draws. Covered by three things: what the heat map itself covers with, the colour of the
-picture's border, and grey, which the heat map knows nothing of.
+The deletion test (Petsiuk et al. 2018, arXiv:1806.07421): the fifth of the model's input that a
+heat map ranks highest is covered, and a random fifth in cells of the same size. For how many
+held-out images does the first lower the top probability more than the second (the mean of
+``DRAWS`` random draws)? There are three covers: the one that the heat map itself uses, the colour
+of the image's border, and grey. Prints the shares with their intervals as JSON.
 """
 
 from __future__ import annotations
@@ -34,18 +33,21 @@ DRAWS = 10
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Faithfulness of heat maps.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument(
-        "--split", type=Path, default=twins.SPLIT, help="which pictures are held out"
+        "--split",
+        type=Path,
+        default=twins.SPLIT,
+        help="which images are held out (release/split.csv)",
     )
-    parser.add_argument("--part", default="test")
-    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--part", default="test", help="which of its images (test)")
+    parser.add_argument("--images", type=int, default=300, help="how many (300)")
     parser.add_argument("--model", default="mobilenetv2")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     classifier = lesionedge.Classifier(twins.of(options.model), check=False)
-    paths = held_out(options.folder, options.split, options.part, options.pictures)
+    paths = held_out(options.folder, options.split, options.part, options.images)
     rows, took_s = [], 0.0
     for number, path in enumerate(paths):
         begin = time.perf_counter()
@@ -54,7 +56,7 @@ def main() -> None:
         rows.append(falls(classifier, path, found, np.random.default_rng(number)))
     figures = summary(rows) | {
         "model": options.model, "part": options.part, "passes": found.passes,
-        "seconds_a_picture": took_s / len(paths),
+        "seconds_per_image": took_s / len(paths),
     }  # fmt: skip
     print(json.dumps(figures, indent=1))
     if options.json:
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def held_out(folder: Path, split: Path, part: str, count: int) -> list[str]:
-    """Give pictures of a part of the split, drawn evenly from its lesions."""
+    """Return images of a part of the split, one for each lesion drawn."""
     files = {path.stem: str(path) for path in folder.rglob("*.jpg")}
     table = pd.read_csv(split)
     names = table[table["split"] == part].groupby("group")["path"].first()
@@ -74,7 +76,7 @@ def falls(
     classifier: lesionedge.Classifier, path: str, found: lesionedge.Explanation,
     rng: np.random.Generator,
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
-    """Give, for each thing to cover with, the fall by the heat map and at random."""
+    """Return for each cover how much the probability falls, by the heat map and at random."""
     pixels = classifier.model_input(path)
     label = classifier.labels.index(found.label)
     count = round(SHARE * found.cells.size)
@@ -92,7 +94,7 @@ def falls(
 def deleted(
     pixels: np.ndarray, layer: np.ndarray, chosen: np.ndarray, grid: tuple[int, ...]
 ) -> np.ndarray:
-    """Cover cells of a grid."""
+    """Return the input with cells of a grid covered."""
     mask = np.zeros(math.prod(grid), np.uint8)
     mask[chosen] = 1
     size = (pixels.shape[1], pixels.shape[0])
@@ -101,7 +103,7 @@ def deleted(
 
 
 def border(pixels: np.ndarray) -> np.ndarray:
-    """Give the median colour of the picture's border everywhere."""
+    """Return the median colour of the image's border everywhere."""
     edge = pixels.shape[0] // 20
     ring = np.concatenate([
         pixels[:edge].reshape(-1, 3), pixels[-edge:].reshape(-1, 3),
@@ -118,8 +120,8 @@ COVERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def summary(rows: list[dict[str, tuple[float, float]]]) -> dict[str, object]:
-    """Give the share of pictures where the heat map's fifth mattered more, with its interval."""
-    figures: dict[str, object] = {"pictures": len(rows)}
+    """Return the share of images where the heat map's fifth matters more, with its interval."""
+    figures: dict[str, object] = {"images": len(rows)}
     for name in COVERS:
         pairs = np.array([row[name] for row in rows])
         wins = int((pairs[:, 0] > pairs[:, 1]).sum())

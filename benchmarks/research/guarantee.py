@@ -1,4 +1,4 @@
-"""Do guaranteed thresholds hold, and what do site profiles win? Measured by repeated samples.
+"""Do the guaranteed thresholds of site profiles hold, and what do profiles gain?
 
     python benchmarks/research/guarantee.py predictions.csv --truth labels.csv [-m MODEL]
         [--calibration FILE.csv] [--degraded NAME=FILE.csv …] [--json FILE]
@@ -53,7 +53,7 @@ BINS = 15
 
 def main() -> None:
     """Measure, print and write a JSON file."""
-    parser = argparse.ArgumentParser(description="Measure what profiles guarantee and win.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("predictions")
     parser.add_argument("--truth", required=True)
     parser.add_argument("-m", "--model", default="mobilenetv2")

@@ -1,14 +1,15 @@
-"""How many instructions this package adds to each picture: an estimate for boards not at hand.
+"""How many instructions does this package add to each image? An estimate for boards not at hand.
 
     python benchmarks/research/instructions.py [--json FILE]
 
-Counts, with valgrind's callgrind, what a picture of 600x450 px costs by hand (``peer/by_hand.py``)
-and through ``Classifier.classify``, on one thread: the instructions of a process that answers 12
-pictures less those of one that answers 2, divided by 10. The difference between the two ways is
-what this package adds. Time on a board is estimated as difference / (clock * instructions a
-cycle); the latter is a rough guess for interpreted code, named beside each board.
+Counts with valgrind's callgrind what an image of 600x450 px costs, written by hand
+(``peer/by_hand.py``) and with ``Classifier.classify``, on one thread: the instructions of a process
+that classifies 12 images less those of one that classifies 2, divided by 10. The difference
+between the two is what this package adds. The time on a board is estimated as difference / (clock *
+instructions per cycle). Instructions per cycle are a rough guess for interpreted code; each line
+names it.
 
-Needs valgrind (``apt install valgrind``). Valgrind has no AVX-512: the network runs on AVX2 here.
+Needs valgrind (``apt install valgrind``). Valgrind has no AVX-512, so the network uses AVX2.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from lesionedge.classifier import find_model
 
 FEW, MANY = 2, 12
 BOARDS = {
-    # name: clock in GHz, instructions a cycle (assumed)
+    # name: clock in GHz, instructions per cycle (assumed)
     "Pi Zero 2 W (Cortex-A53)": (1.0, 0.5),
     "Pi 3B+ (Cortex-A53)": (1.4, 0.5),
     "Pi 4 (Cortex-A72)": (1.5, 1.0),
@@ -38,10 +39,10 @@ BOARDS = {
 }
 PROGRAM = """
 import importlib, os, sys
-module, model, picture, count = sys.argv[1:]
+module, model, image, count = sys.argv[1:]
 classify = importlib.import_module(module).load(model, 1)
 for _ in range(int(count)):
-    classify(picture)
+    classify(image)
 os._exit(0)
 """
 PEERS = Path(__file__).parents[1] / "peer"
@@ -55,14 +56,14 @@ def main() -> None:
     if shutil.which("valgrind") is None:
         parser.error("valgrind is not installed: apt install valgrind")
     with tempfile.TemporaryDirectory() as temporary:
-        picture = Path(temporary) / "picture.jpg"
-        picture.write_bytes(example_image())
+        image = Path(temporary) / "image.jpg"
+        image.write_bytes(example_image())
         ways = {"by hand": "by_hand", "lesionedge": "with_lesionedge"}
-        counts = {way: a_picture(module, picture) for way, module in ways.items()}
+        counts = {way: an_image(module, image) for way, module in ways.items()}
     added = counts["lesionedge"] - counts["by hand"]
     figures: dict[str, Any] = {
         "lesionedge": __version__, "date": time.strftime("%Y-%m-%d"),
-        "instructions_a_picture": counts, "added": added,
+        "instructions_per_image": counts, "added": added,
         "estimated_ms": {
             board: added / (clock_ghz * per_cycle * 1e6)
             for board, (clock_ghz, per_cycle) in BOARDS.items()
@@ -73,18 +74,18 @@ def main() -> None:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def a_picture(module: str, picture: Path) -> float:
-    """Count the instructions of one picture."""
-    few, many = (counted(module, picture, count) for count in (FEW, MANY))
+def an_image(module: str, image: Path) -> float:
+    """Count the instructions of one image."""
+    few, many = (counted(module, image, count) for count in (FEW, MANY))
     return (many - few) / (MANY - FEW)
 
 
-def counted(module: str, picture: Path, count: int) -> int:
-    """Count the instructions of a process that answers so many pictures."""
-    print(f"{module}, {count} pictures", file=sys.stderr)
+def counted(module: str, image: Path, count: int) -> int:
+    """Count the instructions of a process that classifies so many images."""
+    print(f"{module}, {count} images", file=sys.stderr)
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable,
-         "-c", PROGRAM, module, find_model("mobilenetv2"), str(picture), str(count)],
+         "-c", PROGRAM, module, find_model("mobilenetv2"), str(image), str(count)],
         capture_output=True, text=True, check=False, cwd=PEERS,
     )  # fmt: skip
     found = re.search(r"Collected : (\d+)", done.stderr)
@@ -95,12 +96,12 @@ def counted(module: str, picture: Path, count: int) -> int:
 
 def report(figures: dict[str, Any]) -> None:
     """Print what was found."""
-    for way, count in figures["instructions_a_picture"].items():
-        print(f"{way}: {count / 1e6:.2f} million instructions a picture")
+    for way, count in figures["instructions_per_image"].items():
+        print(f"{way}: {count / 1e6:.2f} million instructions per image")
     print(f"added: {figures['added'] / 1e6:.2f} million. Estimates, at an assumed rate:")
     for board, (clock_ghz, per_cycle) in BOARDS.items():
         print(
-            f"{board}, {clock_ghz} GHz, {per_cycle} instructions a cycle: "
+            f"{board}, {clock_ghz} GHz, {per_cycle} instructions per cycle: "
             f"{figures['estimated_ms'][board]:.2f} ms"
         )
 

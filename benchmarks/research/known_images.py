@@ -1,10 +1,11 @@
-"""Write the filter of the images that the embedded models have learnt from.
+"""Write the filter of the images that the embedded models were trained on.
 
-python benchmarks/research/known_images.py HAM10000/images --others FOLDER... [--same FOLDER]
+    python benchmarks/research/known_images.py HAM10000/images --others FOLDER... [--same FOLDER]
 
-The filter, ``lesionedge/models/ham10000-known``, holds numbers and hashes, no image.
-``--others`` are images of other collections, by which false positives are counted; ``--same`` are
-images of the dataset at another size, by which it is seen how many are found again.
+``lesionedge evaluate`` warns of such images. The filter, ``lesionedge/models/ham10000-known``,
+holds numbers and hashes, no image. ``--others`` are images of other collections, to count false
+positives. ``--same`` are the dataset's images at another size, to count how many are found again.
+Prints both shares.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import numpy as np
 from lesionedge.evaluation import known
 
 BITS = 3
-"""Hashes that differ in no more bits are of the same image: 97 % of images are found at another
-size, and no more than 4 in 1,000 images of others are taken for one."""
+"""Hashes that differ in no more bits than this count as the same image. So 97 % of images are found
+again at another size, and at most 4 in 1,000 images of other collections are taken for one."""
 DATASET = "HAM10000"
 
 
 def main() -> None:
     """Write the two files, and print what was measured."""
-    parser = argparse.ArgumentParser(description="Write the filter of known images.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("images", type=Path)
     parser.add_argument("--others", type=Path, nargs="+", required=True)
     parser.add_argument("--same", type=Path)

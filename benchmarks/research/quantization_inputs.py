@@ -234,7 +234,7 @@ def _float_network(inputs: Inputs) -> keras.Model:
 
 
 def _teach(inputs: Inputs, floating: keras.Model) -> None:
-    """Ask the float network about each training image, decoded in full, in one view by chance."""
+    """Write the float network's predictions for each training image, in one view by chance."""
     rows = inputs.rows("train")
     views = np.random.default_rng(7).integers(0, tta.MOST, len(rows))
     network = keras.Model(floating.input, [floating.output, floating.get_layer("features").output])

@@ -1,11 +1,11 @@
-"""What is won by answering only some pictures, as the gate and the confidence tighten.
+"""How much more accurate is a model that refuses images: by the gate, by low confidence?
 
     python benchmarks/research/risk_coverage.py DATA [--json FILE] [--plot FILE.png]
 
-DATA holds ``ham10000`` and, for the second panel, ``clinical_photos`` and ``not_skin``. Held-out
-pictures only; of an embedded model its twin is asked (``twins``). Among dermoscopic pictures alone:
-accuracy of the answered share. With one picture in four not dermoscopic, as where anybody may point
-a camera at anything, an answer to one of those is wrong whatever it is.
+DATA holds ``ham10000`` and, for the second mix, ``clinical_photos`` and ``not_skin``. Only held-out
+images are used; in place of an embedded model its twin is measured (``twins``). There are two
+mixes: dermoscopic images alone; and one image in four that is not dermoscopic, for which every
+prediction is wrong. Prints as JSON the accuracy of the images that are left, by their share.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 
 def main() -> None:
     """Measure, print and draw."""
-    parser = argparse.ArgumentParser(description="Risk and coverage.")
-    parser.add_argument("data", type=Path)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("data", type=Path, help="the folder of the datasets")
     parser.add_argument("--model", default="mobilenetv2")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
     table = sources.table(options.data)
     table = table[table["split"].eq("test") & table["source"].isin(KEPT)].reset_index(drop=True)
-    table = table.assign(**asked(options.model, table))
+    table = table.assign(**predicted(options.model, table))
     lesions = table[table["source"] == "ham10000"]
     others = table[table["source"] != "ham10000"]
     mixed = pd.concat([lesions.sample(len(others) * 3, random_state=0), others])
@@ -51,27 +51,27 @@ def main() -> None:
 KEPT = ("ham10000", "clinical", "not_skin")
 
 
-def asked(model: str, table: pd.DataFrame) -> dict[str, Any]:
-    """Give, for each picture, how sure the model is, whether it is right, and the gate's score."""
+def predicted(model: str, table: pd.DataFrame) -> dict[str, Any]:
+    """Return for each image the probability, whether the label is right, and the gate's score."""
     classifier = lesionedge.Classifier(twins.of(model), check=False)
-    answers = list(classifier.classify_many(table["path"]))
+    predictions = list(classifier.classify_many(table["path"]))
     truth = diagnoses(table)
     return {
-        "confidence": [a.probability for a in answers],  # type: ignore[union-attr]
-        "right": [a.label == t for a, t in zip(answers, truth)],  # type: ignore[union-attr]
+        "confidence": [a.probability for a in predictions],  # type: ignore[union-attr]
+        "right": [a.label == t for a, t in zip(predictions, truth)],  # type: ignore[union-attr]
         "gate": scores.dermoscopic(table["path"].tolist()),
     }
 
 
 def diagnoses(table: pd.DataFrame) -> list[str]:
-    """Give the truth: HAM10000's diagnosis, and none for what is not dermoscopic."""
+    """Return each image's true label; an empty one where it is not dermoscopic."""
     known = pd.read_csv(sources.SPLIT_FILE, dtype=str)
     labels = {Path(path).stem: label for path, label in zip(known["path"], known["label"])}
     return [labels.get(Path(path).stem, "") for path in table["path"]]
 
 
 def measured(table: pd.DataFrame) -> dict[str, Any]:
-    """Give each way's curve."""
+    """Return the accuracy by the share of images that is left, for each way to refuse."""
     passed = table["gate"] >= reliability.Gate().threshold
     ways = {
         "confidence": table["confidence"], "gate": table["gate"],
@@ -96,14 +96,14 @@ def measured(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def plot(figures: dict[str, Any], path: str) -> None:
-    """Draw a panel for each mix."""
+    """Draw a panel for each mix of images."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
-    titles = {"dermoscopic": "dermoscopic pictures only", "mixed": "one in four not dermoscopic"}
+    titles = {"dermoscopic": "dermoscopic images only", "mixed": "one in four not dermoscopic"}
     styles = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."))
     for panel, (mix, found) in zip(axes, figures.items()):
         for (name, way), (colour, line) in zip(found.items(), styles):
@@ -112,9 +112,9 @@ def plot(figures: dict[str, Any], path: str) -> None:
             shown = share >= 0.05  # of fewer, accuracy is chance
             panel.plot(share[shown], np.array(accuracy)[shown], color=colour, ls=line, label=name)
         panel.set_title(titles[mix])
-        panel.set_xlabel("share answered")
+        panel.set_xlabel("share of images predicted")
         panel.grid(alpha=0.3)
-    axes[0].set_ylabel("accuracy of what is answered")
+    axes[0].set_ylabel("accuracy of these predictions")
     axes[1].legend(frameon=False)
     figure.savefig(path, dpi=110)
 

@@ -1,16 +1,16 @@
-"""How much worse pictures cost a model: balanced accuracy under changes of growing strength.
+"""How much accuracy do worse images cost a model? Changes of growing strength, on purpose.
 
     python benchmarks/research/robustness.py HAM10000 [--models mobilenetv2 mobilenetv2-float16]
-        [--pictures 600] [--split FILE] [--part test] [--json FILE] [--plot FILE.png]
+        [--images 600] [--split FILE] [--part test] [--json FILE] [--plot FILE.png]
 
-Held-out pictures are changed on purpose, eight ways at five strengths each, and answered through
-``lesionedge.Classifier``; of the embedded models their ``twins`` are asked. An embedded file,
-given by its path, may be asked about the calibration pictures of its own split. Also the share of
-pictures whose top answer another one is once they are turned by quarters or mirrored, which changes
-nothing that matters.
+Changes held-out images in eight ways at five strengths each, and classifies them with
+``lesionedge.Classifier``. In place of an embedded model its twin is measured (``twins``); the path
+of an embedded file measures the file itself, for which ``--part calibration`` is held out. Prints
+Markdown: balanced accuracy by change and strength, and the share of images whose label changes if
+they are turned by quarters or mirrored.
 
-Picture files are written as the change leaves them (JPEG at quality 95 where quality is not what
-is changed), so that reading them is part of what is measured.
+Changed images are written as JPEG at quality 95, except where quality is the change. So decoding
+them is part of what is measured.
 """
 
 from __future__ import annotations
@@ -37,20 +37,26 @@ Change = Callable[[Image.Image, float], Image.Image]
 
 def main() -> None:
     """Measure, print and draw."""
-    parser = argparse.ArgumentParser(description="Robustness of models.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument(
-        "--split", type=Path, default=twins.SPLIT, help="which pictures are held out"
+        "--split",
+        type=Path,
+        default=twins.SPLIT,
+        help="which images are held out (release/split.csv)",
     )
-    parser.add_argument("--part", default="test", help="which of its pictures")
+    parser.add_argument("--part", default="test", help="which of its images (test)")
     parser.add_argument("--models", nargs="+", default=["mobilenetv2", "mobilenetv2-float16"])
-    parser.add_argument("--pictures", type=int, default=600)
+    parser.add_argument("--images", type=int, default=600, help="how many (600)")
+    parser.add_argument(
+        "--pictures", type=int, dest="images", help=argparse.SUPPRESS
+    )  # its old name
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()
-    rows = held_out(options.folder, options.split, options.part, options.pictures)
+    rows = held_out(options.folder, options.split, options.part, options.images)
     figures: dict[str, Any] = {
-        "pictures": len(rows), "date": time.strftime("%Y-%m-%d"), "machine": platform.machine(),
+        "images": len(rows), "date": time.strftime("%Y-%m-%d"), "machine": platform.machine(),
         "models": {name: measured(name, rows) for name in options.models},
     }  # fmt: skip
     print(report(figures))
@@ -61,7 +67,7 @@ def main() -> None:
 
 
 def held_out(folder: Path, split: Path, part: str, count: int) -> pd.DataFrame:
-    """Give a part's pictures, one a lesion, with the split's mix of classes."""
+    """Return a part's images, one for each lesion, with the split's mix of classes."""
     files = {path.stem: str(path) for path in folder.rglob("*.jpg")}
     table = pd.read_csv(split)
     rows = table[table["split"] == part].groupby("group").first()
@@ -74,115 +80,115 @@ def measured(model: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Measure one model."""
     classifier = lesionedge.Classifier(twins.of(model), check=False)
     truth = rows["label"].to_numpy()
-    pictures = [opened(path) for path in rows["file"]]
-    plain = answers(classifier, [encoded(picture) for picture in pictures])
+    images = [opened(path) for path in rows["file"]]
+    plain = top_labels(classifier, [encoded(image) for image in images])
     print(f"{model}: {balanced_accuracy(truth, plain):.3f} as they are", flush=True)
     result: dict[str, Any] = {"as they are": balanced_accuracy(truth, plain), "changes": {}}
     for name, (change, strengths) in CHANGES.items():
         found = []
         for strength in strengths:
-            content = [changed(picture, change, strength) for picture in pictures]
-            found.append(balanced_accuracy(truth, answers(classifier, content)))
+            content = [changed(image, change, strength) for image in images]
+            found.append(balanced_accuracy(truth, top_labels(classifier, content)))
         print(f"{model}: {name} {[round(value, 3) for value in found]}", flush=True)
         result["changes"][name] = {"strengths": list(strengths), "balanced_accuracy": found}
-    result["another_top_answer"] = {
-        name: float((answers(classifier, [turned(p, turn) for p in pictures]) != own).mean())
-        for own in [answers(classifier, [lossless(p) for p in pictures])]
+    result["another_top_label"] = {
+        name: float((top_labels(classifier, [turned(p, turn) for p in images]) != own).mean())
+        for own in [top_labels(classifier, [lossless(p) for p in images])]
         for name, turn in TURNS.items()
     }
-    print(f"{model}: another top answer {result['another_top_answer']}", flush=True)
+    print(f"{model}: another top label {result['another_top_label']}", flush=True)
     return result
 
 
 def opened(path: str) -> Image.Image:
-    """Read a picture."""
+    """Read an image."""
     with Image.open(path) as file:
         return file.convert("RGB")
 
 
-def encoded(picture: Image.Image, quality: int = BASE_QUALITY) -> bytes:
-    """Write a picture as JPEG."""
+def encoded(image: Image.Image, quality: int = BASE_QUALITY) -> bytes:
+    """Write an image as JPEG."""
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
-def lossless(picture: Image.Image) -> bytes:
-    """Write a picture so that turning it is all that changes."""
+def lossless(image: Image.Image) -> bytes:
+    """Write an image as PNG, so that turning it changes nothing else."""
     file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1)
+    image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def turned(picture: Image.Image, turn: Image.Transpose) -> bytes:
-    """Turn or mirror a picture."""
-    return lossless(picture.transpose(turn))
+def turned(image: Image.Image, turn: Image.Transpose) -> bytes:
+    """Turn or mirror an image."""
+    return lossless(image.transpose(turn))
 
 
-def changed(picture: Image.Image, change: Change, strength: float) -> bytes:
-    """Change a picture and write it."""
+def changed(image: Image.Image, change: Change, strength: float) -> bytes:
+    """Change an image and write it."""
     if change is quality:
-        return encoded(picture, int(strength))
-    return encoded(change(picture, strength))
+        return encoded(image, int(strength))
+    return encoded(change(image, strength))
 
 
-def answers(classifier: lesionedge.Classifier, content: list[bytes]) -> np.ndarray:
-    """Give each picture's top label."""
-    return np.array([answer.label for answer in classifier.classify_many(content)])  # type: ignore[union-attr]
+def top_labels(classifier: lesionedge.Classifier, content: list[bytes]) -> np.ndarray:
+    """Return each image's top label."""
+    return np.array([found.label for found in classifier.classify_many(content)])  # type: ignore[union-attr]
 
 
 def balanced_accuracy(truth: np.ndarray, found: np.ndarray) -> float:
-    """Give the mean of the classes' recalls."""
+    """Return the mean of the classes' recalls."""
     return float(np.mean([(found[truth == label] == label).mean() for label in np.unique(truth)]))
 
 
-def quality(picture: Image.Image, _strength: float) -> Image.Image:
-    """JPEG quality: done when it is written."""
-    return picture
+def quality(image: Image.Image, _strength: float) -> Image.Image:
+    """JPEG quality: ``changed`` applies it when it writes the image."""
+    return image
 
 
-def blur(picture: Image.Image, strength: float) -> Image.Image:
-    """Gaussian of this share of the shorter side."""
-    return picture.filter(ImageFilter.GaussianBlur(strength * min(picture.size)))
+def blur(image: Image.Image, strength: float) -> Image.Image:
+    """Blur by a Gaussian of this share of the shorter side."""
+    return image.filter(ImageFilter.GaussianBlur(strength * min(image.size)))
 
 
-def noise(picture: Image.Image, strength: float) -> Image.Image:
-    """Gaussian, of this standard deviation in levels of 255."""
+def noise(image: Image.Image, strength: float) -> Image.Image:
+    """Add Gaussian noise of this standard deviation, in levels of 255."""
     rng = np.random.default_rng(0)
-    values = np.asarray(picture) + rng.normal(0, strength, (picture.height, picture.width, 3))
+    values = np.asarray(image) + rng.normal(0, strength, (image.height, image.width, 3))
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 
-def brightness(picture: Image.Image, strength: float) -> Image.Image:
-    """Times this factor."""
-    return ImageEnhance.Brightness(picture).enhance(strength)
+def brightness(image: Image.Image, strength: float) -> Image.Image:
+    """Multiply the brightness by this factor."""
+    return ImageEnhance.Brightness(image).enhance(strength)
 
 
-def white_balance(picture: Image.Image, strength: float) -> Image.Image:
-    """Red times 1 + strength, blue divided by it: warmer above 0, colder below."""
+def white_balance(image: Image.Image, strength: float) -> Image.Image:
+    """Multiply red by 1 + strength, divide blue by it: warmer above 0, colder below."""
     gains = np.array([1 + strength, 1.0, 1 / (1 + strength)])
-    return Image.fromarray(np.clip(np.asarray(picture) * gains, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.asarray(image) * gains, 0, 255).astype(np.uint8))
 
 
-def rotation(picture: Image.Image, strength: float) -> Image.Image:
-    """By degrees, about the middle, what is missing mirrored in."""
-    pad = min(picture.size) // 2
-    values = np.pad(np.asarray(picture), ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
-    turned_picture = Image.fromarray(values).rotate(strength, Image.Resampling.BICUBIC)
-    return turned_picture.crop((pad, pad, pad + picture.width, pad + picture.height))
+def rotation(image: Image.Image, strength: float) -> Image.Image:
+    """Rotate by degrees about the middle; mirrored pixels fill the corners."""
+    pad = min(image.size) // 2
+    values = np.pad(np.asarray(image), ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+    turned_image = Image.fromarray(values).rotate(strength, Image.Resampling.BICUBIC)
+    return turned_image.crop((pad, pad, pad + image.width, pad + image.height))
 
 
-def scale(picture: Image.Image, strength: float) -> Image.Image:
-    """A closer look: the middle part, of this share of the sides."""
-    wide, high = (round(side * strength) for side in picture.size)
-    left, top = (picture.width - wide) // 2, (picture.height - high) // 2
-    return picture.crop((left, top, left + wide, top + high))
+def scale(image: Image.Image, strength: float) -> Image.Image:
+    """Cut out the middle part, of this share of the sides."""
+    wide, high = (round(side * strength) for side in image.size)
+    left, top = (image.width - wide) // 2, (image.height - high) // 2
+    return image.crop((left, top, left + wide, top + high))
 
 
-def down_sampling(picture: Image.Image, strength: float) -> Image.Image:
-    """To this height in pixels, as a poor camera gives."""
-    wide = round(picture.width * strength / picture.height)
-    return picture.resize((wide, int(strength)), Image.Resampling.BOX)
+def down_sampling(image: Image.Image, strength: float) -> Image.Image:
+    """Reduce to this height in pixels, as a poor camera does."""
+    wide = round(image.width * strength / image.height)
+    return image.resize((wide, int(strength)), Image.Resampling.BOX)
 
 
 CHANGES: dict[str, tuple[Change, tuple[float, ...]]] = {
@@ -203,8 +209,8 @@ TURNS = {
 
 
 def report(figures: dict[str, Any]) -> str:
-    """Lay the figures out as Markdown."""
-    lines = [f"{figures['pictures']} pictures, {figures['date']}"]
+    """Return the figures as Markdown."""
+    lines = [f"{figures['images']} images, {figures['date']}"]
     for model, found in figures["models"].items():
         lines += ["", f"{model}: {found['as they are']:.3f} as they are", ""]
         lines += ["| change | strengths | balanced accuracy |", "|---|---|---|"]
@@ -212,13 +218,13 @@ def report(figures: dict[str, Any]) -> str:
             strengths = ", ".join(f"{value:g}" for value in row["strengths"])
             values = ", ".join(f"{value:.3f}" for value in row["balanced_accuracy"])
             lines.append(f"| {name} | {strengths} | {values} |")
-        turns = ", ".join(f"{k} {v:.1%}" for k, v in found["another_top_answer"].items())
-        lines += ["", f"another top answer: {turns}"]
+        turns = ", ".join(f"{k} {v:.1%}" for k, v in found["another_top_label"].items())
+        lines += ["", f"another top label: {turns}"]
     return "\n".join(lines)
 
 
 def plot(figures: dict[str, Any], path: str) -> None:
-    """Draw a panel a change, a line a model."""
+    """Draw a panel for each change, a line for each model."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -241,7 +247,7 @@ def plot(figures: dict[str, Any], path: str) -> None:
     for panel in axes[:, 0]:
         panel.set_ylabel("balanced accuracy")
     axes.flat[0].legend(loc="lower left", frameon=False)
-    figure.suptitle("Thin lines: pictures as they are")
+    figure.suptitle("Thin lines: images as they are")
     figure.savefig(path, dpi=110)
 
 

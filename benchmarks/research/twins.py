@@ -1,10 +1,9 @@
-"""The embedded models' twins: of the same making, but without the images they are asked about.
+"""Twins of the embedded models: made alike, but without the test images.
 
-The embedded files have learnt from all of HAM10000's lesions but those of calibration, so that
-nothing of HAM10000 could measure them. What is said of them is measured on their twins, files of
-the same recipe that have never seen the test images of their split (fold 1 of the
-cross-validation): ``make release-models`` makes them in ``runs/release``. A model that is not
-embedded is measured itself.
+The embedded files were trained on all lesions of HAM10000 except the calibration images, so
+HAM10000 cannot measure them. Their figures are measured on their twins: files of the same recipe
+that have not seen the test images of fold 1 of the cross-validation. ``make release-models`` makes
+them in ``runs/release``. A model that is not embedded is measured itself.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ FILES = {
     "cnn": RUNS / "cnn" / "fold-1" / "cnn-int8.tflite",
 }
 SPLIT = ROOT / "release" / "split.csv"
-"""Its test images are those that the twins have not learnt from."""
+"""The twins were not trained on its test images."""
 
 
 def of(model: str) -> str:
-    """Return what to measure where a model is named: an embedded one's twin, any other itself.
+    """Return the file to measure: an embedded model's twin, any other model itself.
 
     Raises:
         SystemExit: The twin has not been made.

@@ -1,13 +1,13 @@
-"""Which views to average over, and how: what ``lesionedge.tta`` and the mean were chosen by.
+"""Which views should test-time augmentation average over, and how?
 
     python benchmarks/research/view_choice.py HAM10000 --model FILE [--json FILE] [--write]
 
-On the validation pictures, for each set of views: balanced accuracy, melanoma AUROC and log loss,
-each the mean over the eight ways that a picture can be turned and mirrored, and the differences to
-one view with 95 % intervals by lesion. Crops are resized from the model's own input, as that costs
-no second decoding: a part of it from the middle, or its four corners, enlarged.
+Prints a Markdown table with a row for each set of views: balanced accuracy, melanoma AUROC and log
+loss on the validation images. Each is the mean over the eight ways that an image can be turned and
+mirrored; differences to one view have 95 % intervals by lesion. Crops (the middle, four corners)
+are enlarged from the model's own input, because that needs no second decoding.
 
-With --write the table in docs/research/accuracy.md is made of them. Takes some minutes.
+``--write`` also puts the table into docs/research/accuracy.md. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from views import (
     classes,
     gain,
     gained,
-    give,
-    pictures,
+    images,
+    publish,
     turned_accuracy,
     turned_auroc,
 )
@@ -40,55 +40,55 @@ SPLIT = twins.SPLIT
 CENTRES = (0.9, 0.8)
 CORNER = 0.85
 CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
-LEAST = 1e-6  # probability below which a logarithm says nothing
-Answers = np.ndarray
-"""(N, 8, classes) probabilities, by how the picture was turned."""
+LEAST = 1e-6  # smaller probabilities count as this in logarithms
+Predictions = np.ndarray
+"""(N, 8, classes) probabilities, by how the image was turned."""
 
 
 def main() -> None:
-    """Measure, print, and write where that is asked for."""
-    parser = argparse.ArgumentParser(description="Which views to average over.")
+    """Measure, print, and write what the options say."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument(
         "--model", required=True,
-        help="one that has not seen the validation pictures; the embedded ones have",
+        help="a model that was not trained on the validation images, as the embedded ones were",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument(
-        "--write", action="store_true", help="the table of docs/research/accuracy.md"
+        "--write", action="store_true", help="put the table into docs/research/accuracy.md"
     )
     options = parser.parse_args()
-    rows = pictures(options.folder, SPLIT, "validation")
+    rows = images(options.folder, SPLIT, "validation")
     classifier = lesionedge.Classifier(options.model, check=False)
     truth, melanoma = classes(classifier, rows), classifier.labels.index("mel")
     draws = resamples(rows["group"].to_numpy())
-    given = asked(classifier, list(rows["file"]))
+    given = predicted(classifier, list(rows["file"]))
     figures = {
-        "model": Path(options.model).parent.name, "pictures": len(rows),
+        "model": Path(options.model).parent.name, "images": len(rows),
         "lesions": int(rows["group"].nunique()), "date": time.strftime("%Y-%m-%d"),
         "sets": measured(given, truth, melanoma, draws),
     }  # fmt: skip
-    give(list(report(figures)), figures, options, "view choice")
+    publish(list(report(figures)), figures, options, "view choice")
 
 
-def asked(classifier: lesionedge.Classifier, files: list[str]) -> dict[str, Answers]:
-    """Answer each picture in every way of turning it, whole and cropped."""
+def predicted(classifier: lesionedge.Classifier, files: list[str]) -> dict[str, Predictions]:
+    """Return each crop's probabilities, by how the image is turned."""
     found: dict[str, list[np.ndarray]] = {}
     for number, file in enumerate(files, start=1):
         turned = [np.ascontiguousarray(view) for view in
                   tta.views(classifier.model_input(file), tta.MOST)]  # fmt: skip
         for name, crop in CROPS.items():
-            answers = classifier.probabilities_of_inputs(
+            predictions = classifier.probabilities_of_inputs(
                 [crop(pixels) for pixels in turned], views=1
             )
-            found.setdefault(name, []).append(answers)
+            found.setdefault(name, []).append(predictions)
         if number % 100 == 0:
             print(f"{number} of {len(files)}", flush=True)
-    return {name: np.array(answers, np.float64) for name, answers in found.items()}
+    return {name: np.array(predictions, np.float64) for name, predictions in found.items()}
 
 
 def enlarged(pixels: np.ndarray, share: float, across: float, down: float) -> np.ndarray:
-    """Give a part of a picture at the picture's size; places 0 to 1."""
+    """Return a part of an image, enlarged to the image's size; positions are 0 to 1."""
     height, width = pixels.shape[:2]
     left, top = width * (1 - share) * across, height * (1 - share) * down
     box = left, top, left + width * share, top + height * share
@@ -97,7 +97,7 @@ def enlarged(pixels: np.ndarray, share: float, across: float, down: float) -> np
 
 
 def cropped(share: float, across: float, down: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Give what enlarges this part."""
+    """Return a function that enlarges this part of an image."""
     return lambda pixels: enlarged(pixels, share, across, down)
 
 
@@ -108,8 +108,8 @@ CROPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def sets(given: dict[str, Answers]) -> Iterator[tuple[str, int, Answers]]:
-    """Give each set of views: what it is, how many runs it takes, and its answers."""
+def sets(given: dict[str, Predictions]) -> Iterator[tuple[str, int, Predictions]]:
+    """Yield each set of views: its name, how many runs it takes, and its predictions."""
     whole = given["whole"]
     yield "the image as it is", 1, whole
     for share in CENTRES:
@@ -143,25 +143,25 @@ def sets(given: dict[str, Answers]) -> Iterator[tuple[str, int, Answers]]:
         yield f"the first four, of the whole and of the middle {share:g}", 8, mean(both)
 
 
-def turned(answers: Answers, views: int) -> list[Answers]:
-    """Give the answers to the first views."""
-    return [answers[:, COMPOSED[view]] for view in range(views)]
+def turned(predictions: Predictions, views: int) -> list[Predictions]:
+    """Return the predictions of the first views."""
+    return [predictions[:, COMPOSED[view]] for view in range(views)]
 
 
-def mean(answers: list[Answers]) -> Answers:
+def mean(predictions: list[Predictions]) -> Predictions:
     """Average probabilities."""
-    return np.mean(answers, axis=0)
+    return np.mean(predictions, axis=0)
 
 
-def geometric(answers: list[Answers]) -> Answers:
-    """Average logits: the same as logarithms of probabilities, once these sum to 1 again."""
-    logarithms = np.mean([np.log(np.maximum(one, LEAST)) for one in answers], axis=0)
+def geometric(predictions: list[Predictions]) -> Predictions:
+    """Average logits: logarithms of probabilities, which then sum to 1 again."""
+    logarithms = np.mean([np.log(np.maximum(one, LEAST)) for one in predictions], axis=0)
     raised = np.exp(logarithms)
     return raised / raised.sum(-1, keepdims=True)
 
 
 def measured(
-    given: dict[str, Answers], truth: np.ndarray, melanoma: int, draws: np.ndarray
+    given: dict[str, Predictions], truth: np.ndarray, melanoma: int, draws: np.ndarray
 ) -> list[dict[str, Any]]:
     """Measure every set of views against one view."""
     accuracy = turned_accuracy(given["whole"], truth)
@@ -169,22 +169,22 @@ def measured(
     return [
         {
             "name": name, "runs": runs,
-            "balanced_accuracy": gained(turned_accuracy(answers, truth), accuracy, draws),
-            "melanoma_auroc": gained(turned_auroc(answers, truth, melanoma), auroc, draws),
-            "log_loss": log_loss(answers, truth),
+            "balanced_accuracy": gained(turned_accuracy(predictions, truth), accuracy, draws),
+            "melanoma_auroc": gained(turned_auroc(predictions, truth, melanoma), auroc, draws),
+            "log_loss": log_loss(predictions, truth),
         }
-        for name, runs, answers in sets(given)
+        for name, runs, predictions in sets(given)
     ]  # fmt: skip
 
 
-def log_loss(answers: Answers, truth: np.ndarray) -> float:
-    """Give the mean of -log of the true class's probability."""
-    own = answers[np.arange(len(truth)), :, truth]
+def log_loss(predictions: Predictions, truth: np.ndarray) -> float:
+    """Return the mean of -log of the true class's probability."""
+    own = predictions[np.arange(len(truth)), :, truth]
     return float(-np.log(np.maximum(own, LEAST)).mean())
 
 
 def report(figures: dict[str, Any]) -> Iterator[str]:
-    """Lay the figures out as Markdown."""
+    """Yield the lines of a Markdown table."""
     yield "| averaged | runs | balanced accuracy (gain) | melanoma AUROC (gain) | log loss |"
     yield "|---|---|---|---|---|"
     for row in figures["sets"]:
@@ -192,8 +192,8 @@ def report(figures: dict[str, Any]) -> Iterator[str]:
         cells = [f"{kind['value']:.3f}" + gain(kind["gain"]) for kind in kinds]
         yield f"| {row['name']} | {row['runs']} | {' | '.join(cells)} | {row['log_loss']:.2f} |"
     yield ""
-    asked_of = f"{figures['pictures']:,} validation images of {figures['lesions']:,} lesions"
-    yield f"`{figures['model']}`: {asked_of}, {figures['date']}."
+    measured_on = f"{figures['images']:,} validation images of {figures['lesions']:,} lesions"
+    yield f"`{figures['model']}`: {measured_on}, {figures['date']}."
 
 
 if __name__ == "__main__":

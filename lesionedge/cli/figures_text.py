@@ -23,7 +23,7 @@ def text(results: dict[str, Any], output: str | None) -> str:
     lines = []
     for name, figures in results["models"].items():
         lines += [
-            f"{printable(name)}: {counted(figures['pictures'])}, "
+            f"{printable(name)}: {counted(figures['images'])}, "
             f"{figures['lesions']} independent ones (by {results['grouped_by']})",
             *_rows(figures, HEADLINES),
             *_points(figures["operating_points"]),

@@ -148,16 +148,16 @@ def _method(section: File | None) -> str | None:
 def _data(section: TrainingData | None) -> str | None:
     if section is None:
         return None
-    counts = ", ".join(f"{count} {split}" for split, count in section.pictures.items())
+    counts = ", ".join(f"{count} {split}" for split, count in section.images.items())
     return f"{section.name} ({counts}; split {section.split})"
 
 
 def _calibration(section: Calibration | None) -> str | None:
     if section is None:
         return None
-    if section.pictures is None:
+    if section.images is None:
         return section.method
-    return f"{section.method}, on {section.pictures} held-out images"
+    return f"{section.method}, on {section.images} held-out images"
 
 
 def _metrics(measurements: Sequence[Measurement]) -> list[str]:
@@ -166,7 +166,7 @@ def _metrics(measurements: Sequence[Measurement]) -> list[str]:
     for found in {one.split: one for one in sorted(measurements, key=lambda m: m.model)}.values():
         lines += [
             "",
-            f"Measured on {found.pictures} images of {found.lesions} lesions "
+            f"Measured on {found.images} images of {found.lesions} lesions "
             f"that training did not use ({found.split}, {found.model}; 95 % interval by lesion)",
         ]
         lines += [

@@ -41,7 +41,7 @@ _MASK = re.compile(r"(.+)_(segmentation|superpixels|mask)", re.IGNORECASE)
 
 
 def fits(root: Path) -> bool:
-    """Tell whether a folder is laid out so."""
+    """Return whether a folder is laid out so."""
     return any(len(_classes(folder)) > 1 for folder, _ in _bases(root))
 
 

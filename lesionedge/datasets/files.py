@@ -13,7 +13,7 @@ from lesionedge.datasets.table import DatasetError
 
 
 def is_image(path: Path) -> bool:
-    """Tell by its name whether a file is an image; hidden ones (``._a.jpg``) are none."""
+    """Return by its name whether a file is an image; hidden files (``._a.jpg``) are not."""
     return formats.is_image_name(path.name) and not formats.is_hidden(path.name)
 
 

@@ -32,7 +32,7 @@ _IMAGES = re.compile(r"(images|ham10000_images.*)", re.IGNORECASE)
 
 
 def fits(root: Path) -> bool:
-    """Tell whether a folder is laid out so."""
+    """Return whether a folder is laid out so."""
     return _metadata_file(root) is not None
 
 

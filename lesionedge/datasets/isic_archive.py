@@ -38,7 +38,7 @@ _MODALITIES = {
 
 
 def fits(root: Path) -> bool:
-    """Tell whether a folder is laid out so."""
+    """Return whether a folder is laid out so."""
     return any(_metadata_files(root))
 
 

@@ -47,7 +47,7 @@ _COMMON_WORDS = re.compile(r"groundtruth|input|data|jpeg|images|part3b?|v[0-9]+"
 
 
 def fits(root: Path) -> bool:
-    """Tell whether a folder is laid out so."""
+    """Return whether a folder is laid out so."""
     return any(isic_truth.find(root))
 
 

@@ -17,7 +17,7 @@ from lesionedge.datasets.table import (
 
 
 def fits(root: Path) -> bool:
-    """Tell whether a folder has such a csv, or a file is one."""
+    """Return whether a folder has such a csv, or a file is one."""
     return _csv(root) is not None
 
 

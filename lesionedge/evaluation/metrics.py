@@ -42,7 +42,7 @@ def measure(
     predicted = probabilities.argmax(1) if predicted is None else predicted
     draws = resamples(groups, seed=seed)
     return {
-        "pictures": len(truth),
+        "images": len(truth),
         "lesions": len(np.unique(groups)),
         **_predictions(probabilities, predicted, truth, draws),
         **_ranking(probabilities, truth, labels, np.asarray(malignant), draws),
@@ -138,7 +138,7 @@ def _per_class(
         figures["average_precision"] = interval(
             weighted.average_precision(positive, score), draws, value=_precision(positive, score)
         )
-        result[label] = {"pictures": int(positive.sum()), **figures}
+        result[label] = {"images": int(positive.sum()), **figures}
     return result
 
 

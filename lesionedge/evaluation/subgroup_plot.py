@@ -67,7 +67,7 @@ def _panel(
         )  # fmt: skip
     if overall is not None:
         axes.axvline(overall["value"], color=VERMILION, linestyle=":")
-    texts = [f"{name}  ({g['pictures']}; {g['malignant']})" for name, g in groups.items()]
+    texts = [f"{name}  ({g['images']}; {g['malignant']})" for name, g in groups.items()]
     axes.set(yticks=range(len(groups)), ylim=(len(groups) - 0.4, -0.6), xlim=(-0.04, 1.04))
     axes.set_yticklabels(texts if names else [], fontsize=8)
     axes.grid(alpha=0.3, axis="x")

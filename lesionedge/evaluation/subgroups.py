@@ -112,7 +112,7 @@ def _group(
     draws = resamples(lesions)
     positive = malignant[truth]
     found = {
-        "pictures": len(truth),
+        "images": len(truth),
         "lesions": len(np.unique(lesions)),
         "malignant": int(positive.sum()),
         "accuracy": interval(lambda w: weighted.share(right, w), draws),

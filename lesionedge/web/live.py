@@ -157,7 +157,7 @@ class LiveView:
         image = base64.b64encode(jpeg.getvalue()).decode()
         found: dict[str, Any] = prediction_of(self._classifier, observation.prediction)
         found.update(
-            number=number, picture=f"data:image/jpeg;base64,{image}",
+            number=number, image=f"data:image/jpeg;base64,{image}",
             timestamp=observation.frame.timestamp.isoformat(timespec="milliseconds"),
             age_ms=observation.age_ms,
         )  # fmt: skip

@@ -95,7 +95,7 @@ class LivePredictionBody(PredictionBody):
     """A frame of the device's own camera, and its prediction."""
 
     number: int = Field(description="Number of the prediction; send it as `after` for the next.")
-    picture: str = Field(
+    image: str = Field(
         description="The frame as a data URL (JPEG), with a box around the classified part."
     )
     timestamp: str = Field(description="When it was captured, UTC, ISO 8601.")

@@ -86,7 +86,7 @@ def _named(table: pd.DataFrame, row: int) -> str:
 
 
 def settle_groups(table: pd.DataFrame, groups: np.ndarray, *, choice: str, say: Say) -> np.ndarray:
-    """Tell of train's images whose lesion, patient or look-alike is in test; drop them if asked.
+    """Report train's images whose lesion, patient or look-alike is in test; drop them if wanted.
 
     Args:
         table: Column given.

@@ -25,7 +25,7 @@ class Source:
     """A model that predicts labelled images."""
 
     predict: Callable[[LabelledImages], np.ndarray]
-    """Gives (N, classes) probabilities that sum to 1."""
+    """Returns (N, classes) probabilities that sum to 1."""
     decision: float | None = None
     """Probability from which a two-class model names the second class; None: the likelier."""
 

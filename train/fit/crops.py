@@ -160,7 +160,7 @@ def _keep(file: Path, **arrays: np.ndarray) -> None:
 
 
 def _digests(models: Sequence[Path]) -> np.ndarray:
-    """Tell teachers apart, as text that ``numpy.savez`` takes."""
+    """Return each teacher's hash, as text that ``numpy.savez`` takes."""
     return np.array([hashlib.sha256(model.read_bytes()).hexdigest() for model in models])
 
 

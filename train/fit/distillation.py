@@ -30,14 +30,14 @@ class SoftLabelsError(LesionEdgeError):
 def write(
     models: Sequence[Path], paths: Sequence[Path], file: Path, *, say: Callable[[str], None]
 ) -> None:
-    """Ask the teachers about every image and write what they think of it.
+    """Predict every image with the teachers and write their predictions.
 
     Args:
         models: .tflite files with the same labels in the same order.
         paths: N image files, of different names.
         file: The .npz to write: ``names`` (N,), ``labels`` (classes,) and ``probabilities`` (N,
             classes) float16.
-        say: Told how far it is.
+        say: Receives messages on progress.
 
     Raises:
         SoftLabelsError: The models' labels differ.

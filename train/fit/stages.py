@@ -140,7 +140,7 @@ def _report(stage: Stage, state: State) -> str:
         f"{stage.name} epoch {state.epoch}/{stage.epochs}: loss {facts['loss']:.3f}, "
         f"validation loss {facts['validation_loss']:.3f}, balanced accuracy "
         f"{facts['validation_balanced_accuracy']:.3f} (best epoch {state.best_epoch}), "
-        f"{facts['pictures_per_s']:.0f} images/s"
+        f"{facts['images_per_s']:.0f} images/s"
     )
 
 

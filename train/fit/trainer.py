@@ -155,7 +155,7 @@ class Trainer:
 
         Returns:
             loss, accuracy (of the changed images, with dropout), learning_rate,
-            pictures_per_s and seconds.
+            images_per_s and seconds.
         """
         batches = self._batches(lessons, seed)
         begin = reported = time.monotonic()
@@ -176,7 +176,7 @@ class Trainer:
         speed = self.steps * self.recipe.batch_size / seconds
         return {
             "loss": total / self.steps, "accuracy": right / self.steps, "learning_rate": rate,
-            "pictures_per_s": speed, "seconds": seconds,
+            "images_per_s": speed, "seconds": seconds,
         }  # fmt: skip
 
     def _report(self, epoch: int, steps: int, total: float, seconds: float) -> str:
@@ -199,7 +199,7 @@ def _trainable(model: keras.Model) -> list[tf.Variable]:
 
 
 def _right(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
-    """Tell which (N, classes) logits, or (N, 1) of the positive class, name the label."""
+    """Return which (N, classes) logits, or (N, 1) of the positive class, name the label."""
     if predictions.shape[1] == 1:
         return tf.equal(predictions[:, 0] > 0, labels > 0)
     return tf.equal(tf.argmax(predictions, 1, labels.dtype), labels)

@@ -98,7 +98,7 @@ def alone() -> Team:
 
 
 def is_member() -> bool:
-    """Tell whether this process is one of several workers."""
+    """Return whether this process is one of several workers."""
     return _count() > 1
 
 
@@ -218,7 +218,7 @@ def _count() -> int:
 
 
 def is_chief() -> bool:
-    """Tell whether this process is the worker named chief or, without one, the first."""
+    """Return whether this process is the worker named chief or, without one, the first."""
     config = _config()
     kind, index = config["task"].get("type"), config["task"].get("index")
     first = kind == "worker" and not index and "chief" not in config["cluster"]

@@ -99,7 +99,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _figures(values: np.ndarray, own: float, five: float) -> dict[str, Any]:
     return {
-        "pictures": len(values), "refused": _share(values < own),
+        "images": len(values), "refused": _share(values < own),
         "refused_at_5_percent": _share(values < five),
     }  # fmt: skip
 
@@ -119,5 +119,5 @@ def report(figures: dict[str, Any]) -> str:
     for kind, row in figures["kinds"].items():
         shares = (row["refused"], row["refused_at_5_percent"])
         text = "   ".join(f"{s['value']:6.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in shares)
-        lines.append(f"{kind:<28} {row['pictures']:>5}  {text}")
+        lines.append(f"{kind:<28} {row['images']:>5}  {text}")
     return "\n".join(lines)

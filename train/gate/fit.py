@@ -127,7 +127,7 @@ def measured(chances: np.ndarray, held: Images, threshold: float) -> dict[str, A
     for name in sorted(set(held.sources)):
         own = chances[held.sources == name]
         result[str(name)] = {
-            "pictures": len(own),
+            "images": len(own),
             "refused": float((own < threshold).mean()),
             "refused_at_5_percent": float((own < five).mean()),
         }

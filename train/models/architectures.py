@@ -78,7 +78,7 @@ def build(
 
 
 def in_head(name: str) -> bool:
-    """Tell whether a layer comes behind what published weights hold."""
+    """Return whether a layer comes behind what published weights hold."""
     return name in HEAD or name.startswith(("dense_", "gate_"))
 
 

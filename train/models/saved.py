@@ -66,7 +66,7 @@ def _check(file: Path, model: Any, facts: Card) -> None:
 
 
 def outputs(model: Any, inputs: np.ndarray, facts: Card) -> np.ndarray:
-    """Ask a model; pixels are normalised as the card says.
+    """Return a model's outputs; pixels are normalised as the card says.
 
     Args:
         model: From ``load``.
@@ -86,7 +86,7 @@ def outputs(model: Any, inputs: np.ndarray, facts: Card) -> np.ndarray:
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:
-    """Tell whether a model ends in a softmax or a sigmoid, by what it gives for many images."""
+    """Return whether a model ends in a softmax or a sigmoid, by its outputs for many images."""
     if outputs.min() < 0 or outputs.max() > 1:
         return False
     return outputs.shape[1] == 1 or bool(np.allclose(outputs.sum(1), 1, atol=1e-3))

@@ -1,4 +1,4 @@
-"""The ranges that activations are rounded in, of what the layers really give."""
+"""Ranges for rounding activations, measured on what the layers return."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SHRUNK = tuple(np.linspace(1.0, 0.15, 35).tolist())
 def start_ranges(
     quantized: keras.Model, floating: keras.Model, batches: Iterable[tf.Tensor]
 ) -> None:
-    """Set the range of every rounded activation to where rounding errs least.
+    """Set the range of every rounded activation so that rounding errs least.
 
-    tensorflow_model_optimization starts all ranges at [-6, 6] and moves them by a thousandth a
-    step: a short quantization-aware training would end with bottlenecks clipped at 6 and the
-    input rounded to steps four times too coarse. Here the mean of the batches' extremes, its own
-    statistic, is the widest range that is considered. A narrower one clips what is rare and rounds
-    all else more finely; the one with the least mean squared error is taken (Nagel et al. 2021,
-    arXiv:2106.08295, section 3.1). The prediction itself, the last layer's, is not clipped.
+    tensorflow_model_optimization starts all ranges at [-6, 6] and moves them by a thousandth of
+    the way in each step. After 500 steps, activations up to 30 would still be clipped near 15, and
+    the input would be rounded to steps four times too coarse. Here the widest range is the mean of
+    the batches' extremes. A narrower range clips rare values and rounds all others more finely.
+    The range with the least mean squared error is taken (Nagel et al. 2021, arXiv:2106.08295,
+    section 3.1). The output of the last layer is not clipped.
 
     Args:
         quantized: From ``quantization_aware``, with the float model's weights; changed.

@@ -1,7 +1,11 @@
-"""Put what the published recipes' runs measured into docs/research, between the page's marks.
+"""How good are the published recipes? Put their runs' figures into docs/research.
 
-figures.py collect runs    # runs/*/ -> figures.json
-figures.py write           # figures.json -> published-recipes.md
+    python benchmarks/research/published_recipes/figures.py collect RUNS
+    python benchmarks/research/published_recipes/figures.py write
+
+``collect`` reads the run folders RUNS/*/ and writes figures.json. ``write`` puts figures.json
+into the tables of docs/research/published-recipes.md, between the page's marks. ``compare.sh``
+makes the runs and calls both.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ FILES = ("int8", "float16")
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Collect or write."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["collect"] and len(arguments) == 2:
         collect(Path(arguments[1]))
@@ -52,10 +56,7 @@ def main() -> None:
 
 
 def collect(runs: Path) -> None:
-    """Keep the headline figures of the runs, which are too large to keep themselves.
-
-    Runs that are not there keep the figures that they had.
-    """
+    """Write the runs' headline figures; a run that is not there keeps the figures that it had."""
     found = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     found |= {name: figures(runs / name, name) for name in CLAIMS if finished(runs / name)}
     found = {name: found[name] for name in CLAIMS if name in found}
@@ -65,12 +66,12 @@ def collect(runs: Path) -> None:
 
 
 def finished(run: Path) -> bool:
-    """Tell whether a run has been trained, converted, measured and timed."""
+    """Return whether a run has been trained, converted, measured and timed."""
     return all((run / name).is_file() for name in ("metrics.json", "latency.json"))
 
 
 def figures(run: Path, name: str) -> dict[str, Any]:
-    """Give what is to be known of one run."""
+    """Return the figures of one run."""
     models = json.loads((run / "metrics.json").read_text())["models"]
     latency = json.loads((run / "latency.json").read_text())
     with (run / "history.csv").open() as file:
@@ -83,7 +84,7 @@ def figures(run: Path, name: str) -> dict[str, Any]:
     for row in history:
         spent[row["stage"]] += 1
     return {
-        "pictures": card["data"]["pictures"],
+        "images": card["data"]["images"],
         "shortened": recipe.get("shortened", {}),
         "epochs": {s["name"]: [spent[s["name"]], s["epochs"]] for s in recipe["stages"]},
         "int8_method": card["quantization"]["training"],
@@ -118,14 +119,14 @@ def write() -> None:
 
 
 def results(found: dict[str, Any]) -> Iterator[str]:
-    """Give a row a recipe and figure: the claim, ours, and both files'."""
+    """Yield a row for each recipe and figure: the claim, Keras and both files."""
     yield "| recipe | source's claim | figure | Keras | float16 file | int8 file |"
     yield "|---|---|---|---|---|---|"
     for name, one in found.items():
         models = [one["models"][kind] for kind in ("Keras", "float16", "int8")]
         first = [f"`{name}`", CLAIMS[name]]
         for key, title in HEADLINES.items():
-            # Of two classes the macro AUROC is the malignant one's.
+            # With two classes the macro AUROC is the malignant AUROC.
             twice = key == "macro_auroc" and one["classes"] == 2
             if all(key in model for model in models) and not twice:
                 cells = [span(model[key]) for model in models]
@@ -134,18 +135,18 @@ def results(found: dict[str, Any]) -> Iterator[str]:
 
 
 def runs(found: dict[str, Any]) -> Iterator[str]:
-    """Give a row a recipe: how long it was trained on what, and how large and fast it is."""
+    """Yield a row for each recipe: how long it trained, on what, and how large and fast it is."""
     yield (
-        "| recipe | epochs, of the recipe's | training images, of the dataset's | test images "
-        "(groups) | int8 by | int8, float16 file | int8, float16 an image |"
+        "| recipe | epochs done, of those in the recipe | training images, of all | test images "
+        "(groups) | int8 by | file size: int8, float16 | time per image: int8, float16 |"
     )
     yield "|---|---|---|---|---|---|---|"
     for name, one in found.items():
-        short, images = one["shortened"], one["pictures"]
+        short, images = one["shortened"], one["images"]
         epochs = ", ".join(f"{key} {done} of {of}" for key, (done, of) in one["epochs"].items())
         if short.get("weights"):
             epochs += f" ({short['weights']} weights, all layers)"
-        used = min(short.get("pictures") or images["train"], images["train"])
+        used = min(short.get("images") or images["train"], images["train"])
         how = "quantization-aware" if one["int8_method"] == "qat" else "post-training"
         sizes = ", ".join(f"{one['bytes'][form] / 1e6:.1f} MB" for form in FILES)
         times = ", ".join(f"{one['latency_ms'][form]:.1f} ms" for form in FILES)
@@ -157,7 +158,7 @@ def runs(found: dict[str, Any]) -> Iterator[str]:
 
 
 def span(figure: dict[str, float]) -> str:
-    """Give a value with its interval."""
+    """Return a value with its interval."""
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 

@@ -343,7 +343,7 @@ function metricsOf(card) {
       const one = figures[key];
       if (one) table.append(row("td", [["", title], ["", one.value.toFixed(3)], ["", `${one.low.toFixed(3)} to ${one.high.toFixed(3)}`]]));
     }
-    parts.push(element("h3", "", `Measured on ${figures.pictures} images that training did not use (${split})`), table);
+    parts.push(element("h3", "", `Measured on ${figures.images} images that training did not use (${split})`), table);
   }
   return parts;
 }
@@ -386,7 +386,7 @@ async function watch() {
 }
 
 function showLive(found) {
-  byId("live-image").src = found.picture;
+  byId("live-image").src = found.image;
   byId("live-image").hidden = false;
   const parts = factsOf(found);
   parts.at(-1).textContent += ` ${found.age_ms.toFixed(0)} ms after the frame was captured.`;

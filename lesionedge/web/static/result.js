@@ -35,11 +35,14 @@ export function headline(found) {
   return text("headline", found.name, found.label, percent(found.probability));
 }
 
-export function riskOf({ malignant_probability: malignant, operating_point: point }) {
-  const risk = text("risk", malignant === null ? text("unknown") : percent(malignant));
-  if (!point) return risk;
-  const side = point.above ? "above" : "below";
-  return `${risk}, ${text(side, Math.round(point.sensitivity * 100), percent(point.threshold))}`;
+export function riskOf({ malignant_probability: malignant, operating_point: point, profile }) {
+  const parts = [text("risk", malignant === null ? text("unknown") : percent(malignant))];
+  if (point) {
+    const side = point.above ? "above" : "below";
+    parts.push(text(side, Math.round(point.sensitivity * 100), percent(point.threshold), point.of));
+  }
+  if (profile) parts.push(text("byProfile", profile));
+  return parts.join(", ");
 }
 
 /** Return the parts of a result's card, from the headline to the timings. */
@@ -100,13 +103,15 @@ const quoted = (value) => {
 /** Return results as `lesionedge predict --format csv` writes them; each is {name, found, error}. */
 export function asCsv(entries, codes) {
   const first = ["path", "label", "name", "probability", "malignant_probability", "reliable", "warnings"];
-  const lines = [[...first, ...codes.map((code) => `p_${code}`), "error"]];
+  const last = entries.some(({ found }) => found?.profile) ? ["profile", "error"] : ["error"];
+  const lines = [[...first, ...codes.map((code) => `p_${code}`), ...last]];
   for (const { name, found, error } of entries) {
     if (!found && !error) continue;
     const by = Object.fromEntries((found?.top ?? []).map((one) => [one.label, one.probability]));
     lines.push([
       name, found?.label, found?.name, found?.probability, found?.malignant_probability,
-      found?.reliable, found?.warnings.join("; "), ...codes.map((code) => by[code]), error,
+      found?.reliable, found?.warnings.join("; "), ...codes.map((code) => by[code]),
+      ...(last.length > 1 ? [found?.profile] : []), error,
     ]);
   }
   return lines.map((line) => `${line.map(quoted).join(",")}\n`).join("");
