@@ -54,7 +54,8 @@ $(APP)/index.html: $(wildcard app/* app/src/* lesionedge/*.py lesionedge/web/sta
 try-app: $(VENV)/.runtime
 	@if ! command -v npm >/dev/null; then echo "Tests of the phone's app will be skipped: they need Node.js and npm"; \
 	  rm -rf $(APP); \
-	else $(MAKE) --no-print-directory app || { rm -rf $(APP); echo "Tests of the phone's app will be skipped"; }; fi
+	else $(MAKE) --no-print-directory app || { rm -rf $(APP); echo "Tests of the phone's app will be skipped"; }; \
+	  $(BIN)/python app/build.py --peer >/dev/null || echo "The test of MediaPipe's web runtime will be skipped"; fi
 
 # MediaPipe runs our files in a test. It wants another absl-py than TensorFlow's model optimization.
 .venv-mediapipe/.ready: pyproject.toml
@@ -69,10 +70,10 @@ try-app: $(VENV)/.runtime
 	  echo "picamera2 cannot be had here: its test will be skipped"
 	@mkdir -p .venv-picamera2 && touch $@
 
-# make tools        Debian packages that some tests need: a browser, a display, an RTSP server, an MQTT
+# make tools        Debian packages that some tests need: browsers, certutil, a display, an RTSP server, an MQTT
 #                   broker (as root; 1 GB); without them these tests are skipped
 TOOLS := chromium xvfb xdotool python3-tk gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
-  mosquitto mosquitto-clients
+  mosquitto mosquitto-clients libnss3-tools firefox-esr
 MISSING_TOOLS = $$(for tool in $(TOOLS); do dpkg-query --show $$tool >/dev/null 2>&1 || echo $$tool; done)
 tools:
 	@test "$$(id -u)" = 0 || { echo "make tools installs Debian packages: run it as root (sudo make tools)"; exit 1; }
