@@ -94,9 +94,9 @@ def command(
         loaded = _classifiers(chosen)
         drifts = unlabelled.drifts(done, loaded, measuring.names(loaded))
         if images.has_labels:
-            results = _measured(images, loaded, profiles, done, drifts, folder, with_images)
+            results = _measured(images, loaded, profiles, done, drifts, output, with_images)
         else:
-            results = unlabelled.measure(drifts, images, done, loaded, folder)
+            results = unlabelled.measure(drifts, images, done, loaded, output)
         if submission is not None:
             _submit(submission, done[0].path, loaded[0])
     if form == "json":
@@ -129,7 +129,7 @@ def _gathered(source: str, truth: str | None, layout: str | None) -> Labelled:
 
 def _measured(
     labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[str],
-    done: Sequence[Done], drifts: Mapping[str, Drift], folder: str, with_images: bool,
+    done: Sequence[Done], drifts: Mapping[str, Drift], folder: str | None, with_images: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure labelled images; say what their labels mean."""
     from lesionedge.cli import measuring

@@ -99,17 +99,17 @@ def _with_profile(
 
 
 def measure(
-    plan: Plan, labelled: Labelled, done: Sequence[Done], drifts: Mapping[str, Drift], folder: str,
-    with_images: bool,
+    plan: Plan, labelled: Labelled, done: Sequence[Done], drifts: Mapping[str, Drift],
+    folder: str | None, with_images: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure everything; write the report.
+    """Measure everything; write the report if it has a folder.
 
     Args:
         plan: What is measured.
         labelled: The images.
         done: Each model's predictions.
         drifts: Name of a model -> how far the images are from what it knows.
-        folder: Where the report goes.
+        folder: Where the report goes; None: nowhere, and nothing is drawn.
         with_images: Whether it shows images.
 
     Returns:
@@ -134,9 +134,13 @@ def measure(
     record["warnings"] = _warnings(images, card.codes, labelled.paths, plan, drifts)
     record["drift"] = {name: drift.to_dict() for name, drift in drifts.items()}
     record["comparison"] = _comparison(measured, images, card)
-    results = whole.write(
-        Path(folder), card, record, images, measured, with_images=with_images, say=lambda _: None
-    )
+    if folder is None:
+        results = {one.name: whole.figures(one, images, card, SPLIT) for one in measured}
+    else:
+        results = whole.write(
+            Path(folder), card, record, images, measured, with_images=with_images,
+            say=lambda _: None,
+        )  # fmt: skip
     return {**record, "models": results}
 
 

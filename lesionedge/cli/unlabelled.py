@@ -44,7 +44,7 @@ def drifts(
 
 def measure(
     found: Mapping[str, Drift], images: Labelled, done: Sequence[Done],
-    loaded: Sequence[Classifier], folder: str,
+    loaded: Sequence[Classifier], folder: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the report of images without labels; return what ``metrics.json`` holds.
 
@@ -53,7 +53,7 @@ def measure(
         images: The images.
         done: Each model's predictions.
         loaded: The models.
-        folder: Where the report goes.
+        folder: Where the report goes; None: nowhere, and nothing is drawn.
     """
     from lesionedge.evaluation import known, unlabelled
 
@@ -65,7 +65,7 @@ def measure(
         "dataset": images.name, "kind": unlabelled.KIND, "images": len(images.paths),
         "failed": done[0].failed, "warnings": warnings,
     }  # fmt: skip
-    return unlabelled.write(Path(folder), record, found)
+    return unlabelled.write(None if folder is None else Path(folder), record, found)
 
 
 def text(found: Mapping[str, Drift], images: Labelled, output: str | None) -> str:

@@ -38,11 +38,13 @@ def statistics(found: Predicted) -> Statistics:
     )  # fmt: skip
 
 
-def write(folder: Path, record: Mapping[str, Any], drifts: Mapping[str, Drift]) -> dict[str, Any]:
+def write(
+    folder: Path | None, record: Mapping[str, Any], drifts: Mapping[str, Drift]
+) -> dict[str, Any]:
     """Write ``metrics.json``, ``plots/`` and ``report.html``.
 
     Args:
-        folder: Where they go.
+        folder: Where they go; None: nowhere, and nothing is drawn.
         record: What ``metrics.json`` says first.
         drifts: Name of a model -> how far the images are from its reference.
 
@@ -50,6 +52,8 @@ def write(folder: Path, record: Mapping[str, Any], drifts: Mapping[str, Drift]) 
         What ``metrics.json`` holds.
     """
     results = {**record, "drift": {name: drift.to_dict() for name, drift in drifts.items()}}
+    if folder is None:
+        return results
     write_text(folder / METRICS, json.dumps(results, indent=1) + "\n")
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
