@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
 
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
@@ -23,7 +22,7 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Measure a classifier's predictions.
 
-    scikit-learn computes the values; ``lesionedge.evaluation.intervals`` the intervals, by lesion.
+    ``lesionedge.evaluation.intervals`` computes the intervals, by lesion.
 
     Args:
         probabilities: (N, classes) float, rows sum to 1.
@@ -57,14 +56,9 @@ def _predictions(
     right = predicted == truth
     confidence = np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
     return {
-        "accuracy": interval(
-            lambda w: weighted.share(right, w), draws, value=sk.accuracy_score(truth, predicted)
-        ),
-        # Like balanced_accuracy_score, but without its warning about predicted classes that are
-        # absent from the truth.
+        "accuracy": interval(lambda w: weighted.share(right, w), draws),
         "balanced_accuracy": interval(
-            lambda w: weighted.balanced_accuracy(right, truth, w), draws,
-            value=sk.recall_score(truth, predicted, labels=np.unique(truth), average="macro"),
+            lambda w: weighted.balanced_accuracy(right, truth, w), draws
         ),
         "ece": interval(
             lambda w: weighted.expected_calibration_error(confidence, right, w, bins=ECE_BINS),
@@ -81,18 +75,16 @@ def _ranking(
     found: dict[str, Any] = {}
     if len(present) == len(labels):
         areas = [weighted.auroc(truth == c, probabilities[:, c]) for c in present]
-        values = [sk.roc_auc_score(truth == c, probabilities[:, c]) for c in present]
         found["macro_auroc"] = interval(
-            lambda w: float(np.mean([area(w) for area in areas])), draws, value=np.mean(values)
+            lambda w: float(np.mean([area(w) for area in areas])), draws
         )
     if "mel" in labels and _both(truth == list(labels).index("mel")):
         melanoma = list(labels).index("mel")
         positive, score = truth == melanoma, probabilities[:, melanoma]
         found["melanoma_auroc"] = auroc(positive, score, draws)
         found["melanoma_sensitivity_at_90_specificity"] = interval(
-            weighted.sensitivity_at(positive, score, specificity=SPECIFICITY), draws,
-            value=_sensitivity(positive, score),
-        )  # fmt: skip
+            weighted.sensitivity_at(positive, score, specificity=SPECIFICITY), draws
+        )
     if _both(malignant[truth]):
         found["malignant_auroc"] = auroc(
             malignant[truth], probabilities[:, malignant].sum(1), draws
@@ -104,15 +96,9 @@ def _both(positive: np.ndarray) -> bool:
     return bool(positive.any() and not positive.all())
 
 
-def _sensitivity(positive: np.ndarray, score: np.ndarray) -> float:
-    fpr, tpr, _ = sk.roc_curve(positive, score)
-    return float(tpr[fpr <= 1 - SPECIFICITY + 1e-12].max())
-
-
 def auroc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
     """Return the area under the ROC curve with its interval; None if it is undefined."""
-    value = sk.roc_auc_score(positive, score) if _both(positive) else float("nan")
-    found: dict[str, Any] = interval(weighted.auroc(positive, score), draws, value=value)
+    found: dict[str, Any] = interval(weighted.auroc(positive, score), draws)
     return found
 
 
@@ -121,12 +107,7 @@ def _per_class(
     draws: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
     classes = len(labels)
-    values = sk.precision_recall_fscore_support(
-        truth, predicted, labels=range(classes), zero_division=np.nan
-    )
-    spread = interval(
-        weighted.precision_recall_f1(truth, predicted, classes), draws, value=np.stack(values[:3])
-    )
+    spread = interval(weighted.precision_recall_f1(truth, predicted, classes), draws)
     result = {}
     for c, label in enumerate(labels):
         figures = {
@@ -135,12 +116,6 @@ def _per_class(
         }
         positive, score = truth == c, probabilities[:, c]
         figures["auroc"] = auroc(positive, score, draws)
-        figures["average_precision"] = interval(
-            weighted.average_precision(positive, score), draws, value=_precision(positive, score)
-        )
+        figures["average_precision"] = interval(weighted.average_precision(positive, score), draws)
         result[label] = {"images": int(positive.sum()), **figures}
     return result
-
-
-def _precision(positive: np.ndarray, score: np.ndarray) -> float:
-    return float(sk.average_precision_score(positive, score)) if positive.any() else float("nan")

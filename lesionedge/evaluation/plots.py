@@ -12,11 +12,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn import metrics as sk
-from sklearn.calibration import calibration_curve
 
 from lesionedge.atomic import whole_file
-from lesionedge.evaluation import risk_coverage, thresholds
+from lesionedge.evaluation import risk_coverage, thresholds, weighted
 
 SHADES = mpl.colormaps["cividis"]
 # Okabe and Ito's palette, which the colour-blind can tell apart.
@@ -112,7 +110,7 @@ def roc(
     """Draw each class against the rest, with its area."""
     figure, panels = _panels(truth, labels)
     for axes, c, label in panels:
-        fpr, tpr, _ = sk.roc_curve(truth == c, probabilities[:, c])
+        fpr, tpr = weighted.roc_curve(truth == c, probabilities[:, c])
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":")
         axes.plot(fpr, tpr, color=BLUE)
         axes.set(title=f"{label}\n{_span('AUROC', areas[label]['auroc'])}")
@@ -128,7 +126,7 @@ def precision_recall(
     """Draw each class against the rest, with its area and a dotted line for guessing."""
     figure, panels = _panels(truth, labels)
     for axes, c, label in panels:
-        precision, recall, _ = sk.precision_recall_curve(truth == c, probabilities[:, c])
+        precision, recall = weighted.precision_recall_curve(truth == c, probabilities[:, c])
         axes.axhline((truth == c).mean(), color="0.6", linewidth=1, linestyle=":")
         axes.step(recall, precision, where="post", color=BLUE)
         axes.set(title=f"{label}\n{_span('AP', areas[label]['average_precision'])}")
@@ -176,8 +174,8 @@ def reliability(
     figure = Figure(figsize=(4.6 * len(kinds), 5.4), layout="constrained")
     grid = figure.subplots(2, len(kinds), height_ratios=(4, 1), sharex=True, squeeze=False)
     for (axes, below), (name, (sure, true, ylabel)) in zip(grid.T, kinds.items()):
-        share, mean = calibration_curve(true, sure, n_bins=BINS)
-        bins = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sure)  # as calibration_curve does
+        bins = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], sure)
+        share, mean = _bin_means(true, sure, bins)
         axes.bar(
             np.unique(bins) / BINS,
             share,
@@ -196,14 +194,27 @@ def reliability(
     save(figure, file)
 
 
+def _bin_means(
+    true: np.ndarray, sure: np.ndarray, bins: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share that is true, and the mean probability, of each bin that is not empty."""
+    counts = np.bincount(bins)
+    here = counts > 0
+    found = (np.bincount(bins, values)[here] / counts[here] for values in (true, sure))
+    share, mean = found
+    return share, mean
+
+
 def _bin_intervals(true: np.ndarray, bins: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Return the ends of the interval of each bin that is not empty, (2, bins)."""
     spread = []
     for number in np.unique(bins):
-        weights = draws[:, bins == number]
-        weights = weights[weights.sum(1) > 0]
-        shares = weights @ true[bins == number] / weights.sum(1)
-        spread.append(np.percentile(shares, [2.5, 97.5]))
+        members, shares = np.flatnonzero(bins == number), []
+        for first in range(0, len(draws), thresholds.BLOCK):
+            weights = draws[first : first + thresholds.BLOCK, members].astype(np.float32)
+            weights = weights[weights.sum(1) > 0]
+            shares.append(weights @ true[members] / weights.sum(1))
+        spread.append(np.percentile(np.concatenate(shares), [2.5, 97.5]))
     return np.transpose(spread)
 
 

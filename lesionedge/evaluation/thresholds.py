@@ -9,6 +9,9 @@ import numpy as np
 from lesionedge.evaluation.intervals import interval
 from lesionedge.evaluation.weighted import share
 
+BLOCK = 100
+"""So many resamples at a time: all at once take more memory."""
+
 
 def at(
     threshold: float | np.ndarray, risk: np.ndarray, positive: np.ndarray, draws: np.ndarray
@@ -55,7 +58,10 @@ def curves(
 
 
 def _band(chosen: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    weights = draws[draws.sum(1) > 0].astype(np.float32)
-    spread = chosen @ weights.T / weights.sum(1)
-    low, high = np.percentile(spread, [2.5, 97.5], axis=1)
+    spread = []
+    for first in range(0, len(draws), BLOCK):
+        some = draws[first : first + BLOCK].astype(np.float32)
+        some = some[some.sum(1) > 0]
+        spread.append(chosen @ some.T / some.sum(1))
+    low, high = np.percentile(np.concatenate(spread, axis=1), [2.5, 97.5], axis=1)
     return np.stack([chosen.mean(1), low, high])

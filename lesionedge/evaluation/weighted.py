@@ -1,8 +1,7 @@
 """Figures of weighted images, for the bootstrap; an image's weight is how often it counts.
 
-scikit-learn computes the values that ``evaluate`` reports, but its input checks are too slow to run
-a thousand times per figure. These functions compute the intervals; tests compare them with
-scikit-learn.
+scikit-learn has them, too, but its input checks are too slow to run a thousand times per figure,
+and it takes 70 MB of memory. Tests compare these functions with it.
 """
 
 from __future__ import annotations
@@ -70,6 +69,26 @@ def sensitivity_at(positive: np.ndarray, score: np.ndarray, *, specificity: floa
         return float((np.cumsum(hits) / hits.sum())[allowed].max(initial=0.0))
 
     return highest
+
+
+def roc_curve(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return 1 - specificity and sensitivity from the highest threshold on, from (0, 0)."""
+    hits, alarms = _tally(positive, score)(np.ones(len(score)))
+    return _rising(alarms), _rising(hits)
+
+
+def _rising(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+
+
+def precision_recall_curve(
+    positive: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall from the lowest threshold on, to precision 1 at recall 0."""
+    hits, alarms = _tally(positive, score)(np.ones(len(score)))
+    found, called = np.cumsum(hits), np.cumsum(hits + alarms)
+    precision, recall = (found / called)[::-1], (found / found[-1])[::-1]
+    return np.append(precision, 1.0), np.append(recall, 0.0)
 
 
 def _tally(
