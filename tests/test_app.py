@@ -60,12 +60,16 @@ def open_app(browser):
     """Opens the app; at the end checks that it reached only its server and nothing was blocked."""
     contexts, faults = [], []
 
-    def opened(url, *, width=1100, height=900, scheme="light", locale="en-GB", **options):
+    def opened(
+        url, *, width=1100, height=900, scheme="light", locale="en-GB", script=None, **options
+    ):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale,
             permissions=["camera"], **options,
         )  # fmt: skip
         contexts.append(context)
+        if script:
+            context.add_init_script(f"({script})()")
         page = context.new_page()
         page.set_default_timeout(90_000)
         origin = "/".join(url.split("/")[:3])
@@ -571,6 +575,63 @@ def test_the_camera_guides_the_aim_and_takes_a_photo(open_app, server):
     page.get_by_role("button", name="Close the camera").click()
     assert page.locator("#viewfinder").is_hidden()
     assert page.evaluate("document.getElementById('video').srcObject") is None
+
+
+def test_the_zoom_of_a_camera_that_has_one(open_app, server):
+    page = open_app(f"{server.url}app/")
+    session = page.context.new_cdp_session(page)
+    context = session.send("Target.getTargetInfo")["targetInfo"]["browserContextId"]
+    given = ["cameraPanTiltZoom", "videoCapture"]
+    session.send("Browser.grantPermissions", {"permissions": given, "browserContextId": context})
+    page.get_by_role("button", name="Use the camera").click()
+    page.locator("#zoom").wait_for(state="visible")
+    page.locator("#zoom").fill("300")
+    page.wait_for_function(
+        "() => document.getElementById('video').srcObject.getVideoTracks()[0].getSettings().zoom "
+        "=== 300"
+    )
+    assert page.locator("#torch").is_hidden()  # this one has no light
+
+
+def test_pasted_and_dropped_images(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    content = base64.b64encode((images / "page.png").read_bytes()).decode()
+    for number, (kind, name) in enumerate((("paste", "clipboardData"), ("drop", "dataTransfer"))):
+        page.evaluate(
+            """([encoded, kind, name]) => {
+                const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+                const carried = new DataTransfer();
+                carried.items.add(new File([bytes], `${kind}.png`, { type: "image/png" }));
+                const Kind = kind === "paste" ? ClipboardEvent : DragEvent;
+                const options = { [name]: carried, bubbles: true, cancelable: true };
+                document.getElementById("drop").dispatchEvent(new Kind(kind, options));
+            }""",
+            [content, kind, name],
+        )
+        assert results(page, number + 1).first.locator("h3").inner_text() == f"{kind}.png"
+
+
+SHARE = """() => {
+    navigator.canShare = ({ files }) => files.length === 1;
+    navigator.share = async (given) => {
+        const { name, type } = given.files[0];
+        window.shared = [name, type, (await given.files[0].text()).slice(0, 10), given.text];
+    };
+}"""
+
+
+def test_results_go_to_the_share_sheet(open_app, server, images):
+    """The sheet is the system's: here the page's call of it is recorded."""
+    page = open_app(f"{server.url}app/", script=SHARE)
+    page.set_input_files("#files", str(images / "lesion.png"))
+    results(page)
+    note = wording.RESEARCH_USE
+    page.get_by_role("button", name="Share CSV").click()
+    page.wait_for_function("() => window.shared")
+    assert page.evaluate("shared") == ["lesionedge.csv", "text/csv", "path,label", note]
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.wait_for_function("() => window.shared[1] === 'image/png'")
+    assert page.evaluate("shared")[0] == "lesion-lesionedge.png"
 
 
 def test_the_history_is_kept_only_on_request(open_app, server, images):
