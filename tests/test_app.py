@@ -10,10 +10,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
-import urllib.request
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +21,8 @@ import make_corpus
 import make_vectors
 import numpy as np
 import pytest
-from chromium import launched, severe, sync_api
+from app_page import APP, kept, ready, results
+from chromium import launched, severe
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from serving import serving, static
@@ -36,9 +34,6 @@ from lesionedge.reliability import Gate
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-APP = Path(os.environ.get("LESIONEDGE_APP", ROOT / "dist" / "app"))
-if not (APP / "index.html").is_file():
-    pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
 EXAMPLE = ROOT / "examples" / "synthetic_lesion.jpg"
 MOST_BYTES = 6_000_000
 
@@ -87,22 +82,6 @@ def open_app(browser):
     for context in contexts:
         context.close()
     assert not faults
-
-
-def ready(page):
-    page.wait_for_function("() => document.body.dataset.ready")
-    assert page.evaluate("document.body.dataset.ready") != "failed", page.inner_text("#status")
-
-
-def kept(page):
-    page.wait_for_function("() => document.getElementById('offline').textContent")
-
-
-def results(page, count=1):
-    page.wait_for_function(
-        "n => document.querySelectorAll('.card .headline, .card .fault').length === n", arg=count
-    )
-    return page.locator(".card")
 
 
 ASK = """async ([model, encoded]) => {
@@ -827,67 +806,6 @@ def test_the_download_of_one_browser_is_small():
     for paths in runtimes.values():
         parts = ["index.html" if path == "./" else path for path in (*files, *paths)]
         assert sum(packed_bytes(APP / part) for part in parts) < MOST_BYTES
-
-
-# --- over HTTPS
-
-
-def trust(home, certificate):
-    """Install an authority where Chromium looks: in the NSS database of the user."""
-    certutil = shutil.which("certutil")
-    if certutil is None:
-        pytest.skip("needs certutil of libnss3-tools: sudo make tools")
-    folder = home / ".pki" / "nssdb"
-    folder.mkdir(parents=True)
-    line = [certutil, "-d", f"sql:{folder}"]
-    subprocess.run([*line, "-N", "--empty-password"], check=True)
-    add = ["-A", "-n", "lesionedge", "-t", "C,,", "-i", str(certificate)]
-    subprocess.run([*line, *add], check=True)
-
-
-@pytest.fixture(scope="module")
-def https(tmp_path_factory):
-    """The app over HTTPS, and the authority's certificate as the page for phones offers it."""
-    pytest.importorskip("cryptography", reason="needs lesionedge[web]")
-    pytest.importorskip("segno", reason="needs lesionedge[web]")
-    folder = tmp_path_factory.mktemp("https")
-    options = ("--app", APP, "--jobs", "1", "--https", "--http-port", "0")
-    with serving(*options, env={"XDG_DATA_HOME": str(folder)}) as running:
-        while not any("fingerprint" in line for line in running.messages):
-            time.sleep(0.05)
-        plain = re.search(r"from (http://\S+/) first", "".join(running.messages))[1]
-        with urllib.request.urlopen(f"{plain}lesionedge-authority.crt", timeout=60) as response:
-            (folder / "authority.crt").write_bytes(response.read())
-        yield running, folder / "authority.crt"
-
-
-def test_with_the_authority_installed_camera_and_service_worker_work(https, tmp_path):
-    running, certificate = https
-    trust(tmp_path, certificate)
-    address = f"https://localhost:{running.port}/app/"
-    with launched(home=tmp_path) as browser:
-        page = browser.new_page()
-        page.set_default_timeout(90_000)
-        page.goto(address)
-        ready(page)
-        assert page.evaluate("isSecureContext && crossOriginIsolated")
-        page.get_by_role("button", name="Use the camera").click()
-        page.wait_for_function("() => document.getElementById('video').videoWidth > 0")
-        page.get_by_role("button", name="Take the photo").click()
-        assert results(page).first.locator("h3").inner_text().startswith("camera ")
-        kept(page)
-        page.context.set_offline(True)
-        page.reload()
-        ready(page)
-        assert page.evaluate("navigator.serviceWorker.controller !== null")
-
-
-def test_without_the_authority_the_browser_refuses_the_page(https, tmp_path):
-    running, _ = https
-    with launched(home=tmp_path) as browser:
-        page = browser.new_page()
-        with pytest.raises(sync_api.Error, match="ERR_CERT_AUTHORITY_INVALID"):
-            page.goto(f"https://localhost:{running.port}/app/")
 
 
 # --- serve --app
