@@ -1,6 +1,7 @@
 # make demo         install into .venv and classify the bundled example
 # make test         all tests but the slow ones; installs what they need into .venv (TensorFlow, too: 3.9 GB)
-# make test-slow    training in all its kinds, which takes minutes; .ci/run does both
+# make test-slow    training in all its kinds, which takes minutes
+# make test-all     both in one run, which is quicker; .ci/run does it
 # make test-device  the tests of the runtime alone, without TensorFlow (0.7 GB)
 # make test-docs    every command of README, quickstart and guides, as printed
 # make lint         style, types, import directions
@@ -18,7 +19,7 @@ EXAMPLE := examples/synthetic_lesion.jpg
 # What the tests of the runtime need besides it.
 DEVICE_EXTRAS := camera,web,heic,dicom,test
 
-.PHONY: help app demo test test-slow test-device say-test try-app tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
+.PHONY: help app demo ready test test-slow test-all test-device say-test try-app tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
   test-cluster release-models fuzz gate clean
 
 help:
@@ -53,7 +54,8 @@ $(APP)/index.html: $(wildcard app/* app/src/* lesionedge/*.py lesionedge/web/sta
 try-app: $(VENV)/.runtime
 	@if ! command -v npm >/dev/null; then echo "Tests of the phone's app will be skipped: they need Node.js and npm"; \
 	  rm -rf $(APP); \
-	else $(MAKE) --no-print-directory app || { rm -rf $(APP); echo "Tests of the phone's app will be skipped"; }; fi
+	else $(MAKE) --no-print-directory app || { rm -rf $(APP); echo "Tests of the phone's app will be skipped"; }; \
+	  $(BIN)/python app/build.py --peer >/dev/null || echo "The test of MediaPipe's web runtime will be skipped"; fi
 
 # MediaPipe runs our files in a test. It wants another absl-py than TensorFlow's model optimization.
 .venv-mediapipe/.ready: pyproject.toml
@@ -68,10 +70,10 @@ try-app: $(VENV)/.runtime
 	  echo "picamera2 cannot be had here: its test will be skipped"
 	@mkdir -p .venv-picamera2 && touch $@
 
-# make tools        Debian packages that some tests need: a browser, a display, an RTSP server, an MQTT
+# make tools        Debian packages that some tests need: browsers, certutil, a display, an RTSP server, an MQTT
 #                   broker (as root; 1 GB); without them these tests are skipped
 TOOLS := chromium xvfb xdotool python3-tk gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
-  mosquitto mosquitto-clients
+  mosquitto mosquitto-clients libnss3-tools firefox-esr
 MISSING_TOOLS = $$(for tool in $(TOOLS); do dpkg-query --show $$tool >/dev/null 2>&1 || echo $$tool; done)
 tools:
 	@test "$$(id -u)" = 0 || { echo "make tools installs Debian packages: run it as root (sudo make tools)"; exit 1; }
@@ -82,12 +84,18 @@ say-test:
 	@missing=$(MISSING_TOOLS); test -z "$$missing" || \
 	  echo "Tests that need" $$missing "will be skipped. To run them, too: sudo make tools"
 
-test: say-test try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
+# All that make test installs and builds.
+ready: try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
+
+# Two files at a time, the longest first (tests/conftest.py): a file's tests share what they set up.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: CHOSEN := -m "not slow"
+test test-all: say-test ready
 	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
+	  $(BIN)/python $(PYTEST) $(CHOSEN) --cov --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/python $(PYTEST) -m slow
 
 .venv-device/.ready: pyproject.toml
 	@echo "Installing what the tests of the runtime need into .venv-device (0.7 GB) ..."
@@ -96,7 +104,7 @@ test-slow: $(VENV)/.dev
 	@touch $@
 
 test-device: say-test .venv-device/.ready .venv-picamera2/.ready
-	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 .venv-device/bin/python -m pytest -n 2 --dist loadfile
+	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 .venv-device/bin/python $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -131,7 +139,7 @@ wheel: $(BUILD)/.ready
 	sh .ci/wheel_32bit.sh $(BUILD)/bin/python dist
 
 # make release      all tests, then dist/: both wheels, the site, an SBOM of an installation, checksums
-release: lint test test-slow wheel docs
+release: lint test-all wheel docs
 	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist $(EXAMPLE)
 	sh .ci/release_files.sh $(PYTHON) $(BUILD)/bin dist site
 

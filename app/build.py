@@ -1,6 +1,7 @@
 """Build the phone's app: a static folder that any web server can serve.
 
     python app/build.py dist/app
+    python app/build.py --peer     fetch what tests and benchmarks compare it with
 
 npm fetches LiteRT.js, of exactly the version and content that ``package.json`` names. The rest is
 in this checkout: ``app``, what the page of ``lesionedge serve`` shares with it, and the embedded
@@ -41,6 +42,8 @@ CACHE = HERE / ".packages"
 OFFERED = ("mobilenetv2", "cnn")
 LICENCES = {"models": MODELS / "LICENSE", "lesionedge": HERE.parent / "LICENSE"}
 SHARED_FILES = ("words.js", "result.js", "drop.js", "style.css", "icon.svg")
+PEER = "@mediapipe/tasks-vision"
+"""MediaPipe's web runtime: no part of the app."""
 RUNTIMES = {"plain": "", "compat": "_compat", "threaded": "_threaded"}
 """The builds of LiteRT.js's WebAssembly that the app knows; a browser loads one of them."""
 
@@ -58,8 +61,15 @@ LEAST_GAIN = 0.9
 def main() -> None:
     """Build into the folder that the command line names."""
     parser = argparse.ArgumentParser(description="Build the phone's app.")
-    parser.add_argument("folder", type=Path, help="such as dist/app; what is in it is replaced")
-    build(parser.parse_args().folder)
+    parser.add_argument("folder", type=Path, nargs="?", help="such as dist/app; it is replaced")
+    parser.add_argument("--peer", action="store_true", help=f"fetch {PEER}, and print its folder")
+    options = parser.parse_args()
+    if options.peer:
+        print(_unpacked(PEER))
+    elif options.folder is None:
+        parser.error("expected a folder, such as dist/app")
+    else:
+        build(options.folder)
 
 
 def build(folder: Path) -> str:
@@ -226,7 +236,8 @@ def _without_map(code: str) -> str:
 def _unpacked(name: str) -> Path:
     """Return the folder of an npm package, fetched if it is not here yet and held to its hash."""
     package = _package()
-    version, wanted = package["dependencies"][name], package["integrity"][name]
+    version = {**package["dependencies"], **package["devDependencies"]}[name]
+    wanted = package["integrity"][name]
     folder = CACHE / f"{name.replace('/', '-').lstrip('@')}-{version}"
     if not folder.is_dir():
         CACHE.mkdir(exist_ok=True)
@@ -242,7 +253,7 @@ def _unpacked(name: str) -> Path:
 def _fetch(name: str, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
-        sys.exit("app/build.py: npm is missing, which fetches LiteRT.js; install Node.js and npm")
+        sys.exit(f"app/build.py: npm is missing, which fetches {name}; install Node.js and npm")
     line = [npm, "pack", name, "--silent", "--pack-destination", str(folder)]
     done = subprocess.run(line, check=False, capture_output=True, text=True)
     if done.returncode:

@@ -1,8 +1,8 @@
-"""Take the screenshots of ``docs/guides/browser.md``, of drawn lesions only.
+"""Take the screenshots of the guides to the page and the app, of drawn lesions only.
 
 python docs/screenshots.py
 
-Needs what the tests of the page need: Playwright and a Chromium.
+Needs what the tests of the page need: Playwright and a Chromium; and ``make app``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
+APP = ROOT / "dist" / "app"
 
 
 def main() -> None:
@@ -38,6 +39,8 @@ def main() -> None:
         images = [str(IMAGES / "peers.png"), str(ROOT / "examples" / "synthetic_lesion.jpg")]
         look(browser, "serve", 1000, 1130, "light", images, [])
         look(browser, "serve-narrow", 320, 760, "dark", images[1:], [])
+        for name_of_app, scheme in (("app", "light"), ("app-dark", "dark")):
+            look(browser, name_of_app, 320, 860, scheme, images[1:], ["--app", str(APP)])
         look(browser, "serve-live", 1000, 700, "light", [], ["--camera", name])
         browser.close()
 
@@ -63,7 +66,7 @@ def look(
         size = {"width": width, "height": height}
         warm_up(found[0])
         page = browser.new_page(viewport=size, color_scheme=scheme)
-        page.goto(found[0])
+        page.goto(f"{found[0]}app/" if "--app" in arguments else found[0])
         if files:
             page.set_input_files("#files", files)
         else:

@@ -25,12 +25,18 @@ SEVERE = {"serious", "critical"}
 
 
 @contextmanager
-def launched(*flags):
-    """Run a browser."""
+def launched(*flags, home=None):
+    """Run a browser.
+
+    Args:
+        flags: More flags of the command line.
+        home: The user's folder, with the certificates that the browser trusts.
+    """
+    environment = {} if home is None else {"env": {**os.environ, "HOME": str(home)}}
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=PROGRAM, args=[*FLAGS, *sandbox, *flags]
+            executable_path=PROGRAM, args=[*FLAGS, *sandbox, *flags], **environment
         )
         yield browser
         browser.close()

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,26 @@ def serving(*arguments: Any, before: str = "", **options: Any) -> Any:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextmanager
+def static(folder):
+    """Serve a folder as any static host does, without special headers."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    host.daemon_threads = True
+    thread = threading.Thread(target=host.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield host, f"http://127.0.0.1:{host.server_port}/"
+    finally:
+        host.shutdown()
+        host.server_close()
+        thread.join()
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:

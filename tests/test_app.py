@@ -10,25 +10,32 @@ import json
 import os
 import re
 import shutil
-import threading
-from contextlib import contextmanager
+import subprocess
+import sys
+import time
+import urllib.request
 from dataclasses import replace
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent / "corpus"))
+
+import make_corpus
 import make_vectors
 import numpy as np
 import pytest
-from chromium import launched, severe
+from chromium import launched, severe, sync_api
 from PIL import Image
-from serving import serving
+from PIL.PngImagePlugin import PngInfo
+from serving import serving, static
 
 from lesionedge import Classifier, profile, wording
 from lesionedge.explanation import explain
+from lesionedge.reliability import Gate
 
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 APP = Path(os.environ.get("LESIONEDGE_APP", ROOT / "dist" / "app"))
 if not (APP / "index.html").is_file():
     pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
@@ -46,26 +53,6 @@ def browser():
 def server():
     with serving("--app", APP, "--jobs", "1") as running:
         yield running
-
-
-@contextmanager
-def static(folder):
-    """Serve a folder as any static host does, without special headers."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    host.daemon_threads = True
-    thread = threading.Thread(target=host.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield host, f"http://127.0.0.1:{host.server_port}/"
-    finally:
-        host.shutdown()
-        host.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -159,6 +146,34 @@ def same_prediction(found, wanted):
     assert found["operating_point"] == wanted["operating_point"]
 
 
+PORT = """async (vector) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const image = drawn(vector);
+    const input = await engine.input(vector.model, await createImageBitmap(image));
+    const found = await engine.classify(vector.model, await createImageBitmap(image));
+    return {
+        sha256: await digest(image.data, 4), model_input_sha256: await digest(input, 3),
+        reliable: found.reliable,
+        probabilities: Object.fromEntries(found.top.map((one) => [one.label, one.probability])),
+    };
+}"""
+
+
+def test_the_app_predicts_the_vectors_for_ports(open_app, server):
+    vectors = json.loads((HERE / "vectors.json").read_text())
+    page = open_app(f"{server.url}app/")
+    page.evaluate((HERE / "port.js").read_text() + "Object.assign(window, { drawn, digest })")
+    threshold = Gate().threshold
+    for one in vectors["vectors"]:
+        found = page.evaluate(PORT, one)
+        for key in ("sha256", "model_input_sha256"):
+            assert found[key] == one[key]
+        assert found["reliable"] == (one["gate"][0] >= threshold)
+        wanted = dict(zip(vectors["labels"][one["model"]], one["probabilities"]))
+        assert found["probabilities"] == pytest.approx(wanted, abs=1e-6)
+
+
 def test_without_threads_from_a_static_host_predictions_are_the_same(open_app, tmp_path):
     content = encoded(make_vectors.image(0))
     with static(APP) as (_, url):
@@ -192,22 +207,103 @@ INPUT = """async ([model, encoded]) => {
     const base = document.querySelector('script[type=module]').src;
     const engine = await import(new URL('engine.js', base));
     const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
-    return [...await engine.input(model, blob)];
+    const input = await engine.input(model, blob);
+    return Array.from(input, (level) => String.fromCharCode(level)).join('');
 }"""
+
+
+def input_of(page, model, content):
+    """Return the exact pixels that the app gives to a model."""
+    found = page.evaluate(INPUT, [model, base64.b64encode(content).decode()])
+    return np.frombuffer(found.encode("latin-1"), np.uint8).astype(int)
 
 
 def test_turned_jpegs_are_upright_and_close_to_pillow(open_app, server):
     """Browsers round otherwise when they decode JPEGs: by less than one level on average."""
     page = open_app(f"{server.url}app/")
     classifier = Classifier("cnn")
-    image = make_vectors.image(0).resize((300, 200))
     for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        content = encoded(image, "JPEG", quality=95, exif=exif)
-        found = page.evaluate(INPUT, ["cnn", base64.b64encode(content).decode()])
-        wanted = classifier.model_input(content).ravel().astype(int)
-        assert np.abs(np.array(found) - wanted).mean() < 1, orientation
+        content = turned("JPEG", orientation, quality=95)
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() < 1, orientation
+
+
+def turned(kind, orientation, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(make_vectors.image(0).resize((300, 200)), kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_turned_pngs_and_webps_are_upright(open_app, server, kind):
+    """Browsers differ in what they do with their EXIF, so the app does it."""
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn")
+    options = {"lossless": True} if kind == "WEBP" else {}
+    for orientation in range(10):
+        content = turned(kind, orientation, **options)
+        wanted = classifier.model_input(content).ravel()
+        assert np.array_equal(input_of(page, "cnn", content), wanted), orientation
+    files = [{"name": "turned", "mimeType": "image/png", "buffer": turned(kind, 6, **options)}]
+    page.set_input_files("#files", files)
+    results(page)
+    page.wait_for_function("() => document.querySelector('.preview').naturalWidth === 200")
+
+
+def test_an_orientation_in_xmp_or_beside_damaged_exif(open_app, server):
+    page = open_app(f"{server.url}app/")
+    image, classifier = make_vectors.image(0).resize((300, 200)), Classifier("cnn")
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    about = PngInfo()
+    about.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    for content in (
+        encoded(image, "WEBP", lossless=True, xmp=xmp),
+        encoded(image, "PNG", pnginfo=about),
+        encoded(image, "PNG", exif=b"MM\0*\xff\xff\xff\xff"),
+        encoded(image, "PNG", exif=b"MM"),
+    ):
+        wanted = classifier.model_input(content).ravel()
+        assert np.array_equal(input_of(page, "cnn", content), wanted)
+
+
+# --- the corpus
+
+UNREAD = {
+    "adobe-rgb.tif", "planar-16.tif", "big-endian-16.tif", "lzw.tif", "deflated-8.tif", "photo.ppm",
+    "photo.tga", "white-is-zero-16.tif", "photo.jp2", "iphone.heic", "clinic.dcm",
+    "clear-everywhere.png",
+}  # fmt: skip
+"""Files of the corpus that Chromium or the app does not read, and Python does."""
+
+
+def test_files_of_the_corpus_are_read_as_python_does_or_are_clear_errors(open_app, server):
+    """One after the other in one page, which goes on after each."""
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn", threads=1)
+    corpus = make_corpus.everything()
+    given = [
+        {"name": name, "mimeType": "image/png", "buffer": content}
+        for name, (content, _) in corpus.items()
+    ]
+    page.set_input_files("#files", given)
+    cards = results(page, len(corpus))
+    for name, (content, expected) in corpus.items():
+        card = cards.filter(has=page.get_by_role("heading", name=name, exact=True))
+        if expected.error is not None or name in UNREAD:
+            fault = card.locator(".fault").inner_text()
+            assert fault.startswith("Failed: ")
+            assert "a fault of the app" not in fault, name
+            assert any(words in fault for words in CLEAR), name
+            continue
+        assert card.locator(".headline").count() == 1, name
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() <= expected.levels, name
+
+
+CLEAR = (
+    "not an image that can be read", "this browser cannot read it", "damaged or cut short",
+    "is empty (0 bytes)", "8x8 px is too small", "all of it is transparent",
+)  # fmt: skip
 
 
 def encoded(image, kind="PNG", **options):
@@ -670,6 +766,67 @@ def test_the_download_of_one_browser_is_small():
     for paths in runtimes.values():
         parts = ["index.html" if path == "./" else path for path in (*files, *paths)]
         assert sum(packed_bytes(APP / part) for part in parts) < MOST_BYTES
+
+
+# --- over HTTPS
+
+
+def trust(home, certificate):
+    """Install an authority where Chromium looks: in the NSS database of the user."""
+    certutil = shutil.which("certutil")
+    if certutil is None:
+        pytest.skip("needs certutil of libnss3-tools: sudo make tools")
+    folder = home / ".pki" / "nssdb"
+    folder.mkdir(parents=True)
+    line = [certutil, "-d", f"sql:{folder}"]
+    subprocess.run([*line, "-N", "--empty-password"], check=True)
+    add = ["-A", "-n", "lesionedge", "-t", "C,,", "-i", str(certificate)]
+    subprocess.run([*line, *add], check=True)
+
+
+@pytest.fixture(scope="module")
+def https(tmp_path_factory):
+    """The app over HTTPS, and the authority's certificate as the page for phones offers it."""
+    pytest.importorskip("cryptography", reason="needs lesionedge[web]")
+    pytest.importorskip("segno", reason="needs lesionedge[web]")
+    folder = tmp_path_factory.mktemp("https")
+    options = ("--app", APP, "--jobs", "1", "--https", "--http-port", "0")
+    with serving(*options, env={"XDG_DATA_HOME": str(folder)}) as running:
+        while not any("fingerprint" in line for line in running.messages):
+            time.sleep(0.05)
+        plain = re.search(r"from (http://\S+/) first", "".join(running.messages))[1]
+        with urllib.request.urlopen(f"{plain}lesionedge-authority.crt", timeout=60) as response:
+            (folder / "authority.crt").write_bytes(response.read())
+        yield running, folder / "authority.crt"
+
+
+def test_with_the_authority_installed_camera_and_service_worker_work(https, tmp_path):
+    running, certificate = https
+    trust(tmp_path, certificate)
+    address = f"https://localhost:{running.port}/app/"
+    with launched(home=tmp_path) as browser:
+        page = browser.new_page()
+        page.set_default_timeout(90_000)
+        page.goto(address)
+        ready(page)
+        assert page.evaluate("isSecureContext && crossOriginIsolated")
+        page.get_by_role("button", name="Use the camera").click()
+        page.wait_for_function("() => document.getElementById('video').videoWidth > 0")
+        page.get_by_role("button", name="Take the photo").click()
+        assert results(page).first.locator("h3").inner_text().startswith("camera ")
+        kept(page)
+        page.context.set_offline(True)
+        page.reload()
+        ready(page)
+        assert page.evaluate("navigator.serviceWorker.controller !== null")
+
+
+def test_without_the_authority_the_browser_refuses_the_page(https, tmp_path):
+    running, _ = https
+    with launched(home=tmp_path) as browser:
+        page = browser.new_page()
+        with pytest.raises(sync_api.Error, match="ERR_CERT_AUTHORITY_INVALID"):
+            page.goto(f"https://localhost:{running.port}/app/")
 
 
 # --- serve --app

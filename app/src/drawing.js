@@ -1,5 +1,6 @@
 // Draws a prediction or a heat map onto an image, as lesionedge/render.py does it.
 
+import { shown } from "./image.js";
 import { cropBox } from "./resample.js";
 import { headline, isRefused, riskOf } from "./result.js";
 import { percent, text } from "./words.js";
@@ -46,7 +47,7 @@ export async function drawHeat(canvas, entry, spoken) {
 }
 
 async function sheetOf(canvas, entry, lines, { grey = false } = {}) {
-  const bitmap = await createImageBitmap(entry.file, { imageOrientation: "from-image" });
+  const bitmap = await createImageBitmap(await shown(entry.file), { imageOrientation: "from-image" });
   try {
     return new Sheet(canvas, bitmap, entry.model.input, lines, grey);
   } finally {

@@ -1,6 +1,7 @@
 // What an image file says of itself before anything decodes it: its kind and size, whether all of it is there.
 
 import { Fault } from "./fault.js";
+import { jpeg } from "./jpeg.js";
 
 export const MAX_PIXELS = 200_000_000; // lesionedge/image.py
 const MIN_SIDE_PX = 16;
@@ -44,38 +45,6 @@ function look(bytes) {
     throw error;
   }
   throw new Fault("notAnImage");
-}
-
-const STANDALONE = (marker) => marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8);
-const IS_FRAME = (marker) => marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-
-/** Walk a JPEG's segments: the size is in its frame, and at its end comes a marker. */
-function jpeg(view) {
-  let size = null;
-  for (let at = 2; at < view.byteLength - 1;) {
-    if (view.getUint8(at) !== 0xff) return { size, whole: false };
-    const marker = view.getUint8(at + 1);
-    if (marker === 0xd9) return { size, whole: size !== null };
-    if (marker === 0xff || STANDALONE(marker)) {
-      at += marker === 0xff ? 1 : 2;
-      continue;
-    }
-    if (IS_FRAME(marker)) size = [view.getUint16(at + 7), view.getUint16(at + 5)];
-    at += 2 + view.getUint16(at + 2);
-    if (marker === 0xda) at = afterScan(view, at);
-  }
-  return { size, whole: false };
-}
-
-/** Return where a JPEG's next marker is: within a scan, 0xff comes before a zero or a restart. */
-function afterScan(view, start) {
-  let at = start;
-  for (; at < view.byteLength - 1; at += 1) {
-    if (view.getUint8(at) !== 0xff) continue;
-    const next = view.getUint8(at + 1);
-    if (next !== 0 && next !== 0xff && !(next >= 0xd0 && next <= 0xd7)) return at;
-  }
-  return at;
 }
 
 function png(view) {

@@ -1,5 +1,6 @@
 // Results that stay on this device, only where it is switched on: in IndexedDB, with a small copy of the image.
 
+import { shown } from "./image.js";
 import { byId, say, spoken } from "./page.js";
 import { element, headline, paragraph } from "./result.js";
 import { text } from "./words.js";
@@ -49,7 +50,7 @@ export async function keep({ name, found, file }) {
 }
 
 async function small(file) {
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  const bitmap = await createImageBitmap(await shown(file), { imageOrientation: "from-image" });
   const side = Math.min(bitmap.width, bitmap.height);
   const canvas = new OffscreenCanvas(SIDE_PX, SIDE_PX);
   const place = [(bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side];

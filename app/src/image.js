@@ -1,7 +1,8 @@
-// From a file or a frame of the camera to pixels that resample.js takes. Decoding, turning and colours are the browser's.
+// From a file or a frame of the camera to pixels that resample.js takes. Decoding and colours are the browser's.
 
 import { Fault } from "./fault.js";
 import { check, checkSize } from "./file.js";
+import { orientationOf, upright } from "./orientation.js";
 
 /**
  * Decode an image file.
@@ -12,15 +13,26 @@ import { check, checkSize } from "./file.js";
 export async function decode(blob) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const { animated, isOpaque } = check(bytes);
+  const { orientation, parts } = orientationOf(bytes);
   let bitmap;
   try {
-    bitmap = await createImageBitmap(new Blob([bytes]), { imageOrientation: "from-image" });
+    bitmap = upright(await createImageBitmap(new Blob(parts), { imageOrientation: "from-image" }), orientation);
   } catch {
     throw new Fault("undecodable");
   }
   checkSize(bitmap.width, bitmap.height);
   if (!isOpaque && isTransparent(bitmap)) throw new Fault("transparent");
   return { bitmap, codes: animated ? ["animated"] : [] };
+}
+
+/** Return an image that the browser shows upright: the file, or a turned copy. */
+export async function shown(file) {
+  const { orientation, parts } = orientationOf(new Uint8Array(await file.arrayBuffer()));
+  if (!(orientation > 1 && orientation < 9)) return file;
+  const bitmap = upright(await createImageBitmap(new Blob(parts)), orientation);
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
+  return canvas.convertToBlob();
 }
 
 /** Return an ImageBitmap as resample.js takes it; transparency lies over white. */

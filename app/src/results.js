@@ -3,6 +3,7 @@
 import { drawHeat, drawPrediction } from "./drawing.js";
 import * as engine from "./engine.js";
 import * as history from "./history.js";
+import { shown } from "./image.js";
 import { byId, say, spoken, translate, why } from "./page.js";
 import { bars } from "./prediction.js";
 import { asCsv, asJson, element, factsOf, headline, paragraph, save } from "./result.js";
@@ -27,7 +28,6 @@ export function add(files) {
   for (const file of taken) {
     counter += 1;
     const entry = { file, name: file.name || `image ${counter}`, model, profile };
-    entry.url = URL.createObjectURL(file);
     entry.node = cardOf(entry);
     entries.unshift(entry);
     byId("results").prepend(entry.node);
@@ -51,15 +51,23 @@ function cardOf(entry) {
   node.querySelector("h3").textContent = entry.name;
   const preview = node.querySelector(".preview");
   preview.alt = text("imageOf", entry.name);
-  preview.src = entry.url;
   preview.addEventListener("error", () => {
     preview.hidden = true;
     node.querySelector("figcaption").hidden = false;
   });
+  preshow(entry, preview);
   const remove = node.querySelector(".remove");
   remove.setAttribute("aria-label", text("removeName", entry.name));
   remove.addEventListener("click", () => forget(entry));
   return node;
+}
+
+/** Show an image upright, as it is classified. */
+async function preshow(entry, preview) {
+  const image = await shown(entry.file).catch(() => entry.file);
+  if (!entries.includes(entry)) return;
+  entry.url = URL.createObjectURL(image);
+  preview.src = entry.url;
 }
 
 async function classify(entry) {
@@ -217,7 +225,7 @@ function forget(entry) {
   entry.explaining?.cancel();
   const next = entry.node.nextElementSibling ?? entry.node.previousElementSibling;
   entry.node.remove();
-  URL.revokeObjectURL(entry.url);
+  if (entry.url) URL.revokeObjectURL(entry.url);
   (next ?? byId("files")).focus();
   say(text("removed", entry.name));
   showTools();

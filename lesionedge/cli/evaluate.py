@@ -90,7 +90,7 @@ def command(
         loaded = _classifiers(chosen)
         plan = measuring.plan(labelled, loaded, profiles)
         tell_labels(plan.understood, labelled.skipped)
-        results = measuring.measure(plan, labelled, done, folder, with_images)
+        results = measuring.measure(plan, labelled, done, output, with_images)
         if submission is not None:
             _submit(submission, done[0].path, loaded[0])
     if form == "json":

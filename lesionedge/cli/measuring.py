@@ -96,15 +96,15 @@ def _with_profile(
 
 
 def measure(
-    plan: Plan, labelled: Labelled, done: Sequence[Done], folder: str, with_images: bool
+    plan: Plan, labelled: Labelled, done: Sequence[Done], folder: str | None, with_images: bool
 ) -> dict[str, Any]:
-    """Measure everything; write the report.
+    """Measure everything; write the report if it has a folder.
 
     Args:
         plan: What is measured.
         labelled: The images.
         done: Each model's predictions.
-        folder: Where the report goes.
+        folder: Where the report goes; None: nowhere, and nothing is drawn.
         with_images: Whether it shows images.
 
     Returns:
@@ -127,9 +127,13 @@ def measure(
     measured = list(_measured(plan, read, [str(path) for path in images.table["path"]]))
     record = _record(plan, labelled, images, read[0], card.codes)
     record["comparison"] = _comparison(measured, images, card)
-    results = whole.write(
-        Path(folder), card, record, images, measured, with_images=with_images, say=lambda _: None
-    )
+    if folder is None:
+        results = {one.name: whole.figures(one, images, card, SPLIT) for one in measured}
+    else:
+        results = whole.write(
+            Path(folder), card, record, images, measured, with_images=with_images,
+            say=lambda _: None,
+        )  # fmt: skip
     return {**record, "models": results}
 
 

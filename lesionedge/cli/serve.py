@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-import socket
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import options, printable, serve_access, serve_https
 from lesionedge.cli.loading import load
+from lesionedge.cli.serve_https import tell
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
     from lesionedge.model_options import ModelOptions
-    from lesionedge.web.app import Service
-    from lesionedge.web.authority import Certificate
-    from lesionedge.web.guard import Access
     from lesionedge.web.live import LiveView
-    from lesionedge.web.server import Side
-
-LEAST_TOKEN = 16
-"""The least number of characters of a token."""
 
 NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "uvicorn")
 
@@ -101,7 +89,7 @@ def command(model_options: ModelOptions, **given: Any) -> None:
     Images stay in memory; nothing is written. The guide "Browser and API" of
     the documentation says how to put it behind TLS, run it as a service or in a container.
     """
-    _check_access(given)
+    serve_access.check(given)
     _require()
     _check_app(given["phone_app"])
     from lesionedge.web.app import Service, create_app
@@ -112,8 +100,9 @@ def command(model_options: ModelOptions, **given: Any) -> None:
     access = Access(
         token=given["token"], hosts=(*given["hosts"], given["host"]), origins=given["origins"]
     )
-    secure = _secure(given)
-    with listen(given["host"], given["port"]) as wire, _second_wire(given, secure) as second:
+    secure = serve_https.certificates(given)
+    listening = listen(given["host"], given["port"])
+    with listening as wire, serve_https.second_wire(given, secure) as second:
         address = _address(given["host"], wire.getsockname()[1], secure)
         service = Service(classifiers, live=_live(given, classifiers[0]))
         application = create_app(service, access=access, phone_app=given["phone_app"])
@@ -122,122 +111,16 @@ def command(model_options: ModelOptions, **given: Any) -> None:
             profile = classifiers[0].profile
             model = f"{service.facts['model']}{f' with {profile.name}' if profile else ''}"
             what = f"{printable(model)}, {len(classifiers)} at a time"
-            _tell(f"serving {what}, at {address} (Ctrl-C ends)")
+            tell(f"serving {what}, at {address} (Ctrl-C ends)")
             if classifiers[0].unknown_notice is not None:
-                _tell(f"warning: {classifiers[0].unknown_notice}")
+                tell(f"warning: {classifiers[0].unknown_notice}")
             if second is not None and secure is not None:
-                _tell_phones(given, secure(), wire, second)
+                serve_https.tell_phones(given, secure(), wire, second)
 
         side = None
         if second is not None and secure is not None:
-            side = _install_page(given, secure(), wire, second, service, access)
+            side = serve_https.install_page(given, secure(), wire, second, service, access)
         run(application, wire, ready=ready, secure=secure, side=side)
-
-
-def _check_access(given: dict[str, Any]) -> None:
-    """Refuse options that would not be safe."""
-    token = given["token"] = given["token"] or None
-    if token is not None and (len(token) < LEAST_TOKEN or not re.fullmatch(r"[!-~]+", token)):
-        raise click.UsageError(
-            f"--token: expected at least {LEAST_TOKEN} letters, digits and signs, no space: "
-            f"{_proposal()}"
-        )
-    if token is None and not given["insecure"] and not _is_loopback(given["host"]):
-        raise click.UsageError(
-            f"--host {given['host']}: other machines could use it. Set a token, "
-            f"LESIONEDGE_TOKEN={_proposal()}; or add --insecure"
-        )
-    for origin in given["origins"]:
-        if not re.fullmatch(r"https?://[a-z0-9.\[\]:_-]+", origin):
-            raise click.UsageError(f"--allow-origin {origin}: expected https://NAME or http://NAME")
-
-
-def _secure(given: dict[str, Any]) -> Callable[[], Certificate] | None:
-    """Return a function that returns the certificate for HTTPS; None for HTTP."""
-    certificate, key = given["certificate"], given["key"]
-    if (certificate is None) != (key is None):
-        raise click.UsageError("--certificate and --key are needed together")
-    if certificate is None and not given["https"]:
-        return None
-    from lesionedge.web import authority
-
-    if certificate is not None:
-        return lambda: authority.given(certificate, key)
-    from importlib.util import find_spec
-
-    if find_spec("cryptography") is None or find_spec("segno") is None:
-        from lesionedge.errors import MissingDependencyError
-
-        raise MissingDependencyError(
-            "--https needs cryptography and segno: pip install 'lesionedge[web]'"
-        )
-    names = [name for name in (*given["hosts"], given["host"]) if not _is_any(name)]
-    return lambda: authority.own(names)
-
-
-def _second_wire(
-    given: dict[str, Any], secure: Callable[[], Certificate] | None
-) -> AbstractContextManager[socket.socket | None]:
-    """Listen for phones that fetch the authority's certificate."""
-    from lesionedge.web.server import listen
-
-    if secure is None or secure().authority is None:
-        return nullcontext()
-    return listen(given["host"], given["http_port"])
-
-
-def _install_page(
-    given: dict[str, Any], certificate: Certificate, wire: socket.socket, second: socket.socket,
-    service: Service, access: Access,
-) -> Side:  # fmt: skip
-    from dataclasses import replace
-
-    from lesionedge.web.guard import Guard
-    from lesionedge.web.install import create_page
-    from lesionedge.web.server import Side
-
-    page = create_page(certificate, _phone_address(given, wire))
-    guarded = Guard(page, access=replace(access, token=None), metrics=service.metrics)
-    return Side(guarded, second)
-
-
-def _phone_address(given: dict[str, Any], wire: socket.socket) -> str:
-    """Return the address for a phone: a number, because not every phone knows .local names."""
-    from lesionedge.web.authority import machine_addresses
-
-    port, host = wire.getsockname()[1], given["host"]
-    if _is_any(host):
-        outward = [one for one in machine_addresses() if not ipaddress.ip_address(one).is_loopback]
-        host = next((one for one in outward if ":" not in one), "127.0.0.1")
-    path = "app/" if given["phone_app"] else ""
-    return f"https://{f'[{host}]' if ':' in host else host}:{port}/{path}"
-
-
-def _tell_phones(
-    given: dict[str, Any], certificate: Certificate, wire: socket.socket, second: socket.socket
-) -> None:
-    """Write how to connect a phone. Only the QR code on a terminal has the token, never a log."""
-    from lesionedge.web.authority import machine_names
-    from lesionedge.web.install import qr_text
-
-    address = _phone_address(given, wire)
-    port = second.getsockname()[1]
-    host = _host_of(address)
-    _tell(f"phones: install the certificate from http://{host}:{port}/ first, then open {address}")
-    _tell(f"also called https://{machine_names()[-1]}:{wire.getsockname()[1]}/")
-    _tell(f"fingerprint of the authority (SHA-256): {certificate.fingerprint}")
-    if sys.stderr.isatty():
-        token = f"#token={given['token']}" if given["token"] and not given["phone_app"] else ""
-        click.echo(qr_text(address + token), err=True)
-
-
-def _host_of(address: str) -> str:
-    """Return the host of an address; an IPv6 address keeps its brackets."""
-    return address.partition("://")[2].rpartition("/")[0].split("/")[0].rpartition(":")[0]
-
-
-def _is_any(host: str) -> bool:
-    return host in ("0.0.0.0", "::", "")
 
 
 def _check_app(folder: str | None) -> None:
@@ -251,19 +134,6 @@ def _check_app(folder: str | None) -> None:
             f"--app {folder}: has no {lacking}; expected a folder that make app has built, such as "
             "dist/app"
         )
-
-
-def _proposal() -> str:
-    import secrets
-
-    return secrets.token_urlsafe(24)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _require() -> None:
@@ -294,7 +164,7 @@ def _live(given: dict[str, Any], classifier: Classifier) -> LiveView | None:
 
     from lesionedge.web.live import LiveView
 
-    view = LiveView(given["camera"], given["size"], copy(classifier), report=_tell)
+    view = LiveView(given["camera"], given["size"], copy(classifier), report=tell)
     view.open()
     return view
 
@@ -302,7 +172,3 @@ def _live(given: dict[str, Any], classifier: Classifier) -> LiveView | None:
 def _address(host: str, port: int, secure: object) -> str:
     kind = "https" if secure else "http"
     return f"{kind}://[{host}]:{port}/" if ":" in host else f"{kind}://{host}:{port}/"
-
-
-def _tell(text: str) -> None:
-    click.echo(f"lesionedge: {printable(text)}", err=True)

@@ -1,0 +1,88 @@
+"""The phone's app in Firefox: it loads, predicts as Python does, and works without a server."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import make_vectors
+import pytest
+from firefox import opened
+from PIL import Image
+from serving import encoded, serving, static
+
+from lesionedge import Classifier
+
+pytest.importorskip("fastapi", reason="needs lesionedge[web]")
+APP = Path(os.environ.get("LESIONEDGE_APP", Path(__file__).parent.parent / "dist" / "app"))
+if not (APP / "index.html").is_file():
+    pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
+READY = "document.body.dataset.ready"
+SHOWN = "document.querySelector('.card .headline')"
+ASK = """async ([model, contents]) => {
+    const base = document.querySelector('script[type=module]').src;
+    const engine = await import(new URL('engine.js', base));
+    const found = [];
+    for (const encoded of contents) {
+        const blob = new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))]);
+        const input = await engine.input(model, blob);
+        found.push({ input: Array.from(input), ...await engine.classify(model, blob) });
+    }
+    return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+def same(page, model, *contents):
+    """Compare predictions of files with Python's."""
+    encoded = [base64.b64encode(one).decode() for one in contents]
+    classifier = Classifier(model, threads=1)
+    for found, content in zip(page.evaluate(ASK, [model, encoded]), contents, strict=True):
+        wanted = classifier.classify(content).to_dict()
+        assert found["input"] == classifier.model_input(content).ravel().tolist()
+        for key in ("label", "reliable", "warning_codes"):
+            assert found[key] == wanted[key], key
+        numbers = [one["probability"] for one in found["top"]]
+        assert numbers == pytest.approx([one["probability"] for one in wanted["top"]], abs=1e-6)
+
+
+def test_with_threads_predictions_are_python_s(page):
+    """At once: on an isolated page Firefox may need a minute to start the service worker."""
+    contents = [encoded(make_vectors.image(number), "PNG") for number in range(3)]
+    with serving("--app", APP, "--jobs", "1") as running:
+        page.goto(f"{running.url}app/")
+        page.wait_for(READY)
+        assert page.evaluate(f"() => {READY}") == "threaded"
+        same(page, "mobilenetv2", *contents)
+
+
+def test_orientation_of_pngs_and_webps(page):
+    with static(APP) as (_, url):
+        page.goto(url)
+        page.wait_for(READY)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image = make_vectors.image(0).resize((300, 200))
+        png = encoded(image, "PNG", exif=exif)
+        same(page, "cnn", png, encoded(image, "WEBP", exif=exif, lossless=True))
+
+
+def test_it_works_without_the_server(page, tmp_path):
+    image = tmp_path / "lesion.png"
+    make_vectors.image(0).save(image)
+    with static(APP) as (_, url):
+        page.goto(url)
+        page.wait_for(f"{READY} && document.getElementById('offline').textContent")
+    page.reload()
+    page.wait_for(READY)
+    assert page.evaluate(f"() => {READY}") == "plain"
+    page.choose("#files", image)
+    page.wait_for(SHOWN)
+    wanted = Classifier().classify(image)
+    assert page.evaluate(f"() => {SHOWN}.textContent").startswith(wanted.name)
