@@ -37,6 +37,6 @@ def command(ctx: click.Context, form: str) -> None:
     else:
         click.echo(f"\nPrediction {'works' if works else 'cannot work'} here.")
         if any(finding.state == "absent" for finding in findings):
-            click.echo("Lines with - are optional parts that are missing.")
+            click.echo("What is marked with - is missing, but prediction does not need it.")
     if not works:
         ctx.exit(1)
