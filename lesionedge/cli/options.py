@@ -215,8 +215,8 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "operating_point": click.option(
         "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
-        help="Use the malignant probability's threshold for this sensitivity (the share of malignant "
-        "images above it): 0.9, 0.95 or 0.98 [default: 0.95].",
+        help="Use the malignant probability's threshold for this sensitivity (the share of "
+        "malignant images above it): 0.9, 0.95 or 0.98 [default: 0.95].",
     ),
     "profile": click.option(
         "--profile", type=click.Path(dir_okay=False), envvar="LESIONEDGE_PROFILE",
