@@ -262,8 +262,10 @@ def vocabulary_terms():
 
 def test_every_term_of_the_vocabulary_stands_under_one_class():
     """A term that is left under the class that it was moved from would hide the new one."""
-    found = {term: diagnosis.describe(" ".join(term.split())).code for term, _ in vocabulary_terms()}
-    hidden = {term: found[term] for term, code in vocabulary_terms() if found[term] != code}
+    found = [
+        (term, code, describe(" ".join(term.split())).code) for term, code in vocabulary_terms()
+    ]
+    hidden = [f"{term}: {other}, not {code}" for term, code, other in found if other != code]
     assert not hidden, f"each stands under another class, too, which hides its own: {hidden}"
 
 
