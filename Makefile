@@ -1,6 +1,7 @@
 # make demo         install into .venv and classify the bundled example
 # make test         all tests but the slow ones; installs what they need into .venv (TensorFlow, too: 3.9 GB)
-# make test-slow    training in all its kinds, which takes minutes; .ci/run does both
+# make test-slow    training in all its kinds, which takes minutes
+# make test-all     both in one run, which is quicker; .ci/run does it
 # make test-device  the tests of the runtime alone, without TensorFlow (0.7 GB)
 # make test-docs    every command of README, quickstart and guides, as printed
 # make lint         style, types, import directions
@@ -18,7 +19,7 @@ EXAMPLE := examples/synthetic_lesion.jpg
 # What the tests of the runtime need besides it.
 DEVICE_EXTRAS := camera,web,heic,dicom,test
 
-.PHONY: help app demo test test-slow test-device say-test try-app tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
+.PHONY: help app demo ready test test-slow test-all test-device say-test try-app tools lint docs test-docs bench wheel release test-wheel test-tflite test-pi test-camera \
   test-cluster release-models fuzz gate clean
 
 help:
@@ -69,6 +70,13 @@ try-app: $(VENV)/.runtime
 	  echo "picamera2 cannot be had here: its test will be skipped"
 	@mkdir -p .venv-picamera2 && touch $@
 
+# The ISIC challenge's scorer, which a test holds our figures against. It wants an older pandas.
+.venv-scorer/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-scorer
+	.venv-scorer/bin/pip --disable-pip-version-check --quiet install "isic-challenge-scoring>=5.6,<6" "pandas<3" || \
+	  echo "isic-challenge-scoring cannot be had here: its test will be skipped"
+	@touch $@
+
 # make tools        Debian packages that some tests need: browsers, certutil, a display, an RTSP server, an MQTT
 #                   broker (as root; 1 GB); without them these tests are skipped
 TOOLS := chromium xvfb xdotool python3-tk gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
@@ -83,12 +91,19 @@ say-test:
 	@missing=$(MISSING_TOOLS); test -z "$$missing" || \
 	  echo "Tests that need" $$missing "will be skipped. To run them, too: sudo make tools"
 
-test: say-test try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
+# All that make test installs and builds.
+ready: try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready .venv-scorer/.ready
+
+# Two files at a time, the longest first (tests/conftest.py): a file's tests share what they set up.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: CHOSEN := -m "not slow"
+test test-all: say-test ready
 	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
-	  $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
+	  LESIONEDGE_ISIC_SCORER=$(CURDIR)/.venv-scorer/bin/python \
+	  $(BIN)/python $(PYTEST) $(CHOSEN) --cov --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(BIN)/python $(PYTEST) -m slow
 
 .venv-device/.ready: pyproject.toml
 	@echo "Installing what the tests of the runtime need into .venv-device (0.7 GB) ..."
@@ -97,7 +112,7 @@ test-slow: $(VENV)/.dev
 	@touch $@
 
 test-device: say-test .venv-device/.ready .venv-picamera2/.ready
-	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 .venv-device/bin/python -m pytest -n 2 --dist loadfile
+	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 .venv-device/bin/python $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -132,7 +147,7 @@ wheel: $(BUILD)/.ready
 	sh .ci/wheel_32bit.sh $(BUILD)/bin/python dist
 
 # make release      all tests, then dist/: both wheels, the site, an SBOM of an installation, checksums
-release: lint test test-slow wheel docs
+release: lint test-all wheel docs
 	PYTHON=$(PYTHON) sh tests/test_wheel.sh dist $(EXAMPLE)
 	sh .ci/release_files.sh $(PYTHON) $(BUILD)/bin dist site
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,26 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 MODELS = Path(__file__).parent / "data"
+
+
+LONGEST = (
+    "test_pipeline.py", "test_app.py", "test_gate_training.py", "test_batch.py",
+    "test_evaluate_command.py", "test_networks.py", "test_recipes.py", "test_app_firefox.py",
+    "test_serve.py", "test_evaluate.py", "test_serve_page.py", "test_calibrate.py",
+)  # fmt: skip
+"""The files that take longest."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C end what tests start: where they run in the background, it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that no worker is left with one at the end."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +66,7 @@ def photo(tmp_path: Path, draw: Callable[..., Image.Image]) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cli_run() -> Callable[..., Result]:
     """Runs ``lesionedge`` with arguments in this process."""
     from lesionedge.cli import main
@@ -61,7 +82,7 @@ def cli_run() -> Callable[..., Result]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Runs ``lesionedge`` in a new process."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from serving import serving
 import lesionedge
 from lesionedge import Classifier, ModelError
 from lesionedge.calibration import guarantee
+from lesionedge.calibration.fit import fit
 from lesionedge.calibration.sample import Sample
 from lesionedge.calibration.site import make
 from lesionedge.card import Card
@@ -72,20 +75,33 @@ def write_truth(path, classes, lesions=None):
                              lesion])  # fmt: skip
 
 
-@pytest.fixture
-def calibrated(cli_run, tmp_path, int8):
-    """Calibrates int8 on drawn predictions; returns the profile's file and the command's result."""
+@pytest.fixture(scope="module")
+def profiles(cli_run, tmp_path_factory, int8):
+    """Calibrates int8 on drawn predictions, once for the same arguments."""
 
-    def run(count=400, *options, seed=0, **facts):
-        probabilities, classes = drawn(count, seed=seed, **facts)
-        write_predictions(tmp_path / "predictions.csv", probabilities)
-        write_truth(tmp_path / "truth.csv", classes)
+    @cache
+    def made(*options, count, **facts):
+        folder = tmp_path_factory.mktemp("calibrated")
+        probabilities, classes = drawn(count, **facts)
+        write_predictions(folder / "predictions.csv", probabilities)
+        write_truth(folder / "truth.csv", classes)
         done = cli_run(
-            "calibrate", tmp_path / "predictions.csv", "--truth", tmp_path / "truth.csv", "-m",
-            int8, "-o", tmp_path / "site.json", *options,
+            "calibrate", folder / "predictions.csv", "--truth", folder / "truth.csv", "-m",
+            int8, "-o", folder / "site.json", *options,
         )  # fmt: skip
         assert done.exit_code == 0, done.output
-        return tmp_path / "site.json", done
+        return folder / "site.json", done
+
+    return made
+
+
+@pytest.fixture
+def calibrated(profiles, tmp_path):
+    """Returns the file of a profile of int8, the test's own, and the command's result."""
+
+    def run(count=400, *options, **facts):
+        file, done = profiles(*options, count=count, **facts)
+        return Path(shutil.copy(file, tmp_path / "site.json")), done
 
     return run
 
@@ -162,8 +178,8 @@ def test_few_images_do_little_and_many_do_much():
         found = []
         for seed in range(4):
             probabilities, classes = drawn(count, seed=seed, sharpness=2.0)
-            profile = make(sample_of(probabilities, classes), owner_of(), Card(), name="x")
-            found.append(np.log(profile.recalibration.between.temperature))
+            change = fit(sample_of(probabilities, classes), MALIGNANT)
+            found.append(np.log(change.between.temperature))
         return np.mean(found)
 
     none, few, many = temperature(4), temperature(30), temperature(1000)

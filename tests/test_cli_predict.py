@@ -154,8 +154,6 @@ def started(arguments):
     process = subprocess.Popen(
         [sys.executable, "-m", "lesionedge", "predict", "--format", "json", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # Tests in the background ignore SIGINT, and so would the processes that they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline().startswith(b"{")

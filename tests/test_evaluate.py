@@ -29,7 +29,8 @@ from lesionedge.evaluation import (
     weighted,
 )
 from lesionedge.image import Preprocessing, model_input
-from train.evaluate.measure import evaluate
+from train.data import located
+from train.evaluate.measure import evaluate, predict
 from train.run import Run, RunError
 
 ROOT = Path(__file__).parent.parent
@@ -335,27 +336,33 @@ def test_saved_keras_models_are_loaded_back_and_measured(run, tmp_path):
         for name, model in made.items():
             model.save(tmp_path / name)
         made["two.h5"].save_weights(tmp_path / "alone.weights.h5")
-    ham = run.folder.parent / "ham"
-
-    def measure(*names: str, check: bool = True):
-        weights = [part for name in names for part in ("--weights", tmp_path / name)]
-        cache = run.folder.parent / "cache"
-        return program("train", "evaluate", run.folder, "--data", ham, *weights, "--out",
-                       tmp_path, "--cache", cache, check=check)  # fmt: skip
-
+    ham, cache = run.folder.parent / "ham", run.folder.parent / "cache"
     names = list(made)[:3]
-    measure(*names)
-    found = json.loads((tmp_path / "metrics.json").read_text())["models"]
+    images, found = predict(
+        run, located.table(run, ham), "test", weights=[tmp_path / name for name in names],
+        cache_folder=cache, say=print,
+    )  # fmt: skip
+    assert [model.name for model in found] == names
     table = run.table()
     table = table[table["split"] == "test"]
     card = run.read_card()
     settings = Preprocessing.from_card(card.input)
     pixels = np.stack([model_input(ham / "images" / path, settings) for path in table["path"]])
     labels = list(card.codes)
-    for name in names:
-        values = np.asarray(made[name]((pixels - np.float32(127.5)) / np.float32(127.5)))
-        right = values.argmax(1) == table["label"].map(labels.index)
-        assert found[name]["accuracy"]["value"] == pytest.approx(right.mean())
-    few, alone = (measure(name, check=False) for name in ("few.h5", "alone.weights.h5"))
+    for model in found:
+        values = np.asarray(made[model.name]((pixels - np.float32(127.5)) / np.float32(127.5)))
+        assert (values.argmax(1) == model.predicted).all()
+    assert (images.truth == table["label"].map(labels.index)).all()
+
+    def measure(name: str, check: bool = False):
+        return program("train", "evaluate", run.folder, "--data", ham, "--weights",
+                       tmp_path / name, "--out", tmp_path, "--cache", cache,
+                       check=check)  # fmt: skip
+
+    measure(names[-1], check=True)
+    figures = json.loads((tmp_path / "metrics.json").read_text())["models"][names[-1]]
+    right = found[-1].predicted == images.truth
+    assert figures["accuracy"]["value"] == pytest.approx(right.mean())
+    few, alone = map(measure, ("few.h5", "alone.weights.h5"))
     assert "gives 3 outputs; this run has 7 classes" in few.stderr
     assert "weights alone" in alone.stderr

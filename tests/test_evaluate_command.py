@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +24,11 @@ from lesionedge.diagnosis import describe_all
 LABELS = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
 
-@pytest.fixture
-def photos(tmp_path, draw):
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, draw):
     """24 images, three of each lesion, with a table of what they show."""
-    folder = tmp_path / "photos"
+    root = tmp_path_factory.mktemp("evaluate")
+    folder = root / "photos"
     folder.mkdir()
     rows = [["image_id", "dx", "lesion_id", "sex", "age", "fitzpatrick"]]
     for number in range(24):
@@ -34,7 +36,7 @@ def photos(tmp_path, draw):
         label = ("melanoma", "Nevus", "bcc", "seborrheic keratosis")[number // 3 % 4]
         rows.append([f"IMG_{number}", label, f"L{number // 3}", ("male", "female")[number % 2],
                      str(20 + number), str(1 + number % 3)])  # fmt: skip
-    table = tmp_path / "truth.csv"
+    table = root / "truth.csv"
     with table.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder, table
@@ -47,9 +49,15 @@ def measured(cli_run, photos, *options):
     return done
 
 
-def test_figures_are_those_of_the_predictions(cli_run, photos, int8, tmp_path):
-    out = tmp_path / "out"
-    done = measured(cli_run, photos, "-m", int8, "-o", out)
+@pytest.fixture(scope="module")
+def reported(cli_run, photos, int8, tmp_path_factory):
+    """A folder with the report of int8, and the command's result."""
+    out = tmp_path_factory.mktemp("reported") / "out"
+    return out, measured(cli_run, photos, "-m", int8, "-o", out)
+
+
+def test_figures_are_those_of_the_predictions(reported, photos, int8):
+    out, done = reported
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["kind"] == "classes"
     assert metrics["grouped_by"] == "lesion"
@@ -80,9 +88,9 @@ def test_figures_are_those_of_the_predictions(cli_run, photos, int8, tmp_path):
     assert "http://" not in report.replace("http://www.w3.org", "")
 
 
-def test_an_interrupted_run_is_continued(cli_run, photos, int8, tmp_path):
+def test_an_interrupted_run_is_continued(cli_run, reported, photos, int8, tmp_path):
     out = tmp_path / "out"
-    measured(cli_run, photos, "-m", int8, "-o", out)
+    shutil.copytree(reported[0], out)
     whole = (out / "predictions.csv").read_text()
     (out / "predictions.csv.part").write_text("".join(whole.splitlines(keepends=True)[:9]))
     (out / "predictions.csv").unlink()
@@ -91,7 +99,8 @@ def test_an_interrupted_run_is_continued(cli_run, photos, int8, tmp_path):
     done = measured(cli_run, photos, "-m", int8, "-o", out)
     assert "16 of 16 images" in done.stderr
     assert (out / "predictions.csv").read_text() == whole
-    again = measured(cli_run, photos, "-m", int8, "-o", out)
+    again = measured(cli_run, photos, "-m", int8, "-o", out, "--format", "json")
+    assert json.loads(again.stdout) == json.loads((out / "metrics.json").read_text())
     assert "images, " not in again.stderr.replace("images, which", "")
     other = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", "cnn", "-o", out)
     assert (other.exit_code, "made by the model int8" in other.stderr) == (1, True)
@@ -114,8 +123,6 @@ def test_an_interrupted_run_says_how_to_continue(draw, int8, tmp_path, kept):
     run = subprocess.Popen(
         [sys.executable, "-m", "lesionedge", *line], cwd=tmp_path, stderr=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(temporary)},
-        # Tests in the background ignore SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and run.poll() is None:
@@ -132,17 +139,15 @@ def test_an_interrupted_run_says_how_to_continue(draw, int8, tmp_path, kept):
     assert not any(temporary.iterdir())
 
 
-def test_models_and_profiles_are_compared(cli_run, photos, int8, models, tmp_path):
-    out = tmp_path / "out"
+def test_models_and_profiles_are_compared(cli_run, reported, photos, int8, models, tmp_path):
     folder, table = photos
     site = tmp_path / "site.json"
     done = cli_run("calibrate", folder, "--truth", table, "-m", int8, "-o", site)
     assert done.exit_code == 0, done.output
     float32 = models / "float32.tflite"
     done = measured(
-        cli_run, photos, "-m", int8, "-m", float32, "--profile", site, "-o", out, "--format",
-        "json",
-    )  # fmt: skip
+        cli_run, photos, "-m", int8, "-m", float32, "--profile", site, "--format", "json"
+    )
     found = json.loads(done.stdout)
     assert list(found["models"]) == ["int8", "float32", "int8 with site"]
     first, second, third = found["models"].values()
@@ -156,22 +161,27 @@ def test_models_and_profiles_are_compared(cli_run, photos, int8, models, tmp_pat
         pytest.approx(0, abs=0.05)
     )
     assert third["operating_points"] == [] or third["operating_points"][0]["guaranteed"]
-    assert (out / "predictions-float32.csv").exists()
+    predictions = reported[0] / "predictions.csv"
     done = cli_run(
-        "calibrate",
-        out / "predictions.csv",
-        "--truth",
-        table,
-        "-m",
-        int8,
-        "-o",
-        tmp_path / "s.json",
+        "calibrate", predictions, "--truth", table, "-m", int8, "-o", tmp_path / "s.json"
     )
     assert done.exit_code == 0, done.output
     one, two = (json.loads(path.read_text()) for path in (site, tmp_path / "s.json"))
     assert one["recalibration"]["malignant"]["bias"] == pytest.approx(
         two["recalibration"]["malignant"]["bias"], abs=1e-6
     )
+
+
+def test_every_models_predictions_are_kept(cli_run, photos, int8, models, tmp_path):
+    """Each in a file of its own, whatever goes wrong afterwards."""
+    done = cli_run(
+        "evaluate", photos[0], "--truth", photos[1], "-m", int8, "-m", models / "float32.tflite",
+        "--profile", tmp_path / "none.json", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert (done.exit_code, "none.json: the profile cannot be read" in done.stderr) == (1, True)
+    for name in ("predictions.csv", "predictions-float32.csv"):
+        with (tmp_path / "out" / name).open() as file:
+            assert len(list(csv.DictReader(file))) == 24
 
 
 @pytest.mark.parametrize("kind", ["malignant", "melanoma"])
@@ -224,11 +234,13 @@ def test_one_image_under_two_labels_is_refused(cli_run, draw, int8, tmp_path):
 
 
 def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
-    (photos[0] / "IMG_3.png").write_bytes(b"no image")
-    done = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", int8, "-o", tmp_path / "out")
+    folder = tmp_path / "photos"
+    shutil.copytree(photos[0], folder)
+    (folder / "IMG_3.png").write_bytes(b"no image")
+    done = cli_run("evaluate", folder, "--truth", photos[1], "-m", int8, "--format", "json")
     assert done.exit_code == 1
     assert "1 of 24 images failed" in done.stderr
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = json.loads(done.stdout)
     assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 23)
 
 
@@ -237,7 +249,7 @@ def test_what_cannot_be_evaluated(cli_run, photos, int8, tmp_path):
     lone.write_text("id,label\nIMG_1,mel\nIMG_2,mel\n")
     done = cli_run("evaluate", photos[0], "--truth", lone, "-m", int8)
     assert (done.exit_code, "fewer than two of the model's classes" in done.stderr) == (1, True)
-    done = cli_run("evaluate", photos[0], "-m", int8)
+    done = cli_run("evaluate", photos[0], "-m", int8, "--layout", "csv")
     assert (done.exit_code, "--truth" in done.stderr) == (1, True)
     done = cli_run("evaluate", tmp_path / "none", "--truth", lone, "-m", int8)
     assert done.exit_code == 1

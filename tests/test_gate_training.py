@@ -18,7 +18,7 @@ from train import recipe
 from train.gate import sources
 from train.run import Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gate")]  # one training for all of them
+pytestmark = pytest.mark.slow
 
 MANY = {"train": 24, "validation": 12, "calibration": 12, "test": 12}
 """Images of HAM10000 by split."""

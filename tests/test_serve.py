@@ -34,6 +34,13 @@ def server(int8):
 
 
 @pytest.fixture(scope="module")
+def impatient(int8):
+    """A server that waits for a second where others wait for ten or more."""
+    with serving("-m", int8, before=IMPATIENT) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def jpeg(draw):
     return encoded(draw(300, 200, seed=1))
 
@@ -450,28 +457,27 @@ def test_the_queue_has_a_limit(server, slow):
     assert server.request("GET", "/health").json["ready"] is True
 
 
-def test_slow_clients_time_out(int8, jpeg):
-    with serving("-m", int8, before=IMPATIENT) as server:
-        starts = [
-            b"",
-            b"GET /health HT",
-            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-            b"Content-Length: 90000\r\n\r\nhalf",
-        ]
-        wires = [server.connect() for _ in starts]
-        for wire, start in zip(wires, starts):
-            wire.sendall(start)
-        for wire in wires:
-            response = b"".join(iter(lambda wire=wire: wire.recv(4096), b""))
-            assert response.startswith(b"HTTP/1.1 408")
-            assert b"in time" in response
-            wire.close()
-        assert server.predict(jpeg).status == 200
-        assert len(server.messages) == 1
+def test_slow_clients_time_out(impatient, jpeg):
+    starts = [
+        b"",
+        b"GET /health HT",
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+        b"Content-Length: 90000\r\n\r\nhalf",
+    ]
+    wires = [impatient.connect() for _ in starts]
+    for wire, start in zip(wires, starts):
+        wire.sendall(start)
+    for wire in wires:
+        response = b"".join(iter(lambda wire=wire: wire.recv(4096), b""))
+        assert response.startswith(b"HTTP/1.1 408")
+        assert b"in time" in response
+        wire.close()
+    assert impatient.predict(jpeg).status == 200
+    assert len(impatient.messages) == 1
 
 
-def test_a_client_that_sends_too_slowly_times_out(int8):
-    with serving("-m", int8, before=IMPATIENT) as server, server.connect() as wire:
+def test_a_client_that_sends_too_slowly_times_out(impatient):
+    with impatient.connect() as wire:
         wire.sendall(b"GET /health HTTP/1.1\r\n")
         with pytest.raises(OSError):
             for number in range(200):
@@ -479,17 +485,17 @@ def test_a_client_that_sends_too_slowly_times_out(int8):
                 time.sleep(0.1)
 
 
-def test_a_client_that_reads_nothing_is_disconnected(int8):
-    with serving("-m", int8, before=IMPATIENT) as server, socket.socket() as wire:
+def test_a_client_that_reads_nothing_is_disconnected(impatient):
+    with socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        wire.connect(("127.0.0.1", server.port))
+        wire.connect(("127.0.0.1", impatient.port))
         wire.settimeout(60)
         request = b"GET /docs/swagger/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
         wire.sendall(request * 8)
         deadline = time.monotonic() + 30
-        while connections(server) > 1 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert connections(server) <= 1
+        while connections(impatient) > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert connections(impatient) <= 1
 
 
 def connections(server) -> int:

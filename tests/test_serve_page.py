@@ -48,6 +48,13 @@ def server(int8):
 
 
 @pytest.fixture(scope="module")
+def embedded():
+    """A server of the embedded model."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def images(tmp_path_factory, draw):
     folder = tmp_path_factory.mktemp("images")
     for number in range(3):
@@ -174,26 +181,25 @@ def test_results_can_be_downloaded(open_page, server, images):
     assert found["results"][0]["predictions"] == own["predictions"]
 
 
-def test_the_page_uses_the_same_words_as_python(open_page, photo, tmp_path):
+def test_the_page_uses_the_same_words_as_python(open_page, embedded, photo, tmp_path):
     """A refused image and one near the default operating point, with the embedded model."""
     from PIL import Image
 
     Image.new("RGB", (300, 200), "white").save(tmp_path / "page.png")
-    with serving() as server:
-        page = open_page(server.url)
-        for path in (photo, tmp_path / "page.png"):
-            page.set_input_files("#files", str(path))
-        cards = results(page, 2)
-        refused = cards.filter(has_text="page.png")
-        assert refused.locator(".headline").inner_text() == wording.CANNOT_TELL
-        assert refused.locator(".malignant").count() == 0
-        assert not refused.locator(".bars").is_visible()
-        shown = cards.filter(has_text="lesion.jpg").locator(".malignant").inner_text()
-        risk = wording.risk(Classifier().classify(photo))
-        assert shown == risk[0].upper() + risk[1:]
-        found = Classifier().classify(photo)
-        bars = cards.filter(has_text="lesion.jpg").locator(".bars .percent").all_inner_texts()
-        assert bars[-len(found.top) :] == [wording.percent(c.probability) for c in found.top]
+    page = open_page(embedded.url)
+    for path in (photo, tmp_path / "page.png"):
+        page.set_input_files("#files", str(path))
+    cards = results(page, 2)
+    refused = cards.filter(has_text="page.png")
+    assert refused.locator(".headline").inner_text() == wording.CANNOT_TELL
+    assert refused.locator(".malignant").count() == 0
+    assert not refused.locator(".bars").is_visible()
+    shown = cards.filter(has_text="lesion.jpg").locator(".malignant").inner_text()
+    risk = wording.risk(Classifier().classify(photo))
+    assert shown == risk[0].upper() + risk[1:]
+    found = Classifier().classify(photo)
+    bars = cards.filter(has_text="lesion.jpg").locator(".bars .percent").all_inner_texts()
+    assert bars[-len(found.top) :] == [wording.percent(c.probability) for c in found.top]
 
 
 def test_the_browsers_camera(open_page, server):
@@ -207,16 +213,15 @@ def test_the_browsers_camera(open_page, server):
     assert page.evaluate("document.getElementById('video').srcObject.active") is False
 
 
-def test_the_model_and_its_limits_are_one_click_away(open_page, int8):
-    with serving() as server:
-        page = open_page(server.url)
-        page.get_by_role("button", name="About the model").click()
-        text = page.get_by_role("dialog").inner_text()
-        for part in ("mobilenetv2", "HAM10000", "Limits", "CC BY-NC", "Melanoma", "0.7"):
-            assert part in text
-        assert not severe(page)
-        page.keyboard.press("Escape")
-        assert page.get_by_role("dialog").count() == 0
+def test_the_model_and_its_limits_are_one_click_away(open_page, embedded):
+    page = open_page(embedded.url)
+    page.get_by_role("button", name="About the model").click()
+    text = page.get_by_role("dialog").inner_text()
+    for part in ("mobilenetv2", "HAM10000", "Limits", "CC BY-NC", "Melanoma", "0.7"):
+        assert part in text
+    assert not severe(page)
+    page.keyboard.press("Escape")
+    assert page.get_by_role("dialog").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

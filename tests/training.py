@@ -11,14 +11,11 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
-
-from lesionedge.errors import LesionEdgeError
+from programs import program
 
 if importlib.util.find_spec("tensorflow_model_optimization") is None:
     pytest.skip("needs the extra train: make test installs it", allow_module_level=True)
@@ -30,31 +27,9 @@ with warnings.catch_warnings():
     import tensorflow_model_optimization  # noqa: F401
     import tf_keras as keras
 
-__all__ = ["LABELS", "Done", "draw_ham10000", "keras", "program", "tensorflow"]
+__all__ = ["LABELS", "draw_ham10000", "keras", "program", "tensorflow"]
 
 LABELS = ("nv", "mel", "bcc", "bkl", "akiec", "df", "vasc")
-
-
-class Done:
-    """How a command ended."""
-
-    def __init__(self, returncode: int, stdout: str, stderr: str) -> None:
-        self.returncode, self.stdout, self.stderr = returncode, stdout, stderr
-
-
-def program(module: str, *arguments: object, check: bool = True) -> Done:
-    """Run ``python -m MODULE ARGUMENTS`` in this process; expect it to succeed where checked."""
-    main = import_module(f"{module}.__main__").main
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")  # as in a process of its own
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    done = Done(result.exit_code, result.stdout, result.stderr)
-    if isinstance(result.exception, LesionEdgeError):
-        done.stderr += f"error: {result.exception}\n"  # as the module's last lines do
-    elif result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 def draw_ham10000(

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
@@ -34,8 +35,10 @@ LEAST_RATE = 1e-4
 
 def save(figure: Figure, file: Path) -> None:
     """Write an image whole or not at all."""
+    figure.dpi = DPI
+    canvas: Any = FigureCanvasAgg(figure)
     with whole_file(file) as stream:
-        figure.savefig(stream, dpi=DPI, format="png")
+        canvas.print_png(stream)  # savefig makes the same image, but draws it twice
 
 
 def training_curves(history: Path, file: Path) -> None:
