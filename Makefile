@@ -70,6 +70,13 @@ try-app: $(VENV)/.runtime
 	  echo "picamera2 cannot be had here: its test will be skipped"
 	@mkdir -p .venv-picamera2 && touch $@
 
+# The ISIC challenge's scorer, which a test holds our figures against. It wants an older pandas.
+.venv-scorer/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-scorer
+	.venv-scorer/bin/pip --disable-pip-version-check --quiet install "isic-challenge-scoring>=5.6,<6" "pandas<3" || \
+	  echo "isic-challenge-scoring cannot be had here: its test will be skipped"
+	@touch $@
+
 # make tools        Debian packages that some tests need: browsers, certutil, a display, an RTSP server, an MQTT
 #                   broker (as root; 1 GB); without them these tests are skipped
 TOOLS := chromium xvfb xdotool python3-tk gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
@@ -85,13 +92,14 @@ say-test:
 	  echo "Tests that need" $$missing "will be skipped. To run them, too: sudo make tools"
 
 # All that make test installs and builds.
-ready: try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready
+ready: try-app $(VENV)/.dev .venv-mediapipe/.ready .venv-picamera2/.ready .venv-scorer/.ready
 
 # Two files at a time, the longest first (tests/conftest.py): a file's tests share what they set up.
 PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: CHOSEN := -m "not slow"
 test test-all: say-test ready
 	LESIONEDGE_PICAMERA2=$(CURDIR)/.venv-picamera2 LESIONEDGE_MEDIAPIPE=$(CURDIR)/.venv-mediapipe/bin/python \
+	  LESIONEDGE_ISIC_SCORER=$(CURDIR)/.venv-scorer/bin/python \
 	  $(BIN)/python $(PYTEST) $(CHOSEN) --cov --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev

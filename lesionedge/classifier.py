@@ -44,6 +44,7 @@ class _Prepared(NamedTuple):
     warnings: tuple[Notice, ...]
     timings_ms: dict[str, float]
     reliable: bool | None
+    colour: tuple[float, float, float] | None = None
 
 
 class Classifier:
@@ -328,9 +329,13 @@ class Classifier:
         timings = {"decode": decoded_ms, "preprocess": (end - begin) * 1000}
         if self._check is None:
             return _Prepared(values, decoded.warnings, timings, None)
-        reliable, notices = self._check(self._thumbnail(pixels, decoded))
+        from lesionedge import quality
+
+        thumbnail = self._thumbnail(pixels, decoded)
+        reliable, notices = self._check(thumbnail)
+        colour = quality.mean_colour(thumbnail)
         timings["check"] = (time.perf_counter() - end) * 1000
-        return _Prepared(values, (*decoded.warnings, *notices), timings, reliable)
+        return _Prepared(values, (*decoded.warnings, *notices), timings, reliable, colour)
 
     def _thumbnail(
         self, pixels: NDArray[np.uint8], decoded: images.DecodedImage
@@ -376,13 +381,14 @@ class Classifier:
         timings = {**prepared.timings_ms, "invoke": took}
         return self.prediction(
             scores, top_k=top_k, warnings=prepared.warnings, timings_ms=timings,
-            reliable=prepared.reliable, views=count,
+            reliable=prepared.reliable, views=count, colour=prepared.colour,
         )  # fmt: skip
 
     def prediction(
         self, probabilities: Sequence[float], *, top_k: int | None = None,
         warnings: tuple[Notice, ...] = (), timings_ms: Mapping[str, float] | None = None,
         reliable: bool | None = None, views: int = 1,
+        colour: tuple[float, float, float] | None = None,
     ) -> Prediction:  # fmt: skip
         """Make a prediction from probabilities, such as the mean of several images.
 
@@ -393,11 +399,12 @@ class Classifier:
             timings_ms: Milliseconds of each stage.
             reliable: The gate's verdict.
             views: Over how many views of each image the probabilities are averaged.
+            colour: As ``Prediction.colour``.
         """
         found = predict(
             probabilities, self.diagnoses, model=self.model, decision=self.threshold,
             point=self._point, top_k=top_k, warnings=warnings, timings_ms=timings_ms,
-            reliable=reliable, views=views,
+            reliable=reliable, views=views, colour=colour,
             profile=None if self.profile is None else self.profile.name,
         )  # fmt: skip
         notices = (*self._outputs.notices(found.probability), *filter(None, (self._unknown,)))

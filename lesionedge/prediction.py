@@ -99,6 +99,9 @@ class Prediction:
     the malignant probability is unknown."""
     profile: str | None = None
     """Name of the site profile that recalibrated the probabilities; None: there was none."""
+    colour: tuple[float, float, float] | None = None
+    """Mean red, green and blue of the part that the model sees, 0-255 in sRGB; None where
+    ``reliable`` is. Only the statistics of ``lesionedge.drift`` use it."""
 
     @property
     def remarks(self) -> tuple[Notice, ...]:
@@ -213,6 +216,7 @@ def predict(
     decision: float | None = None, point: OperatingPoint | None = None, profile: str | None = None,
     top_k: int | None = None, warnings: tuple[Notice, ...] = (),
     timings_ms: Mapping[str, float] | None = None, reliable: bool | None = None, views: int = 1,
+    colour: tuple[float, float, float] | None = None,
 ) -> Prediction:  # fmt: skip
     """Make a prediction from probabilities.
 
@@ -228,6 +232,7 @@ def predict(
         timings_ms: Milliseconds of each stage.
         reliable: The gate's verdict.
         views: Over how many views of each image the probabilities are averaged.
+        colour: As ``Prediction.colour``.
     """
     ranking = rank(probabilities, decision=decision)
     top = tuple(
@@ -237,6 +242,6 @@ def predict(
     return Prediction(
         label=top[0].label, name=top[0].name, probability=top[0].probability,
         malignant_probability=malignant, top=top, warnings=warnings, timings_ms=timings_ms or {},
-        model=model, reliable=reliable, views=views, profile=profile,
+        model=model, reliable=reliable, views=views, profile=profile, colour=colour,
         operating_point=side_of(point, malignant, source_of(point, profile)),
     )  # fmt: skip

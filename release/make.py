@@ -64,6 +64,7 @@ def main(data: Path, gate: Path | None, imagenet: Path | None, runs: Path) -> No
     steps = [step for network in FORMATS for step in of_network(network, data, runs)]
     if gate is not None:
         steps += of_gate(gate.absolute(), runs, imagenet and imagenet.absolute())
+    steps.append(Step("references", (ROOT / "release" / "reference.py", data)))
     steps.append(Step("figures into README and model card", (ROOT / "release" / "figures.py",)))
     begin = time.monotonic()
     for number, step in enumerate(steps, start=1):

@@ -249,7 +249,7 @@ def test_what_cannot_be_evaluated(cli_run, photos, int8, tmp_path):
     lone.write_text("id,label\nIMG_1,mel\nIMG_2,mel\n")
     done = cli_run("evaluate", photos[0], "--truth", lone, "-m", int8)
     assert (done.exit_code, "fewer than two of the model's classes" in done.stderr) == (1, True)
-    done = cli_run("evaluate", photos[0], "-m", int8)
+    done = cli_run("evaluate", photos[0], "-m", int8, "--layout", "csv")
     assert (done.exit_code, "--truth" in done.stderr) == (1, True)
     done = cli_run("evaluate", tmp_path / "none", "--truth", lone, "-m", int8)
     assert done.exit_code == 1

@@ -41,8 +41,8 @@ def test_predict_loads_neither_web_nor_camera_nor_tensorflow(int8, photo):
     assert "lesionedge.classifier" in loaded
     heavy = {"tensorflow", "tf_keras", "fastapi", "cv2", "av", "matplotlib", "pandas", "scipy",
              "multiprocessing", "asyncio", "concurrent.futures", "importlib.metadata",
-             "lesionedge.render", "lesionedge.web", "lesionedge.camera", "lesionedge.evaluation",
-             "sklearn"}  # fmt: skip
+             "lesionedge.render", "lesionedge.web", "lesionedge.camera", "lesionedge.drift",
+             "lesionedge.evaluation", "sklearn"}  # fmt: skip
     assert not loaded & heavy
 
 

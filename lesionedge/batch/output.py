@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from lesionedge.batch import rows
+from lesionedge.batch import rows, statistics
 from lesionedge.batch.folder import folder as folder_at
 from lesionedge.batch.libraries import need
 from lesionedge.batch.model import Model
+from lesionedge.drift.statistics import Statistics
 from lesionedge.errors import LesionEdgeError
 
 ROWS_PER_FILE = 100_000
@@ -136,6 +137,15 @@ class Output:
             for row in bad.to_pylist():
                 errors[rows.reason(row["path"], row["error"])] += 1
         return labels, errors
+
+    def statistics(self) -> Statistics:
+        """Return the statistics of all images but the failed ones, by which drift is told."""
+        return statistics.of(self._read(part, self._there(part)) for part in self._parts)
+
+    def _there(self, part: str) -> list[str]:
+        """Return the columns for statistics that a part has."""
+        names = self._parquet("read_schema", part).names
+        return [name for name in (*statistics.COLUMNS, "colour") if name in names]
 
     def _listed(self) -> list[str]:
         names = self._folder.names()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 STAGES = ("decode", "preprocess", "check", "invoke")
 """Fields of ``timings_ms``."""
 
+COLOUR = ("red", "green", "blue")
+"""Fields of ``colour``: the mean of what the model sees, 0-255."""
+
 ABOUT = b"lesionedge"
 """Key in the schema's metadata; its value holds the run's settings, as JSON."""
 
@@ -46,7 +49,7 @@ def schema(model: Model) -> Any:
         "reliable": flag, "warnings": pa.list_(text), "warning_codes": pa.list_(text),
         "operating_point": point, "model": text,
         "timings_ms": pa.struct(dict.fromkeys(STAGES, number)), "views": pa.int8(), "profile": text,
-        "error": text,
+        "colour": pa.struct(dict.fromkeys(COLOUR, number)), "error": text,
     }  # fmt: skip
     return pa.schema(columns, metadata={ABOUT: json.dumps(about(model))})
 
@@ -113,6 +116,7 @@ def _row(name: str, prediction: Prediction, labels: Sequence[str], model: Model)
     return {
         **prediction.to_dict(name),
         "probabilities": dict(zip(distinct(labels), shares)),
+        "colour": None if prediction.colour is None else dict(zip(COLOUR, prediction.colour)),
         "model": name_of(model.options),  # a worker's own path may differ
     }
 

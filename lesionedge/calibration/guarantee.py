@@ -9,6 +9,7 @@ these lesions. Recalibration keeps the order of the scores, so all lesions can s
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -38,11 +39,22 @@ def threshold(
     Returns:
         One of the scores; None if there are too few.
     """
-    ranks = np.arange(1, len(scores) + 1)
-    safe = binom.cdf(ranks - 1, len(scores), 1 - sensitivity) <= 1 - confidence
-    if not safe.any():
-        return None
-    return float(np.sort(scores)[int(np.flatnonzero(safe)[-1])])
+    found = rank(len(scores), sensitivity, confidence)
+    return None if found == 0 else float(np.sort(scores)[found - 1])
+
+
+@functools.lru_cache(maxsize=4096)
+def rank(count: int, sensitivity: float, confidence: float = CONFIDENCE) -> int:
+    """Return which of the lowest scores is the threshold, from 1; 0 if there are too few.
+
+    Args:
+        count: How many positive lesions there are.
+        sensitivity: As in ``threshold``.
+        confidence: As in ``threshold``.
+    """
+    ranks = np.arange(1, count + 1)
+    safe = binom.cdf(ranks - 1, count, 1 - sensitivity) <= 1 - confidence
+    return int(np.flatnonzero(safe)[-1]) + 1 if safe.any() else 0
 
 
 def needed(sensitivity: float, *, confidence: float = CONFIDENCE) -> int:

@@ -56,14 +56,18 @@ MOST_REASONS = 10
     "--save-every", "save_every_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
     metavar="S", help="Write the results every S seconds: a killed run loses only S seconds.",
 )  # fmt: skip
+@click.option(
+    "--metrics", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Write to FILE, for Prometheus, how far the images are from those that the model knows.",
+)  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Try failed images again.")
 @click.option("--show-failed", is_flag=True, help="Only list the images in DIR that failed.")
 @options.model_options(without=("threads", "check"))
 @click.pass_context
 def command(
     ctx: click.Context, /, sources: tuple[str, ...], out: str, engine: str, address: str | None,
-    jobs: int | None, save_every_s: float, retry_failed: bool, show_failed: bool,
-    model_options: ModelOptions,
+    jobs: int | None, save_every_s: float, metrics: str | None, retry_failed: bool,
+    show_failed: bool, model_options: ModelOptions,
 ) -> None:  # fmt: skip
     """Classify many images into Parquet files.
 
@@ -96,6 +100,8 @@ def command(
                 _fill(output, todo, predictions, model, workers=width)
         output.save()
         failed = _summary(output, out)
+        _tell_drift(output, model, metrics)
+        click.echo(RESEARCH_USE)
     if failed:
         ctx.exit(1)
 
@@ -185,8 +191,26 @@ def _summary(output: Output, out: str) -> int:
     if failed:
         click.echo(f"{failed} failed (--show-failed lists them):")
         _table(errors)
-    click.echo(RESEARCH_USE)
     return failed
+
+
+def _tell_drift(output: Output, model: Model, metrics: str | None) -> None:
+    """Say how far the images are from those that the model knows; write it as metrics."""
+    from lesionedge.drift import difference, reference, words
+    from lesionedge.drift.metrics import text
+
+    known = reference.beside(model.path, model.sha256, profile=model.profile is not None)
+    drift = difference.compare(output.statistics(), known)
+    if drift.differing:
+        click.echo(printable(words.summary(drift)))
+    if metrics is not None:
+        from lesionedge import atomic
+        from lesionedge.cli.output import OutputError
+
+        try:
+            atomic.write_text(metrics, text(drift))
+        except OSError as error:
+            raise OutputError(f"{metrics}: cannot be written ({error.strerror})") from error
 
 
 def _table(counts: Counter[str]) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options
+from lesionedge.cli import options, printable
 from lesionedge.cli.output import OutputError
 from lesionedge.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
+    from lesionedge.cli.predictions_folder import Done
+    from lesionedge.datasets.gather import Labelled
+    from lesionedge.drift.difference import Drift
     from lesionedge.model_options import ModelOptions
 
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     epilog=options.examples(
         "lesionedge evaluate photos/ --truth labels.csv -o measured/",
         "lesionedge evaluate photos/ --truth labels.csv -m mobilenetv2 -m cnn",
+        "lesionedge evaluate photos/",
     ),
 )
 @click.argument("source", metavar="SOURCE", type=click.Path(readable=False))
@@ -64,18 +68,18 @@ def command(
     profiles: tuple[str, ...], output: str | None, with_images: bool, submission: str | None,
     layout: str | None, jobs: int, form: str, model_options: ModelOptions,
 ) -> None:  # fmt: skip
-    """Measure models on labelled images of your own.
+    """Measure models on images of your own.
 
-    SOURCE is a folder of images with --truth, class folders, or a dataset. Exits with 1 if an
-    image failed.
+    SOURCE is a folder of images with --truth, class folders, or a dataset. Of images without
+    labels it says how far they are from those that the model knows. Exits with 1 if an image
+    failed.
     """
     from lesionedge import evaluation  # noqa: F401  # says what is not installed
-    from lesionedge.cli import figures_text, measuring, predictions_folder
-    from lesionedge.cli.calibrate import tell_labels
-    from lesionedge.datasets import gather
+    from lesionedge.cli import figures_text, measuring, predictions_folder, unlabelled
 
-    labelled = gather.gather(source, truth_file=truth, layout=layout)
-    gather.refuse_copies(labelled)
+    images = _gathered(source, truth, layout)
+    if profiles and not images.has_labels:
+        raise click.UsageError("--profile: a profile is measured on labelled images; give --truth")
     chosen = [replace(model_options, model=name) for name in models or (None,)]
     with ExitStack() as stack:
         folder = output or stack.enter_context(tempfile.TemporaryDirectory())
@@ -83,24 +87,57 @@ def command(
         stack.enter_context(ended_by_signals())
         done = [
             predictions_folder.predict(
-                folder, labelled.paths, each, jobs, first=number == 0, kept=output is not None
+                folder, images.paths, each, jobs, first=number == 0, kept=output is not None
             )
             for number, each in enumerate(chosen)
         ]
         loaded = _classifiers(chosen)
-        plan = measuring.plan(labelled, loaded, profiles)
-        tell_labels(plan.understood, labelled.skipped)
-        results = measuring.measure(plan, labelled, done, output, with_images)
+        drifts = unlabelled.drifts(done, loaded, measuring.names(loaded))
+        if images.has_labels:
+            results = _measured(images, loaded, profiles, done, drifts, output, with_images)
+        else:
+            results = unlabelled.measure(drifts, images, done, loaded, output)
         if submission is not None:
             _submit(submission, done[0].path, loaded[0])
     if form == "json":
         click.echo(json.dumps(results, indent=1))
-    else:
+    elif images.has_labels:
         click.echo(figures_text.text(results, output), nl=False)
+    else:
+        click.echo(unlabelled.text(drifts, images, output), nl=False)
     failed = done[0].failed
     if failed:
-        click.echo(f"lesionedge: {failed} of {len(labelled.paths)} images failed", err=True)
+        click.echo(f"lesionedge: {failed} of {len(images.paths)} images failed", err=True)
         ctx.exit(1)
+
+
+def _gathered(source: str, truth: str | None, layout: str | None) -> Labelled:
+    """Find the images, and their labels if anything says them."""
+    from lesionedge.datasets import UnknownLayoutError, gather
+
+    try:
+        labelled = gather.gather(source, truth_file=truth, layout=layout)
+    except UnknownLayoutError as error:
+        if truth is not None:
+            raise
+        images = gather.unlabelled(source)
+        click.echo(f"no labels: {printable(str(error))}", err=True)
+        return images
+    gather.refuse_copies(labelled)
+    return labelled
+
+
+def _measured(
+    labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[str],
+    done: Sequence[Done], drifts: Mapping[str, Drift], folder: str | None, with_images: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure labelled images; say what their labels mean."""
+    from lesionedge.cli import measuring
+    from lesionedge.cli.calibrate import tell_labels
+
+    plan = measuring.plan(labelled, loaded, profiles)
+    tell_labels(plan.understood, labelled.skipped)
+    return measuring.measure(plan, labelled, done, drifts, folder, with_images)
 
 
 def _classifiers(chosen: Sequence[ModelOptions]) -> list[Classifier]:

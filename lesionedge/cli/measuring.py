@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lesionedge.datasets.gather import Labelled
     from lesionedge.datasets.meaning import Understood
     from lesionedge.datasets.predicted import Predicted
+    from lesionedge.drift.difference import Drift
     from lesionedge.evaluation.entries import Entry
     from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 
@@ -60,21 +61,23 @@ def plan(labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[st
 
         for one in loaded:
             malignant_of(one.diagnoses, model=one.model)
-    names = _names(loaded)
-    entries = [(Entry(name, one), number) for number, (name, one) in enumerate(zip(names, loaded))]
+    called = names(loaded)
+    pairs = zip(called, loaded)
+    entries = [(Entry(name, one), number) for number, (name, one) in enumerate(pairs)]
     for path in profiles:
-        entries.append(_with_profile(path, loaded, names))
+        entries.append(_with_profile(path, loaded, called))
     return Plan(entries, understood)
 
 
-def _names(loaded: Sequence[Classifier]) -> list[str]:
-    names: list[str] = []
+def names(loaded: Sequence[Classifier]) -> list[str]:
+    """Return what models are called; two of one name are numbered."""
+    found: list[str] = []
     for one in loaded:
         name, number = short(one.model), 2
-        while name in names:
+        while name in found:
             name, number = f"{short(one.model)} ({number})", number + 1
-        names.append(name)
-    return names
+        found.append(name)
+    return found
 
 
 def _with_profile(
@@ -96,14 +99,16 @@ def _with_profile(
 
 
 def measure(
-    plan: Plan, labelled: Labelled, done: Sequence[Done], folder: str | None, with_images: bool
-) -> dict[str, Any]:
+    plan: Plan, labelled: Labelled, done: Sequence[Done], drifts: Mapping[str, Drift],
+    folder: str | None, with_images: bool,
+) -> dict[str, Any]:  # fmt: skip
     """Measure everything; write the report if it has a folder.
 
     Args:
         plan: What is measured.
         labelled: The images.
         done: Each model's predictions.
+        drifts: Name of a model -> how far the images are from what it knows.
         folder: Where the report goes; None: nowhere, and nothing is drawn.
         with_images: Whether it shows images.
 
@@ -125,7 +130,9 @@ def measure(
     images = _known_to_all(labelled, plan.understood, first, read)
     _refuse_one_class(images, card.codes, labelled.name)
     measured = list(_measured(plan, read, [str(path) for path in images.table["path"]]))
-    record = _record(plan, labelled, images, read[0], card.codes)
+    record = _record(plan, labelled, images, read[0])
+    record["warnings"] = _warnings(images, card.codes, labelled.paths, plan, drifts)
+    record["drift"] = {name: drift.to_dict() for name, drift in drifts.items()}
     record["comparison"] = _comparison(measured, images, card)
     if folder is None:
         results = {one.name: whole.figures(one, images, card, SPLIT) for one in measured}
@@ -193,7 +200,7 @@ def _measured(plan: Plan, read: Sequence[Predicted], paths: Sequence[str]) -> An
 
 
 def _record(
-    plan: Plan, labelled: Labelled, images: LabelledImages, first: Predicted, codes: Sequence[str]
+    plan: Plan, labelled: Labelled, images: LabelledImages, first: Predicted
 ) -> dict[str, Any]:
     """Return what ``metrics.json`` says of the images."""
     understood = plan.understood
@@ -206,7 +213,6 @@ def _record(
         ],
         "left_out": labelled.skipped, "failed": first.failed,
         "refused_by_gate": sum(verdict is False for verdict in first.reliable),
-        "warnings": _warnings(images, codes, labelled.paths, [one for one, _ in plan.entries]),
     }  # fmt: skip
 
 
@@ -224,18 +230,23 @@ def _comparison(
 
 
 def _warnings(
-    images: LabelledImages, labels: Sequence[str], paths: Sequence[str], entries: Sequence[Entry]
-) -> list[str]:
+    images: LabelledImages, labels: Sequence[str], paths: Sequence[str], plan: Plan,
+    drifts: Mapping[str, Drift],
+) -> list[str]:  # fmt: skip
     """Say what limits the figures, on standard error too."""
+    from lesionedge.drift import words
     from lesionedge.evaluation import known
 
-    models = {entry.classifier.path: entry.classifier for entry in entries}
+    models = {entry.classifier.path: entry.classifier for entry, _ in plan.entries}
     remarks = (known.remark(paths, one.card, path) for path, one in models.items())
     found = list(dict.fromkeys(filter(None, remarks)))
     for number, label in enumerate(labels):
         count = int((images.truth == number).sum())
         if 0 < count < FEW:
             found.append(f"{label}: {counted(count)}, which is too few for a verdict")
+    for name, drift in drifts.items():
+        if drift.differing:
+            found.append(f"{name}: {words.differing(drift)}")
     for text in found:
         warn(text)
     return found

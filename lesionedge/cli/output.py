@@ -99,8 +99,9 @@ class CsvWriter:
     """Writes for spreadsheets: a header, and a row per image."""
 
     def __init__(
-        self, file: IO[str], *, labels: Sequence[str], header: bool = True, profile: bool = False
-    ) -> None:
+        self, file: IO[str], *, labels: Sequence[str], header: bool = True, profile: bool = False,
+        statistics: bool = False,
+    ) -> None:  # fmt: skip
         """Start a table.
 
         Args:
@@ -108,13 +109,14 @@ class CsvWriter:
             labels: The model's, in output order; each gets a column.
             header: Whether to write the header; False if a table is continued.
             profile: Whether there is a column for the site profile.
+            statistics: Whether there are the columns ``STATISTICS``.
         """
         import csv
 
         self._writer, self._labels = csv.writer(file, lineterminator="\n"), labels
-        self._profile = profile
+        self._profile, self._statistics = profile, statistics
         if header:
-            self._writer.writerow(csv_header(labels, profile=profile))
+            self._writer.writerow(csv_header(labels, profile=profile, statistics=statistics))
 
     def success(self, path: str, prediction: Prediction) -> None:
         """Write one prediction; a class that ``top`` does not list has an empty cell."""
@@ -125,28 +127,42 @@ class CsvWriter:
         probabilities = ["" if share is None else share for share in listed]
         self._writer.writerow(
             [path, p.label, p.name, p.probability, malignant, reliable, "; ".join(p.warnings),
-             *probabilities, *([p.profile] if self._profile else []), ""]
+             *probabilities, *([p.profile] if self._profile else []),
+             *(_statistics(p) if self._statistics else []), ""]
         )  # fmt: skip
 
     def failure(self, path: str, error: str) -> None:
         """Write one failure."""
-        between = 6 + len(self._labels) + self._profile
+        between = 6 + len(self._labels) + self._profile + self._statistics * len(STATISTICS)
         self._writer.writerow([path, *[""] * between, error])
 
     def close(self) -> None:
         """Do nothing: nothing follows."""
 
 
-def csv_header(labels: Sequence[str], *, profile: bool = False) -> list[str]:
+STATISTICS = ("warning_codes", "red", "green", "blue")
+"""Columns of ``evaluate``'s CSV beside the usual ones."""
+
+
+def _statistics(prediction: Prediction) -> list[Any]:
+    codes = "; ".join(notice.code for notice in prediction.warnings)
+    return [codes, *(prediction.colour or ("", "", ""))]
+
+
+def csv_header(
+    labels: Sequence[str], *, profile: bool = False, statistics: bool = False
+) -> list[str]:
     """Return the names of the CSV's columns, for a model's labels.
 
     Args:
         labels: The model's.
         profile: Whether there is a column for the site profile.
+        statistics: Whether there are the columns ``STATISTICS``.
     """
     first = ("path", "label", "name", "probability", "malignant_probability", "reliable")
     shares = (f"p_{label}" for label in distinct(labels))
-    return [*first, "warnings", *shares, *(["profile"] if profile else []), "error"]
+    more = [*(["profile"] if profile else []), *(STATISTICS if statistics else [])]
+    return [*first, "warnings", *shares, *more, "error"]
 
 
 Writer = Any

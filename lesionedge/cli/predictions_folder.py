@@ -74,10 +74,12 @@ def predict(
         return Done(path, _check_complete(path, paths))
     resume = os.path.exists(path + ".part")
     advice = "the same command continues" if kept else None
-    with opened(path, "csv", resume=resume, labels=labels, advice=advice) as target:
+    with opened(
+        path, "csv", resume=resume, labels=labels, statistics=True, advice=advice
+    ) as target:
         if [one for one, _ in target.done] != paths[: len(target.done)]:
             raise OutputError(f"{path}.part: is of other images; remove it, or name another DIR")
-        writer = CsvWriter(target.file, labels=labels, header=not target.done)
+        writer = CsvWriter(target.file, labels=labels, header=not target.done, statistics=True)
         failed = sum(was_error for _, was_error in target.done)
         rest = paths[len(target.done) :]
         return Done(path, failed + _fill(rest, model_options, jobs, writer, target.file))

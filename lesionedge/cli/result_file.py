@@ -55,7 +55,7 @@ def format_of(form: str | None, output: str | None) -> str:
 @contextmanager
 def opened(
     path: str | None, form: str, *, resume: bool = False, labels: tuple[str, ...] = (),
-    profile: bool = False, advice: str | None = RESUME,
+    profile: bool = False, statistics: bool = False, advice: str | None = RESUME,
 ) -> Iterator[Target]:  # fmt: skip
     """Open an output for results.
 
@@ -67,6 +67,7 @@ def opened(
         resume: Continue ``FILE.part``.
         labels: The model's; a table that is continued must have their columns.
         profile: Whether it has a column for the site profile, too.
+        statistics: Whether it has the columns ``STATISTICS``, too.
         advice: How to continue an interrupted run, for the message; None: there is no message.
 
     Raises:
@@ -77,7 +78,7 @@ def opened(
             with _standard_output() as file:
                 yield Target(file)
         elif _is_regular(path):
-            columns = csv_header(labels, profile=profile)
+            columns = csv_header(labels, profile=profile, statistics=statistics)
             with _collected(path, form, resume, columns, advice) as target:
                 yield target
         else:

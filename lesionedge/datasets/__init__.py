@@ -12,16 +12,26 @@ from lesionedge.datasets import (
     ham10000,
     isic_archive,
     isic_challenge,
+    milk10k,
+    ph2,
     plain_csv,
 )
-from lesionedge.datasets.table import Dataset, DatasetError, header, tables
+from lesionedge.datasets.table import (
+    Dataset,
+    DatasetError,
+    UnknownLayoutError,
+    header,
+    tables,
+)
 
-__all__ = ["LAYOUTS", "Dataset", "DatasetError", "load"]
+__all__ = ["LAYOUTS", "Dataset", "DatasetError", "UnknownLayoutError", "load"]
 
 LAYOUTS = {
     "ham10000": (ham10000, "HAM10000_metadata.csv or .tab"),
     "isic-challenge": (isic_challenge, "…GroundTruth.csv of a year from 2016 to 2020"),
     "isic-archive": (isic_archive, "metadata.csv with isic_id"),
+    "milk10k": (milk10k, "MILK10k_…_GroundTruth.csv with lesion_id"),
+    "ph2": (ph2, "PH2_dataset.txt"),
     "csv": (plain_csv, "csv with columns path, label"),
     "folders": (class_folders, "two class folders with images"),
 }
@@ -36,7 +46,8 @@ def load(root: Path, *, layout: str | None = None) -> Dataset:
         layout: A name of ``LAYOUTS``; None finds it out from the content.
 
     Raises:
-        DatasetError: No layout fits, or what the layout needs is missing.
+        UnknownLayoutError: No layout fits.
+        DatasetError: What the layout needs is missing.
     """
     if layout is not None:
         named: Dataset = LAYOUTS[layout][0].load(root)
@@ -48,7 +59,9 @@ def load(root: Path, *, layout: str | None = None) -> Dataset:
             found: Dataset = loader.load(root)
             return found
     wanted = "; ".join(f"no {sign}" for _, sign in LAYOUTS.values())
-    raise DatasetError(f"{root}: no dataset of a known layout ({wanted}); found {_found(root)}")
+    raise UnknownLayoutError(
+        f"{root}: no dataset of a known layout ({wanted}); found {_found(root)}"
+    )
 
 
 def _found(root: Path, most: int = 8) -> str:

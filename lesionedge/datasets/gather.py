@@ -14,7 +14,8 @@ import pandas as pd
 
 from lesionedge import datasets
 from lesionedge.datasets import truth
-from lesionedge.datasets.table import DatasetError
+from lesionedge.datasets.table import DatasetError, UnknownLayoutError
+from lesionedge.formats import is_image_name
 from lesionedge.sources.listing import PassedOver, expand
 from lesionedge.sources.names import is_address, is_archive, is_member
 
@@ -29,6 +30,8 @@ class Labelled:
     """A row an image, with the columns ``truth.COLUMNS``."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> how many were left out."""
+    has_labels: bool = True
+    """Whether anything says what they show; if not, no image has a label."""
 
     @property
     def paths(self) -> list[str]:
@@ -65,11 +68,26 @@ def gather(source: str, *, truth_file: str | None = None, layout: str | None = N
         layout: A name of ``datasets.LAYOUTS``; None finds it out.
 
     Raises:
+        UnknownLayoutError: Nothing says what they show.
         DatasetError: There are none, or they cannot be understood.
     """
     if truth_file is None:
         return _of_dataset(source, layout)
     return named(images_of(source), truth_file, layout=layout)
+
+
+def unlabelled(source: str) -> Labelled:
+    """Find images that nothing says anything of.
+
+    Args:
+        source: A folder, archive, pattern, address or file of images.
+
+    Raises:
+        DatasetError: There are none.
+    """
+    paths = images_of(source)
+    table = pd.DataFrame({"path": paths}).reindex(columns=list(truth.COLUMNS))
+    return Labelled(Path(source.rstrip("/")).name or source, table, has_labels=False)
 
 
 def images_of(source: str) -> list[str]:
@@ -106,8 +124,9 @@ def named(images: Sequence[str], truth_file: str, *, layout: str | None = None) 
 
 
 def _of_dataset(source: str, layout: str | None) -> Labelled:
-    if is_address(source) or is_member(source) or is_archive(source):
-        raise DatasetError(
+    image = os.path.isfile(source) and is_image_name(source)
+    if image or is_address(source) or is_member(source) or is_archive(source):
+        raise UnknownLayoutError(
             f"{source}: a table of its labels is needed: give it with --truth FILE (columns path "
             "and label)"
         )
@@ -116,7 +135,7 @@ def _of_dataset(source: str, layout: str | None) -> Labelled:
     try:
         found = datasets.load(Path(source), layout=layout)
     except DatasetError as error:
-        raise DatasetError(
+        raise type(error)(
             f"{error}. A table with the columns path (or id) and label can be given with --truth"
         ) from error
     return Labelled(found.name, truth.of_dataset(found), found.skipped)

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from lesionedge.datasets.table import DatasetError
 from lesionedge.labels import distinct
 
+COLOURS = ("red", "green", "blue")
+"""Columns of evaluate's table."""
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -24,8 +27,14 @@ class Predicted:
     """(N, classes) in the order of the model's labels."""
     reliable: list[bool | None]
     """The gate's verdicts."""
-    warnings: list[str]
-    """Each image's warnings, with ``; `` between them."""
+    confidence: NDArray[np.float64]
+    """(N,) probabilities of the labels."""
+    risks: NDArray[np.float64]
+    """(N,) malignant probabilities; NaN where they are not known."""
+    codes: list[tuple[str, ...]]
+    """Codes of each image's warnings; none where the table lacks them, as predict's does."""
+    colours: NDArray[np.float64]
+    """(N, 3) mean red, green and blue, 0-255; NaN where the table lacks them."""
     failed: int
     """How many images failed, and are left out."""
 
@@ -53,34 +62,71 @@ def read(path: str, labels: Sequence[str], *, model: str, raw: bool = False) -> 
         DatasetError: It cannot be read, is another model's, or a profile has changed it.
     """
     columns = [f"p_{label}" for label in distinct(labels)]
-    paths, rows, reliable, warnings, failed = [], [], [], [], 0
+    found, failed = _Rows(), 0
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             table = csv.DictReader(file)
-            found = [name for name in table.fieldnames or () if name.startswith("p_")]
-            if found != columns:
-                raise DatasetError(
-                    f"{path}: has the classes {', '.join(found)}; the model {model} has "
-                    f"{', '.join(columns)}; name the model that made it with --model"
-                )
-            if raw and "profile" in (table.fieldnames or ()):
-                raise DatasetError(
-                    f"{path}: a site profile has changed its probabilities; expected the model "
-                    "file's own: predict without --profile"
-                )
+            _check_columns(path, table.fieldnames or (), columns, model=model, raw=raw)
             for number, row in enumerate(table, start=2):
                 if row["error"]:
                     failed += 1
-                    continue
-                paths.append(row["path"])
-                rows.append([_share(row[name], path, number) for name in columns])
-                reliable.append({"true": True, "false": False}.get(row.get("reliable") or ""))
-                warnings.append(row.get("warnings") or "")
+                else:
+                    found.add(row, [_share(row[name], path, number) for name in columns])
     except (OSError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); expected a csv") from error
-    if not rows:
+    if not found.paths:
         raise DatasetError(f"{path}: holds no predictions")
-    return Predicted(paths, np.array(rows), reliable, warnings, failed)
+    return Predicted(
+        found.paths, np.array(found.shares), found.reliable, np.array(found.confidence),
+        np.array(found.risks), found.codes, np.array(found.colours), failed,
+    )  # fmt: skip
+
+
+def _check_columns(
+    path: str, found: Sequence[str], expected: Sequence[str], *, model: str, raw: bool
+) -> None:
+    """Refuse a table of another model's classes, or of a profile's probabilities."""
+    classes = [name for name in found if name.startswith("p_")]
+    if classes != list(expected):
+        raise DatasetError(
+            f"{path}: has the classes {', '.join(classes)}; the model {model} has "
+            f"{', '.join(expected)}; name the model that made it with --model"
+        )
+    if raw and "profile" in found:
+        raise DatasetError(
+            f"{path}: a site profile has changed its probabilities; expected the model "
+            "file's own: predict without --profile"
+        )
+
+
+class _Rows:
+    """The columns of a table while it is read."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.shares: list[list[float]] = []
+        self.reliable: list[bool | None] = []
+        self.confidence: list[float] = []
+        self.risks: list[float] = []
+        self.codes: list[tuple[str, ...]] = []
+        self.colours: list[list[float]] = []
+
+    def add(self, row: dict[str, str | None], shares: list[float]) -> None:
+        """Take a row's values; those that the table lacks are NaN, None or empty."""
+        self.paths.append(row["path"] or "")
+        self.shares.append(shares)
+        self.reliable.append({"true": True, "false": False}.get(row.get("reliable") or ""))
+        self.confidence.append(_number(row.get("probability")))
+        self.risks.append(_number(row.get("malignant_probability")))
+        self.codes.append(tuple(filter(None, (row.get("warning_codes") or "").split("; "))))
+        self.colours.append([_number(row.get(name)) for name in COLOURS])
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def _share(text: str | None, path: str, number: int) -> float:

@@ -39,6 +39,10 @@ class DatasetError(LesionEdgeError):
     """A dataset's folder lacks something or cannot be understood."""
 
 
+class UnknownLayoutError(DatasetError):
+    """Nothing says what the images show."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Images with their labels, and what was left out."""

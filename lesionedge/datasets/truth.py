@@ -15,7 +15,7 @@ from lesionedge.sources.names import base_name
 
 KEYS = (
     "path", "file", "filename", "file_name", "image", "image_id", "image_name", "isic_id",
-    "img_id", "derm", "id", "name",
+    "img_id", "bcn_filename", "derm", "id", "name",
 )  # fmt: skip
 """Columns that name an image, the first that is there."""
 LABELS = (

@@ -54,12 +54,7 @@ def write(
         model.name: list(drawings.draw(model, images, card, folder, with_images=with_images))
         for model in models
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"span": span, "embedded": embedded, "percent": percent}
-    text = environment.get_template(TEMPLATE).render(
+    text = environment().get_template(TEMPLATE).render(
         card=card, split=record["split"], models=record["models"], drawings=found,
         training=training, images=len(images.truth),
         lesions=len(np.unique(images.table["group"])), headlines=titles.HEADLINES,
@@ -71,6 +66,16 @@ def write(
     file = target / REPORT
     write_text(file, text)
     return file
+
+
+def environment() -> jinja2.Environment:
+    """Return what renders the templates beside this file."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters |= {"span": span, "embedded": embedded, "percent": percent}
+    return found
 
 
 def span(figure: Mapping[str, float] | None) -> str:

@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from lesionedge import __version__
 from lesionedge import image as images
+from lesionedge.drift import reference
 from lesionedge.errors import ImageError, MissingDecoderError
 from lesionedge.web import limits, phone, predictions
 from lesionedge.web.guard import Access, Guard, refuse
@@ -102,7 +103,10 @@ class Service:
         self.pool = Pool(classifiers)
         self.live = live
         self.uploads = Uploads()
-        self.metrics = Metrics(waiting=lambda: self.pool.waiting, places=self.pool.places)
+        self.metrics = Metrics(
+            waiting=lambda: self.pool.waiting, places=self.pool.places,
+            reference=reference.of(self.classifier),
+        )  # fmt: skip
         self.facts = predictions.model_facts(
             self.classifier, camera=live.description if live else None
         )
@@ -177,7 +181,7 @@ class Service:
             prediction = classifier.classify(upload.content, top_k=top_k)
         found = predictions.prediction_of(classifier, prediction, path=upload.name)
         found["timings_ms"] = {"wait": wait_s * 1000, **found["timings_ms"]}
-        self.metrics.predicted(found["timings_ms"])
+        self.metrics.predicted(prediction, found["timings_ms"])
         return found
 
     def _turn(self, upload: Upload) -> AbstractContextManager[object]:
@@ -304,7 +308,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         responses={200: {"description": "Prometheus text", "content": {"text/plain": {}}}},
     )  # fmt: skip
     async def metrics() -> Response:
-        """Return counts, latencies and the queue for Prometheus."""
+        """Return counts, latencies, the queue and drift for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 

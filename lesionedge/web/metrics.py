@@ -1,8 +1,11 @@
-"""The counts and times that ``/metrics`` returns, in Prometheus' text format."""
+"""What ``/metrics`` returns, in Prometheus' text format: counts, times, and drift."""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,6 +16,14 @@ from prometheus_client import (
     generate_latest,
 )
 
+from lesionedge.drift import metrics as drift_metrics
+from lesionedge.drift.difference import compare
+from lesionedge.drift.statistics import Seen, Statistics
+
+if TYPE_CHECKING:
+    from lesionedge.drift.reference import Reference
+    from lesionedge.prediction import Prediction
+
 BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PATHS = frozenset({
     "/", "/predict", "/explain", "/v1/predict", "/v1/explain", "/live", "/model", "/health",
@@ -21,16 +32,26 @@ PATHS = frozenset({
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 
-class Metrics:
-    """Counts and times; they hold no data of images or clients."""
+LATEST = 1000
+"""Drift is that of so many images, the latest."""
 
-    def __init__(self, *, waiting: Callable[[], float], places: int) -> None:
+
+class Metrics:
+    """Counts, times and statistics; they hold nothing of single images or clients."""
+
+    def __init__(
+        self, *, waiting: Callable[[], float], places: int, reference: Reference | None = None
+    ) -> None:
         """Start at zero.
 
         Args:
             waiting: Returns how many requests wait or run.
             places: How many may wait or run.
+            reference: What images are compared with.
         """
+        self._reference = reference
+        self._seen: deque[Seen] = deque(maxlen=LATEST)
+        self._seeing = threading.Lock()
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter(
@@ -63,11 +84,16 @@ class Metrics:
             self._errors.labels(str(status)).inc()
         self._latency.labels(path).observe(seconds)
 
-    def predicted(self, timings_ms: Mapping[str, float]) -> None:
-        """Record the parts of a prediction."""
+    def predicted(self, prediction: Prediction, timings_ms: Mapping[str, float]) -> None:
+        """Record a prediction and the times of its parts."""
+        with self._seeing:
+            self._seen.append(Seen.of(prediction))
         for stage, took_ms in timings_ms.items():
             self._stages.labels(stage).observe(took_ms / 1000)
 
     def text(self) -> bytes:
         """Return all metrics."""
-        return generate_latest(self._registry)
+        with self._seeing:
+            latest = tuple(self._seen)
+        drift = compare(Statistics.of(latest), self._reference)
+        return generate_latest(self._registry) + drift_metrics.text(drift).encode()
