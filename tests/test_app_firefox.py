@@ -49,7 +49,7 @@ def same(page, model, *contents):
 
 
 def test_with_threads_predictions_are_python_s(page):
-    """At once: on an isolated page Firefox may need a minute to start the service worker."""
+    """At once: a request may wait a minute in Firefox while the service worker takes over."""
     contents = [encoded(make_vectors.image(number), "PNG") for number in range(3)]
     with serving("--app", APP, "--jobs", "1") as running:
         page.goto(f"{running.url}app/")
