@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import os
-from pathlib import Path
 
 import make_vectors
 import pytest
+from app_page import APP
 from firefox import opened
 from PIL import Image
 from serving import encoded, serving, static
@@ -15,9 +14,6 @@ from serving import encoded, serving, static
 from lesionedge import Classifier
 
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
-APP = Path(os.environ.get("LESIONEDGE_APP", Path(__file__).parent.parent / "dist" / "app"))
-if not (APP / "index.html").is_file():
-    pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
 READY = "document.body.dataset.ready"
 SHOWN = "document.querySelector('.card .headline')"
 ASK = """async ([model, contents]) => {
