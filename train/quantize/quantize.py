@@ -74,9 +74,8 @@ def _training(recipe: Recipe, images: prepare.Data, run: Run, floating: keras.Mo
 
 def _state(recipe: Recipe, run: Run) -> tuple[int, State]:
     """Return the stage's number, and where it stands."""
-    number, state = len(recipe.float_stages), checkpoints.resume(run)
-    if state.stage == number:
+    number, state = len(recipe.float_stages), checkpoints.load_state(run.state)
+    if state is not None and state.stage == number:
+        checkpoints.say_resumed(run, state)
         return number, state
-    # It was done before: once more from the float model.
-    rows = sum(row["stage"] != recipe.quantized.name for row in state.history)
-    return number, State.of_stage(number, state.history[:rows])
+    return number, State.of_stage(number, state.history if state is not None else ())
