@@ -37,8 +37,9 @@ _run = click.Path(exists=True, file_okay=False, path_type=Path)
 def export(run: Path, file_format: str, output: Path) -> None:
     """Convert the model of the training run in RUN."""
     from convert import export as exporting
+    from train.run import Run
 
-    card = exporting.export(run, file_format, output)
+    card = exporting.export(Run(run), file_format, output)
     method = card.file.method if card.file else ""
     click.echo(
         f"{output}: {file_format} ({method}), {output.stat().st_size / 1e6:.2f} MB", err=True
@@ -53,8 +54,9 @@ def export(run: Path, file_format: str, output: Path) -> None:
 def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     """Compare FILE with its run's Keras model; exit with 1 when it lost too much."""
     from convert import verify as verifying
+    from train.run import Run
 
-    found = verifying.verify(file, run, split=split, limit=limit)
+    found = verifying.verify(file, Run(run), split=split, limit=limit)
     for kind, one in found.items():
         value, low, high = one.change
         click.echo(

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 import tf_keras as keras
 from tensorflow.lite.python import schema_py_generated as schema
@@ -17,20 +16,19 @@ from tensorflow.lite.python.convert import mlir_quantize
 from convert import batch, metadata
 from lesionedge.atomic import write_bytes
 from lesionedge.card import Card, File, present
-from lesionedge.errors import ModelError
 from lesionedge.image import Preprocessing, model_input
+from train.run import Run
 
 FORMATS = ("int8", "float16", "float32")
 REPRESENTATIVE_IMAGES = 200
 """How many training images show post-training quantization what activations are like."""
 
 
-def export(run: Path, file_format: str, output: Path) -> Card:
+def export(run: Run, file_format: str, output: Path) -> Card:
     """Convert a run's model and write it whole or not at all.
 
     Args:
-        run: A finished run folder: ``card.json``, ``float.h5``, ``int8.h5`` where there is one,
-            ``split.csv``.
+        run: A finished one: its card, its Keras models and its split are read.
         file_format: ``int8`` (the quantization-aware model where there is one, else the float
             model by post-training quantization), ``float16`` or ``float32`` (the float model).
         output: The .tflite file to write.
@@ -39,12 +37,13 @@ def export(run: Path, file_format: str, output: Path) -> Card:
         The card as packed.
 
     Raises:
-        ModelError: The run is not finished or something in it cannot be read.
+        RunError: The run is not finished or something in it cannot be read.
+        ModelError: Its card cannot be read.
     """
-    card = read_card(run)
+    card = run.read_card()
     ready = present(card.quantization, "quantization").training  # with a model of its own, or not
     kind = "int8" if file_format == "int8" and ready != "none" else "float"
-    model = with_probabilities(load(run, kind), card, kind)
+    model = with_probabilities(run.load_model(kind), card, kind)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     method = "none"
     if file_format == "int8" and ready == "none":
@@ -64,34 +63,6 @@ def export(run: Path, file_format: str, output: Path) -> Card:
     output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(output, packed)
     return card
-
-
-def read_card(run: Path) -> Card:
-    """Read a run's card.
-
-    Raises:
-        ModelError: It is not there, or cannot be read.
-    """
-    file = run / "card.json"
-    if not file.is_file():
-        raise ModelError(f"{run}: no card.json; expected the folder of a finished training run")
-    return Card.from_json(file.read_text(encoding="utf-8"), str(file))
-
-
-def load(run: Path, kind: str) -> keras.Model:
-    """Load a run's Keras model: ``int8`` (quantization-aware) or ``float``.
-
-    Raises:
-        ModelError: The file is missing or is not a Keras model.
-    """
-    import tensorflow_model_optimization as tfmot
-
-    file = run / f"{kind}.h5"
-    try:
-        with tfmot.quantization.keras.quantize_scope():
-            return keras.models.load_model(file, compile=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: not a Keras model that can be read ({error})") from error
 
 
 def with_probabilities(model: keras.Model, card: Card, kind: str) -> keras.Model:
@@ -193,8 +164,8 @@ def _floating(converter: tf.lite.TFLiteConverter, *, half: bool) -> bytes:
     return bytes(converter.convert())
 
 
-def _representative(run: Path, card: Card) -> Iterator[list[np.ndarray]]:
-    table = pd.read_csv(run / "split.csv")
+def _representative(run: Run, card: Card) -> Iterator[list[np.ndarray]]:
+    table = run.table()
     rows = table[table["split"] == "train"]
     rows = rows.sample(min(REPRESENTATIVE_IMAGES, len(rows)), random_state=0)
     section = present(card.input, "input")

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 import lesionedge
-from convert.export import load, read_card, with_probabilities
+from convert.export import with_probabilities
 from lesionedge.card import Card, present
 from lesionedge.errors import ModelError
 from lesionedge.evaluation.intervals import interval, resamples
 from lesionedge.evaluation.weighted import balanced_accuracy
+from train.run import Run
 
 ALLOWED_LOSS = {"int8": 0.01, "float16": 0.002, "float32": 0.002}
 """Balanced accuracy that a format may lose before verification fails."""
@@ -54,7 +55,7 @@ class Agreement:
 
 
 def verify(
-    file: Path, run: Path, *, split: str = "test", limit: int | None = None
+    file: Path, run: Run, *, split: str = "test", limit: int | None = None
 ) -> dict[str, Agreement]:
     """Compare a .tflite file with the Keras models of its run.
 
@@ -63,7 +64,7 @@ def verify(
 
     Args:
         file: The .tflite file.
-        run: The run folder that it came from.
+        run: The run that it came from.
         split: Which of the run's held-out images.
         limit: Compare on at most so many.
 
@@ -71,19 +72,20 @@ def verify(
         ``float`` and, where the file came from it, ``int8`` -> what comparing found.
 
     Raises:
-        ModelError: The file or the run cannot be read, or they do not belong together.
+        RunError: The run is not finished or something in it cannot be read.
+        ModelError: The file cannot be read, or does not belong to the run.
     """
-    card = read_card(run)
+    card = run.read_card()
     classifier = lesionedge.Classifier(file, check=False)
     labels = list(card.codes)
     if list(classifier.labels) != labels:
         raise ModelError(f"{file}: labels {classifier.labels}; the run's are {labels}")
-    table = pd.read_csv(run / "split.csv")
+    table = run.table()
     table = table[table["split"] == split]
     if limit is not None and limit < len(table):
         table = table.sample(limit, random_state=0)
     if table.empty:
-        raise ModelError(f"{run}: its split.csv has no {split} images")
+        raise ModelError(f"{run.split}: has no {split} images")
     inputs = np.stack([classifier.model_input(path) for path in table["path"]])
     ours = np.stack([classifier.probabilities(path) for path in table["path"]])
     truth = table["label"].map(labels.index).to_numpy()
@@ -113,8 +115,8 @@ def _compare(
     )
 
 
-def _keras(run: Path, card: Card, kind: str, inputs: np.ndarray) -> np.ndarray:
-    model = with_probabilities(load(run, kind), card, kind)
+def _keras(run: Run, card: Card, kind: str, inputs: np.ndarray) -> np.ndarray:
+    model = with_probabilities(run.load_model(kind), card, kind)
     section = present(card.input, "input")
     mean, std = (np.array(values, np.float32) for values in (section.mean, section.std))
     batches: Sequence[np.ndarray] = np.array_split(inputs, max(1, len(inputs) // 32))

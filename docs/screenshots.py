@@ -75,7 +75,7 @@ def look(
             "n => document.querySelectorAll('.card .facts > :not(.waiting)').length >= n",
             arg=len(files),
         )
-        if name == "serve-narrow":
+        if name in ("serve-narrow", "app-dark"):
             page.locator(".card").first.scroll_into_view_if_needed()
             page.evaluate("document.querySelector('.card').scrollIntoView()")
         # How long it took depends on what this machine does besides.

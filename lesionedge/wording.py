@@ -54,8 +54,8 @@ def threshold_side(side: ThresholdSide) -> str:
     """Return in words on which side of an operating point's threshold a prediction is."""
     where = "above" if side.above else "below"
     return (
-        f"{where} the threshold for {side.point.sensitivity:.0%} sensitivity{_of(side)} "
-        f"({percent(side.point.threshold)})"
+        f"{where} the threshold of {percent(side.point.threshold)} "
+        f"({side.point.sensitivity:.0%} sensitivity{_of(side)})"
     ).replace("% sens", " % sens")
 
 

@@ -10,10 +10,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
-import urllib.request
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +21,8 @@ import make_corpus
 import make_vectors
 import numpy as np
 import pytest
-from chromium import launched, severe, sync_api
+from app_page import APP, kept, ready, results
+from chromium import launched, severe
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from serving import serving, static
@@ -36,9 +34,6 @@ from lesionedge.reliability import Gate
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-APP = Path(os.environ.get("LESIONEDGE_APP", ROOT / "dist" / "app"))
-if not (APP / "index.html").is_file():
-    pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
 EXAMPLE = ROOT / "examples" / "synthetic_lesion.jpg"
 MOST_BYTES = 6_000_000
 
@@ -60,12 +55,16 @@ def open_app(browser):
     """Opens the app; at the end checks that it reached only its server and nothing was blocked."""
     contexts, faults = [], []
 
-    def opened(url, *, width=1100, height=900, scheme="light", locale="en-GB", **options):
+    def opened(
+        url, *, width=1100, height=900, scheme="light", locale="en-GB", script=None, **options
+    ):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale,
             permissions=["camera"], **options,
         )  # fmt: skip
         contexts.append(context)
+        if script:
+            context.add_init_script(f"({script})()")
         page = context.new_page()
         page.set_default_timeout(90_000)
         origin = "/".join(url.split("/")[:3])
@@ -83,22 +82,6 @@ def open_app(browser):
     for context in contexts:
         context.close()
     assert not faults
-
-
-def ready(page):
-    page.wait_for_function("() => document.body.dataset.ready")
-    assert page.evaluate("document.body.dataset.ready") != "failed", page.inner_text("#status")
-
-
-def kept(page):
-    page.wait_for_function("() => document.getElementById('offline').textContent")
-
-
-def results(page, count=1):
-    page.wait_for_function(
-        "n => document.querySelectorAll('.card .headline, .card .fault').length === n", arg=count
-    )
-    return page.locator(".card")
 
 
 ASK = """async ([model, encoded]) => {
@@ -573,6 +556,63 @@ def test_the_camera_guides_the_aim_and_takes_a_photo(open_app, server):
     assert page.evaluate("document.getElementById('video').srcObject") is None
 
 
+def test_the_zoom_of_a_camera_that_has_one(open_app, server):
+    page = open_app(f"{server.url}app/")
+    session = page.context.new_cdp_session(page)
+    context = session.send("Target.getTargetInfo")["targetInfo"]["browserContextId"]
+    given = ["cameraPanTiltZoom", "videoCapture"]
+    session.send("Browser.grantPermissions", {"permissions": given, "browserContextId": context})
+    page.get_by_role("button", name="Use the camera").click()
+    page.locator("#zoom").wait_for(state="visible")
+    page.locator("#zoom").fill("300")
+    page.wait_for_function(
+        "() => document.getElementById('video').srcObject.getVideoTracks()[0].getSettings().zoom "
+        "=== 300"
+    )
+    assert page.locator("#torch").is_hidden()  # this one has no light
+
+
+def test_pasted_and_dropped_images(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    content = base64.b64encode((images / "page.png").read_bytes()).decode()
+    for number, (kind, name) in enumerate((("paste", "clipboardData"), ("drop", "dataTransfer"))):
+        page.evaluate(
+            """([encoded, kind, name]) => {
+                const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+                const carried = new DataTransfer();
+                carried.items.add(new File([bytes], `${kind}.png`, { type: "image/png" }));
+                const Kind = kind === "paste" ? ClipboardEvent : DragEvent;
+                const options = { [name]: carried, bubbles: true, cancelable: true };
+                document.getElementById("drop").dispatchEvent(new Kind(kind, options));
+            }""",
+            [content, kind, name],
+        )
+        assert results(page, number + 1).first.locator("h3").inner_text() == f"{kind}.png"
+
+
+SHARE = """() => {
+    navigator.canShare = ({ files }) => files.length === 1;
+    navigator.share = async (given) => {
+        const { name, type } = given.files[0];
+        window.shared = [name, type, (await given.files[0].text()).slice(0, 10), given.text];
+    };
+}"""
+
+
+def test_results_go_to_the_share_sheet(open_app, server, images):
+    """The sheet is the system's: here the page's call of it is recorded."""
+    page = open_app(f"{server.url}app/", script=SHARE)
+    page.set_input_files("#files", str(images / "lesion.png"))
+    results(page)
+    note = wording.RESEARCH_USE
+    page.get_by_role("button", name="Share CSV").click()
+    page.wait_for_function("() => window.shared")
+    assert page.evaluate("shared") == ["lesionedge.csv", "text/csv", "path,label", note]
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.wait_for_function("() => window.shared[1] === 'image/png'")
+    assert page.evaluate("shared")[0] == "lesion-lesionedge.png"
+
+
 def test_the_history_is_kept_only_on_request(open_app, server, images):
     page = open_app(f"{server.url}app/")
     page.set_input_files("#files", str(images / "page.png"))
@@ -766,67 +806,6 @@ def test_the_download_of_one_browser_is_small():
     for paths in runtimes.values():
         parts = ["index.html" if path == "./" else path for path in (*files, *paths)]
         assert sum(packed_bytes(APP / part) for part in parts) < MOST_BYTES
-
-
-# --- over HTTPS
-
-
-def trust(home, certificate):
-    """Install an authority where Chromium looks: in the NSS database of the user."""
-    certutil = shutil.which("certutil")
-    if certutil is None:
-        pytest.skip("needs certutil of libnss3-tools: sudo make tools")
-    folder = home / ".pki" / "nssdb"
-    folder.mkdir(parents=True)
-    line = [certutil, "-d", f"sql:{folder}"]
-    subprocess.run([*line, "-N", "--empty-password"], check=True)
-    add = ["-A", "-n", "lesionedge", "-t", "C,,", "-i", str(certificate)]
-    subprocess.run([*line, *add], check=True)
-
-
-@pytest.fixture(scope="module")
-def https(tmp_path_factory):
-    """The app over HTTPS, and the authority's certificate as the page for phones offers it."""
-    pytest.importorskip("cryptography", reason="needs lesionedge[web]")
-    pytest.importorskip("segno", reason="needs lesionedge[web]")
-    folder = tmp_path_factory.mktemp("https")
-    options = ("--app", APP, "--jobs", "1", "--https", "--http-port", "0")
-    with serving(*options, env={"XDG_DATA_HOME": str(folder)}) as running:
-        while not any("fingerprint" in line for line in running.messages):
-            time.sleep(0.05)
-        plain = re.search(r"from (http://\S+/) first", "".join(running.messages))[1]
-        with urllib.request.urlopen(f"{plain}lesionedge-authority.crt", timeout=60) as response:
-            (folder / "authority.crt").write_bytes(response.read())
-        yield running, folder / "authority.crt"
-
-
-def test_with_the_authority_installed_camera_and_service_worker_work(https, tmp_path):
-    running, certificate = https
-    trust(tmp_path, certificate)
-    address = f"https://localhost:{running.port}/app/"
-    with launched(home=tmp_path) as browser:
-        page = browser.new_page()
-        page.set_default_timeout(90_000)
-        page.goto(address)
-        ready(page)
-        assert page.evaluate("isSecureContext && crossOriginIsolated")
-        page.get_by_role("button", name="Use the camera").click()
-        page.wait_for_function("() => document.getElementById('video').videoWidth > 0")
-        page.get_by_role("button", name="Take the photo").click()
-        assert results(page).first.locator("h3").inner_text().startswith("camera ")
-        kept(page)
-        page.context.set_offline(True)
-        page.reload()
-        ready(page)
-        assert page.evaluate("navigator.serviceWorker.controller !== null")
-
-
-def test_without_the_authority_the_browser_refuses_the_page(https, tmp_path):
-    running, _ = https
-    with launched(home=tmp_path) as browser:
-        page = browser.new_page()
-        with pytest.raises(sync_api.Error, match="ERR_CERT_AUTHORITY_INVALID"):
-            page.goto(f"https://localhost:{running.port}/app/")
 
 
 # --- serve --app

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import os
-from pathlib import Path
 
 import make_vectors
 import pytest
+from app_page import APP
 from firefox import opened
 from PIL import Image
 from serving import encoded, serving, static
@@ -15,9 +14,6 @@ from serving import encoded, serving, static
 from lesionedge import Classifier
 
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
-APP = Path(os.environ.get("LESIONEDGE_APP", Path(__file__).parent.parent / "dist" / "app"))
-if not (APP / "index.html").is_file():
-    pytest.skip(f"needs the app in {APP}: make app (with Node.js and npm)", allow_module_level=True)
 READY = "document.body.dataset.ready"
 SHOWN = "document.querySelector('.card .headline')"
 ASK = """async ([model, contents]) => {
@@ -53,7 +49,7 @@ def same(page, model, *contents):
 
 
 def test_with_threads_predictions_are_python_s(page):
-    """At once: on an isolated page Firefox may need a minute to start the service worker."""
+    """At once: a request may wait a minute in Firefox while the service worker takes over."""
     contents = [encoded(make_vectors.image(number), "PNG") for number in range(3)]
     with serving("--app", APP, "--jobs", "1") as running:
         page.goto(f"{running.url}app/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -242,3 +243,36 @@ def test_the_seven_agree_with_the_vocabulary():
             known.code, known.name, known.malignant,
         )  # fmt: skip
         assert diagnosis.describe(known.name).code == known.code
+
+
+def vocabulary_terms():
+    """Return each code, abbreviation and name of the vocabulary with the class that it is under."""
+    from lesionedge import vocabulary
+
+    for line in vocabulary.CLASSES.strip().splitlines():
+        code = line.split()[0]
+        yield code, code
+    for line in vocabulary.ABBREVIATIONS.strip().splitlines():
+        code, _, listed = line.partition(":")
+        yield from ((term, code) for term in listed.replace("|", " ").split())
+    for block in vocabulary.TERMS.strip().split("\n\n"):
+        code, _, listed = block.partition("\n")
+        yield from ((term.strip(" =\n"), code) for term in re.split("[;|]", listed))
+
+
+def test_every_term_of_the_vocabulary_stands_under_one_class():
+    """A term that is left under the class that it was moved from would hide the new one."""
+    found = [
+        (term, code, describe(" ".join(term.split())).code) for term, code in vocabulary_terms()
+    ]
+    hidden = [f"{term}: {other}, not {code}" for term, code, other in found if other != code]
+    assert not hidden, f"each stands under another class, too, which hides its own: {hidden}"
+
+
+def test_every_class_of_the_vocabulary_is_filed_under_classes_of_its_own():
+    from lesionedge import vocabulary
+
+    rows = vocabulary.CLASSES.strip().splitlines()
+    codes = {row.split()[0] for row in rows}
+    assert codes >= {code for row in rows for code in row.partition("|")[2].split()}
+    assert codes >= {code for _, code in vocabulary_terms()}

@@ -73,7 +73,7 @@ def test_the_examples_run(cli_run, name, line, draw, tmp_path, monkeypatch, mode
 
 def labelled(cli_run, draw, folder, line):
     """Labelled photos, and predictions of them."""
-    if "labels.csv" not in line:
+    if "photos/" not in line and "labels.csv" not in line:
         return
     (folder / "photos").mkdir()
     for number in range(4):
@@ -98,3 +98,12 @@ def test_version(cli_run):
 
     for option in ("-V", "--version"):
         assert cli_run(option).stdout == f"lesionedge {lesionedge.__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["evaluate", "calibrate"])
+def test_an_unknown_layout_is_wrong_usage(cli_run, name, tmp_path):
+    pytest.importorskip("sklearn", reason="needs the extra evaluate")
+    output = ("-o", tmp_path / "site.json") if name == "calibrate" else ()
+    done = cli_run(name, tmp_path, "--layout", "other", *output)
+    assert done.exit_code == 2
+    assert "'other' is not one of ham10000, isic-challenge" in done.stderr

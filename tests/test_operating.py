@@ -44,8 +44,9 @@ def test_text_has_the_side_of_the_default_point(cli_run, photo):
     found = Classifier().classify(photo)
     side = "above" if found.operating_point.above else "below"
     text = cli_run("predict", photo).stdout
-    assert f"{side} the threshold for 95 % sensitivity (" in text
-    assert "for 90 % sensitivity" in cli_run("predict", photo, "--operating-point", 0.9).stdout
+    assert f"{side} the threshold of " in text
+    assert "(95 % sensitivity)" in text
+    assert "(90 % sensitivity)" in cli_run("predict", photo, "--operating-point", 0.9).stdout
 
 
 def test_info_lists_them(cli_run, int8):

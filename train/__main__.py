@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Quantization-aware training needs Keras 2, which TensorFlow takes only when asked at its start.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -18,6 +19,9 @@ from lesionedge import datasets
 from lesionedge.atomic import write_text
 from lesionedge.errors import LesionEdgeError
 from train.fit import distillation
+
+if TYPE_CHECKING:
+    from train.data.prepare import Source
 
 
 @click.group()
@@ -79,10 +83,17 @@ _elsewhere = click.option(
 
 
 def _source_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what says where the images are and how they are taken."""
+    """Add what says where the images are and how they are taken: the command's ``source``."""
+
+    @functools.wraps(command)
+    def with_source(*, data: Path, layout: str | None, overlap: str | None, **others: Any) -> None:
+        from train.data.prepare import Source
+
+        command(source=Source(data, layout, overlap or "refuse"), **others)
+
     for option in (_allow_overlap, _drop_overlap, _layout, _data):
-        command = option(command)
-    return command
+        with_source = option(with_source)
+    return with_source
 
 
 @main.command()
@@ -96,8 +107,8 @@ def _source_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Also lay the images out in the run folder as organized_train|test/CLASS/.",
 )  # fmt: skip
 def prepare(
-    recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
-    cache_folder: Path | None, organize: str | None,
+    recipe_name: str, source: Source, out: Path, seed: int, cache_folder: Path | None,
+    organize: str | None,
 ) -> None:  # fmt: skip
     """Read the dataset, report what is skipped, split it and prepare its images."""
     from train import recipe
@@ -107,7 +118,6 @@ def prepare(
 
     run = Run(out)
     with run.lock():
-        source = preparation.Source(data, layout, overlap or "refuse")
         prepared = preparation.prepare(
             recipe.load(recipe_name), source, run, seed=seed,
             cache_folder=_cache_of(out, cache_folder),
@@ -149,10 +159,8 @@ def prepare(
     help="Processes on this machine that share each batch; on several machines set TF_CONFIG.",
 )  # fmt: skip
 def fit(
-    recipe_name: str, data: Path, layout: str | None, overlap: str | None, out: Path, seed: int,
-    cache_folder: Path | None, weights: Path | None, as_given: bool, epochs: int | None,
-    images: int | None,
-    soft_labels: Path | None, teachers: tuple[Path, ...], worker_count: int,
+    recipe_name: str, out: Path, worker_count: int, cache_folder: Path | None,
+    weights: Path | None, as_given: bool, epochs: int | None, images: int | None, **given: Any,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
 
@@ -167,7 +175,6 @@ def fit(
         workers.launch(sys.argv[1:], worker_count, checkpoint=run.state)
         return
     from train import recipe
-    from train.data.prepare import Source
     from train.fit.fit import Given
     from train.fit.fit import fit as train
 
@@ -176,17 +183,16 @@ def fit(
         raise click.UsageError("--as-given needs --weights FILE")
     short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "", as_given)
     text = recipe.shortened_text(recipe.read(recipe_name), short)
-    given = Given(
-        Source(data, layout, overlap or "refuse"), _cache_of(out, cache_folder), seed,
-        None if at_random else weights, soft_labels, teachers,
-    )  # fmt: skip
-    loaded = recipe.loads(text, recipe_name)
-    if loaded.gate is not None:
+    wanted = recipe.loads(text, recipe_name)
+    begun = Given(
+        weights=None if at_random else weights, cache_folder=_cache_of(out, cache_folder), **given
+    )
+    if wanted.gate is not None:
         from train.gate.fit import fit as train_gate
 
-        train_gate(loaded, text, run, given)
+        train_gate(wanted, text, run, begun)
         return
-    done = train(loaded, text, run, given)
+    done = train(wanted, text, run, begun)
     if not done and workers.is_chief():
         workers.go_on_alone()
 

@@ -27,7 +27,7 @@ from lesionedge.evaluation.metrics import SECTIONS
 from train import calibration
 from train.calibration import decision_point, operating_points
 from train.data.prepare import Data
-from train.models.inference import load_model, logits
+from train.models.inference import logits
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Recipe, Stage, check_classes
 from train.run import Run
@@ -64,8 +64,8 @@ def calibrate(recipe: Recipe, data: Data, run: Run) -> None:
     fitted: dict[str, calibration.Calibration] = {}
     points: dict[str, list[dict[str, float]]] = {}
     named: dict[str, list[dict[str, Any]]] = {}
-    for kind, file in run.models().items():
-        predictions = logits(load_model(file), inputs)
+    for kind in run.models():
+        predictions = logits(run.load_model(kind), inputs)
         fitted[kind] = calibration.fit(predictions, truth)
         probabilities = fitted[kind].probabilities(predictions)
         points[kind] = operating_points(probabilities[:, malignant].sum(1), malignant[truth])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pandas as pd
@@ -17,6 +18,9 @@ from lesionedge.card import Card
 from lesionedge.errors import LesionEdgeError
 from train import recipe as recipes
 from train.recipe import Recipe
+
+if TYPE_CHECKING:
+    import tf_keras as keras
 
 
 class RunError(LesionEdgeError):
@@ -135,10 +139,30 @@ class Run:
             raise RunError(f"{self.folder}: no recipe.toml; expected a run folder made by fit")
         return recipes.load(str(self.recipe))
 
-    def models(self) -> dict[str, Path]:
-        """Return the files of its Keras models: ``float`` and, after ``quantize``, ``int8``."""
-        files = {"float": self.float_weights, "int8": self.int8_weights}
-        return {kind: file for kind, file in files.items() if file.is_file()}
+    def models(self) -> tuple[str, ...]:
+        """Return the kinds of its Keras models: ``float`` and, after ``quantize``, ``int8``."""
+        return tuple(kind for kind, file in self._model_files().items() if file.is_file())
+
+    def load_model(self, kind: str) -> keras.Model:
+        """Load a Keras model: ``float``, or ``int8`` (quantization-aware).
+
+        Raises:
+            RunError: It is not there, or cannot be read.
+        """
+        import tensorflow_model_optimization as tfmot
+        import tf_keras as keras
+
+        file = self._model_files()[kind]
+        if not file.is_file():
+            raise RunError(f"{file}: missing; run {'fit' if kind == 'float' else 'quantize'} first")
+        try:
+            with tfmot.quantization.keras.quantize_scope():
+                return keras.models.load_model(file, compile=False)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file}: not a Keras model that can be read ({error})") from error
+
+    def _model_files(self) -> dict[str, Path]:
+        return {"float": self.float_weights, "int8": self.int8_weights}
 
     def read_card(self) -> Card:
         """Read ``card.json``.

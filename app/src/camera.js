@@ -18,7 +18,7 @@ export function use(facts, own) {
 
 async function open() {
   try {
-    const video = { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 } };
+    const video = { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 }, zoom: true };
     stream = await navigator.mediaDevices.getUserMedia({ video });
   } catch (error) {
     say(text("noCamera", error.message));

@@ -130,9 +130,7 @@ export function retell() {
 function buttonsOf(entry) {
   const buttons = element("div", "buttons");
   buttons.append(heatButton(entry), button(text("saveImage"), () => keepImage(entry)));
-  if (navigator.canShare?.({ files: [new File([], "a.png", { type: "image/png" })] })) {
-    buttons.append(button(text("share"), () => share(entry)));
-  }
+  if (canShare("a.png", "image/png")) buttons.append(button(text("share"), () => share(annotated(entry))));
   return buttons;
 }
 
@@ -209,13 +207,16 @@ async function keepImage(entry) {
   save(file, file.type, file.name);
 }
 
-async function share(entry) {
+/** Offer a file in the system's share sheet. */
+async function share(making) {
   try {
-    await navigator.share({ files: [await annotated(entry)], text: text("note") });
+    await navigator.share({ files: [await making], text: text("note") });
   } catch (error) {
     if (error.name !== "AbortError") say(why(error));
   }
 }
+
+const canShare = (name, type) => Boolean(navigator.canShare?.({ files: [new File([], name, { type })] }));
 
 // --- removing and saving -------------------------------------------------------------------------
 
@@ -236,6 +237,12 @@ function showTools() {
 }
 
 const inOrder = () => [...entries].reverse();
+const CSV = "lesionedge.csv";
+
+function csvFile() {
+  const codes = [...new Set(entries.flatMap((one) => one.model.labels.map(({ label }) => label)))];
+  return new File([asCsv(inOrder(), codes)], CSV, { type: "text/csv" });
+}
 
 /** Make the buttons above the results work. */
 export function begin() {
@@ -243,10 +250,9 @@ export function begin() {
     while (entries.length) forget(entries[0]);
     say(text("allRemoved"));
   });
-  byId("save-csv").addEventListener("click", () => {
-    const codes = [...new Set(entries.flatMap((one) => one.model.labels.map(({ label }) => label)))];
-    save(asCsv(inOrder(), codes), "text/csv", "lesionedge.csv");
-  });
+  byId("save-csv").addEventListener("click", () => save(csvFile(), "text/csv", CSV));
+  byId("share-csv").hidden = !canShare(CSV, "text/csv");
+  byId("share-csv").addEventListener("click", () => share(csvFile()));
   byId("save-json").addEventListener("click", () => {
     save(asJson(inOrder(), EN.note), "application/json", "lesionedge.json");
   });

@@ -83,13 +83,13 @@ def choose() -> str:
         CameraError: There is none; the message lists what was tried and how to install what is
             missing.
     """
-    looked = []
+    tried = []
     for name, find in _finders():
         try:
             return find()
         except (CameraError, MissingDependencyError) as error:
-            looked.append(f"{name}: {error}")
-    raise CameraError(f"no camera found. Looked at {'; '.join(looked)}")
+            tried.append(f"{name} ({error})")
+    raise CameraError(f"no camera found; tried {', '.join(tried)}")
 
 
 def survey() -> Iterator[tuple[str, bool, str, str]]:

@@ -96,7 +96,7 @@ def find() -> str:
     """
     paths = nodes()
     if not paths:
-        raise CameraError("no /dev/video*")
+        raise CameraError("there is no /dev/video*")
     reasons = []
     for path in paths:
         try:

@@ -138,7 +138,7 @@ def _settle_stdout() -> None:
 @click.option("--verbose", is_flag=True, help="Show the native library's log lines.")
 @click.pass_context
 def main(ctx: click.Context, verbose: bool) -> None:
-    """Calibrated skin-lesion classification on small computers.
+    """Classify images of skin lesions on small computers.
 
     For research: not a medical device, never advice.
     """

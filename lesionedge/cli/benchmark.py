@@ -68,7 +68,7 @@ class Threads(click.ParamType):  # type: ignore[type-arg]
     "--plot",
     type=click.Path(dir_okay=False),
     metavar="FILE.png",
-    help="Draw the stages into FILE.png.",
+    help="Draw the time of each step into FILE.png.",
 )
 def command(
     images: tuple[str, ...], models: tuple[str, ...], threads: int | str | None, quick: bool,

@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--prevalence", default="measured", show_default=True, metavar="MIX",
-    help="Mix of diagnoses that probabilities are for: measured on these images, card (the "
-    "model's training data), or shares such as mel=0.02,bcc=0.05.",
+    help="How common the diagnoses are where the profile is used: measured (as in these images), "
+    "card (as in the model's training data), or shares such as mel=0.02,bcc=0.05.",
 )  # fmt: skip
-@click.option("--name", metavar="NAME", help="What results call the profile [default: of FILE].")
+@click.option("--name", metavar="NAME", help="Name of the profile in results [default: FILE's].")
 @options.dataset_layout
 @options.processes
 @click.option(
@@ -64,9 +64,11 @@ def command(
 ) -> None:  # fmt: skip
     """Adjust a model to your own labelled images.
 
-    SOURCE is a folder of images with --truth, class folders, a dataset, or predictions.csv of
-    evaluate or predict. Recalibrates the probabilities and chooses thresholds whose sensitivity is
-    guaranteed. All commands that predict take the profile with --profile.
+    SOURCE is a folder of images (with --truth), a folder with a folder for each class, a dataset,
+    or predictions.csv from evaluate or predict.
+
+    It recalibrates the probabilities, chooses thresholds whose sensitivity is guaranteed, and
+    writes both into a profile. Use the profile with --profile in all commands that predict.
     """
     from lesionedge import calibration  # noqa: F401  # says what is not installed
     from lesionedge.calibration import site

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--give-up", type=click.FloatRange(min=0), metavar="S",
-    help="End after S seconds without a camera [default: at once at the start, 60 later].",
+    help="End after S seconds without a camera [default: 0 at the start, 60 once it has worked].",
 )  # fmt: skip
 @click.option(
     "--smooth", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
@@ -82,9 +82,9 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="json: one object per prediction. text: a line per image file; for a camera, a stream or "
-    "a video, one line that is updated on a terminal, and elsewhere a line when the label or the "
-    "warnings change.",
+    help="json: one object per prediction. text: one line per image file. For a camera, stream or "
+    "video: on a terminal, one line that each prediction overwrites; elsewhere, a line when the "
+    "label or the warnings change.",
 )  # fmt: skip
 @options.abstain
 @options.model_options(without=("views",))

@@ -36,5 +36,7 @@ def command(ctx: click.Context, form: str) -> None:
         click.echo(json.dumps({"lesionedge": __version__, "works": works, "findings": rows}))
     else:
         click.echo(f"\nPrediction {'works' if works else 'cannot work'} here.")
+        if any(finding.state == "absent" for finding in findings):
+            click.echo("What is marked with - is missing, but prediction does not need it.")
     if not works:
         ctx.exit(1)

@@ -132,7 +132,7 @@ def _lines(path: str, found: Explanation, *, abstain: bool) -> list[str]:
         named = name if is_own_name(label, name) else f"{name} ({label})"
         lines += [
             f"  {named} {percent(found.probability)}: "
-            f"falls by up to {most:.1f} points where the image is covered",
+            f"covering a part of the image lowers this by up to {most:.1f} points",
             f"  {risk(found.prediction)}",
         ]
     return [*lines, *(f"  warning: {printable(text)}" for text in found.prediction.remarks)]

@@ -149,7 +149,7 @@ def _data(section: TrainingData | None) -> str | None:
     if section is None:
         return None
     counts = ", ".join(f"{count} {split}" for split, count in section.images.items())
-    return f"{section.name} ({counts}; split {section.split})"
+    return f"{section.name} (images: {counts}; split {section.split})"
 
 
 def _calibration(section: Calibration | None) -> str | None:
@@ -157,7 +157,7 @@ def _calibration(section: Calibration | None) -> str | None:
         return None
     if section.images is None:
         return section.method
-    return f"{section.method}, on {section.images} held-out images"
+    return f"{section.method}, on {section.images} images that training did not use"
 
 
 def _metrics(measurements: Sequence[Measurement]) -> list[str]:
@@ -167,7 +167,8 @@ def _metrics(measurements: Sequence[Measurement]) -> list[str]:
         lines += [
             "",
             f"Measured on {found.images} images of {found.lesions} lesions "
-            f"that training did not use ({found.split}, {found.model}; 95 % interval by lesion)",
+            f"that training did not use ({found.split} split, {found.model}; "
+            "in brackets: 95 % intervals)",
         ]
         lines += [
             f"  {title:<42} {figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
@@ -183,5 +184,5 @@ def _operating_points(points: Sequence[OperatingPoint]) -> list[str]:
         f"specificity {100 * point.measured_specificity:.0f} %"
         for point in points
     ]
-    title = "Operating points (malignant probability, chosen on the calibration split)"
+    title = "Operating points of the malignant probability, chosen on the calibration images"
     return ["", title, *rows] if rows else []

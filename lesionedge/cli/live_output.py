@@ -74,7 +74,10 @@ def summary(camera: Camera, tally: Tally, recorder: FrameRecorder | None) -> str
         text += f", {times} without a camera"
     if tally.count:
         p50, p90, p99 = tally.quantiles()
-        text += f"; capture to prediction p50 {p50:.0f}, p90 {p90:.0f}, p99 {p99:.0f} ms"
+        text += (
+            f"; capture to prediction: half within {p50:.0f} ms, 90 % within {p90:.0f} ms, "
+            f"99 % within {p99:.0f} ms"
+        )
     if recorder is not None:
         text += f"; {counted(recorder.saved)} saved, {recorder.failed + recorder.skipped} not saved"
     return text

@@ -145,8 +145,20 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         return int(width), int(height)
 
 
+def _known_layout(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is not None:
+        from lesionedge.datasets import LAYOUTS
+
+        if name not in LAYOUTS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(LAYOUTS)}", param=option)
+    return name
+
+
 dataset_layout = click.option(
-    "--layout", metavar="NAME", help="How a dataset is laid out [default: found out]."
+    "--layout",
+    metavar="NAME",
+    callback=_known_layout,
+    help="How a dataset is laid out, such as ham10000 or folders [default: recognised].",
 )
 processes = click.option(
     "--jobs", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
@@ -186,7 +198,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     "views": click.option(
         "--views", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N",
         help="Average over N turned and mirrored views of each image. This is a little more "
-        "accurate, and takes N times as long.",
+        "accurate; the network runs N times.",
     ),
     "check": click.option(
         "--check/--no-check", default=True,
@@ -203,8 +215,8 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "operating_point": click.option(
         "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
-        help="Compare the malignant probability with the card's threshold for this sensitivity "
-        "(0.9, 0.95 or 0.98) [default: 0.95].",
+        help="Use the malignant probability's threshold for this sensitivity (the share of "
+        "malignant images above it): 0.9, 0.95 or 0.98 [default: 0.95].",
     ),
     "profile": click.option(
         "--profile", type=click.Path(dir_okay=False), envvar="LESIONEDGE_PROFILE",

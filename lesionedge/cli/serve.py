@@ -63,12 +63,12 @@ NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "python_multipart",
 @click.option(
     "--https",
     is_flag=True,
-    help="Serve over HTTPS, with a certificate authority of this machine's own, which phones can "
-    "install from a page on --http-port.",
+    help="Serve over HTTPS, with a certificate authority of this machine's own. Phones install its "
+    "certificate from a page on --http-port.",
 )
 @click.option(
-    "--http-port", type=click.IntRange(0, 65_535), default=8080, show_default=True,
-    help="With --https: where that page is; 0 for any free one.",
+    "--http-port", type=click.IntRange(0, 65_535), default=8080, show_default=True, metavar="N",
+    help="With --https: the port of that page; 0 for any free one.",
 )  # fmt: skip
 @click.option(
     "--certificate", metavar="FILE", type=click.Path(exists=True, dir_okay=False),

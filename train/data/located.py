@@ -8,10 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge import datasets
+from lesionedge.datasets.table import EXTRAS
 from train.run import Run, RunError
-
-KNOWN = ("sex", "age", "localization", "dx_type")
-"""Columns of ``split.csv`` that a dataset may fill."""
 
 
 def table(run: Run, data: Path | None, *, layout: str | None = None) -> pd.DataFrame:
@@ -53,7 +51,7 @@ def _from_dataset(rows: pd.DataFrame, found: pd.DataFrame, data: Path, run: Run)
     here = found.iloc[numbers].reset_index(drop=True)
     rows = rows.assign(path=here["path"].astype(str).to_numpy())
     # What the split says of an image stands.
-    fresh = [c for c in KNOWN if c in here and (c not in rows or rows[c].isna().all())]
+    fresh = [c for c in EXTRAS if c in here and (c not in rows or rows[c].isna().all())]
     return rows.assign(**{column: here[column].to_numpy() for column in fresh})
 
 

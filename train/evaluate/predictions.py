@@ -62,8 +62,8 @@ def sources(
         RunError: There is none, or one cannot be used.
     """
     found: dict[str, Source] = {}
-    for kind, file in run.models().items():
-        found[kind] = _of_run(file, card, Calibration.from_card(card, kind), cache_folder)
+    for kind in run.models():
+        found[kind] = _of_run(run, kind, card, cache_folder)
     for file in weights:
         found[_free(file.name, found)] = _of_saved(file, card, calibration, cache_folder)
     for file in sorted({*files, *run.folder.glob("*.tflite")}):
@@ -84,10 +84,10 @@ def _free(name: str, taken: dict[str, Source]) -> str:
     return free
 
 
-def _of_run(file: Path, card: Card, calibration: Calibration, cache_folder: Path) -> Source:
-    from train.models.inference import load_model, logits
+def _of_run(run: Run, kind: str, card: Card, cache_folder: Path) -> Source:
+    from train.models.inference import logits
 
-    model = load_model(file)
+    model, calibration = run.load_model(kind), Calibration.from_card(card, kind)
     return Source(
         lambda images: calibration.probabilities(
             logits(model, _inputs(images, card, cache_folder))

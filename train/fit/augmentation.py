@@ -1,4 +1,4 @@
-"""Cached images -> shuffled, randomly changed batches.
+"""Random changes of a batch of training images.
 
 All random changes of shape (rotation, scale, shift, flips) are one projective transform, and
 those of colour one 3x3 matrix and an offset, so that a batch costs a few per cent of a step;

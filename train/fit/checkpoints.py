@@ -116,8 +116,13 @@ def resume(run: Run) -> State:
     state = load_state(run.state)
     if state is None:
         return State.of_stage(0)
-    run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
+    say_resumed(run, state)
     return state
+
+
+def say_resumed(run: Run, state: State) -> None:
+    """Say where a training goes on."""
+    run.say(f"resuming: stage {state.stage + 1}, after epoch {state.epoch}")
 
 
 def save_epoch(run: Run, stage: int, state: State, best: Weights | None) -> None:

@@ -1,29 +1,12 @@
-"""What is done with a Keras model besides training it: quantize, load, run."""
+"""Runs a Keras model over prepared images."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from train.models.pixels import normalise
-from train.run import RunError
-
-
-def load_model(file: Path) -> keras.Model:
-    """Load a run's Keras model, quantization-aware or not.
-
-    Raises:
-        RunError: The file is missing.
-    """
-    import tensorflow_model_optimization as tfmot
-
-    if not file.is_file():
-        raise RunError(f"{file}: missing; the training has not ended yet: run fit again")
-    with tfmot.quantization.keras.quantize_scope():
-        return keras.models.load_model(file, compile=False)
 
 
 def logits(

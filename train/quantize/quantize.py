@@ -15,7 +15,6 @@ from train.fit.checkpoints import State
 from train.fit.fit import save
 from train.fit.stages import Training, train_stage
 from train.models.architectures import check_quantizable
-from train.models.inference import load_model
 from train.quantize.rounding import rounded, unmeasured
 from train.recipe import Distil, Recipe
 from train.run import Run
@@ -43,7 +42,7 @@ def quantize(
     check_quantizable(recipe)
     with run.lock():
         images = prepare.of_run(run, data, layout=layout, cache_folder=cache_folder)
-        floating = load_model(run.float_weights)
+        floating = run.load_model("float")
         training = _training(recipe, images, run, floating)
         number, state = _state(recipe, run)
         if state.arrays:  # which hold the ranges
@@ -53,7 +52,7 @@ def quantize(
             model = rounded(floating, list(own))
         train_stage(training, recipe.quantized, number, model, state)
         # Anew: what has been trained or measured has variables that HDF5 cannot hold.
-        made = unmeasured(load_model(run.float_weights))
+        made = unmeasured(run.load_model("float"))
         made.set_weights(checkpoints.load_best(run, number))
         save(made, run.int8_weights)
         card.calibrate(recipe, images, run)
@@ -75,9 +74,8 @@ def _training(recipe: Recipe, images: prepare.Data, run: Run, floating: keras.Mo
 
 def _state(recipe: Recipe, run: Run) -> tuple[int, State]:
     """Return the stage's number, and where it stands."""
-    number, state = len(recipe.float_stages), checkpoints.resume(run)
-    if state.stage == number:
+    number, state = len(recipe.float_stages), checkpoints.load_state(run.state)
+    if state is not None and state.stage == number:
+        checkpoints.say_resumed(run, state)
         return number, state
-    # It was done before: once more from the float model.
-    rows = sum(row["stage"] != recipe.quantized.name for row in state.history)
-    return number, State.of_stage(number, state.history[:rows])
+    return number, State.of_stage(number, state.history if state is not None else ())
