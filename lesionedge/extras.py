@@ -40,7 +40,7 @@ EXTRAS = (
     Extra(
         "evaluate",
         "lesionedge evaluate and calibrate",
-        ("sklearn", "scipy", "pandas", "matplotlib", "jinja2"),
+        ("scipy", "pandas", "matplotlib", "jinja2"),
     ),
     Extra("heic", "HEIC and HEIF images, as iPhones make them", ("pillow_heif",)),
     Extra("dicom", "DICOM images, as clinics keep them", ("pydicom",)),

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs the extra evaluate")
+pytest.importorskip("scipy", reason="needs the extra evaluate")
 pytest.importorskip("matplotlib", reason="needs the extra evaluate")
 
 from lesionedge import Classifier

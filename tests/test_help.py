@@ -102,7 +102,7 @@ def test_version(cli_run):
 
 @pytest.mark.parametrize("name", ["evaluate", "calibrate"])
 def test_an_unknown_layout_is_wrong_usage(cli_run, name, tmp_path):
-    pytest.importorskip("sklearn", reason="needs the extra evaluate")
+    pytest.importorskip("scipy", reason="needs the extra evaluate")
     output = ("-o", tmp_path / "site.json") if name == "calibrate" else ()
     done = cli_run(name, tmp_path, "--layout", "other", *output)
     assert done.exit_code == 2

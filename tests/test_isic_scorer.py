@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-pytest.importorskip("sklearn", reason="needs the extra evaluate")
+pytest.importorskip("scipy", reason="needs the extra evaluate")
 pytest.importorskip("matplotlib", reason="needs the extra evaluate")
 
 PYTHON = os.environ.get("LESIONEDGE_ISIC_SCORER", "")

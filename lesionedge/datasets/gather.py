@@ -71,9 +71,17 @@ def gather(source: str, *, truth_file: str | None = None, layout: str | None = N
         UnknownLayoutError: Nothing says what they show.
         DatasetError: There are none, or they cannot be understood.
     """
+    _expect(source)
     if truth_file is None:
         return _of_dataset(source, layout)
     return named(images_of(source), truth_file, layout=layout)
+
+
+def _expect(source: str) -> None:
+    """Refuse a file or folder that does not exist."""
+    is_pattern = any(letter in source for letter in "*?[")
+    if not (is_pattern or is_address(source) or is_member(source) or os.path.exists(source)):
+        raise DatasetError(f"{source}: no such file or folder; expected images")
 
 
 def unlabelled(source: str) -> Labelled:

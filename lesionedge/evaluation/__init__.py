@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from lesionedge.errors import MissingDependencyError
 
-_missing = [name for name in ("sklearn", "scipy", "pandas", "matplotlib", "jinja2")
+_missing = [name for name in ("scipy", "pandas", "matplotlib", "jinja2")
             if find_spec(name) is None]  # fmt: skip
 if _missing:
     raise MissingDependencyError(
