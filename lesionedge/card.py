@@ -372,7 +372,7 @@ def _figure(found: object) -> Figure | None:
 
 Reader = Callable[[Any], Any]
 _EARLIER = {"pictures": "images"}
-"""Key in cards that lesionedge 0.2.0 and earlier wrote -> its name today."""
+"""Key in cards that lesionedge 0.1.0 wrote -> its name today."""
 
 
 def _text(value: Any) -> str:

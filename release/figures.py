@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def record(name: str) -> dict[str, Any]:
-    """Return a run's figures; lesionedge 0.2.0 and earlier wrote ``pictures`` for ``images``."""
+    """Return a run's figures; lesionedge 0.1.0 wrote ``pictures`` for ``images``."""
     text = (FIGURES / f"{name}.json").read_text()
     found: dict[str, Any] = json.loads(text.replace('"pictures"', '"images"'))
     return found
