@@ -77,7 +77,7 @@ def _figures(found: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and set(value) == {"value", "low", "high"} and key != "confusion"
     }
     recall = {label: row["recall"] for label, row in found["per_class"].items()}
-    images = found["images"] if "images" in found else found["pictures"]  # of 0.2.0 and earlier
+    images = found["images"] if "images" in found else found["pictures"]  # of 0.1.0
     return {"images": images, "lesions": found["lesions"], **single, "recall": recall}
 
 
