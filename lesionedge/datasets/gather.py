@@ -171,8 +171,9 @@ def refuse_copies(labelled: Labelled) -> None:
     Raises:
         DatasetError: There is one.
     """
+    paths = labelled.paths  # made anew each time that it is asked for
     by_size: dict[int, list[int]] = defaultdict(list)
-    for number, path in enumerate(labelled.paths):
+    for number, path in enumerate(paths):
         try:
             by_size[os.path.getsize(path)].append(number)
         except OSError:  # it is in an archive, or not there, which is said when it is read
@@ -183,12 +184,12 @@ def refuse_copies(labelled: Labelled) -> None:
         if len({labels[number] for number in numbers}) < 2:
             continue
         for number in numbers:
-            digest = _digest(labelled.paths[number])
+            digest = _digest(paths[number])
             other = seen.setdefault(digest, number)
             if labels[other] != labels[number]:
                 raise DatasetError(
-                    f"{labelled.paths[other]} ({labels[other]}) and {labelled.paths[number]} "
-                    f"({labels[number]}) are the same image under two labels; remove the wrong one"
+                    f"{paths[other]} ({labels[other]}) and {paths[number]} ({labels[number]}) "
+                    "are the same image under two labels; remove the wrong one"
                 )
 
 
