@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--truth", type=click.Path(), metavar="FILE",
     help="Table with the columns path (or id) and label, and lesion, patient, sex, age, site, "
-    "skin_type where known; or a dataset.",
+    "skin_type where known; or a dataset that has the labels.",
 )  # fmt: skip
 @click.option(
     "-m", "--model", "models", multiple=True, metavar="MODEL",
@@ -70,9 +70,9 @@ def command(
 ) -> None:  # fmt: skip
     """Measure models on images of your own.
 
-    SOURCE is a folder of images with --truth, class folders, or a dataset. Of images without
-    labels it says how far they are from those that the model knows. Exits with 1 if an image
-    failed.
+    SOURCE is a folder of images with --truth, a folder with a folder of images for each class, or
+    a dataset. If nothing gives the labels, the command says how far the images are from those that
+    the model knows. The exit status is 1 if an image failed.
     """
     from lesionedge import evaluation  # noqa: F401  # says what is not installed
     from lesionedge.cli import figures_text, measuring, predictions_folder, unlabelled

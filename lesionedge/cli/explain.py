@@ -40,7 +40,10 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")
     "--label", metavar="LABEL",
     help="Explain this class: its label or its name [default: the most probable].",
 )  # fmt: skip
-@options.abstain
+@click.option(
+    "--abstain/--no-abstain", default=True, show_default=True,
+    help="Show no diagnosis if an image is not dermoscopic.",
+)  # fmt: skip
 @options.model_options(without=("views", "check"))
 @click.pass_context
 def command(

@@ -155,9 +155,13 @@ def _data(section: TrainingData | None) -> str | None:
 def _calibration(section: Calibration | None) -> str | None:
     if section is None:
         return None
+    method = {
+        "temperature": "one temperature for the probabilities",
+        "temperature by class": "a temperature for each class",
+    }.get(section.method or "", section.method)
     if section.images is None:
-        return section.method
-    return f"{section.method}, on {section.images} images that training did not use"
+        return method
+    return f"{method}, on {section.images} images that training did not use"
 
 
 def _metrics(measurements: Sequence[Measurement]) -> list[str]:
