@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import apart
+import measured_process
 
 from lesionedge import __version__, machine
 from lesionedge.benchmark import example_image
@@ -83,7 +83,7 @@ def predict(folder: Path, *settings: str) -> tuple[float, float]:
     program = str(Path(sys.executable).with_name("lesionedge"))
     out = folder.with_suffix(".jsonl")
     line = [program, "predict", str(folder), "--format", "json", "-o", str(out), *settings]
-    measured = apart.run(line)
+    measured = measured_process.run(line)
     with out.open() as predictions:
         count = sum(1 for _ in predictions)
     expected = len(os.listdir(folder))

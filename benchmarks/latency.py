@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import apart
+import measured_process
 
 import lesionedge
 from lesionedge.interpreter import find_backend, quiet
@@ -176,7 +176,7 @@ def processes(
         for number in range(-2, starts):
             order = ((ours, 0), (theirs, 1)) if number % 2 else ((theirs, 1), (ours, 0))
             for command, which in order:
-                took_ms, peak_mb = apart.run(command, env)
+                took_ms, peak_mb = measured_process.run(command, env)
                 if number >= 0:
                     times[which].append(took_ms)
                     peaks[which].append(peak_mb)

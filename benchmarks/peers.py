@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import apart
+import measured_process
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -244,7 +244,7 @@ def cold(
         say(f"cold start {turn + 1} of {starts}")
         for name, peer in peers.items():
             command = [*line(peer, threads), str(image)]
-            took_ms, peak_mb = apart.run(command, environment())
+            took_ms, peak_mb = measured_process.run(command, environment())
             if turn >= 0:
                 found[name]["ms"].append(took_ms)
                 found[name]["peak_mb"].append(peak_mb)
