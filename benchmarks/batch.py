@@ -50,9 +50,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="lesionedge batch on this machine.")
     parser.add_argument("what", choices=["speed", "memory", "driver"])
     parser.add_argument("--images", type=int, help="how many images, or rows of driver")
-    parser.add_argument(
-        "--pictures", type=int, dest="images", help=argparse.SUPPRESS
-    )  # its old name
     parser.add_argument("--engine", choices=["local", "ray"], default="ray", help="for memory")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2, help="turns of each way, for speed")

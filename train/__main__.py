@@ -44,17 +44,8 @@ _data = click.option(
 )  # fmt: skip
 
 
-def _known_layout(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    if name is not None:
-        from lesionedge.datasets import LAYOUTS
-
-        if name not in LAYOUTS:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(LAYOUTS)}", param=option)
-    return name
-
-
 _layout = click.option(
-    "--layout", metavar="NAME", callback=_known_layout,
+    "--layout", metavar="NAME", type=click.Choice(list(datasets.LAYOUTS)),
     help="How the folder is laid out (docs/reference/datasets.md) [default: found out].",
 )  # fmt: skip
 _drop_overlap = click.option(

@@ -72,8 +72,8 @@ FINAL_SHARE = 0.05
 """Share of the learning rate that the cosine ends at."""
 SHOWN = ("balanced_accuracy", "melanoma_auroc", "ece")
 """Figures that are kept of ``measure``."""
-TOLD_EVERY = 10
-"""Steps after which progress is told, and over how many steps the divergence is averaged."""
+PRINT_EVERY = 10
+"""Steps after which progress is printed, and over how many steps the divergence is averaged."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -239,10 +239,10 @@ class Student:
             # The average of the first steps is over few: let it move as fast as they do.
             decay = min(given.ema, (1 + number) / (10 + number)) if given.ema else 0.0
             seen.append(float(self.step(*self._lesson(number, chosen), tf.constant(decay))))
-            if (number + 1) % TOLD_EVERY == 0 or number + 1 == given.steps:
-                told = np.mean(seen[-TOLD_EVERY:])
-                click.echo(f"{given.name} {number + 1}/{given.steps}: {told:.5f}", err=True)
-        ends = (seen[:TOLD_EVERY], seen[-TOLD_EVERY:]) if seen else ()
+            if (number + 1) % PRINT_EVERY == 0 or number + 1 == given.steps:
+                mean = np.mean(seen[-PRINT_EVERY:])
+                click.echo(f"{given.name} {number + 1}/{given.steps}: {mean:.5f}", err=True)
+        ends = (seen[:PRINT_EVERY], seen[-PRINT_EVERY:]) if seen else ()
         return [float(np.mean(each)) for each in ends]
 
     def _order(self) -> np.ndarray:

@@ -48,9 +48,6 @@ def main() -> None:
     parser.add_argument("--part", default="test", help="which of its images (test)")
     parser.add_argument("--models", nargs="+", default=["mobilenetv2", "mobilenetv2-float16"])
     parser.add_argument("--images", type=int, default=600, help="how many (600)")
-    parser.add_argument(
-        "--pictures", type=int, dest="images", help=argparse.SUPPRESS
-    )  # its old name
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--plot", metavar="FILE")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import options, printable
-from lesionedge.cli.output import OutputError
+from lesionedge.cli.output import OutputError, make_folder
 from lesionedge.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def command(
     chosen = [replace(model_options, model=name) for name in models or (None,)]
     with ExitStack() as stack:
         folder = output or stack.enter_context(tempfile.TemporaryDirectory())
-        predictions_folder.make(folder)
+        make_folder(folder)
         stack.enter_context(ended_by_signals())
         done = [
             predictions_folder.predict(

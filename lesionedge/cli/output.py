@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +21,18 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 class OutputError(LesionEdgeError):
     """The results cannot be written."""
+
+
+def make_folder(folder: str) -> None:
+    """Make a folder for results, if there is none.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 class TextWriter:

@@ -31,18 +31,6 @@ class Done:
     """How many images failed."""
 
 
-def make(folder: str) -> None:
-    """Make the folder.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
-
-
 def predict(
     folder: str, paths: Sequence[str], model_options: ModelOptions, jobs: int, *, first: bool,
     kept: bool,

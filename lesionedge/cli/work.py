@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lesionedge.cli.loading import load
-from lesionedge.cli.output import OutputError
+from lesionedge.cli.output import make_folder
 from lesionedge.errors import LesionEdgeError
 from lesionedge.sources import names
 from lesionedge.sources.listing import Source
@@ -121,10 +121,7 @@ class Drawings:
         Raises:
             OutputError: It cannot be made.
         """
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
+        make_folder(folder)
         self._folder = folder
         self._images = {_identity(image) for image in images} - {None}
         self._taken: set[str] = set()

@@ -12,6 +12,7 @@ from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
     drop,
+    expect_rows,
     finished,
     read_csv,
 )  # fmt: skip
@@ -62,8 +63,7 @@ def load(root: Path) -> Dataset:
     rows, skipped = drop(rows, faults)
     if malformed:
         skipped["malformed line"] = malformed
-    if rows.empty:
-        raise DatasetError(f"{file}: no usable row is left ({skipped})")
+    expect_rows(rows, file, skipped)
     return Dataset(
         "HAM10000", finished(rows), labels, skipped, attribution=ATTRIBUTION,
         licence="CC BY-NC 4.0", limits=LIMITS, modality=DERMOSCOPY,

@@ -15,6 +15,7 @@ from lesionedge.datasets.table import (
     DatasetError,
     add,
     drop,
+    expect_rows,
     finished,
     given_name,
     header,
@@ -67,8 +68,7 @@ def load(root: Path) -> Dataset:
     rows, modality, left_out = _of_one_kind(pd.concat(parts), root)
     add(skipped, left_out)
     table = finished(rows)
-    if table.empty:
-        raise DatasetError(f"{root}: no usable row is left ({skipped})")
+    expect_rows(table, root, skipped)
     return Dataset(
         "ISIC archive", table, LABELS, skipped,
         attribution="Trained on images of the ISIC archive (isic-archive.com)",

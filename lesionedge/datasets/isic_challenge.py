@@ -17,6 +17,7 @@ from lesionedge.datasets.table import (
     DatasetError,
     add,
     drop,
+    expect_rows,
     finished,
     header,
     read_csv,
@@ -73,8 +74,7 @@ def load(root: Path) -> Dataset:
             f"{root}: tables of several challenges ({named}), which share images; give one's folder"
         )
     rows, skipped = _joined(root, truths)
-    if rows.empty:
-        raise DatasetError(f"{root}: no usable row is left ({skipped})")
+    expect_rows(rows, root, skipped)
     works = _WORKS.get(years[0], "; ".join(_WORKS.values()))
     licence = _LICENCES.get(years[0], LICENCE)
     return Dataset(

@@ -13,6 +13,7 @@ from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
     drop,
+    expect_rows,
     finished,
     header,
     read_csv,
@@ -63,8 +64,7 @@ def load(root: Path) -> Dataset:
     })  # fmt: skip
     if bad + malformed:
         skipped["malformed line"] = bad + malformed
-    if rows.empty:
-        raise DatasetError(f"{about_file}: no usable row is left ({skipped})")
+    expect_rows(rows, about_file, skipped)
     return Dataset(
         "MILK10k", finished(rows), tuple(DIAGNOSES.values()), skipped,
         attribution="Trained on MILK10k (MILK study team 2025, doi:10.34970/648456), CC BY-NC 4.0",

@@ -13,6 +13,7 @@ from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
     drop,
+    expect_rows,
     finished,
 )  # fmt: skip
 
@@ -54,8 +55,7 @@ def load(root: Path) -> Dataset:
         "unknown diagnosis": rows["label"].isna(), "no image": rows["path"].isna(),
         "listed twice": rows["image"].duplicated(),
     })  # fmt: skip
-    if rows.empty:
-        raise DatasetError(f"{file}: no usable row is left ({skipped})")
+    expect_rows(rows, file, skipped)
     return Dataset(
         "PH2", finished(rows), tuple(DIAGNOSES.values()), skipped,
         attribution="Trained on PH2 (Mendonça et al. 2013, doi:10.1109/EMBC.2013.6610779)",

@@ -94,6 +94,16 @@ def drop(
     return rows[~bad].copy(), skipped
 
 
+def expect_rows(rows: pd.DataFrame, source: Path, skipped: dict[str, int]) -> None:
+    """Refuse a dataset of which all rows were left out.
+
+    Raises:
+        DatasetError: There is no row.
+    """
+    if rows.empty:
+        raise DatasetError(f"{source}: no usable row is left ({skipped})")
+
+
 def given_name(name: object) -> str | None:
     """Return the split that a published folder's or column's word means; None for no split."""
     return GIVEN_NAMES.get(str(name).strip().lower())

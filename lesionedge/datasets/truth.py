@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge.datasets import isic_truth
-from lesionedge.datasets.table import Dataset, DatasetError, drop, header, read_csv
+from lesionedge.datasets.table import Dataset, DatasetError, drop, expect_rows, header, read_csv
 from lesionedge.formats import is_image_name
 from lesionedge.sources.names import base_name
 
@@ -63,8 +63,7 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     rows, skipped = drop(rows, {**missing, **faults})
     if malformed:
         skipped["malformed line"] = malformed
-    if rows.empty:
-        raise DatasetError(f"{file}: no usable row is left ({skipped})")
+    expect_rows(rows, file, skipped)
     _refuse_two_labels(rows, str(file))
     twice = rows["path"].duplicated()
     rows, left_out = drop(rows, {"listed twice": twice})
