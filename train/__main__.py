@@ -119,6 +119,17 @@ def prepare(
     click.echo(f"{run.split} written")
 
 
+def _collections(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """Return the folder of each collection that --also names."""
+    found = {}
+    for value in values:
+        name, folder = value.split("=", 1) if "=" in value else (value, "")
+        if not folder or not Path(folder).exists():
+            raise click.BadParameter(f"{value!r}; expected NAME=FOLDER, a folder that is there")
+        found[name] = Path(folder)
+    return found
+
+
 @main.command()
 @click.argument("recipe_name", metavar="RECIPE")
 @_source_options
@@ -131,7 +142,13 @@ def prepare(
     "`weights`, to go on from; without it Keras downloads ImageNet's. 'random': do without.",
 )  # fmt: skip
 @click.option(
-    "--as-given", is_flag=True, help="Take --weights as they are: train no float stage.",
+    "--as-given", is_flag=True,
+    help="Take --weights as they are: train no float stage, but one that learns from other "
+    "collections (--also).",
+)  # fmt: skip
+@click.option(
+    "--also", metavar="NAME=FOLDER", multiple=True, callback=_collections,
+    help="Another collection, of a recipe with [[others]], which names it. Several can be given.",
 )  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
 @click.option("--images", type=click.IntRange(min=1), help="Train on at most so many images.")
@@ -151,7 +168,8 @@ def prepare(
 )  # fmt: skip
 def fit(
     recipe_name: str, out: Path, worker_count: int, cache_folder: Path | None,
-    weights: Path | None, as_given: bool, epochs: int | None, images: int | None, **given: Any,
+    weights: Path | None, as_given: bool, epochs: int | None, images: int | None,
+    also: dict[str, Path], **given: Any,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
 
@@ -172,12 +190,14 @@ def fit(
     at_random = str(weights) == "random"
     if as_given and (weights is None or at_random):
         raise click.UsageError("--as-given needs --weights FILE")
-    short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "", as_given)
+    short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "", as_given,
+                             tuple(also))  # fmt: skip
     text = recipe.shortened_text(recipe.read(recipe_name), short)
     wanted = recipe.loads(text, recipe_name)
     begun = Given(
-        weights=None if at_random else weights, cache_folder=_cache_of(out, cache_folder), **given
-    )
+        weights=None if at_random else weights, cache_folder=_cache_of(out, cache_folder),
+        also=also, **given,
+    )  # fmt: skip
     if wanted.gate is not None:
         from train.gate.fit import fit as train_gate
 

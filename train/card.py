@@ -33,8 +33,8 @@ from train.recipe import Recipe, Stage, check_classes
 from train.run import Run
 
 IMAGENET = {
-    "mobilenetv2": "; starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
-    "efficientnetb3": "; starting from EfficientNetB3 weights of ImageNet (Google, Apache-2.0)",
+    "mobilenetv2": "starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
+    "efficientnetb3": "starting from EfficientNetB3 weights of ImageNet (Google, Apache-2.0)",
 }
 INTENDED_USE = "Research and teaching; not a medical device, never advice"
 KNOWS = "Knows {count} only and will name one of them for anything it is shown"
@@ -140,7 +140,8 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
     dataset = present(data.dataset, "dataset")
     counts = data.table["split"].value_counts()
     started = recipe.model.weights == "imagenet"
-    source = IMAGENET.get(recipe.model.architecture, "") if started else ""
+    source = [IMAGENET[recipe.model.architecture]] if started else []
+    others = [other.attribution or f"also {other.name}" for other in recipe.others]
     modality = recipe.data.modality or dataset.modality
     classes = COUNTS.get(len(data.labels), f"{len(data.labels)} classes")
     return Card(
@@ -160,7 +161,9 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
         ),
         modality=modality or None,
         licence=recipe.data.licence or dataset.licence or UNSTATED,
-        attribution=(recipe.data.attribution or dataset.attribution or UNSTATED) + source,
+        attribution="; ".join(
+            (recipe.data.attribution or dataset.attribution or UNSTATED, *source, *others)
+        ),
         intended_use=INTENDED_USE,
         limits=(
             KNOWS.format(count=classes), *(recipe.data.limits or dataset.limits), MEASURED,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -28,6 +28,7 @@ from train.settings import (
 )
 
 FOLDER = Path(__file__).parent / "recipes"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -128,6 +129,30 @@ class Augment:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Collection:
+    """Another collection, which stages with ``others = true`` mix into their batches."""
+
+    name: Text
+    """What ``fit --also NAME=FOLDER`` calls it."""
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Its share of each batch; the dataset's own images have what is left."""
+    classes: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)
+    """Its label -> the model's classes that an image so labelled may be of. Images of labels that
+    are not named are left out, and classes that nothing is of are not learnt from it. Empty: its
+    labels are understood by their names."""
+    cache_side_px: AtLeastOne = 256
+    """Shorter side of its cached images."""
+    cache_aspect: Positive = 4 / 3
+    """Width of its cached images for their height."""
+    stretch: bool = False
+    """Whether its images are stretched to that shape; else the centre is cut out."""
+    augment: Augment | None = None
+    """What is changed in other ways than ``[augment]`` says, which fills in what is left out."""
+    attribution: str = ""
+    """Whose images they are and under which terms, for the card."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Stage:
     """One phase of the training; the next one starts from its best weights."""
 
@@ -146,6 +171,12 @@ class Stage:
     """Quantization-aware: weights and activations are rounded to 8 bits as they will be."""
     freeze_batch_norm: bool = False
     """Batch normalisation uses its moving statistics, which stay as they are."""
+    fold_batch_norm: bool = False
+    """Batch normalisation is part of the convolutions while the stage trains, with its moving
+    statistics: a step takes two thirds of the time, and its shift is trained as they are."""
+    others: bool = False
+    """Learns from the other collections (``[[others]]``), too; without any (``fit --also``) the
+    stage is left out."""
     taught: Share = 0.0
     """Of a quantized stage: share of the loss that compares with what the float network, which it
     rounds, predicts of the very images that it is shown; the rest compares with the labels, 0-1."""
@@ -239,7 +270,9 @@ class Shortened:
     """``random``: where the recipe wants ImageNet weights; all layers are then trained."""
     as_given: bool = False
     """Whether the weights that ``fit --weights`` gives are taken as they are: no float stage is
-    trained."""
+    trained, but one that learns from other collections."""
+    also: tuple[Text, ...] = ()
+    """Names of the other collections that are given."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -257,6 +290,7 @@ class Recipe:
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
     distil: Distil = field(default_factory=Distil)
+    others: tuple[Collection, ...] = ()
     data: DataSettings = field(default_factory=DataSettings)
     shortened: Shortened = field(default_factory=Shortened)
     gate: Gate | None = None
@@ -379,7 +413,8 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
         "distil": section(Distil, data.pop("distil", {}), f"{path}: [distil]"),
         "data": section(DataSettings, data.pop("data", {}), f"{path}: [data]"),
         "shortened": section(Shortened, data.pop("shortened", {}), f"{path}: [shortened]"),
-        "stages": _stages(data.pop("stages", []), augment, path),
+        "stages": _augmented(Stage, data.pop("stages", []), augment, path, "stages"),
+        "others": _augmented(Collection, data.pop("others", []), augment, path, "others"),
     }
     if "gate" in data:
         parts["gate"] = section(Gate, data.pop("gate"), f"{path}: [gate]")
@@ -391,22 +426,24 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     return recipe
 
 
-def _stages(data: object, augment: Mapping[str, Any], path: str) -> tuple[Stage, ...]:
+def _augmented(
+    kind: type[T], data: object, augment: Mapping[str, Any], path: str, name: str
+) -> tuple[T, ...]:
+    """Return stages or collections, whose own ``augment`` goes over the recipe's."""
     if not isinstance(data, list):
-        raise RecipeError(f"{path}: stages is {data!r}; expected [[stages]], a table each")
+        raise RecipeError(f"{path}: {name} is {data!r}; expected [[{name}]], a table each")
     return tuple(
-        _stage(stage, augment, f"{path}: [[stages]] {number}")
-        for number, stage in enumerate(data, start=1)
+        _one_augmented(kind, each, augment, f"{path}: [[{name}]] {number}")
+        for number, each in enumerate(data, start=1)
     )
 
 
-def _stage(data: object, augment: Mapping[str, Any], where: str) -> Stage:
-    """Return one stage; its own ``augment`` goes over the recipe's."""
+def _one_augmented(kind: type[T], data: object, augment: Mapping[str, Any], where: str) -> T:
     if not isinstance(data, Mapping) or "augment" not in data:
-        return section(Stage, data, where)
+        return section(kind, data, where)
     own, there = data["augment"], f"{where} augment"
     section(Augment, own, there)  # a table, of known names
-    return section(Stage, {**data, "augment": section(Augment, {**augment, **own}, there)}, where)
+    return section(kind, {**data, "augment": section(Augment, {**augment, **own}, there)}, where)
 
 
 def _shorten(recipe: Recipe) -> Recipe:
@@ -415,8 +452,14 @@ def _shorten(recipe: Recipe) -> Recipe:
     stages = recipe.stages
     if short.epochs:
         stages = tuple(replace(s, epochs=min(s.epochs, short.epochs)) for s in stages)
-    if short.as_given:
-        stages = tuple(s if s.quantize else replace(s, epochs=0, mix=1.0) for s in stages)
+    strange = sorted(set(short.also) - {other.name for other in recipe.others})
+    if strange:
+        known = ", ".join(other.name for other in recipe.others) or "none"
+        raise RecipeError(
+            f"{recipe.name}: has no {', '.join(strange)} in [[others]]; it has {known}"
+        )
+    recipe = replace(recipe, others=tuple(o for o in recipe.others if o.name in short.also))
+    stages = tuple(_as_given(stage, recipe) for stage in stages)
     if not short.weights:
         return replace(recipe, stages=stages)
     # Layers that start at random and are then frozen would stay at random.
@@ -424,31 +467,22 @@ def _shorten(recipe: Recipe) -> Recipe:
     return replace(recipe, stages=stages, model=replace(recipe.model, weights=short.weights))
 
 
+def _as_given(stage: Stage, recipe: Recipe) -> Stage:
+    """Leave out a stage for which something is lacking, or that is not wanted."""
+    lacking = stage.others and not recipe.others
+    unwanted = recipe.shortened.as_given and not stage.others and not stage.quantize
+    return replace(stage, epochs=0, mix=1.0) if lacking or unwanted else stage
+
+
 def _check(recipe: Recipe, path: str) -> None:
     """Refuse settings that would fail, or be passed over, in mid-training."""
-    for augment in (recipe.augment, *(stage.augment for stage in recipe.stages)):
+    own = [recipe.augment, *(stage.augment for stage in recipe.stages)]
+    for augment in [*own, *(other.augment for other in recipe.others)]:
         if augment is not None and augment.scale[0] > augment.scale[1]:
             raise RecipeError(f"{path}: scale is {list(augment.scale)}; expected the smaller first")
     for stage in recipe.stages:
-        if stage.epochs and not stage.learning_rate:
-            raise RecipeError(
-                f"{path}: stage {stage.name}: learning_rate is 0; expected more, or 0 epochs"
-            )
-        if stage.taught and not stage.quantize:
-            raise RecipeError(
-                f"{path}: stage {stage.name}: taught is {stage.taught:g}; expected 0 where a stage "
-                "is not quantized: it has no float network to learn from ([distil] has teachers)"
-            )
-        whole = stage.train == "all" or stage.freeze_batch_norm
-        if stage.mix < 1 and (stage.quantize or not whole):
-            raise RecipeError(
-                f"{path}: stage {stage.name}: mix is {stage.mix:g}; expected 1 where "
-                "a stage is quantized, or trains some layers only and their batch normalisation"
-            )
-    if recipe.distil.crops and not recipe.distil.share:
-        raise RecipeError(
-            f"{path}: [distil] has crops, but a share of 0: nothing is learnt of them"
-        )
+        _check_stage(stage, path)
+    _check_teaching(recipe, path)
     if not recipe.float_stages or any(stage.quantize for stage in recipe.stages[:-1]):
         raise RecipeError(
             f"{path}: a stage with quantize = true comes once, last, after others; found "
@@ -465,6 +499,47 @@ def _check(recipe: Recipe, path: str) -> None:
     if recipe.model.output == "sigmoid" and len(recipe.data.classes) not in (0, 2):
         raise RecipeError(
             f"{path}: a sigmoid is for two classes; [data.classes] has {len(recipe.data.classes)}"
+        )
+
+
+def _check_stage(stage: Stage, path: str) -> None:
+    if stage.epochs and not stage.learning_rate:
+        raise RecipeError(
+            f"{path}: stage {stage.name}: learning_rate is 0; expected more, or 0 epochs"
+        )
+    if stage.taught and not stage.quantize:
+        raise RecipeError(
+            f"{path}: stage {stage.name}: taught is {stage.taught:g}; expected 0 where a stage "
+            "is not quantized: it has no float network to learn from ([distil] has teachers)"
+        )
+    whole = stage.train == "all" or stage.freeze_batch_norm or stage.fold_batch_norm
+    if stage.quantize and (stage.others or stage.fold_batch_norm):
+        raise RecipeError(
+            f"{path}: stage {stage.name}: others and fold_batch_norm are for stages that are "
+            "not quantized"
+        )
+    if stage.mix < 1 and (stage.quantize or not whole):
+        raise RecipeError(
+            f"{path}: stage {stage.name}: mix is {stage.mix:g}; expected 1 where "
+            "a stage is quantized, or trains some layers only and their batch normalisation"
+        )
+
+
+def _check_teaching(recipe: Recipe, path: str) -> None:
+    """Refuse what cannot be learnt from together."""
+    names = [other.name for other in recipe.others]
+    if len(set(names)) < len(names) or sum(other.share for other in recipe.others) >= 1:
+        raise RecipeError(
+            f"{path}: [[others]] has {', '.join(names)}; expected names that differ, and shares "
+            "that leave some of a batch to the dataset's own images"
+        )
+    if recipe.others and recipe.distil.share:
+        raise RecipeError(
+            f"{path}: has [distil] and [[others]]; there are no soft labels of other collections"
+        )
+    if recipe.distil.crops and not recipe.distil.share:
+        raise RecipeError(
+            f"{path}: [distil] has crops, but a share of 0: nothing is learnt of them"
         )
 
 

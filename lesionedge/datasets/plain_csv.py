@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
+from lesionedge.datasets import files, truth
 from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
@@ -14,6 +17,11 @@ from lesionedge.datasets.table import (
     read_csv,
     tables,
 )  # fmt: skip
+
+FULL = (("path",), ("label",))
+"""Columns of a csv that says where each image is."""
+NAMED = (truth.KEYS, truth.LABELS)
+"""Columns of a csv that names images; they are searched for beside it and below."""
 
 
 def fits(root: Path) -> bool:
@@ -27,7 +35,9 @@ def load(root: Path) -> Dataset:
     Args:
         root: The csv, or the folder that has one: columns ``path`` (relative to the csv) and
             ``label``; ``lesion``, ``patient``, ``split`` (train, validation or test), ``sex``,
-            ``age``, ``localization`` and ``dx_type`` may be there too.
+            ``age``, ``localization`` and ``dx_type`` may be there too. In place of the path, a name
+            with or without suffix (``image_id``, ``image``, ``id``, …) will do, and in place of
+            these columns their other names in published tables (``dx``, ``lesion_id``, …).
 
     Raises:
         DatasetError: There is none, or more than one.
@@ -35,19 +45,24 @@ def load(root: Path) -> Dataset:
     csv = _csv(root)
     if csv is None:
         raise DatasetError(f"{root}: no csv with columns path, label")
-    rows, malformed = read_csv(csv, ("path", "label"))
-    rows["file"] = [csv.parent / p if isinstance(p, str) else None for p in rows["path"]]
+    rows, malformed = read_csv(csv, ())
+    columns = {str(column).lower(): column for column in reversed(rows.columns)}
+    rows["name"] = rows[_first(columns, truth.KEYS)]
+    rows["label"] = rows[_first(columns, truth.LABELS)]
+    for extra, known in truth.EXTRAS.items():
+        if any(one in columns for one in known):
+            rows[extra] = rows[_first(columns, known)]
+    rows["path"] = _places(rows["name"], csv, by_path="path" in columns)
     given = rows.get("split")
     rows["given"] = None if given is None else given.map(given_name)
     faults = {
-        "path or label is missing": rows["path"].isna() | rows["label"].isna(),
-        "no image": ~rows["file"].map(lambda p: isinstance(p, Path) and p.is_file()).astype(bool),
-        "listed twice": rows["path"].duplicated(),
+        "path or label is missing": rows["name"].isna() | rows["label"].isna(),
+        "no image": rows["path"].isna(),
+        "listed twice": rows["name"].duplicated(),
     }
     if given is not None:
         faults["split is unknown"] = rows["given"].isna()
     rows, skipped = drop(rows, faults)
-    rows["path"] = rows["file"]
     if malformed:
         skipped["malformed line"] = malformed
     labels = tuple(sorted(rows["label"].unique()))
@@ -56,11 +71,32 @@ def load(root: Path) -> Dataset:
     return Dataset(csv.stem, finished(rows), labels, skipped)
 
 
+def _places(names: pd.Series, csv: Path, *, by_path: bool) -> pd.Series:
+    """Return where each image is, missing where it is not."""
+    if not by_path:
+        return files.find(names, [csv.parent])
+    paths = names.map(lambda name: csv.parent / name, na_action="ignore").astype(object)
+    there = paths.map(lambda path: isinstance(path, Path) and path.is_file()).astype(bool)
+    return paths.where(there, None)
+
+
+def _first(columns: dict[str, str], known: tuple[str, ...]) -> str:
+    return next(columns[one] for one in known if one in columns)
+
+
 def _csv(root: Path) -> Path | None:
     """Find the csv; the folder's only one that has the columns."""
-    files = [root] if root.is_file() else list(tables(root))
-    found = [csv for csv in files if {"path", "label"} <= set(header(csv))]
-    if len(found) > 1:
-        names = ", ".join(csv.name for csv in found)
-        raise DatasetError(f"{root}: several tables of images ({names}); give one as --data")
-    return found[0] if found else None
+    there = [root] if root.is_file() else list(tables(root))
+    for wanted in (FULL, NAMED):
+        found = [csv for csv in there if _has(csv, wanted)]
+        if len(found) > 1:
+            names = ", ".join(csv.name for csv in found)
+            raise DatasetError(f"{root}: several tables of images ({names}); give one as --data")
+        if found:
+            return found[0]
+    return None
+
+
+def _has(csv: Path, wanted: tuple[tuple[str, ...], ...]) -> bool:
+    cells = {cell.lower() for cell in header(csv)}
+    return all(cells & set(known) for known in wanted)

@@ -91,6 +91,23 @@ def merge_twins(
     return merged[ids], twins
 
 
+def looks_like(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which images look the same as any of others.
+
+    Args:
+        hashes: (N, 32) uint8 from ``perceptual_hash``.
+        others: (M, 32) uint8.
+
+    Returns:
+        (N,) bool.
+    """
+    words = np.ascontiguousarray(hashes).view(np.uint64)
+    alike = np.zeros(len(words), bool)
+    for other in np.ascontiguousarray(others).view(np.uint64):
+        alike |= np.bitwise_count(words ^ other).sum(axis=1) < TWIN_BITS
+    return alike
+
+
 def _near_pairs(hashes: np.ndarray) -> Iterable[tuple[int, int]]:
     words = np.ascontiguousarray(hashes).view(np.uint64)
     for i in range(len(words) - 1):

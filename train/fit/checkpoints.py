@@ -25,6 +25,15 @@ def save_start(run: Run, weights: Weights) -> None:
     _save(_start(run), weights)
 
 
+def load_start(run: Run) -> Weights:
+    """Return the weights that the training began with.
+
+    Raises:
+        RunError: There are none.
+    """
+    return _load(_start(run))
+
+
 def save_best(run: Run, stage: int, weights: Weights) -> None:
     """Keep the weights that a stage is to be remembered by."""
     _save(_best(run, stage), weights)

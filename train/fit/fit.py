@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import tf_keras as keras
 from lesionedge.atomic import replacing, write_text
 from train import card
 from train.data.prepare import Data, Source, prepare
-from train.fit import checkpoints, crops, distillation, validation, workers
+from train.fit import checkpoints, crops, distillation, others, validation, workers
 from train.fit.batches import Lessons
 from train.fit.checkpoints import State
 from train.fit.stages import Training, train_stage
@@ -47,6 +47,8 @@ class Given:
     """From ``python -m train label``, where the recipe has a ``[distil]``."""
     teachers: Sequence[Path] = ()
     """.tflite files, where the recipe's ``[distil]`` has ``crops``."""
+    also: Mapping[str, Path] = field(default_factory=dict)
+    """Folder of each other collection by its name in the recipe."""
 
 
 def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
@@ -109,8 +111,14 @@ def _check(recipe: Recipe, given: Given) -> None:
                 f"{recipe.name}: [distil] has share {share:g} and {recipe.distil.crops} crops; "
                 f"{option} is {'given' if is_given else 'missing'}"
             )
-    if asks and workers.is_member():
-        raise RecipeError(f"{recipe.name}: has [distil] crops, which are for one worker alone")
+    alone = {
+        "[distil] crops": asks,
+        "[[others]]": bool(recipe.others),
+        "fold_batch_norm": any(stage.fold_batch_norm and stage.epochs for stage in recipe.stages),
+    }
+    if workers.is_member() and any(alone.values()):
+        found = ", ".join(name for name, there in alone.items() if there)
+        raise RecipeError(f"{recipe.name}: has {found}: for one worker alone")
     if given.weights is None and any(stage.mix < 1 for stage in recipe.stages):
         raise RecipeError(
             f"{recipe.name}: mixes its weights with those that it begins with; none are given: "
@@ -139,6 +147,9 @@ def _training(
     """Put together what the stages need; crops are made where teachers are asked about them."""
     own = Lessons(data.pixels, data.classes, data.train_rows)
     lessons = own
+    if recipe.others:
+        mixed, answers = others.prepare(recipe, data, given.also, run)
+        lessons = replace(own, others=mixed, answers=answers)
     if given.soft_labels is not None:
         soft = distillation.read(given.soft_labels, data.table, data.labels, recipe.distil)
         lessons = replace(own, soft=soft)
@@ -167,6 +178,8 @@ def begin(training: Training, number: int, state: State, weights: Path | None) -
     )  # fmt: skip
     if number:
         model.set_weights(checkpoints.load_best(run, number - 1))
+    elif state.arrays and recipe.stages[0].fold_batch_norm:  # its statistics are the start's
+        model.set_weights(checkpoints.load_start(run))
     elif not state.arrays and (recipe.model.weights == "imagenet" or weights is not None):
         load_weights(model, weights, _sample(training, recipe.stages[0].input_px))
         if training.team.chief:

@@ -1,8 +1,9 @@
-"""What is ours of the loss: logit adjustment, and learning from soft labels."""
+"""What is ours of the loss: logit adjustment, labels that leave classes open, soft labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -10,39 +11,66 @@ import tensorflow as tf
 from train.models.inference import both_classes
 from train.recipe import Distil, Loss
 
+NEVER = -1e9
+"""Logarithm of the chance of what cannot be."""
 
-def logit_adjusted(
-    loss: Loss, class_counts: np.ndarray
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+
+@dataclass(frozen=True)
+class Answers:
+    """What label numbers stand for: the classes, then labels of other collections."""
+
+    may_be: np.ndarray
+    """(labels, classes) bool: the classes that an image so labelled may be of."""
+    shares: np.ndarray
+    """(labels, classes) float: each class's share of the collection that the label is of; 0: it has
+    no image of the class."""
+
+
+def classes_alone(counts: np.ndarray) -> Answers:
+    """Return the labels of a dataset that has every class.
+
+    Args:
+        counts: (classes,) training images of each class.
+    """
+    known = np.maximum(counts, 1)
+    return Answers(np.eye(len(counts), dtype=bool), np.tile(known / known.sum(), (len(counts), 1)))
+
+
+def logit_adjusted(loss: Loss, answers: Answers) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Make the cross-entropy that a rare class weighs in as much as a common one.
 
     softmax(logits + tau * log(share of the class)) is compared with the target, so that the
     logits alone, without the shares, minimise the balanced error (Menon et al. 2021,
-    "Long-tail learning via logit adjustment", arXiv:2007.07314, equation 10).
+    "Long-tail learning via logit adjustment", arXiv:2007.07314, equation 10). An image of another
+    collection is compared with that collection's shares. Where a label leaves several classes
+    open, the sum of their probabilities is the label's.
 
     Args:
         loss: The recipe's ``[loss]``; with tau 0 this is the plain cross-entropy.
-        class_counts: (classes,) training images of each class.
+        answers: What the labels stand for.
 
     Returns:
         A function of (N,) int labels and (N, classes) logits, or the (N, 1) logit of the second
         of two classes, to (N,) losses.
     """
-    classes = len(class_counts)
-    shares = np.maximum(class_counts, 1) / np.maximum(class_counts, 1).sum()
-    offset = tf.constant(loss.tau * np.log(shares), tf.float32)
+    there = answers.shares > 0
+    offsets = loss.tau * np.log(np.where(there, answers.shares, 1.0)) + np.where(there, 0, NEVER)
+    others = np.where(answers.may_be, 0.0, NEVER)
+    spread = there / there.sum(1, keepdims=True)
+    tables = [tf.constant(table, tf.float32) for table in (offsets, others, spread)]
     smoothing = loss.label_smoothing
 
     def call(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        logits = both_classes(logits)
-        targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-        return tf.nn.softmax_cross_entropy_with_logits(targets, logits + offset)
+        offset, other, even = (tf.gather(table, labels) for table in tables)
+        chances = tf.nn.log_softmax(both_classes(logits) + offset)
+        right = -tf.reduce_logsumexp(chances + other, axis=1)
+        return (1 - smoothing) * right - smoothing * tf.reduce_sum(even * chances, axis=1)
 
     return call
 
 
 def distilled(
-    loss: Loss, distil: Distil, class_counts: np.ndarray
+    loss: Loss, distil: Distil, answers: Answers
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return what a training minimises: the labels' loss, and the soft labels' cross-entropy.
 
@@ -52,13 +80,13 @@ def distilled(
     Args:
         loss: The recipe's ``[loss]``.
         distil: The recipe's ``[distil]``.
-        class_counts: (classes,) training images of each class.
+        answers: What the labels stand for.
 
     Returns:
         A function of (N,) int labels, (N, classes) soft labels (any shape where ``distil`` has no
         share) and logits as ``logit_adjusted`` takes them, to (N,) losses.
     """
-    hard = logit_adjusted(loss, class_counts)
+    hard = logit_adjusted(loss, answers)
 
     def call(labels: tf.Tensor, soft: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         own = hard(labels, logits)
@@ -68,3 +96,9 @@ def distilled(
         return (1 - distil.share) * own + distil.share * learnt
 
     return call
+
+
+def named(answers: Answers, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Return (N,) bool: whether the largest logit is that of a class that the label stands for."""
+    largest = tf.argmax(both_classes(logits), axis=1)
+    return tf.gather(tf.gather(tf.constant(answers.may_be), labels), largest, batch_dims=1)

@@ -15,7 +15,7 @@ from train.fit.trainer import Trainer
 from train.fit.validation import FIGURES, Held
 from train.fit.workers import Team
 from train.models import architectures
-from train.models.batch_norm import refresh_batch_norm
+from train.models.batch_norm import folded, refresh_batch_norm, unfolded
 from train.recipe import Recipe, Stage
 from train.run import Run
 from train.settings import RecipeError
@@ -58,10 +58,12 @@ def train_stage(
         Where the next stage begins.
     """
     run, team = training.run, training.team
+    whole, model = model, folded(model) if stage.fold_batch_norm and stage.epochs else model
     set_trainable(model, stage)
+    lessons = training.lessons if stage.others else replace(training.lessons, others=())
     trainer = Trainer(
         training.recipe, stage, _replicated(model, training, stage) if team.several else model,
-        training.lessons, strategy=team.strategy,
+        lessons, strategy=team.strategy,
     )  # fmt: skip
     if state.arrays:
         trainer.restore(state.arrays)
@@ -69,7 +71,7 @@ def train_stage(
         checkpoints.save_best(run, number, model.get_weights())
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts = trainer.epoch(
-            training.lessons, state.epoch, seed=(training.seed, number * 1000 + state.epoch),
+            lessons, state.epoch, seed=(training.seed, number * 1000 + state.epoch),
             say=run.say, scores=_scores(stage, state),
         )  # fmt: skip
         arrays, weights = trainer.arrays(), trainer.average()  # takes all workers
@@ -82,10 +84,12 @@ def train_stage(
         }
         state, is_kept = _after(stage, state, facts, arrays)
         if team.chief:
+            if model is not whole:
+                weights = unfolded(whole, model, weights)
             checkpoints.save_epoch(run, number, state, weights if is_kept else None)
         run.say(_report(stage, state))
     if team.chief:
-        _settle(training, stage, number, model)
+        _settle(training, stage, number, whole)
     team.agree()  # when the chief has written what the next stage begins with
     return State.of_stage(number + 1, state.history)
 
@@ -155,7 +159,7 @@ def _settle(training: Training, stage: Stage, number: int, model: keras.Model) -
         return
     if stage.mix < 1:
         checkpoints.mix(training.run, number, stage.mix)
-    if stage.train != "all" or stage.freeze_batch_norm:
+    if stage.train != "all" or stage.freeze_batch_norm or stage.fold_batch_norm:
         return
     model.set_weights(checkpoints.load_best(training.run, number))
     refresh_batch_norm(model, statistics_batches(training.recipe, training.own, training.seed))

@@ -36,13 +36,15 @@ class Trainer:
                 f"{self.replicas} replicas"
             )
         classes = lessons.classes[lessons.rows]
-        self.steps = len(classes) // recipe.batch_size
-        if self.steps == 0:
+        own = lessons.own(recipe.batch_size)
+        self.steps = len(classes) // max(1, own)
+        if self.steps == 0 or own < 1:
             raise RecipeError(
                 f"{len(classes)} training images make no batch of {recipe.batch_size}"
             )
         counts = np.bincount(classes, minlength=max(2, model.output_shape[-1]))
-        self.loss = losses.distilled(recipe.loss, recipe.distil, counts)
+        self.answers = lessons.answers or losses.classes_alone(counts)
+        self.loss = losses.distilled(recipe.loss, recipe.distil, self.answers)
         self.teacher = lessons.teacher
         with self.strategy.scope():
             self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
@@ -114,7 +116,8 @@ class Trainer:
         )
         for mean, value in zip(self.averages, self.averaged):
             mean.assign_add((value - mean) * (1.0 - decay))
-        right = tf.reduce_mean(tf.cast(_right(labels, predictions), tf.float32)) / self.replicas
+        right = losses.named(self.answers, labels, predictions)
+        right = tf.reduce_mean(tf.cast(right, tf.float32)) / self.replicas
         return loss, right
 
     def _soft(self, images: tf.Tensor, soft: tf.Tensor) -> tf.Tensor:
@@ -196,10 +199,3 @@ def _trainable(model: keras.Model) -> list[tf.Variable]:
     """
     frozen = {id(v) for layer in model.layers if not layer.trainable for v in layer.weights}
     return [v for v in model.trainable_variables if id(v) not in frozen]
-
-
-def _right(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
-    """Return which (N, classes) logits, or (N, 1) of the positive class, name the label."""
-    if predictions.shape[1] == 1:
-        return tf.equal(predictions[:, 0] > 0, labels > 0)
-    return tf.equal(tf.argmax(predictions, 1, labels.dtype), labels)

@@ -1,0 +1,131 @@
+"""Other collections that a training mixes in: read, prepared, and what their labels stand for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lesionedge import datasets
+from lesionedge.datasets.meaning import CLASSES, understand
+from lesionedge.datasets.table import DatasetError
+from lesionedge.diagnosis import describe
+from lesionedge.image import Preprocessing
+from train.data import cache, splits
+from train.data.prepare import HASHED, Data
+from train.fit.batches import Mixed
+from train.fit.losses import Answers, classes_alone
+from train.recipe import Collection, Recipe
+from train.run import Run
+from train.settings import RecipeError
+
+
+def prepare(
+    recipe: Recipe, data: Data, folders: Mapping[str, Path], run: Run
+) -> tuple[tuple[Mixed, ...], Answers]:
+    """Read and prepare the other collections of a recipe.
+
+    Images of a published validation or test split are left out, and those that look like an image
+    of the run's own which is not trained on: they would be trained on by another name.
+
+    Args:
+        recipe: Its ``[[others]]``.
+        data: The run's own images.
+        folders: Each collection's folder, as published.
+        run: Told what is found.
+
+    Returns:
+        The collections, and what all label numbers stand for: first the classes.
+
+    Raises:
+        DatasetError: A collection cannot be understood, or none of its images is left.
+        RecipeError: A collection's labels or classes do not fit.
+    """
+    counts = np.bincount(data.classes[data.train_rows], minlength=len(data.labels))
+    answers = classes_alone(counts)
+    kept = _kept_out(data)
+    mixed = []
+    for other in recipe.others:
+        found, own = _of(other, recipe, data, folders[other.name], kept, run)
+        mixed.append(replace(found, labels=found.labels + len(answers.may_be)))
+        more = np.tile(_mix(own, found.labels, counts), (len(own), 1))
+        answers = Answers(
+            np.concatenate([answers.may_be, own]), np.concatenate([answers.shares, more])
+        )
+    return tuple(mixed), answers
+
+
+def _of(
+    other: Collection, recipe: Recipe, data: Data, folder: Path, kept: np.ndarray, run: Run
+) -> tuple[Mixed, np.ndarray]:
+    """Return a collection's images, labels from 0, and which classes each label may be."""
+    dataset = datasets.load(folder)
+    table = dataset.table
+    table = table[~table["given"].isin(["validation", "test"])]
+    stands_for = _stands_for(other, recipe, data, table["label"].tolist())
+    table = table[table["label"].isin(list(stands_for))].reset_index(drop=True)
+    paths = [Path(path) for path in table["path"]]
+    crop = "stretch" if other.stretch else recipe.input.crop
+    side = other.cache_side_px
+    whole = Preprocessing(
+        round(side * other.cache_aspect), side, crop=crop, resampling=recipe.input.resampling
+    )
+    pixels, good = cache.prepared(paths, whole, data.folder)
+    hashes = cache.derived(paths, whole, data.folder, "phash", splits.perceptual_hash)
+    known = splits.looks_like(hashes, kept)
+    rows = np.flatnonzero(good & ~known)
+    if len(rows) == 0:
+        raise DatasetError(f"{folder}: no image of it is left to be trained on as {other.name}")
+    labels = table["label"].to_numpy()[rows]
+    shown = ", ".join(f"{label} {n} ({'/'.join(stands_for[label])})"
+                      for label, n in Counter(labels).most_common())  # fmt: skip
+    run.say(
+        f"{other.name}: {len(rows)} images: {shown}; left out: {len(dataset.table) - len(table)} "
+        f"of other labels or held out by their publisher, {int((~good).sum())} unreadable, "
+        f"{int(known.sum())} that look like an image on which this run is measured"
+    )
+    names = sorted(set(labels))
+    may_be = np.array([[label in stands_for[name] for label in data.labels] for name in names])
+    numbers = np.searchsorted(names, labels)
+    return Mixed(pixels, rows, numbers, other.share, other.augment), may_be
+
+
+def _stands_for(
+    other: Collection, recipe: Recipe, data: Data, labels: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the classes that each label may stand for; what is left out is not there.
+
+    Raises:
+        RecipeError: The recipe names a label or class that is not there.
+    """
+    if not other.classes:
+        diagnoses = [describe(label) for label in data.labels]
+        meanings = understand(labels, diagnoses, name=other.name, kind=CLASSES).meanings
+        return {m.label: (m.model_label,) for m in meanings if m.model_label is not None}
+    strange = sorted(set(other.classes) - set(labels))
+    strange += sorted({own for owns in other.classes.values() for own in owns} - set(data.labels))
+    if strange:
+        raise RecipeError(
+            f"{recipe.name}: [[others]] {other.name} names {', '.join(strange)}; its labels are "
+            f"{', '.join(sorted(set(labels)))}, the model's {', '.join(data.labels)}"
+        )
+    return dict(other.classes)
+
+
+def _mix(may_be: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return (classes,) shares of a collection; a label's classes share it as the run's own do."""
+    own = np.maximum(counts, 1) * may_be
+    shares = own / own.sum(1, keepdims=True)
+    found = np.bincount(labels, minlength=len(may_be)) @ shares
+    result: np.ndarray = found / found.sum()
+    return result
+
+
+def _kept_out(data: Data) -> np.ndarray:
+    """Return the hashes of the run's images that are not trained on."""
+    paths = [Path(path) for path in data.table["path"]]
+    hashes = cache.derived(paths, HASHED, data.folder, "phash", splits.perceptual_hash)
+    return hashes[(data.table["split"] != "train").to_numpy()]
