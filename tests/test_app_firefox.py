@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import make_vectors
 import pytest
@@ -49,13 +50,25 @@ def same(page, model, *contents):
 
 
 def test_with_threads_predictions_are_python_s(page):
-    """At once: a request may wait a minute in Firefox while the service worker takes over."""
     contents = [encoded(make_vectors.image(number), "PNG") for number in range(3)]
     with serving("--app", APP, "--jobs", "1") as running:
         page.goto(f"{running.url}app/")
         page.wait_for(READY)
         assert page.evaluate(f"() => {READY}") == "threaded"
         same(page, "mobilenetv2", *contents)
+
+
+def test_a_model_comes_at_once_while_the_service_worker_takes_over(page):
+    """Its threads block where they have no work, and the worker must not wait for them."""
+    content = encoded(make_vectors.image(0), "PNG")
+    with serving("--app", APP, "--jobs", "1") as running:
+        page.goto(f"{running.url}app/")
+        page.wait_for(READY)
+        same(page, "mobilenetv2", content)
+        page.wait_for("document.getElementById('offline').textContent")
+        begin = time.monotonic()
+        same(page, "cnn", content)
+        assert time.monotonic() - begin < 20
 
 
 def test_orientation_of_pngs_and_webps(page):

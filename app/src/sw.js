@@ -41,7 +41,9 @@ self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 async function takeOver() {
   const old = (await caches.keys()).filter((name) => isOurs(name) && name !== CACHE);
   await Promise.all(old.map((name) => caches.delete(name)));
-  await self.clients.claim();
+  // Do not await it: every fetch waits for this event, and Firefox's promise waits for every thread of the page. The
+  // threads of LiteRT.js block while they have no work, so Firefox would end this worker, and the fetches, after 60 s.
+  self.clients.claim();
 }
 
 self.addEventListener("message", (event) => {
