@@ -357,20 +357,26 @@ def test_folders_that_are_classes_are_read(tmp_path, put, folders):
     assert len(read.table) == 4
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("metadata.csv", "img_id,diagnostic\nPAT_1.png,ACK\nPAT_2.png,BCC\n"),
-        ("labels.tsv", "image|dx\nPAT_1|ACK\nPAT_2|BCC\n"),
-        ("release_v0/meta.csv", "case;derm\n1;one/PAT_1.png\n2;two/PAT_2.png\n"),
-    ],
-)
-def test_a_table_that_names_the_images_is_not_passed_over(tmp_path, put, name, text):
+def test_a_table_that_names_the_images_is_not_passed_over(tmp_path, put):
     put(tmp_path, clinic="PAT_1.png", hospital="PAT_2.png")
-    table(tmp_path / name, text)
+    table(tmp_path / "release_v0" / "meta.csv", "case;derm\n1;one/PAT_1.png\n2;two/PAT_2.png\n")
     with pytest.raises(DatasetError, match=r"names the images \(such as PAT_1.*--layout folders"):
         datasets.load(tmp_path)
     assert found(tmp_path, layout="folders") == {"PAT_1": "clinic", "PAT_2": "hospital"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metadata.csv", "img_id,diagnostic\nPAT_1.png,ACK\nPAT_2,BCC\nPAT_3,BCC\n"),
+        ("labels.tsv", "image|dx\nPAT_1|ACK\nPAT_2|BCC\nPAT_3|BCC\n"),
+    ],
+)
+def test_a_table_of_names_and_diagnoses_says_more_than_the_folders(tmp_path, put, name, text):
+    put(tmp_path, clinic="PAT_1.png", hospital="PAT_2.png")
+    table(tmp_path / name, text)
+    assert found(tmp_path) == {"PAT_1": "ACK", "PAT_2": "BCC"}
+    assert datasets.load(tmp_path).skipped == {"no image": 1}
 
 
 def test_a_table_of_something_else_is_passed_over(tmp_path, put):

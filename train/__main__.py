@@ -119,7 +119,9 @@ def prepare(
     click.echo(f"{run.split} written")
 
 
-def _collections(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+def _collections(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Path]:
     """Return the folder of each collection that --also names."""
     found = {}
     for value in values:

@@ -115,6 +115,9 @@ class Augment:
     """Share of the images that lose detail: shrunk, to ``detail`` at the least, and enlarged."""
     detail: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Smallest share of its side that an image is shrunk to."""
+    sharpness: Share = 0.0
+    """Largest change of sharpness either way, as a share of what an image has more detail than a
+    3x3 average of it (decoders that reduce an image, and cameras, differ)."""
     noise: Share = 0.0
     """Largest standard deviation of the noise added to half of the images, as a share of the full
     range."""
@@ -125,7 +128,7 @@ class Augment:
 
     def undegraded(self) -> Augment:
         """Return the changes of shape and colour alone."""
-        return replace(self, blur=0.0, noise=0.0, jpeg=0.0, erase=0.0)
+        return replace(self, blur=0.0, sharpness=0.0, noise=0.0, jpeg=0.0, erase=0.0)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -178,8 +181,10 @@ class Stage:
     """Learns from the other collections (``[[others]]``), too; without any (``fit --also``) the
     stage is left out."""
     taught: Share = 0.0
-    """Of a quantized stage: share of the loss that compares with what the float network, which it
-    rounds, predicts of the very images that it is shown; the rest compares with the labels, 0-1."""
+    """Share of the loss that compares with what a teacher predicts of the very images that are
+    shown; the rest compares with the labels, 0-1. A quantized stage's teacher is the float network
+    that it rounds; that of a stage with ``others``, for the dataset's own images, is the network
+    that the stage begins with."""
     final_learning_rate: NotNegative = 0.0
     """Where the cosine schedule ends."""
     warmup_epochs: NotNegative = 0.0
@@ -507,10 +512,10 @@ def _check_stage(stage: Stage, path: str) -> None:
         raise RecipeError(
             f"{path}: stage {stage.name}: learning_rate is 0; expected more, or 0 epochs"
         )
-    if stage.taught and not stage.quantize:
+    if stage.taught and not (stage.quantize or stage.others):
         raise RecipeError(
             f"{path}: stage {stage.name}: taught is {stage.taught:g}; expected 0 where a stage "
-            "is not quantized: it has no float network to learn from ([distil] has teachers)"
+            "is neither quantized nor learns from others: it has no teacher ([distil] has some)"
         )
     whole = stage.train == "all" or stage.freeze_batch_norm or stage.fold_batch_norm
     if stage.quantize and (stage.others or stage.fold_batch_norm):

@@ -46,7 +46,7 @@ def random_changes(
         interpolation="BILINEAR", fill_mode="REFLECT",
     )  # fmt: skip
     changed = _recolour(draw, augment, count, normalise(images))
-    if not (augment.blur or augment.noise or augment.jpeg or augment.erase):
+    if not (augment.blur or augment.sharpness or augment.noise or augment.jpeg or augment.erase):
         return changed
     return normalise(degrade(draw, augment, changed * PIXEL_STD + PIXEL_MEAN))
 

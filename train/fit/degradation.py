@@ -30,7 +30,7 @@ def degrade(draw: Draw, augment: Augment, images: tf.Tensor) -> tf.Tensor:
     """Blur, add noise, compress and erase, as the recipe's ``[augment]`` says.
 
     Args:
-        draw: Gives random numbers; choices 20 to 29 are this module's.
+        draw: Gives random numbers; choices 20 to 30 are this module's.
         augment: How much.
         images: (B, H, W, 3) float32, 0-255.
 
@@ -39,6 +39,8 @@ def degrade(draw: Draw, augment: Augment, images: tf.Tensor) -> tf.Tensor:
     """
     if augment.blur:
         images = _blur(draw, augment, images)
+    if augment.sharpness:
+        images = _sharpen(draw, augment, images)
     if augment.noise:
         images = _noise(draw, augment, images)
     if augment.jpeg:
@@ -56,6 +58,16 @@ def _blur(draw: Draw, augment: Augment, images: tf.Tensor) -> tf.Tensor:
     small = tf.image.resize(tf.gather(images, chosen), tf.repeat(smaller, 2), antialias=True)
     soft = tf.image.resize(small, images.shape[1:3])
     return tf.tensor_scatter_nd_update(images, chosen[:, None], soft)
+
+
+def _sharpen(draw: Draw, augment: Augment, images: tf.Tensor) -> tf.Tensor:
+    """Add some of the difference to a weighted 3x3 average (unsharp masking), or take some off."""
+    weights = np.outer((0.25, 0.5, 0.25), (0.25, 0.5, 0.25)).astype(np.float32)
+    kernel = tf.constant(np.repeat(weights[:, :, None, None], 3, axis=2))
+    padded = tf.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="REFLECT")
+    soft = tf.nn.depthwise_conv2d(padded, kernel, (1, 1, 1, 1), "VALID")
+    change = draw(30, -augment.sharpness, augment.sharpness, (images.shape[0], 1, 1, 1))
+    return tf.clip_by_value(images + change * (images - soft), 0.0, 255.0)
 
 
 def _noise(draw: Draw, augment: Augment, images: tf.Tensor) -> tf.Tensor:

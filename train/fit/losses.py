@@ -83,7 +83,7 @@ def distilled(
         answers: What the labels stand for.
 
     Returns:
-        A function of (N,) int labels, (N, classes) soft labels (any shape where ``distil`` has no
+        A function of (N,) int labels, (M, classes) soft labels (any shape where ``distil`` has no
         share) and logits as ``logit_adjusted`` takes them, to (N,) losses.
     """
     hard = logit_adjusted(loss, answers)
@@ -92,8 +92,10 @@ def distilled(
         own = hard(labels, logits)
         if not distil.share:
             return own
-        learnt = tf.nn.softmax_cross_entropy_with_logits(soft, both_classes(logits))
-        return (1 - distil.share) * own + distil.share * learnt
+        taught = soft.shape[0]
+        learnt = tf.nn.softmax_cross_entropy_with_logits(soft, both_classes(logits)[:taught])
+        mixed = (1 - distil.share) * own[:taught] + distil.share * learnt
+        return tf.concat([mixed, own[taught:]], axis=0)
 
     return call
 

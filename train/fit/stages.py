@@ -16,7 +16,7 @@ from train.fit.validation import FIGURES, Held
 from train.fit.workers import Team
 from train.models import architectures
 from train.models.batch_norm import folded, refresh_batch_norm, unfolded
-from train.recipe import Recipe, Stage
+from train.recipe import Distil, Recipe, Stage
 from train.run import Run
 from train.settings import RecipeError
 
@@ -61,8 +61,12 @@ def train_stage(
     whole, model = model, folded(model) if stage.fold_batch_norm and stage.epochs else model
     set_trainable(model, stage)
     lessons = training.lessons if stage.others else replace(training.lessons, others=())
+    recipe = training.recipe
+    if stage.others and stage.taught:
+        lessons = replace(lessons, teacher=folded(whole))
+        recipe = replace(recipe, distil=Distil(share=stage.taught))
     trainer = Trainer(
-        training.recipe, stage, _replicated(model, training, stage) if team.several else model,
+        recipe, stage, _replicated(model, training, stage) if team.several else model,
         lessons, strategy=team.strategy,
     )  # fmt: skip
     if state.arrays:

@@ -45,7 +45,7 @@ class Trainer:
         counts = np.bincount(classes, minlength=max(2, model.output_shape[-1]))
         self.answers = lessons.answers or losses.classes_alone(counts)
         self.loss = losses.distilled(recipe.loss, recipe.distil, self.answers)
-        self.teacher = lessons.teacher
+        self.teacher, self.own = lessons.teacher, own // self.replicas
         with self.strategy.scope():
             self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
             self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -121,10 +121,13 @@ class Trainer:
         return loss, right
 
     def _soft(self, images: tf.Tensor, soft: tf.Tensor) -> tf.Tensor:
-        """Return the soft labels: as they are, or what the teacher predicts of what is shown."""
+        """Return the soft labels: as they are, or what the teacher predicts of what is shown.
+
+        It is not asked about other collections.
+        """
         if self.teacher is None:
             return soft
-        return tf.nn.softmax(both_classes(self.teacher(images, training=False)))
+        return tf.nn.softmax(both_classes(self.teacher(images[: self.own], training=False)))
 
     def _batches(self, lessons: Lessons, seed: tuple[int, int]) -> Iterable[Any]:
         """Return this worker's replicas their shares of an epoch's batches."""
