@@ -139,7 +139,9 @@ class Collection:
     """What ``fit --also NAME=FOLDER`` calls it."""
     share: Annotated[float, Field(gt=0, lt=1)]
     """Its share of each batch; the dataset's own images have what is left."""
-    classes: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)
+    classes: Mapping[str, Annotated[tuple[Text, ...], Field(min_length=1)]] = field(
+        default_factory=dict
+    )
     """Its label -> the model's classes that an image so labelled may be of. Images of labels that
     are not named are left out, and classes that nothing is of are not learnt from it. Empty: its
     labels are understood by their names."""
@@ -426,6 +428,7 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     recipe = section(Recipe, {**data, **parts}, path)
     if not recipe.stages:
         raise RecipeError(f"{path}: has no [[stages]]; expected at least one")
+    _check_others(recipe, path)
     recipe = _shorten(recipe)
     _check(recipe, path)
     return recipe
@@ -451,6 +454,15 @@ def _one_augmented(kind: type[T], data: object, augment: Mapping[str, Any], wher
     return section(kind, {**data, "augment": section(Augment, {**augment, **own}, there)}, where)
 
 
+def _check_others(recipe: Recipe, path: str) -> None:
+    names = [other.name for other in recipe.others]
+    if len(set(names)) < len(names) or sum(other.share for other in recipe.others) >= 1:
+        raise RecipeError(
+            f"{path}: [[others]] has {', '.join(names)}; expected names that differ, and shares "
+            "that leave some of a batch to the dataset's own images"
+        )
+
+
 def _shorten(recipe: Recipe) -> Recipe:
     """Return the recipe as it is run: fewer epochs, or from random weights."""
     short = recipe.shortened
@@ -468,7 +480,9 @@ def _shorten(recipe: Recipe) -> Recipe:
     if not short.weights:
         return replace(recipe, stages=stages)
     # Layers that start at random and are then frozen would stay at random.
-    stages = tuple(replace(s, train="all", freeze_batch_norm=s.quantize) for s in stages)
+    stages = tuple(
+        replace(s, train="all", freeze_batch_norm=s.quantize, fold_batch_norm=False) for s in stages
+    )
     return replace(recipe, stages=stages, model=replace(recipe.model, weights=short.weights))
 
 
@@ -532,12 +546,6 @@ def _check_stage(stage: Stage, path: str) -> None:
 
 def _check_teaching(recipe: Recipe, path: str) -> None:
     """Refuse what cannot be learnt from together."""
-    names = [other.name for other in recipe.others]
-    if len(set(names)) < len(names) or sum(other.share for other in recipe.others) >= 1:
-        raise RecipeError(
-            f"{path}: [[others]] has {', '.join(names)}; expected names that differ, and shares "
-            "that leave some of a batch to the dataset's own images"
-        )
     if recipe.others and recipe.distil.share:
         raise RecipeError(
             f"{path}: has [distil] and [[others]]; there are no soft labels of other collections"
