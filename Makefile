@@ -175,10 +175,12 @@ test-cluster: $(VENV)/.dev
 	  tests/test_workers.py
 
 # make release-models HAM10000=DIR   make, measure and convert the embedded models from release/base (GATE=DIR of the
-#                   gate's sources makes the gate, too; WEIGHTS=FILE: ImageNet's for it)
+#                   gate's sources makes the gate, too; WEIGHTS=FILE: ImageNet's for it; BCN=DIR and ISIC2017=DIR:
+#                   mobilenetv2 learns from these collections, too)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
-	$(BIN)/python release/make.py "$(HAM10000)" $(if $(GATE),--gate "$(GATE)") $(if $(WEIGHTS),--imagenet "$(WEIGHTS)")
+	$(BIN)/python release/make.py "$(HAM10000)" $(if $(BCN),--also "bcn20000=$(BCN)") \
+	  $(if $(ISIC2017),--also "isic2017=$(ISIC2017)") $(if $(GATE),--gate "$(GATE)") $(if $(WEIGHTS),--imagenet "$(WEIGHTS)")
 
 # make fuzz         ten minutes each of random images, archives and model files (FUZZ_S=SECONDS for others).
 #                   The fuzzer itself keeps about 10 kB a run of fuzz_icc; the same profiles in a plain process keep none

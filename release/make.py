@@ -1,6 +1,6 @@
 """Makes, measures and converts the embedded models of their base weights and HAM10000.
 
-    python release/make.py HAM10000-FOLDER [--gate FOLDER] [--imagenet FILE]
+    python release/make.py HAM10000-FOLDER [--also NAME=FOLDER]... [--gate FOLDER] [--imagenet FILE]
 
 Each model comes twice: one of all lesions, which is embedded, and its twin of fold 1, which has not
 seen that fold's test images and is measured on them. Without ``--gate`` the gate stays as it is. A
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ MODELS = ROOT / "lesionedge" / "models"
 FORMATS = {"mobilenetv2": ("int8", "float16"), "cnn": ("int8",)}
 """Network -> formats of its embedded files."""
 
+COLLECTIONS = ("bcn20000", "isic2017")
+"""Other collections that ``mobilenetv2`` can learn from, as its recipe calls them."""
 TWIN, WHOLE = "fold-1", "all"
 """Runs of each network, as ``python -m train folds`` calls them."""
 
@@ -47,6 +49,10 @@ class Step:
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
+    "--also", metavar="NAME=FOLDER", multiple=True,
+    help=f"Another collection that mobilenetv2 learns from: {', '.join(COLLECTIONS)}.",
+)  # fmt: skip
+@click.option(
     "--gate", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the gate's sources: train the gate, too.",
 )  # fmt: skip
@@ -58,10 +64,18 @@ class Step:
     "--runs", type=click.Path(file_okay=False, path_type=Path), default=ROOT / "runs" / "release",
     help="Where the runs go [default: runs/release].",
 )  # fmt: skip
-def main(data: Path, gate: Path | None, imagenet: Path | None, runs: Path) -> None:
+def main(
+    data: Path, also: tuple[str, ...], gate: Path | None, imagenet: Path | None, runs: Path
+) -> None:
     """Make, measure and convert the embedded models from base weights and DATA, HAM10000."""
     data, runs = data.absolute(), runs.absolute()
-    steps = [step for network in FORMATS for step in of_network(network, data, runs)]
+    others = {network: also if network == "mobilenetv2" else () for network in FORMATS}
+    lacking = [name for name in COLLECTIONS if not any(o.startswith(f"{name}=") for o in also)]
+    if lacking:
+        click.echo(f"mobilenetv2 does not learn from {', '.join(lacking)}: not given", err=True)
+    steps = [
+        step for network in FORMATS for step in of_network(network, data, runs, others[network])
+    ]
     if gate is not None:
         steps += of_gate(gate.absolute(), runs, imagenet and imagenet.absolute())
     steps.append(Step("references", (ROOT / "release" / "reference.py", data)))
@@ -96,12 +110,12 @@ def take(step: Step) -> None:
         raise SystemExit(f"error: the step failed: {' '.join(line)}; the same command resumes")
 
 
-def of_network(network: str, data: Path, runs: Path) -> Iterator[Step]:
+def of_network(network: str, data: Path, runs: Path, also: Sequence[str] = ()) -> Iterator[Step]:
     """Yield the steps of one network: both runs, the twin's figures, the embedded files."""
     folder = runs / network
     yield Step(f"{network}: folds", ("train", "folds", SPLIT, "--count", "2", "--out", folder))
     for name in (TWIN, WHOLE):
-        yield from of_run(network, name, data, folder)
+        yield from of_run(network, name, data, folder, also)
     twin, whole, pool = folder / TWIN, folder / WHOLE, folder / "pool"
     for form in FORMATS[network]:
         file = twin / f"{network}-{form}.tflite"
@@ -119,12 +133,15 @@ def of_network(network: str, data: Path, runs: Path) -> Iterator[Step]:
     yield Step(f"{network}: embed", copies=tuple(copies))
 
 
-def of_run(network: str, name: str, data: Path, folder: Path) -> Iterator[Step]:
+def of_run(
+    network: str, name: str, data: Path, folder: Path, also: Sequence[str]
+) -> Iterator[Step]:
     """Yield the steps from base weights to a run with a float and an int8 network."""
     run = folder / name
     base = BASE / f"{network}{'' if name == WHOLE else '-' + name}.npz"
     images = ("--data", data, *cache(folder))
-    fit = ("train", "fit", network, "--out", run, "--weights", base, "--as-given", *images)
+    fit = ("train", "fit", network, "--out", run, "--weights", base, "--as-given", *images,
+           *(part for one in also for part in ("--also", one)))  # fmt: skip
     yield Step(f"{network}, {name}: fit", fit)
     yield Step(f"{network}, {name}: quantize", ("train", "quantize", run, *images))
 

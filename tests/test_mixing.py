@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -283,3 +285,21 @@ def test_collections_that_do_not_fit_are_named(fit, tmp_path):
         found = program(*fit[:7], "--also", also, "--out", tmp_path / "run", check=False)
         assert found.returncode != 0 and message in found.stderr, found.stderr
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+
+def test_freed_memory_is_kept():
+    """What is freed stays the process's, with the call and not without."""
+    code = (
+        "import sys; from train import memory; sys.argv[1] == 'keep' and memory.keep()\n"
+        "blocks = [b'x' * 60_000_000 for _ in range(5)]; del blocks\n"
+        "print(int(open('/proc/self/statm').read().split()[1]) * 4096)"
+    )
+    left = {
+        choice: int(
+            subprocess.run(
+                [sys.executable, "-c", code, choice], capture_output=True, check=True, text=True
+            ).stdout
+        )
+        for choice in ("keep", "give")
+    }
+    assert left["keep"] - left["give"] > 200_000_000

@@ -32,7 +32,10 @@ def make():
 
 
 def steps(make, data: Path, runs: Path) -> list:
-    found = [step for network in make.FORMATS for step in make.of_network(network, data, runs)]
+    also = [f"{name}={data}" for name in make.COLLECTIONS]
+    found = [
+        step for network in make.FORMATS for step in make.of_network(network, data, runs, also)
+    ]
     return found + make.of_gate(data, runs, None)
 
 
@@ -69,6 +72,15 @@ def test_a_step_that_is_done_is_passed_over(make, tmp_path, monkeypatch):
     (tmp_path / "runs" / "done" / "03 cnn a").unlink()
     make.main.main(line, standalone_mode=False)
     assert taken[6:] == ["cnn a"]
+
+
+def test_the_collections_are_those_of_the_recipe(make):
+    text = recipe.shortened_text(
+        recipe.read("mobilenetv2"), recipe.Shortened(as_given=True, also=make.COLLECTIONS)
+    )
+    found = recipe.loads(text, "x.toml")
+    assert [stage.name for stage in found.stages if stage.epochs] == ["mixed", "quantized"]
+    assert {other.name for other in found.others} == set(make.COLLECTIONS)
 
 
 def test_a_step_that_fails_ends_it_and_says_how_to_go_on(make, tmp_path):

@@ -18,6 +18,7 @@ import click
 from lesionedge import datasets
 from lesionedge.atomic import write_text
 from lesionedge.errors import LesionEdgeError
+from train import memory
 from train.fit import distillation
 
 if TYPE_CHECKING:
@@ -378,6 +379,7 @@ def _cache_of(out: Path, given: Path | None) -> Path:
 
 
 if __name__ == "__main__":
+    memory.keep()
     try:
         main()
     except LesionEdgeError as error:
