@@ -124,7 +124,7 @@ def _keras(run: Run, card: Card, kind: str, inputs: np.ndarray) -> np.ndarray:
 
 
 def _balanced(right: np.ndarray, truth: np.ndarray) -> float:
-    return balanced_accuracy(right, truth, np.ones(len(truth)))
+    return float(balanced_accuracy(right, truth, np.ones((1, len(truth))))[0])
 
 
 def _change(

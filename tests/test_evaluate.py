@@ -48,20 +48,46 @@ def predictions():
 def test_the_bootstraps_figures_equal_scikit_learns(predictions):
     truth, probabilities, lesions = predictions
     chosen = probabilities.argmax(1)
-    for weights in intervals.resamples(lesions, count=5).astype(float):
-        positive, score = truth == 1, probabilities[:, 1]
-        wanted = sk.roc_auc_score(positive, score, sample_weight=weights)
-        assert weighted.auroc(positive, score)(weights) == pytest.approx(wanted)
-        wanted = sk.average_precision_score(positive, score, sample_weight=weights)
-        assert weighted.average_precision(positive, score)(weights) == pytest.approx(wanted)
-        fpr, tpr, _ = sk.roc_curve(positive, score, sample_weight=weights)
-        found = weighted.sensitivity_at(positive, score, specificity=0.9)(weights)
-        assert found == pytest.approx(tpr[fpr <= 0.1 + 1e-9].max())
+    draws = intervals.resamples(lesions, count=5).astype(np.float32)
+    scores = weighted.precision_recall_f1(truth, chosen, 3)(draws)
+    balanced = weighted.balanced_accuracy(chosen == truth, truth, draws)
+    accuracy = weighted.share(chosen == truth, draws)
+    for row, weights in enumerate(draws.astype(float)):
         wanted = sk.balanced_accuracy_score(truth, chosen, sample_weight=weights)
-        assert weighted.balanced_accuracy(chosen == truth, truth, weights) == pytest.approx(wanted)
+        assert balanced[row] == pytest.approx(wanted)
+        wanted = sk.accuracy_score(truth, chosen, sample_weight=weights)
+        assert accuracy[row] == pytest.approx(wanted)
         table = sk.precision_recall_fscore_support(truth, chosen, sample_weight=weights)
-        found = weighted.precision_recall_f1(truth, chosen, 3)(weights)
-        assert np.allclose(found, np.stack(table[:3]))
+        assert np.allclose(scores[row], np.stack(table[:3]))
+
+
+@pytest.mark.parametrize("few", [True, False], ids=["few positives", "many"])
+def test_the_bootstraps_curves_equal_scikit_learns(predictions, few):
+    truth, probabilities, lesions = predictions
+    positive, score = (truth == 1) == few, probabilities[:, 1] * (1 if few else -1)
+    draws = intervals.resamples(lesions, count=5).astype(np.float32)
+    kinds = (weighted.auroc(positive, score), weighted.average_precision(positive, score),
+             weighted.sensitivity_at(positive, score, specificity=0.9))  # fmt: skip
+    areas, precisions, sensitivities = (kind(draws) for kind in kinds)
+    for row, weights in enumerate(draws.astype(float)):
+        wanted = sk.roc_auc_score(positive, score, sample_weight=weights)
+        assert areas[row] == pytest.approx(wanted)
+        wanted = sk.average_precision_score(positive, score, sample_weight=weights)
+        assert precisions[row] == pytest.approx(wanted)
+        fpr, tpr, _ = sk.roc_curve(positive, score, sample_weight=weights)
+        assert sensitivities[row] == pytest.approx(tpr[fpr <= 0.1 + 1e-9].max())
+
+
+def test_a_resample_without_a_kind_of_image_has_no_figure():
+    positive, score = np.array([True, False, True]), np.array([0.9, 0.2, 0.1])
+    weights = np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0], [1.0, 1.0, 1.0]])
+    undefined = [True, True, False]
+    for made in (weighted.auroc(positive, score), weighted.auroc(~positive, score),
+                 weighted.sensitivity_at(positive, score, specificity=0.9)):  # fmt: skip
+        assert np.isnan(made(weights)).tolist() == undefined
+    found = weighted.average_precision(positive, score)(weights)
+    assert np.isnan(found).tolist() == [False, True, False]
+    assert np.isnan(weighted.share(positive, weights * ~positive)).tolist() == [True, False, False]
 
 
 def test_whole_lesions_are_resampled():
@@ -92,11 +118,11 @@ def test_withholding_by_a_good_score_raises_accuracy():
     share, accuracy, _ = risk_coverage.curve(knowing, right)
     assert accuracy[share <= right.mean()].min() == 1
     assert accuracy[-1] == pytest.approx(right.mean())
-    ones = np.ones(1000)
+    ones = np.ones((1, 1000))
     assert risk_coverage.area(knowing, right, ones) < 0.06
     assert risk_coverage.area(blind, right, ones) == pytest.approx(0.3, abs=0.05)
     # With one score for all, every image is classified or none is.
-    assert risk_coverage.area(ones, right, ones) == pytest.approx(1 - right.mean())
+    assert risk_coverage.area(ones[0], right, ones) == pytest.approx(1 - right.mean())
     draws = intervals.resamples(np.arange(1000), count=100)
     found = risk_coverage.measure({"a": knowing, "b": blind}, right * 1, np.ones(1000), draws)
     assert found["a"]["aurc"]["high"] < found["b"]["aurc"]["low"]

@@ -213,7 +213,7 @@ def test_calibration_error_of_a_calibrated_and_a_boastful_model():
     rng = np.random.default_rng(4)
     sure = rng.uniform(0.5, 1, 20_000)
     truth = (rng.random(20_000) > sure).astype(int)
-    ones = np.ones(20_000)
+    ones = np.ones((1, 20_000))
     assert weighted.expected_calibration_error(sure, truth == 0, ones, bins=15) < 0.015
     boastful = np.full(20_000, 0.999)
     found = weighted.expected_calibration_error(boastful, truth == 0, ones, bins=15)

@@ -147,7 +147,7 @@ def figures_of(
     return {
         "balanced_accuracy": turned_accuracy(predictions, truth),
         "melanoma_auroc": turned_auroc(predictions, truth, labels.index("mel")),
-        "malignant_auroc": lambda w: float(np.mean([area(w) for area in areas])),
+        "malignant_auroc": lambda w: np.mean([area(w) for area in areas], axis=0),
         "degraded": lambda w: weighted.balanced_accuracy(right, truth, w),
     }
 

@@ -99,7 +99,7 @@ def compared(
     picked = [np.log(each[np.arange(len(truth)), truth].clip(1e-7)) for each in (other, one)]
     less = picked[0] - picked[1]
     draws = resamples(rows["group"].to_numpy())
-    return {**found, "log_loss": interval(lambda w: float((w * less).sum() / w.sum()), draws)}
+    return {**found, "log_loss": interval(lambda w: w @ less / w.sum(axis=1), draws)}
 
 
 if __name__ == "__main__":

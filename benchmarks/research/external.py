@@ -77,7 +77,7 @@ def main() -> None:
             "sensitivity_at_90_specificity": interval(sensitivity, draws),
             "operating_points": operating_points(classifier, predictions, melanoma),
         })  # fmt: skip
-        print(f"{name or model}: {area(np.ones(len(rows))):.3f}", flush=True)
+        print(f"{name or model}: {area(np.ones((1, len(rows))))[0]:.3f}", flush=True)
     print("\n".join(report(figures)))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

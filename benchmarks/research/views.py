@@ -194,12 +194,12 @@ def turned_auroc(predictions: np.ndarray, truth: np.ndarray, label: int) -> Any:
     """Return a label's AUROC, the mean over the ways to turn, as a function of weights."""
     ways = range(predictions.shape[1])
     areas = [weighted.auroc(truth == label, predictions[:, way, label]) for way in ways]
-    return lambda weights: float(np.mean([area(weights) for area in areas]))
+    return lambda weights: np.mean([area(weights) for area in areas], axis=0)
 
 
 def gained(figure: Any, single: Any, draws: np.ndarray) -> dict[str, Any]:
     """Return a figure and its difference to that of single views."""
-    value = figure(np.ones(draws.shape[1]))
+    value = float(figure(np.ones((1, draws.shape[1])))[0])
     return {"value": value, "gain": interval(difference(figure, single), draws)}
 
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 RESAMPLES = 1000
-Weighted = Callable[[np.ndarray], "np.ndarray | float"]
-"""Computes a figure of weighted images; the weights, (N,) float, say how often each one counts."""
+BLOCK = 50
+"""Resamples that are measured at once: all at once take more memory, and no less time."""
+Weighted = Callable[[np.ndarray], np.ndarray]
+"""Computes a figure for each row of weights, (R, N) float, which say how often each image counts:
+(R, …), NaN where it is undefined."""
 
 
 def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> np.ndarray:
@@ -29,10 +32,9 @@ def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> n
     _, numbers = np.unique(groups, return_inverse=True)
     lesions = int(numbers.max()) + 1
     rng = np.random.default_rng(seed)
-    even = np.full(lesions, 1 / lesions)
     draws = np.empty((count, len(groups)), np.uint8)  # a lesion is never drawn 256 times
     for row in draws:
-        row[:] = rng.multinomial(lesions, even)[numbers]
+        row[:] = np.bincount(rng.integers(lesions, size=lesions), minlength=lesions)[numbers]
     return draws
 
 
@@ -40,7 +42,7 @@ def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
     """Return a figure with the 2.5th and 97.5th percentile of its resamples.
 
     Args:
-        figure: A number, or an array of them, by the images' weights; NaN where undefined.
+        figure: A number, or an array of them, by the images' weights.
         draws: From ``resamples``.
         value: The figure of the unweighted images; None to compute it with ``figure``.
 
@@ -51,8 +53,9 @@ def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a figure that is always undefined
-        value = figure(np.ones(draws.shape[1])) if value is None else value
-        spread = np.array([figure(weights.astype(float)) for weights in draws])
+        value = figure(np.ones((1, draws.shape[1])))[0] if value is None else value
+        blocks = np.split(draws, range(BLOCK, len(draws), BLOCK))
+        spread = np.concatenate([figure(block.astype(np.float32)) for block in blocks])
         low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
     return {"value": plain(value), "low": plain(low), "high": plain(high)}
 

@@ -76,7 +76,7 @@ def _ranking(
     if len(present) == len(labels):
         areas = [weighted.auroc(truth == c, probabilities[:, c]) for c in present]
         found["macro_auroc"] = interval(
-            lambda w: float(np.mean([area(w) for area in areas])), draws
+            lambda w: np.mean([area(w) for area in areas], axis=0), draws
         )
     if "mel" in labels and _both(truth == list(labels).index("mel")):
         melanoma = list(labels).index("mel")

@@ -66,15 +66,19 @@ def _area_of(score: np.ndarray, right: np.ndarray) -> Weighted:
     return lambda weights: area(score, right, weights)
 
 
-def area(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> float:
-    """Return the area under the risk-coverage curve; equal scores are withheld together."""
+def area(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the area under the risk-coverage curve, (R,) for (R, N) weights.
+
+    Equal scores are withheld together.
+    """
     order = np.argsort(-score, kind="stable")
-    ranked, weights = score[order], weights[order]
+    ranked, weights = score[order], weights[:, order]
     last = np.searchsorted(-ranked, -ranked, side="right") - 1
-    covered = np.cumsum(weights)[last]
-    wrong = np.cumsum(weights * ~right[order])[last]
+    covered = np.cumsum(weights, axis=1)[:, last]
+    wrong = np.cumsum(weights * ~right[order], axis=1)[:, last]
     risk = np.divide(wrong, covered, out=np.zeros_like(wrong), where=covered > 0)
-    return float((risk * weights).sum() / weights.sum())
+    result: np.ndarray = (risk * weights).sum(axis=1) / weights.sum(axis=1)
+    return result
 
 
 def _point(

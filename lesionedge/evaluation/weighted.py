@@ -1,5 +1,7 @@
 """Figures of weighted images, for the bootstrap; an image's weight is how often it counts.
 
+Many resamples are measured at once: weights are (R, N), a row a resample, and figures (R,).
+
 scikit-learn has them, too, but its input checks are too slow to run a thousand times per figure,
 and it takes 70 MB of memory. Tests compare these functions with it.
 """
@@ -12,20 +14,42 @@ import numpy as np
 
 from lesionedge.evaluation.intervals import Weighted
 
-NAN = float("nan")
+
+def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole; NaN where the whole is 0."""
+    nothing = np.full_like(part, np.nan)
+    return np.divide(part, whole, out=nothing, where=whole > 0)
 
 
-def share(chosen: np.ndarray, weights: np.ndarray) -> float:
-    """Return the chosen images' share of the weight, (N,) bool; NaN if there is no weight."""
-    total = weights.sum()
-    return float((chosen * weights).sum() / total) if total else NAN
+def share(chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the chosen images' share of the weight; NaN if there is no weight.
+
+    Args:
+        chosen: (N,) bool.
+        weights: (R, N).
+
+    Returns:
+        (R,).
+    """
+    return _divided(weights @ chosen.astype(weights.dtype), weights.sum(axis=1))
 
 
-def balanced_accuracy(right: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
-    """Return the mean recall of the classes that have any weight; NaN if none has."""
-    total, hits = np.bincount(truth, weights), np.bincount(truth, weights * right)
+def balanced_accuracy(right: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean recall of the classes that have any weight; NaN if none has.
+
+    Args:
+        right: (N,) bool, whether each image was classified rightly.
+        truth: (N,) int class numbers.
+        weights: (R, N).
+
+    Returns:
+        (R,).
+    """
+    of_class = (truth[:, None] == np.unique(truth)).astype(weights.dtype)
+    total, hits = weights @ of_class, weights @ (of_class * right[:, None])
     here = total > 0
-    return float((hits[here] / total[here]).mean()) if here.any() else NAN
+    recall = np.divide(hits, total, out=np.zeros_like(hits), where=here)
+    return _divided(recall.sum(axis=1), here.sum(axis=1))
 
 
 def auroc(positive: np.ndarray, score: np.ndarray) -> Weighted:
@@ -33,47 +57,81 @@ def auroc(positive: np.ndarray, score: np.ndarray) -> Weighted:
 
     It is the probability that a positive scores above a negative; ties count half.
     """
-    tally = _tally(positive, score)
+    if 2 * positive.sum() > len(positive):  # the fewer are looked up among the others
+        positive, score = ~positive, -score
+    few, others = np.flatnonzero(positive), _by_score(~positive, score)
+    below = np.searchsorted(score[others], score[few], side="left")
+    level = np.searchsorted(score[others], score[few], side="right")
 
-    def area(weights: np.ndarray) -> float:
-        hits, alarms = tally(weights)
-        above = np.cumsum(hits) - hits / 2
-        total = hits.sum() * alarms.sum()
-        return float((alarms * above).sum() / total) if total else NAN
+    def area(weights: np.ndarray) -> np.ndarray:
+        found, beaten = weights[:, few], _sums(weights[:, others])
+        pairs = (found * (beaten[:, below] + beaten[:, level])).sum(axis=1) / 2
+        return _divided(pairs, found.sum(axis=1) * beaten[:, -1])
 
     return area
 
 
 def average_precision(positive: np.ndarray, score: np.ndarray) -> Weighted:
     """Return a function for the area under the precision-recall curve, as steps."""
-    tally = _tally(positive, score)
+    called = _called(positive, score)
 
-    def area(weights: np.ndarray) -> float:
-        hits, alarms = tally(weights)
-        found, called = np.cumsum(hits), np.cumsum(hits + alarms)
-        precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-        return float((precision * hits).sum() / found[-1]) if found[-1] else NAN
+    def area(weights: np.ndarray) -> np.ndarray:
+        hits, found, alarms, _ = called(weights)
+        both = found + alarms
+        precision = np.divide(found, both, out=np.zeros_like(found), where=both > 0)
+        return _divided((precision * hits).sum(axis=1), hits.sum(axis=1))
 
     return area
 
 
 def sensitivity_at(positive: np.ndarray, score: np.ndarray, *, specificity: float) -> Weighted:
     """Return a function for the highest sensitivity at this specificity or more."""
-    tally = _tally(positive, score)
+    called = _called(positive, score)
 
-    def highest(weights: np.ndarray) -> float:
-        hits, alarms = tally(weights)
-        if not (hits.sum() and alarms.sum()):
-            return NAN
-        allowed = np.cumsum(alarms) / alarms.sum() <= 1 - specificity + 1e-12
-        return float((np.cumsum(hits) / hits.sum())[allowed].max(initial=0.0))
+    def highest(weights: np.ndarray) -> np.ndarray:
+        hits, _, alarms, negatives = called(weights)
+        allowed = alarms <= (1 - specificity + 1e-6) * negatives[:, None]
+        known = np.where(negatives > 0, hits.sum(axis=1), 0)
+        return _divided((hits * allowed).sum(axis=1), known)
 
     return highest
 
 
+def _by_score(chosen: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return the numbers of the chosen images, from the lowest score on."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(score[rows], kind="stable")]
+
+
+def _sums(weights: np.ndarray) -> np.ndarray:
+    """Return (R, n + 1) sums of the first 0 to n weights of each row."""
+    sums = np.zeros((weights.shape[0], weights.shape[1] + 1), weights.dtype)
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _called(
+    positive: np.ndarray, score: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Return a function for what is called positive with each positive's score as the threshold.
+
+    Of (R, N) weights it gives (R, positives): the positives' own, those called with them, and the
+    negatives called; and (R,), all negatives.
+    """
+    yes, no = _by_score(positive, -score), _by_score(~positive, -score)
+    found = np.searchsorted(-score[yes], -score[yes], side="right")
+    alarms = np.searchsorted(-score[no], -score[yes], side="right")
+
+    def count(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        own, others = weights[:, yes], _sums(weights[:, no])
+        return own, _sums(own)[:, found], others[:, alarms], others[:, -1]
+
+    return count
+
+
 def roc_curve(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return 1 - specificity and sensitivity from the highest threshold on, from (0, 0)."""
-    hits, alarms = _tally(positive, score)(np.ones(len(score)))
+    hits, alarms = _tally(positive, score)
     return _rising(alarms), _rising(hits)
 
 
@@ -85,54 +143,52 @@ def precision_recall_curve(
     positive: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return precision and recall from the lowest threshold on, to precision 1 at recall 0."""
-    hits, alarms = _tally(positive, score)(np.ones(len(score)))
+    hits, alarms = _tally(positive, score)
     found, called = np.cumsum(hits), np.cumsum(hits + alarms)
     precision, recall = (found / called)[::-1], (found / found[-1])[::-1]
     return np.append(precision, 1.0), np.append(recall, 0.0)
 
 
-def _tally(
-    positive: np.ndarray, score: np.ndarray
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Return a function for the weights of positives and negatives by score, from the highest."""
+def _tally(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many positives and negatives have each score, from the highest."""
     values, place = np.unique(-score, return_inverse=True)
-
-    def count(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        yes = np.bincount(place, weights * positive, minlength=len(values))
-        no = np.bincount(place, weights * ~positive, minlength=len(values))
-        return yes, no
-
-    return count
+    yes, no = (np.bincount(place, kind, minlength=len(values)) for kind in (positive, ~positive))
+    return yes, no
 
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Weighted:
     """Return a function for the counts by truth (row) and prediction (column)."""
     cells = truth * classes + predicted
-    return lambda weights: np.bincount(cells, weights, minlength=classes**2).reshape(
-        classes, classes
-    )
+
+    def counts(weights: np.ndarray) -> np.ndarray:
+        rows = [np.bincount(cells, row, minlength=classes**2) for row in weights]
+        return np.reshape(rows, (-1, classes, classes))
+
+    return counts
 
 
 def precision_recall_f1(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Weighted:
-    """Return a function for precision, recall and F1 by class, (3, classes); NaN if undefined."""
+    """Return a function for precision, recall and F1 by class, (R, 3, classes); else NaN."""
     count = confusion(truth, predicted, classes)
 
     def scores(weights: np.ndarray) -> np.ndarray:
-        matrix = np.asarray(count(weights))
-        hits, rows, columns = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-        with np.errstate(invalid="ignore"):
-            return np.stack([hits / columns, hits / rows, 2 * hits / (rows + columns)])
+        matrix = count(weights)
+        hits, rows, columns = matrix.diagonal(axis1=1, axis2=2), matrix.sum(2), matrix.sum(1)
+        wholes = columns, rows, (rows + columns) / 2
+        return np.stack([_divided(hits, whole) for whole in wholes], axis=1)
 
     return scores
 
 
 def expected_calibration_error(
     confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, *, bins: int
-) -> float:
-    """Return the mean gap between probability and accuracy over bins of equal width.
+) -> np.ndarray:
+    """Return the mean gap between probability and accuracy over bins of equal width, (R,).
 
     (Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599, equation 3.)
     """
     numbers = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(numbers, weights * (right - confidence), minlength=bins)
-    return float(np.abs(gaps).sum() / weights.sum())
+    gaps = (numbers[:, None] == np.arange(bins)) * (right - confidence)[:, None]
+    sums = weights @ gaps.astype(weights.dtype)
+    result: np.ndarray = np.abs(sums).sum(axis=1) / weights.sum(axis=1)
+    return result
