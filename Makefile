@@ -179,8 +179,8 @@ test-cluster: $(VENV)/.dev
 #                   mobilenetv2 learns from these collections, too)
 HAM10000 ?= $(LESIONEDGE_DATA)/ham10000
 release-models: $(VENV)/.dev
-	$(BIN)/python release/make.py "$(HAM10000)" $(if $(BCN),--also "bcn20000=$(BCN)") \
-	  $(if $(ISIC2017),--also "isic2017=$(ISIC2017)") $(if $(GATE),--gate "$(GATE)") $(if $(WEIGHTS),--imagenet "$(WEIGHTS)")
+	$(BIN)/python release/make.py "$(HAM10000)" $(if $(BCN),--bcn "$(BCN)") \
+	  $(if $(ISIC2017),--isic2017 "$(ISIC2017)") $(if $(GATE),--gate "$(GATE)") $(if $(WEIGHTS),--imagenet "$(WEIGHTS)")
 
 # make fuzz         ten minutes each of random images, archives and model files (FUZZ_S=SECONDS for others).
 #                   The fuzzer itself keeps about 10 kB a run of fuzz_icc; the same profiles in a plain process keep none

@@ -1,6 +1,6 @@
 """Makes, measures and converts the embedded models of their base weights and HAM10000.
 
-    python release/make.py HAM10000-FOLDER [--also NAME=FOLDER]... [--gate FOLDER] [--imagenet FILE]
+    python release/make.py HAM10000-FOLDER [--bcn FOLDER] [--isic2017 FOLDER] [--gate FOLDER]
 
 Each model comes twice: one of all lesions, which is embedded, and its twin of fold 1, which has not
 seen that fold's test images and is measured on them. Without ``--gate`` the gate stays as it is. A
@@ -28,8 +28,6 @@ MODELS = ROOT / "lesionedge" / "models"
 FORMATS = {"mobilenetv2": ("int8", "float16"), "cnn": ("int8",)}
 """Network -> formats of its embedded files."""
 
-COLLECTIONS = ("bcn20000", "isic2017")
-"""Other collections that ``mobilenetv2`` can learn from, as its recipe calls them."""
 TWIN, WHOLE = "fold-1", "all"
 """Runs of each network, as ``python -m train folds`` calls them."""
 
@@ -49,8 +47,12 @@ class Step:
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--also", metavar="NAME=FOLDER", multiple=True,
-    help=f"Another collection that mobilenetv2 learns from: {', '.join(COLLECTIONS)}.",
+    "--bcn", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of BCN20000, from which mobilenetv2 learns, too.",
+)  # fmt: skip
+@click.option(
+    "--isic2017", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of ISIC 2017, from half of whose training images mobilenetv2 learns, too.",
 )  # fmt: skip
 @click.option(
     "--gate", type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -65,17 +67,14 @@ class Step:
     help="Where the runs go [default: runs/release].",
 )  # fmt: skip
 def main(
-    data: Path, also: tuple[str, ...], gate: Path | None, imagenet: Path | None, runs: Path
-) -> None:
+    data: Path, bcn: Path | None, isic2017: Path | None, gate: Path | None, imagenet: Path | None,
+    runs: Path,
+) -> None:  # fmt: skip
     """Make, measure and convert the embedded models from base weights and DATA, HAM10000."""
     data, runs = data.absolute(), runs.absolute()
-    others = {network: also if network == "mobilenetv2" else () for network in FORMATS}
-    lacking = [name for name in COLLECTIONS if not any(o.startswith(f"{name}=") for o in also)]
-    if lacking:
-        click.echo(f"mobilenetv2 does not learn from {', '.join(lacking)}: not given", err=True)
-    steps = [
-        step for network in FORMATS for step in of_network(network, data, runs, others[network])
-    ]
+    steps, also = others(bcn and bcn.absolute(), isic2017 and isic2017.absolute(), runs)
+    for network in FORMATS:
+        steps += of_network(network, data, runs, also if network == "mobilenetv2" else ())
     if gate is not None:
         steps += of_gate(gate.absolute(), runs, imagenet and imagenet.absolute())
     steps.append(Step("references", (ROOT / "release" / "reference.py", data)))
@@ -108,6 +107,19 @@ def take(step: Step) -> None:
     line = [sys.executable, *([first] if first.endswith(".py") else ["-m", first]), *rest]
     if subprocess.run(line, cwd=ROOT, check=False).returncode:
         raise SystemExit(f"error: the step failed: {' '.join(line)}; the same command resumes")
+
+
+def others(
+    bcn: Path | None, isic2017: Path | None, runs: Path
+) -> tuple[list[Step], tuple[str, ...]]:
+    """Return the steps that prepare other collections, and what ``fit --also`` is given."""
+    half = runs / "isic2017"
+    given = {"bcn20000": bcn, "isic2017": isic2017 and half}
+    for name in (name for name, folder in given.items() if folder is None):
+        click.echo(f"mobilenetv2 does not learn from {name}, which is not given", err=True)
+    halve = Step("isic2017: halve", (ROOT / "release" / "halve.py", isic2017 or "", half))
+    also = tuple(f"{name}={folder}" for name, folder in given.items() if folder is not None)
+    return [halve] if isic2017 else [], also
 
 
 def of_network(network: str, data: Path, runs: Path, also: Sequence[str] = ()) -> Iterator[Step]:
