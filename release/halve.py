@@ -2,8 +2,9 @@
 
     python release/halve.py ISIC2017-FOLDER OUT
 
-Writes ``OUT/labels.csv`` with the columns path, label and split, which ``fit --also`` and ``lesionedge evaluate`` read. An image's half is fixed by its name, so that it is the same
-wherever the images lie. An image to measure on that looks like one to learn from is left out.
+Writes ``OUT/labels.csv`` with the columns path, label and split, which ``fit --also`` and
+``lesionedge evaluate`` read. An image's half is fixed by its name, so that it is the same wherever
+the images lie. An image to measure on that looks like one to learn from is left out.
 """
 
 from __future__ import annotations
