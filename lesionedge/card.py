@@ -85,6 +85,8 @@ class TrainingData(NamedTuple):
     """Split -> number of images."""
     trained_on: int | None = None
     """How many different images the training used."""
+    also: Mapping[str, int] = _NONE
+    """Other collection -> how many of its images were learnt from, too."""
     extra: Extra = _NONE
 
 
@@ -507,7 +509,7 @@ _CARD: Mapping[str, Reader] = {
     "quantization": _section(Quantization, training=_text),
     "data": _section(
         TrainingData, name=_text, split=_text, seed=_or_null(_whole), images=_by_name(_whole),
-        trained_on=_or_null(_whole),
+        trained_on=_or_null(_whole), also=_by_name(_whole),
     ),
     "modality": _or_null(_text),
     "licence": _text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -317,17 +318,22 @@ def test_images_that_the_model_knows_are_reported(tmp_path, draw, monkeypatch):
     )
     assert known.remark(paths[1:], card, path) is None
     assert known.remark(paths, card, str(tmp_path / "own.tflite")) is None
+    some = dataclasses.replace(found, named=np.arange(10015) % 2 == 1)
+    assert some.has_name("ISIC_0024307.jpg") and not some.has_name("ISIC_0024306.jpg")
     monkeypatch.setattr(known, "load", lambda _: found)
     assert "1 of 2 others look like images of" in known.remark(
         [str(tmp_path / "b.jpg"), paths[1]], card, path
     )
 
 
-def test_the_filter_is_small():
+def test_the_filters_are_small():
     from lesionedge.evaluation import known
 
-    base = os.path.join(known.FOLDER, known.FILES["HAM10000"])
-    assert sum(os.path.getsize(base + end) for end in (".json", ".hashes")) <= 100_000
-    found = known.load("HAM10000")
-    assert len(found.hashes) == 10_015
-    assert 0 < found.false_positives < 0.01
+    files = [f"{name}{end}" for name in known.FILES.values() for end in (".json", ".hashes")]
+    assert sum(os.path.getsize(os.path.join(known.FOLDER, file)) for file in files) <= 100_000
+    for name in known.FILES:
+        assert 0 < known.load(name).false_positives < 0.01
+    assert len(known.load("HAM10000").hashes) == 10_015
+    half = known.load("isic2017")
+    assert half.has_name("ISIC_0000001") and not half.has_name("ISIC_0000004")
+    assert known.load("bcn20000").has_name("ISIC_0053879")

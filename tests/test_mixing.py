@@ -207,6 +207,7 @@ def test_a_training_mixes_what_it_is_given(whole):
     assert "8 of other labels or held out by their publisher" in said
     card = Run(whole).read_card()
     assert "and on images from elsewhere; also binary" in card.attribution
+    assert card.data.also == {"elsewhere": 18, "binary": 16}
     with (whole / "history.csv").open() as file:
         assert [row["stage"] for row in csv.DictReader(file)] == ["float", "mixed", "mixed"]
     before, after = (np.load(whole / "checkpoint" / f"best-{n}.npz") for n in (0, 1))

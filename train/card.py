@@ -49,9 +49,19 @@ COUNTS = {2: "two classes", 7: "seven diagnoses", 9: "nine classes"}
 UNSTATED = "not stated; the recipe's [data] attribution and licence say it"
 
 
-def write(recipe: Recipe, data: Data, run: Run, *, seed: int) -> None:
-    """Write ``card.json`` with its calibration, still without metrics."""
-    run.write_card(_facts(recipe, data, seed))
+def write(
+    recipe: Recipe, data: Data, run: Run, *, seed: int, also: Mapping[str, int] | None = None
+) -> None:
+    """Write ``card.json`` with its calibration, still without metrics.
+
+    Args:
+        recipe: As run.
+        data: The run's own images.
+        run: Where it goes.
+        seed: The seed of the split.
+        also: Other collection -> how many of its images were learnt from.
+    """
+    run.write_card(_facts(recipe, data, seed, also or {}))
     calibrate(recipe, data, run)
 
 
@@ -136,7 +146,7 @@ def label_entries(recipe: Recipe, labels: Sequence[str]) -> tuple[Label, ...]:
     )  # fmt: skip
 
 
-def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
+def _facts(recipe: Recipe, data: Data, seed: int, also: Mapping[str, int]) -> Card:
     dataset = present(data.dataset, "dataset")
     counts = data.table["split"].value_counts()
     started = recipe.model.weights == "imagenet"
@@ -157,7 +167,7 @@ def _facts(recipe: Recipe, data: Data, seed: int) -> Card:
         data=TrainingData(
             dataset.name, _how_split(dataset), seed,
             {name: int(counts[name]) for name in sorted(counts.index)},
-            len(np.unique(data.train_rows)),
+            len(np.unique(data.train_rows)), also,
         ),
         modality=modality or None,
         licence=recipe.data.licence or dataset.licence or UNSTATED,

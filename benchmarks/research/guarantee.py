@@ -255,9 +255,10 @@ def quality(
     weights = sample.weights if weights is None else weights
     loss = held_out.losses(sample, shares, mask)
     truth, risk = (sample.malignant == 1).astype(float), shares[:, mask].sum(1)
+    error = expected_calibration_error(risk, truth, weights[None], bins=BINS)[0]
     return {
         "log_loss": float((loss * weights).sum() / weights.sum()),
-        "malignant_ece": expected_calibration_error(risk, truth, weights, bins=BINS),
+        "malignant_ece": float(error),
     }
 
 

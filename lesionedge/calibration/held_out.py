@@ -138,7 +138,7 @@ def _mean(values: Array | NDArray[np.bool_], weights: Array) -> float:
 def _ece(risk: Array, truth: Array, weights: Array) -> float:
     from lesionedge.evaluation.weighted import expected_calibration_error
 
-    return expected_calibration_error(risk, truth, weights, bins=ECE_BINS)
+    return float(expected_calibration_error(risk, truth, weights[None], bins=ECE_BINS)[0])
 
 
 def at(sample: Sample, positive: NDArray[np.bool_], found: NDArray[np.bool_]) -> dict[str, float]:

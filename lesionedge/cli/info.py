@@ -149,7 +149,8 @@ def _data(section: TrainingData | None) -> str | None:
     if section is None:
         return None
     counts = ", ".join(f"{count} {split}" for split, count in section.images.items())
-    return f"{section.name} (images: {counts}; split {section.split})"
+    own = f"{section.name} (images: {counts}; split {section.split})"
+    return "; ".join([own, *(f"{count} images of {name}" for name, count in section.also.items())])
 
 
 def _calibration(section: Calibration | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -19,14 +20,18 @@ from lesionedge.sources.names import base_name
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "models")
 LOOKED_AT = 1000
 """So many images are looked at, at most."""
-FILES = {"HAM10000": "ham10000-known"}
-"""Name of a dataset, as a card has it -> its filter in ``lesionedge/models``: ``.json`` and
+FILES = {
+    "HAM10000": "ham10000-known",
+    "bcn20000": "bcn20000-known",
+    "isic2017": "isic2017-known",
+}
+"""Name of a collection, as a card has it -> its filter in ``lesionedge/models``: ``.json`` and
 ``.hashes``."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """The names and perceptual hashes of a dataset's images."""
+    """The names and perceptual hashes of a collection's images."""
 
     dataset: str
     """Its name."""
@@ -35,17 +40,23 @@ class Filter:
     last: int
     """The highest."""
     hashes: NDArray[np.uint64]
-    """(N,) ``perceptual_hash`` of each image."""
+    """(N,) ``perceptual_hash`` of each image, or of every few of them."""
     bits: int
     """Hashes that differ in no more bits are of the same image."""
     false_positives: float
     """Share of images of other collections that are taken for one of these."""
+    named: NDArray[np.bool_] | None = None
+    """(last - first + 1,) Which numbers there are; None: all."""
 
     def has_name(self, path: str) -> bool:
         """Return whether an image is called like one of them."""
         stem = os.path.splitext(base_name(path))[0]
         number = stem.removeprefix("ISIC_")
-        return stem != number and number.isdecimal() and self.first <= int(number) <= self.last
+        if stem == number or not number.isdecimal():
+            return False
+        place = int(number) - self.first
+        within = 0 <= place <= self.last - self.first
+        return within and (self.named is None or bool(self.named[place]))
 
     def has_look(self, value: int) -> bool:
         """Return whether an image's hash is that of one of them."""
@@ -53,16 +64,16 @@ class Filter:
         return bool((_bits(different) <= self.bits).any())
 
 
-def of_model(card: Card, path: str) -> Filter | None:
-    """Return the filter of the images that an embedded model has learnt from; None: of another.
+def of_model(card: Card, path: str) -> list[Filter]:
+    """Return the filters of the images that an embedded model has learnt from; of another, none.
 
     Args:
         card: The model's card.
         path: Its file.
     """
-    name = card.data.name if card.data else ""
+    names = (card.data.name, *card.data.also) if card.data else ()
     embedded = os.path.dirname(os.path.realpath(path)) == os.path.realpath(FOLDER)
-    return load(name) if embedded and name in FILES else None
+    return [load(name) for name in names if embedded and name in FILES]
 
 
 @functools.cache
@@ -71,9 +82,13 @@ def load(name: str) -> Filter:
     path = os.path.join(FOLDER, FILES[name])
     with open(f"{path}.json", encoding="utf-8") as file:
         facts = json.load(file)
+    named = None
+    if "named" in facts:
+        packed = np.frombuffer(base64.b64decode(facts["named"]), np.uint8)
+        named = np.unpackbits(packed)[: facts["last"] - facts["first"] + 1].astype(bool)
     return Filter(
         name, facts["first"], facts["last"], np.fromfile(f"{path}.hashes", "<u8"), facts["bits"],
-        facts["false_positives"],
+        facts["false_positives"], named,
     )  # fmt: skip
 
 
@@ -86,18 +101,21 @@ def remark(paths: Sequence[str], card: Card, model: str, *, looks: bool = True) 
         model: Its file.
         looks: Whether to look at images that have other names, too; at most ``LOOKED_AT``.
     """
-    found = of_model(card, model)
-    if found is None:
-        return None
-    named = sum(found.has_name(path) for path in paths)
-    said = [f"{named:,} of these {len(paths):,} images have names of {found.dataset}"] * bool(named)
-    if looks:
-        others = [path for path in paths if not found.has_name(path)]
+    filters, said = of_model(card, model), []
+    for found in filters:
+        named = sum(found.has_name(path) for path in paths)
+        if named:
+            said.append(f"{named:,} of these {len(paths):,} images have names of {found.dataset}")
+    if looks and filters:
+        others = [path for path in paths if not any(f.has_name(path) for f in filters)]
         seen = _looked_at(others)
-        alike = sum(found.has_look(value) for value in seen)
-        # Fewer may be due to chance.
-        if seen and alike / len(seen) > 3 * found.false_positives:
-            said.append(f"{alike:,} of {len(seen):,} others look like images of {found.dataset}")
+        for found in filters:
+            alike = sum(found.has_look(value) for value in seen)
+            # Fewer may be due to chance.
+            if seen and alike / len(seen) > 3 * found.false_positives:
+                said.append(
+                    f"{alike:,} of {len(seen):,} others look like images of {found.dataset}"
+                )
     if not said:
         return None
     return f"{'; '.join(said)}: the model has learnt from them, and its figures are too good"

@@ -18,7 +18,8 @@ from lesionedge.evaluation.intervals import Weighted
 def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole; NaN where the whole is 0."""
     nothing = np.full_like(part, np.nan)
-    return np.divide(part, whole, out=nothing, where=whole > 0)
+    divided: np.ndarray = np.divide(part, whole, out=nothing, where=whole > 0)
+    return divided
 
 
 def share(chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -200,7 +200,9 @@ def _finish(training: Training, data: Data) -> None:
     recipe, run = training.recipe, training.run
     save(finished(training), run.float_weights)
     crops.remove(run.crops)
-    card.write(recipe, data, run, seed=training.seed)
+    mixed = zip(recipe.others, training.lessons.others)
+    also = {other.name: len(images.rows) for other, images in mixed}
+    card.write(recipe, data, run, seed=training.seed, also=also)
     run.say(f"done; python -m train quantize {run.folder} makes it ready for 8 bits")
     if len(data.rows("test")):
         run.say(f"python -m train evaluate {run.folder} measures it on held-out lesions")
