@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -85,6 +87,8 @@ def command(
         folder = output or stack.enter_context(tempfile.TemporaryDirectory())
         make_folder(folder)
         stack.enter_context(ended_by_signals())
+        if images.has_labels:
+            _import_meanwhile("lesionedge.evaluation.whole")
         done = [
             predictions_folder.predict(
                 folder, images.paths, each, jobs, first=number == 0, kept=output is not None
@@ -109,6 +113,11 @@ def command(
     if failed:
         click.echo(f"lesionedge: {failed} of {len(images.paths)} images failed", err=True)
         ctx.exit(1)
+
+
+def _import_meanwhile(module: str) -> None:
+    """Load what the figures need, a second's work, while other processes classify."""
+    threading.Thread(target=importlib.import_module, args=(module,), daemon=True).start()
 
 
 def _gathered(source: str, truth: str | None, layout: str | None) -> Labelled:

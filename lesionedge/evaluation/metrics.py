@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lesionedge.evaluation import weighted
-from lesionedge.evaluation.intervals import interval, resamples
+from lesionedge.evaluation.intervals import each, interval, resamples
 
 ECE_BINS = 15
 SPECIFICITY = 0.9
@@ -40,12 +40,13 @@ def measure(
     """
     predicted = probabilities.argmax(1) if predicted is None else predicted
     draws = resamples(groups, seed=seed)
+    areas = _areas(probabilities, truth, draws)
     return {
         "images": len(truth),
         "lesions": len(np.unique(groups)),
         **_predictions(probabilities, predicted, truth, draws),
-        **_ranking(probabilities, truth, labels, np.asarray(malignant), draws),
-        "per_class": _per_class(probabilities, predicted, truth, labels, draws),
+        **_ranking(probabilities, truth, labels, np.asarray(malignant), areas, draws),
+        "per_class": _per_class(probabilities, predicted, truth, labels, areas, draws),
         "confusion": interval(weighted.confusion(truth, predicted, len(labels)), draws),
     }
 
@@ -67,23 +68,33 @@ def _predictions(
     }  # fmt: skip
 
 
+def _areas(probabilities: np.ndarray, truth: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """Return the areas under the ROC curves: each class against the rest, and last their mean."""
+    areas = [weighted.auroc(truth == c, column) for c, column in enumerate(probabilities.T)]
+
+    def measured(weights: np.ndarray) -> np.ndarray:
+        by_class = np.stack([area(weights) for area in areas], axis=1)
+        return np.column_stack([by_class, by_class.mean(axis=1)])
+
+    found: dict[str, Any] = interval(measured, draws)
+    return found
+
+
 def _ranking(
     probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str], malignant: np.ndarray,
-    draws: np.ndarray,
+    areas: Mapping[str, Any], draws: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
-    present = [c for c in range(len(labels)) if _both(truth == c)]
     found: dict[str, Any] = {}
-    if len(present) == len(labels):
-        areas = [weighted.auroc(truth == c, probabilities[:, c]) for c in present]
-        found["macro_auroc"] = interval(
-            lambda w: np.mean([area(w) for area in areas], axis=0), draws
-        )
+    if all(_both(truth == c) for c in range(len(labels))):
+        found["macro_auroc"] = each(areas, -1)
     if "mel" in labels and _both(truth == list(labels).index("mel")):
         melanoma = list(labels).index("mel")
-        positive, score = truth == melanoma, probabilities[:, melanoma]
-        found["melanoma_auroc"] = auroc(positive, score, draws)
+        found["melanoma_auroc"] = each(areas, melanoma)
         found["melanoma_sensitivity_at_90_specificity"] = interval(
-            weighted.sensitivity_at(positive, score, specificity=SPECIFICITY), draws
+            weighted.sensitivity_at(
+                truth == melanoma, probabilities[:, melanoma], specificity=SPECIFICITY
+            ),
+            draws,
         )
     if _both(malignant[truth]):
         found["malignant_auroc"] = auroc(
@@ -104,18 +115,22 @@ def auroc(positive: np.ndarray, score: np.ndarray, draws: np.ndarray) -> dict[st
 
 def _per_class(
     probabilities: np.ndarray, predicted: np.ndarray, truth: np.ndarray, labels: Sequence[str],
-    draws: np.ndarray,
+    areas: Mapping[str, Any], draws: np.ndarray,
 ) -> dict[str, Any]:  # fmt: skip
     classes = len(labels)
     spread = interval(weighted.precision_recall_f1(truth, predicted, classes), draws)
+    names = ("precision", "recall", "f1")
     result = {}
     for c, label in enumerate(labels):
-        figures = {
-            name: {part: spread[part][row][c] for part in ("value", "low", "high")}
-            for row, name in enumerate(("precision", "recall", "f1"))
+        positive = truth == c
+        result[label] = {
+            "images": int(positive.sum()),
+            **{
+                name: each(spread, row, c) for row, name in enumerate(("precision", "recall", "f1"))
+            },
+            "auroc": each(areas, c),
+            "average_precision": interval(
+                weighted.average_precision(positive, probabilities[:, c]), draws
+            ),
         }
-        positive, score = truth == c, probabilities[:, c]
-        figures["auroc"] = auroc(positive, score, draws)
-        figures["average_precision"] = interval(weighted.average_precision(positive, score), draws)
-        result[label] = {"images": int(positive.sum()), **figures}
     return result

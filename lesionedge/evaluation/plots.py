@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from lesionedge.atomic import whole_file
 from lesionedge.evaluation import risk_coverage, thresholds, weighted
+from lesionedge.evaluation.intervals import interval
 
 SHADES = mpl.colormaps["cividis"]
 # Okabe and Ito's palette, which the colour-blind can tell apart.
@@ -207,15 +208,9 @@ def _bin_means(
 
 def _bin_intervals(true: np.ndarray, bins: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Return the ends of the interval of each bin that is not empty, (2, bins)."""
-    spread = []
-    for number in np.unique(bins):
-        members, shares = np.flatnonzero(bins == number), []
-        for first in range(0, len(draws), thresholds.BLOCK):
-            weights = draws[first : first + thresholds.BLOCK, members].astype(np.float32)
-            weights = weights[weights.sum(1) > 0]
-            shares.append(weights @ true[members] / weights.sum(1))
-        spread.append(np.percentile(np.concatenate(shares), [2.5, 97.5]))
-    return np.transpose(spread)
+    members = bins[:, None] == np.unique(bins)
+    found = interval(lambda weights: weighted.shares(true[:, None], members, weights), draws)
+    return np.array([found["low"], found["high"]], float)
 
 
 def sensitivity_specificity(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lesionedge.evaluation import weighted
-from lesionedge.evaluation.intervals import Weighted, interval
+from lesionedge.evaluation.intervals import Weighted, each, interval
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """The coverages in ``metrics.json``."""
@@ -56,7 +56,7 @@ def measure(
     return {
         name: {
             "aurc": interval(_area_of(score, right), draws),
-            "points": [_point(share, score, right, truth, draws) for share in COVERAGES],
+            "points": _points(score, right, truth, draws),
         }
         for name, score in scores.items()
     }
@@ -72,25 +72,36 @@ def area(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarra
     Equal scores are withheld together.
     """
     order = np.argsort(-score, kind="stable")
-    ranked, weights = score[order], weights[:, order]
-    last = np.searchsorted(-ranked, -ranked, side="right") - 1
-    covered = np.cumsum(weights, axis=1)[:, last]
-    wrong = np.cumsum(weights * ~right[order], axis=1)[:, last]
-    risk = np.divide(wrong, covered, out=np.zeros_like(wrong), where=covered > 0)
-    result: np.ndarray = (risk * weights).sum(axis=1) / weights.sum(axis=1)
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    weights = weights.take(order, axis=1).astype(np.int32)
+    covered, wrong = _so_far(weights, last), _so_far(weights * ~right[order], last)
+    risk = np.divide(wrong, covered, out=np.zeros(wrong.shape, np.float32), where=covered > 0)
+    at_level = np.diff(covered, axis=1, prepend=0)
+    result: np.ndarray = np.einsum("rk,rk->r", risk, at_level, dtype=float) / covered[:, -1]
     return result
 
 
-def _point(
-    share: float, score: np.ndarray, right: np.ndarray, truth: np.ndarray, draws: np.ndarray
-) -> dict[str, Any]:
-    threshold = np.sort(score)[::-1][max(1, round(share * len(score))) - 1]
-    chosen = score >= threshold
+def _so_far(weights: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return (R, K) sums of each row's weights up to each of ``last``."""
+    sums = np.cumsum(weights, axis=1, dtype=np.int32)
+    return sums if len(last) == weights.shape[1] else sums.take(last, axis=1)
 
-    return {
-        "coverage": float(chosen.mean()), "threshold": float(threshold),
-        "accuracy": interval(lambda w: weighted.share(right, w * chosen), draws),
-        "balanced_accuracy": interval(
-            lambda w: weighted.balanced_accuracy(right, truth, w * chosen), draws
-        ),
-    }  # fmt: skip
+
+def _points(
+    score: np.ndarray, right: np.ndarray, truth: np.ndarray, draws: np.ndarray
+) -> list[dict[str, Any]]:
+    """Measure the predictions that are not withheld at each of ``COVERAGES``."""
+    ranked = np.sort(score)[::-1]
+    levels = np.array([ranked[max(1, round(share * len(score))) - 1] for share in COVERAGES])
+    chosen = score[:, None] >= levels
+    accuracy = interval(lambda w: weighted.shares(right[:, None], chosen, w), draws)
+    balanced = interval(
+        lambda w: weighted.balanced_accuracy(right, truth, w, subsets=chosen), draws
+    )  # fmt: skip
+    return [
+        {
+            "coverage": float(chosen[:, place].mean()), "threshold": float(level),
+            "accuracy": each(accuracy, place), "balanced_accuracy": each(balanced, place),
+        }
+        for place, level in enumerate(levels)
+    ]  # fmt: skip

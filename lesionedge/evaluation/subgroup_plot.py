@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from lesionedge import titles
@@ -55,19 +56,21 @@ def _panel(
     axes: Any, groups: Mapping[str, Any], key: str, overall: Mapping[str, float] | None, *,
     names: bool,
 ) -> None:  # fmt: skip
-    for y, group in enumerate(groups.values()):
-        figure = group.get(key) or {"value": None}
-        if figure["value"] is None:
-            continue
-        few = group["lesions"] < FEW
-        axes.plot([figure["low"], figure["high"]], [y, y], color=BLUE, linewidth=1.6)
-        axes.plot(
-            figure["value"], y, "o", markersize=5.5, markeredgecolor=BLUE,
-            color="white" if few else BLUE,
-        )  # fmt: skip
+    shown = [(y, group) for y, group in enumerate(groups.values()) if _known(group, key)]
+    rows = np.array([y for y, _ in shown])
+    value, low, high = (
+        np.array([group[key][part] for _, group in shown]) for part in ("value", "low", "high")
+    )
+    colours = ["white" if group["lesions"] < FEW else BLUE for _, group in shown]
+    axes.hlines(rows, low, high, color=BLUE, linewidth=1.6)
+    axes.scatter(value, rows, s=30, facecolors=colours, edgecolors=BLUE, zorder=2)
     if overall is not None:
         axes.axvline(overall["value"], color=VERMILION, linestyle=":")
     texts = [f"{name}  ({g['images']}; {g['malignant']})" for name, g in groups.items()]
     axes.set(yticks=range(len(groups)), ylim=(len(groups) - 0.4, -0.6), xlim=(-0.04, 1.04))
     axes.set_yticklabels(texts if names else [], fontsize=8)
     axes.grid(alpha=0.3, axis="x")
+
+
+def _known(group: Mapping[str, Any], key: str) -> bool:
+    return bool(group.get(key)) and group[key]["value"] is not None

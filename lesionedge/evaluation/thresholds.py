@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lesionedge.evaluation.intervals import interval
-from lesionedge.evaluation.weighted import share
+from lesionedge.evaluation.intervals import each, interval
+from lesionedge.evaluation.weighted import shares
 
 BLOCK = 100
 """So many resamples at a time: all at once take more memory."""
@@ -29,11 +29,11 @@ def at(
         sensitivity, specificity and the share of images found, each with its interval.
     """
     found = risk >= threshold
-    return {
-        "sensitivity": interval(lambda w: share(found, w * positive), draws),
-        "specificity": interval(lambda w: share(~found, w * ~positive), draws),
-        "found": interval(lambda w: share(found, w), draws),
-    }
+    chosen = np.stack([found, ~found, found], axis=1)
+    among = np.stack([positive, ~positive, np.ones_like(positive)], axis=1)
+    measured = interval(lambda w: shares(chosen, among, w), draws)
+    names = ("sensitivity", "specificity", "found")
+    return {name: each(measured, place) for place, name in enumerate(names)}
 
 
 def curves(

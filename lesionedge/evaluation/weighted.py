@@ -1,4 +1,4 @@
-"""Figures of weighted images, for the bootstrap; an image's weight is how often it counts.
+"""Figures of weighted images, for the bootstrap; a weight, 0, 1, …, is how often an image counts.
 
 Many resamples are measured at once: weights are (R, N), a row a resample, and figures (R,).
 
@@ -17,7 +17,7 @@ from lesionedge.evaluation.intervals import Weighted
 
 def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole; NaN where the whole is 0."""
-    nothing = np.full_like(part, np.nan)
+    nothing = np.full(part.shape, np.nan)
     divided: np.ndarray = np.divide(part, whole, out=nothing, where=whole > 0)
     return divided
 
@@ -35,22 +35,42 @@ def share(chosen: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return _divided(weights @ chosen.astype(weights.dtype), weights.sum(axis=1))
 
 
-def balanced_accuracy(right: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def shares(chosen: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return several shares, each among images of its own; NaN if these have no weight.
+
+    Args:
+        chosen: (N, K) bool.
+        among: (N, K) bool.
+        weights: (R, N).
+
+    Returns:
+        (R, K).
+    """
+    parts = weights @ (chosen & among).astype(weights.dtype)
+    return _divided(parts, weights @ among.astype(weights.dtype))
+
+
+def balanced_accuracy(
+    right: np.ndarray, truth: np.ndarray, weights: np.ndarray, *, subsets: np.ndarray | None = None
+) -> np.ndarray:
     """Return the mean recall of the classes that have any weight; NaN if none has.
 
     Args:
         right: (N,) bool, whether each image was classified rightly.
         truth: (N,) int class numbers.
         weights: (R, N).
+        subsets: (N, K) bool, to measure each of K subsets of the images; None: all of them.
 
     Returns:
-        (R,).
+        (R,); with subsets (R, K).
     """
-    of_class = (truth[:, None] == np.unique(truth)).astype(weights.dtype)
-    total, hits = weights @ of_class, weights @ (of_class * right[:, None])
-    here = total > 0
-    recall = np.divide(hits, total, out=np.zeros_like(hits), where=here)
-    return _divided(recall.sum(axis=1), here.sum(axis=1))
+    chosen = np.ones((len(truth), 1), bool) if subsets is None else subsets
+    of_class = truth[:, None] == np.unique(truth)
+    among = (chosen[:, :, None] & of_class[:, None, :]).reshape(len(truth), -1)
+    recall = shares(right[:, None], among, weights).reshape(len(weights), chosen.shape[1], -1)
+    here = ~np.isnan(recall)
+    found = _divided(np.where(here, recall, 0).sum(axis=2), here.sum(axis=2))
+    return found[:, 0] if subsets is None else found
 
 
 def auroc(positive: np.ndarray, score: np.ndarray) -> Weighted:
@@ -65,7 +85,7 @@ def auroc(positive: np.ndarray, score: np.ndarray) -> Weighted:
     level = np.searchsorted(score[others], score[few], side="right")
 
     def area(weights: np.ndarray) -> np.ndarray:
-        found, beaten = weights[:, few], _sums(weights[:, others])
+        found, beaten = weights.take(few, axis=1), _sums(weights.take(others, axis=1))
         pairs = (found * (beaten[:, below] + beaten[:, level])).sum(axis=1) / 2
         return _divided(pairs, found.sum(axis=1) * beaten[:, -1])
 
@@ -79,7 +99,7 @@ def average_precision(positive: np.ndarray, score: np.ndarray) -> Weighted:
     def area(weights: np.ndarray) -> np.ndarray:
         hits, found, alarms, _ = called(weights)
         both = found + alarms
-        precision = np.divide(found, both, out=np.zeros_like(found), where=both > 0)
+        precision = np.divide(found, both, out=np.zeros(found.shape), where=both > 0)
         return _divided((precision * hits).sum(axis=1), hits.sum(axis=1))
 
     return area
@@ -106,8 +126,9 @@ def _by_score(chosen: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 def _sums(weights: np.ndarray) -> np.ndarray:
     """Return (R, n + 1) sums of the first 0 to n weights of each row."""
-    sums = np.zeros((weights.shape[0], weights.shape[1] + 1), weights.dtype)
-    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    sums = np.zeros((weights.shape[0], weights.shape[1] + 1), np.int32)
+    # Integers are added three times as fast, one after the other, as floating-point numbers.
+    np.cumsum(weights.astype(np.int32), axis=1, out=sums[:, 1:])
     return sums
 
 
@@ -124,7 +145,7 @@ def _called(
     alarms = np.searchsorted(-score[no], -score[yes], side="right")
 
     def count(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        own, others = weights[:, yes], _sums(weights[:, no])
+        own, others = weights.take(yes, axis=1), _sums(weights.take(no, axis=1))
         return own, _sums(own)[:, found], others[:, alarms], others[:, -1]
 
     return count
@@ -159,11 +180,10 @@ def _tally(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Weighted:
     """Return a function for the counts by truth (row) and prediction (column)."""
-    cells = truth * classes + predicted
+    cells = (truth * classes + predicted)[:, None] == np.arange(classes**2)
 
     def counts(weights: np.ndarray) -> np.ndarray:
-        rows = [np.bincount(cells, row, minlength=classes**2) for row in weights]
-        return np.reshape(rows, (-1, classes, classes))
+        return np.reshape(weights @ cells.astype(weights.dtype), (-1, classes, classes))
 
     return counts
 
