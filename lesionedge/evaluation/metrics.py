@@ -125,9 +125,7 @@ def _per_class(
         positive = truth == c
         result[label] = {
             "images": int(positive.sum()),
-            **{
-                name: each(spread, row, c) for row, name in enumerate(("precision", "recall", "f1"))
-            },
+            **{name: each(spread, row, c) for row, name in enumerate(names)},
             "auroc": each(areas, c),
             "average_precision": interval(
                 weighted.average_precision(positive, probabilities[:, c]), draws

@@ -63,7 +63,7 @@ def _panel(
     )
     colours = ["white" if group["lesions"] < FEW else BLUE for _, group in shown]
     axes.hlines(rows, low, high, color=BLUE, linewidth=1.6)
-    axes.scatter(value, rows, s=30, facecolors=colours, edgecolors=BLUE, zorder=2)
+    axes.scatter(value, rows, s=30, facecolors=colours, edgecolors=BLUE, zorder=3)
     if overall is not None:
         axes.axvline(overall["value"], color=VERMILION, linestyle=":")
     texts = [f"{name}  ({g['images']}; {g['malignant']})" for name, g in groups.items()]
