@@ -1,13 +1,14 @@
 """How good are models on dermoscopic images of another collection?
 
     python benchmarks/research/external.py FOLDER [MODEL ...] [--aspect 1.333] [--views N]
-        [--json FILE]
+        [--halves FILE] [--json FILE]
 
 FOLDER is a download of the ISIC archive in which malignant means melanoma, such as the training and
 validation images of ISIC 2017 (Codella et al. 2018, arXiv:1710.05006). Hospitals, cameras and
 diagnoses differ from those of HAM10000; benign is a nevus or a keratosis. Images whose ``isic_id``
 is in HAM10000 are left out, in whatever split they are. ``--aspect`` (width / height) restores
-images that were squeezed into squares.
+images that were squeezed into squares. ``--halves``, which ``release/halve.py`` writes, leaves out
+the images that ``mobilenetv2`` has learnt from.
 
 Prints a Markdown table with a row for each model: AUROC of the melanoma probability, the AUROC's
 difference to the first model, sensitivity at 90 % specificity, each with a 95 % interval
@@ -49,9 +50,10 @@ def main() -> None:
     )
     parser.add_argument("--aspect", type=float, help="width / height of the images as taken")
     parser.add_argument("--views", type=int, default=1, help="views that are averaged (1)")
+    parser.add_argument("--halves", type=Path, metavar="FILE", help="measure its test images only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
-    rows = others(options.folder)
+    rows = others(options.folder, options.halves)
     known = rows["patient"].fillna(rows["lesion"])  # an image without either is a group of its own
     groups = known.where(known.notna(), [f"image {row}" for row in rows.index])
     draws = resamples(groups.astype(str).to_numpy())
@@ -83,12 +85,17 @@ def main() -> None:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def others(folder: Path) -> pd.DataFrame:
-    """Return the images that are not in HAM10000."""
+def others(folder: Path, halves: Path | None) -> pd.DataFrame:
+    """Return the images that are not in HAM10000, nor learnt from by ``halves``."""
     table = isic_archive.load(folder).table
     known = {Path(path).stem for path in pd.read_csv(twins.SPLIT)["path"]}
     own = ~table["path"].map(lambda path: Path(path).stem).isin(known)
     print(f"{len(table)} images; {int((~own).sum())} are in HAM10000 and left out")
+    if halves is not None:
+        parts = pd.read_csv(halves)
+        unseen = {Path(path).stem for path in parts.loc[parts["split"] == "test", "path"]}
+        own &= table["path"].map(lambda path: Path(path).stem).isin(unseen)
+        print(f"{int(own.sum())} of the others are not learnt from")
     return table[own].reset_index(drop=True)
 
 
