@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import operator
-import os
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,6 @@ import numpy as np
 RESAMPLES = 1000
 BLOCK = 50
 """Resamples that are measured at once: all at once take more memory, and no less time."""
-THREADS = min(4, os.cpu_count() or 1)
-"""Blocks that are measured at the same time: numpy lets other threads work."""
 Weighted = Callable[[np.ndarray], np.ndarray]
 """Computes a figure for each row of weights, (R, N) float, which say how often each image counts:
 (R, …), NaN where it is undefined."""
@@ -64,8 +60,7 @@ def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
         warnings.simplefilter("ignore", RuntimeWarning)  # a figure that is always undefined
         value = figure(np.ones((1, draws.shape[1])))[0] if value is None else value
         blocks = np.split(draws, range(BLOCK, len(draws), BLOCK))
-        with ThreadPoolExecutor(THREADS) as pool:
-            spread = np.concatenate(list(pool.map(lambda b: figure(b.astype(np.float32)), blocks)))
+        spread = np.concatenate([figure(block.astype(np.float32)) for block in blocks])
         low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)
     return {"value": plain(value), "low": plain(low), "high": plain(high)}
 
