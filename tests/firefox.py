@@ -23,7 +23,7 @@ PROGRAM = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None
 if PROGRAM is None:
     pytest.skip("needs Firefox: sudo make tools", allow_module_level=True)
 
-WAIT_S = 120
+WAIT_S = 300
 # The proxy does not exist: so Firefox reaches only this machine.
 PREFERENCES = """user_pref("app.update.enabled", false);
 user_pref("datareporting.policy.dataSubmissionEnabled", false);
