@@ -28,6 +28,7 @@ MODELS = ROOT / "lesionedge" / "models"
 FORMATS = {"mobilenetv2": ("int8", "float16"), "cnn": ("int8",)}
 """Network -> formats of its embedded files."""
 
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 TWIN, WHOLE = "fold-1", "all"
 """Runs of each network, as ``python -m train folds`` calls them."""
 
@@ -45,19 +46,13 @@ class Step:
 
 
 @click.command()
-@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("data", type=FOLDER)
+@click.option("--bcn", type=FOLDER, help="Folder of BCN20000: mobilenetv2 learns from it, too.")
 @click.option(
-    "--bcn", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of BCN20000, from which mobilenetv2 learns, too.",
+    "--isic2017", type=FOLDER,
+    help="Folder of ISIC 2017: mobilenetv2 learns from half of its training images, too.",
 )  # fmt: skip
-@click.option(
-    "--isic2017", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of ISIC 2017, from half of whose training images mobilenetv2 learns, too.",
-)  # fmt: skip
-@click.option(
-    "--gate", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the gate's sources: train the gate, too.",
-)  # fmt: skip
+@click.option("--gate", type=FOLDER, help="Folder of the gate's sources: train the gate, too.")
 @click.option(
     "--imagenet", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="ImageNet weights of MobileNetV2, from which the gate begins [default: downloaded].",
