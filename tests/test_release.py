@@ -14,7 +14,7 @@ from training import keras
 
 from lesionedge import Classifier
 from train import recipe
-from train.models import architectures, folded, weights
+from train.models import architectures, batch_norm, folded, weights
 from train.models.pixels import normalise
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +71,9 @@ def test_a_step_that_is_done_is_passed_over(make, tmp_path, monkeypatch):
     (tmp_path / "runs" / "done" / "03 cnn a").unlink()
     make.main.main(line, standalone_mode=False)
     assert taken[6:] == ["cnn a"]
+    (tmp_path / "runs" / "done" / "03 cnn a").write_text("another command")
+    make.main.main(line, standalone_mode=False)
+    assert taken[7:] == ["cnn a", "cnn b", "references", "figures into README and model card"]
 
 
 def test_the_collections_are_those_of_the_recipe(make):
@@ -114,6 +117,12 @@ def test_the_base_predicts_much_as_the_float16_file_does(draw):
     inputs = normalise(images).numpy()
     weights.load_weights(model, BASE / "mobilenetv2.npz", inputs)
     logits = model(inputs, training=False).numpy()
+    alone = batch_norm.folded(model)
+    for name, array in folded.read(BASE / "mobilenetv2.npz").items():
+        layer, part = name.rsplit("/", 1)
+        weight = {each.name.split("/")[-1]: each for each in alone.get_layer(layer).weights}
+        next(w for key, w in weight.items() if part in key).assign(array.astype(np.float32))
+    np.testing.assert_allclose(logits, alone(inputs, training=False).numpy(), atol=1e-2)
     expected = np.log(np.stack([file.probabilities(image) for image in images]))
     alike = [np.corrcoef(ours, its)[0, 1] for ours, its in zip(logits, expected)]
     assert min(alike) > 0.9
