@@ -1,10 +1,11 @@
 """Divides ISIC 2017's training images: one half to learn from, the other to measure on.
 
-    python release/halve.py ISIC2017-FOLDER OUT
+    python release/halve.py ISIC2017-FOLDER OUT [--swap]
 
 Writes ``OUT/labels.csv`` with the columns path, label and split, which ``fit --also`` and
 ``lesionedge evaluate`` read. An image's half is fixed by its name, so that it is the same wherever
-the images lie. An image to measure on that looks like one to learn from is left out.
+the images lie. An image to measure on that looks like one to learn from is left out. ``--swap``
+exchanges the halves, so that two trainings together measure all images.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ LOOKED_AT = Preprocessing(341, 256, crop="stretch", resampling="bilinear")
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-def main(folder: Path, out: Path) -> None:
+@click.option("--swap", is_flag=True, help="Learn from the half that is measured otherwise.")
+def main(folder: Path, out: Path, swap: bool) -> None:
     """Divide the training images of FOLDER, ISIC 2017, and write OUT/labels.csv."""
     table = datasets.load(folder).table
     table = table[table["given"].fillna("train") == "train"].sort_values("path", ignore_index=True)
     paths = [Path(path) for path in table["path"]]
-    learnt = np.array([zlib.crc32(f"h{path.stem}".encode()) % 2 == 0 for path in paths])
+    learnt = np.array([zlib.crc32(f"h{path.stem}".encode()) % 2 == swap for path in paths])
     hashes = cache.derived(paths, LOOKED_AT, out / "cache", "phash", splits.perceptual_hash)
     alike = ~learnt & splits.looks_like(hashes, hashes[learnt])
     table = table.assign(
