@@ -118,7 +118,7 @@ def unknown_malignancy(diagnoses: Sequence[Diagnosis]) -> str:
     named = ", ".join(map(repr, labels[:_FEW])) + more
     return (
         f"it is not known whether {named} {'is' if len(labels) == 1 else 'are'} malignant; name "
-        "the malignant labels, such as --malignant mel,bcc, or in the model's card"
+        "all malignant labels, such as --malignant mel,bcc, or mark them in the model's card"
     )
 
 

@@ -78,7 +78,7 @@ def meaning(label: str) -> Meaning | None:
 
 
 def broader(code: str) -> tuple[str, ...]:
-    """Return the codes of the classes that a class's lesions are filed under, narrowest first."""
+    """Return the codes of the classes that a class's lesions belong to, narrowest first."""
     return _tables().classes[code].broader
 
 

@@ -38,7 +38,7 @@ ind         ? Indeterminate |
 unk         ? Unknown |
 """
 """Code, whether malignant (+ yes, - no, ? unknown), name, and the codes of the classes that
-published datasets file it under, the narrowest first (ISIC 2019 calls HAM10000's akiec AK)."""
+it is a part of in published datasets, the narrowest first (ISIC 2019 calls HAM10000's akiec AK)."""
 
 ABBREVIATIONS = """
 mel: mm | lm lmm ssm

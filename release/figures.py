@@ -86,7 +86,7 @@ def figures_of(card: Card) -> Mapping[str, Any]:
 
 
 def overview(figures: Mapping[str, Any], names: Any) -> Iterator[str]:
-    """Yield a row a metric, a column a model."""
+    """Yield one row per metric, with one column per model."""
     yield f"| | {' | '.join(figures)} |"
     yield "|---|" + "---|" * len(figures)
     for name in names:
@@ -121,7 +121,7 @@ def sizes() -> str:
 
 
 def by_class(figures: dict[str, Any]) -> Iterator[str]:
-    """Yield a table a model, with a row a class."""
+    """Yield one table per model, with one row per class."""
     for title, model in figures.items():
         yield from ("", f"### {title}", "")
         yield "| class | images | recall | precision | F1 | AUROC |"
@@ -132,7 +132,7 @@ def by_class(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def points(card: Card, twin: dict[str, Any]) -> Iterator[str]:
-    """Yield a row an operating point: its threshold in the file, and what the twin shows of it."""
+    """Yield one row per operating point: its threshold in the file, and what its twin shows."""
     yield from ("", "### Operating points of `mobilenetv2` (int8): malignant or not", "")
     yield (
         "| for a sensitivity of | threshold in the file | twin: sensitivity | specificity | "
@@ -153,7 +153,7 @@ def points(card: Card, twin: dict[str, Any]) -> Iterator[str]:
 
 
 def subgroups(model: dict[str, Any]) -> Iterator[str]:
-    """Yield a row a subgroup; sensitivity and specificity are at the first operating point."""
+    """Yield one row per subgroup; sensitivity and specificity are at the first operating point."""
     yield from ("", "### Subgroups, `mobilenetv2` (int8)", "")
     yield "| | images (malignant) | balanced accuracy | malignant AUROC | sens. | spec. |"
     yield "|---|---|---|---|---|---|"

@@ -265,8 +265,12 @@ def test_every_term_of_the_vocabulary_stands_under_one_class():
     found = [
         (term, code, describe(" ".join(term.split())).code) for term, code in vocabulary_terms()
     ]
-    hidden = [f"{term}: {other}, not {code}" for term, code, other in found if other != code]
-    assert not hidden, f"each stands under another class, too, which hides its own: {hidden}"
+    hidden = [
+        f"{term} of {code} stands under {other}, too: remove it there"
+        for term, code, other in found
+        if other != code
+    ]
+    assert not hidden, "; ".join(hidden)
 
 
 def test_every_class_of_the_vocabulary_is_filed_under_classes_of_its_own():
@@ -276,3 +280,5 @@ def test_every_class_of_the_vocabulary_is_filed_under_classes_of_its_own():
     codes = {row.split()[0] for row in rows}
     assert codes >= {code for row in rows for code in row.partition("|")[2].split()}
     assert codes >= {code for _, code in vocabulary_terms()}
+    abbreviations = vocabulary.ABBREVIATIONS.strip().splitlines()
+    assert [row for row in abbreviations if ":" not in row] == []

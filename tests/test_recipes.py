@@ -417,9 +417,7 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
     folder = own.parent / "asks"
     done = program("train", "fit", bad, "--data", own.parent, "--out", folder, check=False)
     assert done.returncode == 1
-    assert 'whether veiled is malignant; say it in [data], such as malignant = ["veiled"]' in (
-        done.stderr
-    )
+    assert 'all malignant classes in [data]: malignant = ["veiled"] if so' in done.stderr
     assert not list(folder.glob("*.h5"))  # it has not trained
     stage = OWN[OWN.rindex("[[stages]]") :].replace("input_px = 32", "input_px = 224")
     bad.write_text(recipe.read("ham10000-efficientnetb3") + stage)
@@ -430,12 +428,30 @@ def test_recipe_and_data_that_do_not_fit_say_so(own):
     assert "cannot be quantization-aware" in done.stderr
 
 
+def test_what_a_recipe_leaves_out_is_said(own):
+    """A class that is known to be malignant never becomes benign without a word, nor images go."""
+    changing = own.parent / "changing.toml"
+    text = OWN.replace('malignant = ["wart"]', "malignant = []").replace("wart = [", "mel = [")
+    changing.write_text(text.replace("{ wart =", "{ mel ="))
+    folder = own.parent / "changed"
+    program("train", "prepare", changing, "--data", own.parent, "--out", folder)
+    log = (folder / "log.txt").read_text()
+    assert "warning: mel will count as benign" in log
+    assert "skipped 24 rows: scar is not in the recipe's [data.classes]" in log
+    assert "will count as benign" not in (own / "log.txt").read_text()
+
+
 def test_a_recipe_says_which_classes_are_malignant_where_nobody_knows():
     known = recipe.loads(OWN.replace('malignant = ["wart"]\n', ""), "own.toml")
     recipe.check_classes(known, ("mole", "wart"))  # both are in the vocabulary
-    asked = r"own: it is not known whether veiled is malignant; .*malignant = \[\]"
+    asked = r"own: it is not known whether veiled is malignant; .*malignant = \[\] if not"
     with pytest.raises(recipe.RecipeError, match=asked):
         recipe.check_classes(replace(known, data=replace(known.data, names={})), ("mole", "veiled"))
+    # What it proposes is whole: a class that is known to be malignant stays so.
+    asked = r'malignant = \["mel", "veiled"\] if so, malignant = \["mel"\] if not'
+    with pytest.raises(recipe.RecipeError, match=asked):
+        both = replace(known.data, names={})
+        recipe.check_classes(replace(known, data=both), ("mel", "mole", "veiled"))
     for said in (("veiled",), ()):  # an empty list says "none"
         data = replace(known.data, malignant=said, names={})
         recipe.check_classes(replace(known, data=data), ("mole", "veiled"))

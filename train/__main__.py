@@ -61,7 +61,9 @@ _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True,
     help="The run folder, such as runs/mobilenetv2.",
 )  # fmt: skip
-_seed = click.option("--seed", type=int, default=1, show_default=True, help="Fixes all chance.")
+_seed = click.option(
+    "--seed", type=int, default=1, show_default=True, help="Makes a run repeatable."
+)
 _cache = click.option(
     "--cache", "cache_folder", type=click.Path(file_okay=False, path_type=Path),
     help="Where prepared images are kept [default: cache beside the run folder].",
@@ -154,7 +156,11 @@ def _collections(
     help="Another collection, of a recipe with [[others]], which names it. Several can be given.",
 )  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many epochs a stage.")
-@click.option("--images", type=click.IntRange(min=1), help="Train on at most so many images.")
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    help="Train on at most so many images; all are prepared.",
+)
 @click.option(
     "--soft-labels", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Teachers' predictions, from `label`, for a recipe with a [distil].",

@@ -81,7 +81,10 @@ def calibrate(recipe: Recipe, data: Data, run: Run) -> None:
         points[kind] = operating_points(probabilities[:, malignant].sum(1), malignant[truth])
         sigmoid = recipe.model.output == "sigmoid"
         named[kind] = decision_point(probabilities[:, 1], truth == 1) if sigmoid else []
-    run.say(f"calibration: {fitted}")
+    for kind, found in fitted.items():
+        by_class = zip(card.codes, found.classes or ())
+        told = ", ".join(f"{label} {one:.2f}" for label, one in by_class)
+        run.say(f"{kind}: temperature {found.temperature:.2f}{told and f'; by class: {told}'}")
     kind = "int8" if "int8" in points else "float"
     lesions = data.table["group"].iloc[data.rows("calibration")].nunique()
     run.write_card(replace(

@@ -573,13 +573,27 @@ def check_classes(recipe: Recipe, labels: Sequence[str]) -> None:
         raise RecipeError(
             f"{recipe.name}: [data] speaks of {', '.join(strange)}; classes: {', '.join(labels)}"
         )
-    unknown = [label for label in labels if describe(label).malignant is None]
+    known = {label: describe(label).malignant for label in labels}
+    unknown = [label for label in labels if known[label] is None]
     if unknown and data.malignant is None:
-        raise RecipeError(
-            f"{recipe.name}: it is not known whether {', '.join(unknown)} "
-            f"{'is' if len(unknown) == 1 else 'are'} malignant; say it in [data], such as "
-            f'malignant = ["{unknown[0]}"], or malignant = [] where no class is'
+        verb = "is" if len(unknown) == 1 else "are"
+        # Both lists are complete, as the classes that a list leaves out count as benign.
+        more, less = (
+            json.dumps([label for label in labels if known[label] in kinds])
+            for kinds in ((True, None), (True,))
         )
+        raise RecipeError(
+            f"{recipe.name}: it is not known whether {', '.join(unknown)} {verb} malignant; list "
+            f"all malignant classes in [data]: malignant = {more} if so, malignant = {less} if not"
+        )
+
+
+def made_benign(recipe: Recipe, labels: Sequence[str]) -> list[str]:
+    """Return the classes known to be malignant that ``[data] malignant`` makes benign."""
+    listed = recipe.data.malignant
+    if listed is None:
+        return []
+    return [label for label in labels if label not in listed and describe(label).malignant]
 
 
 def shortened_text(text: str, short: Shortened) -> str:

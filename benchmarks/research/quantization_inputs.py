@@ -63,7 +63,7 @@ class Inputs:
     folder: Path
     """Where all of it lies."""
     table: pd.DataFrame
-    """One row an image: ``path``, ``label``, ``group`` (by lesion), ``split``."""
+    """One row per image: ``path``, ``label``, ``group`` (by lesion), ``split``."""
     labels: tuple[str, ...]
     """Class codes in output order."""
     classes: np.ndarray

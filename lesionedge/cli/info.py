@@ -114,7 +114,7 @@ def _text(card: Card, facts: Mapping[str, Any]) -> list[str]:
         named = name if is_own_name(label, name) else f"{label:<8} {name}"
         lines.append(f"  {named} ({kind})")
     if any(entry["malignant"] is None for entry in facts["labels"]):
-        lines.append("  name the malignant ones with --malignant mel,bcc, or in the model's card")
+        lines.append("  name all malignant ones with --malignant mel,bcc, or in the model's card")
     if not facts["labels"]:
         lines.append("  none in the file: name them with --labels FILE")
     lines += _metrics(card.measurements)

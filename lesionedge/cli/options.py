@@ -210,7 +210,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "malignant": click.option(
         "--malignant", type=Labels(), metavar="LABELS",
-        help="The malignant labels, such as mel,bcc; empty for none [default: as in the model's "
+        help="All malignant labels, such as mel,bcc; empty for none [default: as in the model's "
         "card, or as known for these labels].",
     ),
     "operating_point": click.option(

@@ -1,6 +1,6 @@
 """A dataset's folder -> one table: path, label, lesion, and what else is known of an image.
 
-One module a layout, each with ``fits(root)`` and ``load(root)``.
+Each layout is a module with ``fits(root)`` and ``load(root)``.
 """
 
 from __future__ import annotations

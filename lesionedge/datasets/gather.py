@@ -27,7 +27,7 @@ class Labelled:
     name: str
     """What they are called."""
     table: pd.DataFrame
-    """A row an image, with the columns ``truth.COLUMNS``."""
+    """One row per image, with the columns ``truth.COLUMNS``."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> how many were left out."""
     has_labels: bool = True
@@ -64,7 +64,7 @@ def gather(source: str, *, truth_file: str | None = None, layout: str | None = N
     Args:
         source: A dataset's folder, class folders or a csv; or, with a truth file, a folder, archive
             or pattern of images.
-        truth_file: A table with a row an image; or a dataset whose labels are taken.
+        truth_file: A table with one row per image; or a dataset whose labels are taken.
         layout: A name of ``datasets.LAYOUTS``; None finds it out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A csv with a row an image: ``path,label`` and, where known, lesion, patient and split."""
+"""A csv with one row per image: ``path,label`` and, where known, lesion, patient and split."""
 
 from __future__ import annotations
 

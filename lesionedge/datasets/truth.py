@@ -46,7 +46,7 @@ _MARKED = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "
 
 
 def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Read a table with a row an image: what names it, its label, and what else is known.
+    """Read a table with one row per image: what names it, its label, and what else is known.
 
     Args:
         file: A csv (or of tabs or semicolons); or a challenge's ``…GroundTruth.csv``.

@@ -1,6 +1,7 @@
 """Figures of weighted images, for the bootstrap; a weight, 0, 1, …, is how often an image counts.
 
-Many resamples are measured at once: weights are (R, N), a row a resample, and figures (R,).
+Many resamples are measured at once: weights are (R, N), one row per resample, and
+figures (R,).
 
 scikit-learn has them, too, but its input checks are too slow to run a thousand times per figure,
 and it takes 70 MB of memory. Tests compare these functions with it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from lesionedge.card import present
 from lesionedge.datasets.table import EXTRAS, Dataset
 from lesionedge.image import Preprocessing
 from train.data import cache, located, overlap, splits
-from train.recipe import Recipe, check_classes
+from train.recipe import Recipe, check_classes, made_benign
 from train.run import Run, RunError
 from train.settings import RecipeError
 
@@ -82,6 +83,7 @@ def prepare(recipe: Recipe, source: Source, run: Run, *, seed: int, cache_folder
     table = overlap.settle(dataset.table, choice=source.overlap, say=run.say)
     table = _readable(table, run, cache_folder)
     labels = _labels(dataset, recipe)
+    _say_what_the_recipe_changes(recipe, table, labels, run)
     if run.split.exists():
         table = _kept(_relabelled(table, recipe), run, source.overlap)
     else:
@@ -119,25 +121,28 @@ def _prepared(
         round(side * recipe.cache_aspect), side, resampling=recipe.input.resampling
     )
     paths = [Path(path) for path in table["path"]]
-    pixels, _ = cache.prepared(paths, whole, cache_folder, progress=_progress(run))
+    pixels, _ = cache.prepared(
+        paths, whole, cache_folder, progress=_progress(run, "prepared {} of {} images")
+    )
     classes = table["label"].map({label: i for i, label in enumerate(labels)}).to_numpy(np.int64)
     rows = np.flatnonzero((table["split"] == "train").to_numpy())
     rows = _training_rows(rows, classes, recipe, seed)
     return Data(table, labels, pixels, classes, rows, cache_folder)
 
 
-def _progress(run: Run) -> cache.Progress:
+def _progress(run: Run, said: str) -> cache.Progress:
     def show(done: int, of: int) -> None:
         if done % 2000 == 0 or done == of:
-            run.say(f"prepared {done} of {of} images")
+            run.say(said.format(done, of))
 
     return show
 
 
 def _readable(table: pd.DataFrame, run: Run, cache_folder: Path) -> pd.DataFrame:
     """Leave out images that cannot be read."""
+    told = _progress(run, "read {} of {} images, to find those that look alike")
     _, good = cache.prepared(
-        [Path(path) for path in table["path"]], HASHED, cache_folder, progress=_progress(run)
+        [Path(path) for path in table["path"]], HASHED, cache_folder, progress=told
     )
     if good.all():
         return table
@@ -215,6 +220,22 @@ def _labels(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
         )
     check_classes(recipe, labels)
     return labels
+
+
+def _say_what_the_recipe_changes(
+    recipe: Recipe, table: pd.DataFrame, labels: Sequence[str], run: Run
+) -> None:
+    """Say which images it leaves out, and which malignant classes it counts as benign."""
+    if recipe.data.classes:
+        wanted = {old for olds in recipe.data.classes.values() for old in olds}
+        unwanted = table.loc[~table["label"].isin(wanted), "label"]
+        for label, count in unwanted.value_counts().items():
+            run.say(f"skipped {count} rows: {label} is not in the recipe's [data.classes]")
+    if benign := made_benign(recipe, labels):
+        run.say(
+            f"warning: {', '.join(benign)} will count as benign: the recipe's [data] malignant "
+            "lists all malignant classes, and they are not in it"
+        )
 
 
 def _relabelled(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
