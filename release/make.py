@@ -43,6 +43,8 @@ class Step:
     """Arguments of ``python -m``."""
     copies: tuple[tuple[Path, Path], ...] = ()
     """From where to where."""
+    run: Path | None = None
+    """The run folder that it begins."""
 
 
 @click.command()
@@ -74,19 +76,36 @@ def main(
         steps += of_gate(gate.absolute(), runs, imagenet and imagenet.absolute())
     steps.append(Step("references", (ROOT / "release" / "reference.py", data)))
     steps.append(Step("figures into README and model card", (ROOT / "release" / "figures.py",)))
-    begin, anew = time.monotonic(), False
-    for number, step in enumerate(steps, start=1):
-        done = runs / "done" / f"{number:02d} {step.name}"
-        # With other collections given, this step and those behind it make something else.
-        anew = anew or (done.exists() and done.read_text() != str(step))
-        if done.exists() and not anew:
+    begin, marks = time.monotonic(), forget_changed(steps, runs)
+    for number, (step, mark) in enumerate(zip(steps, marks), start=1):
+        if mark.exists():
             continue
         minutes = (time.monotonic() - begin) / 60
         click.secho(f"[{number}/{len(steps)}, {minutes:.0f} min] {step.name}", bold=True, err=True)
         take(step)
-        done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(str(step))
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(str(step))
     click.echo(f"{MODELS}: made; compare with git diff --stat, then make test", err=True)
+
+
+def forget_changed(steps: Sequence[Step], runs: Path) -> list[Path]:
+    """Return the file that marks each step as done, without those that have to be done again.
+
+    With other collections given, a step and those behind it make something else: their runs begin
+    anew, with the same split.
+    """
+    marks = [runs / "done" / f"{number:02d} {step.name}" for number, step in enumerate(steps, 1)]
+    changed = [mark.exists() and mark.read_text() != str(step) for step, mark in zip(steps, marks)]
+    first = changed.index(True) if any(changed) else len(steps)
+    for step, mark in zip(steps[first:], marks[first:]):
+        if step.run is not None and mark.exists():
+            for path in step.run.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != "split.csv":
+                    path.unlink()
+        mark.unlink(missing_ok=True)
+    return marks
 
 
 def take(step: Step) -> None:
@@ -151,7 +170,7 @@ def of_run(
     images = ("--data", data, *cache(folder))
     fit = ("train", "fit", network, "--out", run, "--weights", base, "--as-given", *images,
            *(part for one in also for part in ("--also", one)))  # fmt: skip
-    yield Step(f"{network}, {name}: fit", fit)
+    yield Step(f"{network}, {name}: fit", fit, run=run)
     yield Step(f"{network}, {name}: quantize", ("train", "quantize", run, *images))
 
 
@@ -186,7 +205,7 @@ def of_gate(data: Path, runs: Path, imagenet: Path | None) -> list[Step]:
     begin = ("--weights", imagenet) if imagenet else ()
     evaluation = FIGURES / "gate.json"
     return [
-        Step("gate: fit", ("train", "fit", "gate", "--data", data, "--out", run, *begin)),
+        Step("gate: fit", ("train", "fit", "gate", "--data", data, "--out", run, *begin), run=run),
         Step("gate: export", export(run, "int8", file)),
         Step("gate: threshold", ("train.gate", "calibrate", file, "--run", run, "--data", data)),
         Step("gate: embed", export(run, "int8", MODELS / "gate-int8.tflite")),

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from training import program
 
+import lesionedge
 from lesionedge.card import Card
 from lesionedge.metadata import read
 from lesionedge.reliability import Gate
@@ -20,6 +21,7 @@ from train.run import Run
 
 pytestmark = pytest.mark.slow
 
+GATE = Path(lesionedge.__file__).parent / "models" / "gate-int8.tflite"
 MANY = {"train": 24, "validation": 12, "calibration": 12, "test": 12}
 """Images of HAM10000 by split."""
 
@@ -80,12 +82,13 @@ def test_it_learns_and_says_what_it_refuses(run):
 
 
 def test_the_same_command_again_trains_no_more(run, data):
-    before = run.history.read_text()
-    done = program(
-        "train", "fit", data / "tiny.toml", "--data", data, "--out", run.folder, "--seed", 2
-    )
-    assert "resuming: stage 1, after epoch 3" in done.stderr
-    assert run.history.read_text() == before
+    """Nor does it forget what has been found out since: the card stays as it is."""
+    before, card = run.history.read_text(), run.card.read_bytes()
+    line = ["train", "fit", data / "tiny.toml", "--data", data, "--out", run.folder, "--seed"]
+    assert "is trained already" in program(*line, 2).stderr
+    assert run.history.read_text() == before and run.card.read_bytes() == card
+    done = program(*line, 3, check=False)
+    assert done.returncode and "holds a training with the seed 2" in done.stderr
 
 
 def test_the_file_gets_the_threshold_that_refuses_its_share(run, data):
@@ -100,6 +103,7 @@ def test_the_file_gets_the_threshold_that_refuses_its_share(run, data):
     card: Card = read(file).card
     assert card.gate.threshold == pytest.approx(chosen.threshold)
     assert Gate(file).threshold == pytest.approx(chosen.threshold)
+    assert file.stat().st_size < 1.1 * GATE.stat().st_size
 
 
 def test_another_run_has_no_threshold_to_choose(run, data, tmp_path):

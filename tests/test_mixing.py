@@ -13,8 +13,10 @@ import pytest
 from training import LABELS, draw_ham10000, keras, program, tensorflow
 
 from train import recipe
-from train.fit import batches, losses
+from train.fit import batches, checkpoints, losses
+from train.fit import fit as training
 from train.fit.batches import Lessons, Mixed
+from train.fit.workers import Team
 from train.models import architectures, batch_norm
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
 from train.recipe import Augment, Loss, Model
@@ -219,6 +221,18 @@ def test_a_training_mixes_what_it_is_given(whole):
         assert same == (number in moving), model.weights[number].name
 
 
+def test_a_stage_mixes_its_last_weights_with_its_own_first_ones(tmp_path):
+    """Not with those that the whole training began with: earlier stages have learned since."""
+    run = Run(tmp_path)
+    checkpoints.save_start(run, [np.zeros(2)])
+    for stage, value in enumerate((4.0, 8.0)):
+        checkpoints.save_best(run, stage, [np.full(2, value)])
+        for _ in range(2):  # a killed training mixes again, from the same weights
+            checkpoints.mix(run, stage, 0.75)
+    assert checkpoints.load_best(run, 0)[0].tolist() == [3.0, 3.0]
+    assert checkpoints.load_best(run, 1)[0].tolist() == [6.75, 6.75]
+
+
 def test_a_mixed_training_that_was_stopped_ends_with_the_same_weights(
     fit, whole, tmp_path, monkeypatch
 ):
@@ -240,13 +254,19 @@ def test_a_mixed_training_that_was_stopped_ends_with_the_same_weights(
 def test_an_image_that_is_measured_on_is_not_trained_on_by_another_name(fit, whole, tmp_path):
     table = Run(whole).table()
     kept = table[table["split"] != "train"]["path"].iloc[0]
-    shutil.copytree(fit[2].parent / "binary", tmp_path / "binary")
+    for name in ("binary", "elsewhere"):
+        shutil.copytree(fit[2].parent / name, tmp_path / name)
     shutil.copy(kept, tmp_path / "binary" / "train" / "benign" / "renamed.jpg")
-    arguments = [*fit[:-2], f"binary={tmp_path / 'binary'}", "--epochs", 1, "--out"]
-    program(*arguments, tmp_path / "run")
+    shutil.copy(kept, tmp_path / "elsewhere" / "images" / "E_99.jpg")
+    with (tmp_path / "elsewhere" / "labels.csv").open("a") as file:
+        file.write("E_99,nv,L_99\r\n")
+    also = [part for name in ("binary", "elsewhere")
+            for part in ("--also", f"{name}={tmp_path / name}")]  # fmt: skip
+    program(*fit[:7], *also, "--epochs", 1, "--out", tmp_path / "run")
     said = (tmp_path / "run" / "log.txt").read_text()
-    assert "binary: 16 images" in said
-    assert "1 that look like an image on which this run is measured" in said
+    for line in ("elsewhere: 18 images", "binary: 16 images"):  # the first is prepared as squares
+        told = next(one for one in said.splitlines() if line in one)
+        assert "1 that look like an image on which this run is measured" in told
 
 
 def test_without_other_collections_the_stage_is_left_out():
@@ -275,6 +295,23 @@ def test_what_cannot_be_mixed_is_refused(old, new, message):
     text = recipe.shortened_text(RECIPE, recipe.Shortened(also=("elsewhere", "binary")))
     with pytest.raises(RecipeError, match=message):
         recipe.loads(text.replace(old, new, 1), "tiny.toml")
+
+
+def test_several_gpus_are_refused_as_several_workers_are():
+    text = recipe.shortened_text(RECIPE, recipe.Shortened(also=("elsewhere", "binary")))
+    mixed = recipe.loads(text, "tiny.toml")
+    gpus = Team(strategy=None, chief=True, several=True)  # of one process: no TF_CONFIG
+    with pytest.raises(RecipeError, match=r"has \[\[others\]\], fold_batch_norm: for one worker"):
+        training._check_alone(mixed, gpus)
+
+
+def test_a_collection_smaller_than_its_share_is_refused():
+    few = Mixed(np.zeros((2, 8, 8, 3), np.uint8), np.arange(2), np.array([7, 8]), share=0.25)
+    lessons = Lessons(
+        np.zeros((12, 8, 8, 3), np.uint8), np.arange(12), np.arange(12), others=(few,)
+    )
+    with pytest.raises(RecipeError, match="3 images of a collection that has 2"):
+        batches.training_batches(lessons, augment=Augment(), input_px=8, batch_size=12, seed=(1, 0))
 
 
 def test_collections_that_do_not_fit_are_named(fit, tmp_path):

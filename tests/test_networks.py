@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from training import keras, program, tensorflow
 
+import lesionedge
 from convert.export import _int8
+from train import recipe
 from train.fit.batches import Lessons
 from train.fit.stages import set_trainable
 from train.fit.trainer import Trainer
@@ -55,6 +58,22 @@ def ends(model: Any, batches: list[Any]) -> list[float]:
     """Return the mean over batches of the lowest and of the highest output."""
     outputs = [model(batch).numpy() for batch in batches]
     return [float(np.mean([end(x) for x in outputs])) for end in (np.min, np.max)]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2", "cnn", "gate"])
+def test_a_recipe_builds_the_network_of_the_embedded_file(name):
+    settings = recipe.load(name)
+    model = architectures.build(
+        settings.model, classes=3, height_px=settings.input.height_px,
+        width_px=settings.input.width_px,
+    )  # fmt: skip
+    built = Counter(type(layer).__name__ for layer in model.layers)
+    file = Path(lesionedge.__file__).parent / "models" / f"{name}-int8.tflite"
+    operators = Interpreter(str(file))._get_ops_details()
+    found = Counter(one["op_name"] for one in operators)
+    assert (found["CONV_2D"], found["DEPTHWISE_CONV_2D"]) == (
+        built["Conv2D"], built["DepthwiseConv2D"],
+    )  # fmt: skip
 
 
 def test_the_seed_fixes_the_initial_weights():

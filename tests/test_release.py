@@ -76,6 +76,25 @@ def test_a_step_that_is_done_is_passed_over(make, tmp_path, monkeypatch):
     assert taken[7:] == ["cnn a", "cnn b", "references", "figures into README and model card"]
 
 
+def test_a_training_that_changes_begins_anew_and_can_be_stopped(make, tmp_path):
+    run = tmp_path / "fold-1"
+    (run / "checkpoint").mkdir(parents=True)
+    for name in ("split.csv", "recipe.toml", "float.h5", "checkpoint/state.npz"):
+        (run / name).touch()
+    former = [make.Step("fit", ("fit",), run=run), make.Step("quantize", ("quantize", run))]
+    for mark, step in zip(make.forget_changed(former, tmp_path), former, strict=True):
+        mark.parent.mkdir(exist_ok=True)
+        mark.write_text(str(step))
+    assert all(mark.exists() for mark in make.forget_changed(former, tmp_path))
+    changed = [make.Step("fit", ("fit", "--also"), run=run), former[1]]
+    marks = make.forget_changed(changed, tmp_path)
+    assert not any(mark.exists() for mark in marks), "all behind it is made again"
+    assert [path.name for path in run.iterdir()] == ["split.csv"]
+    (run / "recipe.toml").touch()  # it is killed here: the same command goes on
+    make.forget_changed(changed, tmp_path)
+    assert (run / "recipe.toml").exists()
+
+
 def test_the_collections_are_those_of_the_recipe(make):
     _, also = make.others(Path("bcn"), Path("isic"), Path("runs"))
     names = tuple(one.split("=")[0] for one in also)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_real_ham10000_lesions_do_not_cross(ham10000):
     assert twins == [(0, 1)]
 
 
-def test_the_cache_holds_what_the_device_feeds_the_model(dataset, tmp_path):
+def test_the_cache_holds_what_the_device_feeds_the_model(dataset, tmp_path, monkeypatch):
     paths = sorted((dataset / "images").iterdir())
     (dataset / "images" / "broken.jpg").write_text("no image")
     paths.append(dataset / "images" / "broken.jpg")
@@ -135,6 +136,11 @@ def test_the_cache_holds_what_the_device_feeds_the_model(dataset, tmp_path):
     os.utime(paths[0], (1, 1))
     cache.prepared(paths, settings, tmp_path / "cache")
     assert len(os.listdir(tmp_path / "cache")) == 2 * len(before)
+    code = tmp_path / "image.py"  # another version of what decodes
+    code.write_text("changed")
+    monkeypatch.setattr(cache, "PREPROCESSING", (SimpleNamespace(__file__=str(code)),))
+    cache.prepared(paths, settings, tmp_path / "cache")
+    assert len(os.listdir(tmp_path / "cache")) == 3 * len(before)
 
 
 def test_the_cache_that_was_used_longest_ago_makes_room(dataset, tmp_path, monkeypatch):

@@ -188,6 +188,9 @@ def fit(
     from train.fit import workers
     from train.run import Run
 
+    at_random = str(weights) == "random"
+    if as_given and (weights is None or at_random):
+        raise click.UsageError("--as-given needs --weights FILE")
     run = Run(out)
     if worker_count > 1 and not workers.is_member():
         workers.launch(sys.argv[1:], worker_count, checkpoint=run.state)
@@ -196,9 +199,6 @@ def fit(
     from train.fit.fit import Given
     from train.fit.fit import fit as train
 
-    at_random = str(weights) == "random"
-    if as_given and (weights is None or at_random):
-        raise click.UsageError("--as-given needs --weights FILE")
     short = recipe.Shortened(epochs or 0, images or 0, "random" if at_random else "", as_given,
                              tuple(also))  # fmt: skip
     text = recipe.shortened_text(recipe.read(recipe_name), short)
@@ -392,4 +392,4 @@ if __name__ == "__main__":
         click.echo(f"error: {error}", err=True)
         from train.fit import workers
 
-        sys.exit(workers.HOPELESS if workers.is_member() else 1)
+        sys.exit(workers.failure())

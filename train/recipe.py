@@ -30,6 +30,9 @@ from train.settings import (
 FOLDER = Path(__file__).parent / "recipes"
 T = TypeVar("T")
 
+PRETRAINED = ("mobilenetv2", "gate", "efficientnetb3")
+"""Architectures for which there are ImageNet weights."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class Input(Preprocessing):
@@ -210,8 +213,8 @@ class Stage:
     cut_after: Count = 0
     """Epochs before a cut."""
     mix: Share = 1.0
-    """What is kept is the mean of this stage's weights, with this share (0-1), and of the weights
-    that the training began with (``fit --weights``; Wortsman et al. 2022, arXiv:2109.01903)."""
+    """What is kept is the mean of this stage's last weights, with this share (0-1), and of its
+    first ones (Wortsman et al. 2022, arXiv:2109.01903). A first stage needs ``fit --weights``."""
     augment: Augment | None = None
     """What this stage changes in other ways than the recipe's ``[augment]``, which fills in what is
     left out here; None: nothing."""
@@ -502,6 +505,11 @@ def _check(recipe: Recipe, path: str) -> None:
     for stage in recipe.stages:
         _check_stage(stage, path)
     _check_teaching(recipe, path)
+    if recipe.model.weights == "imagenet" and recipe.model.architecture not in PRETRAINED:
+        raise RecipeError(
+            f"{path}: there are no ImageNet weights for {recipe.model.architecture}; expected "
+            'weights = "random"'
+        )
     if not recipe.float_stages or any(stage.quantize for stage in recipe.stages[:-1]):
         raise RecipeError(
             f"{path}: a stage with quantize = true comes once, last, after others; found "
@@ -530,6 +538,13 @@ def _check_stage(stage: Stage, path: str) -> None:
         raise RecipeError(
             f"{path}: stage {stage.name}: taught is {stage.taught:g}; expected 0 where a stage "
             "is neither quantized nor learns from others: it has no teacher ([distil] has some)"
+        )
+    if stage.schedule in ("steps", "plateau") and (
+        stage.cut == 1 or (stage.schedule == "plateau" and not stage.cut_after)
+    ):
+        raise RecipeError(
+            f"{path}: stage {stage.name}: schedule {stage.schedule} needs a cut below 1, and "
+            "plateau a cut_after above 0; otherwise the learning rate stays as it is"
         )
     whole = stage.train == "all" or stage.freeze_batch_norm or stage.fold_batch_norm
     if stage.quantize and (stage.others or stage.fold_batch_norm):

@@ -52,7 +52,7 @@ from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.evaluation.metrics import measure
 from lesionedge.interpreter import Interpreter
 from train import calibration, settings
-from train.fit.losses import logit_adjusted
+from train.fit.losses import classes_alone, logit_adjusted
 from train.fit.schedule import learning_rate
 from train.models.batch_norm import batch_norms
 from train.models.pixels import normalise
@@ -221,7 +221,7 @@ class Student:
         features = next(one for one in self.model.layers if one.name.endswith("features"))
         self.network = keras.Model(self.model.input, [self.model.output, features.output])
         counts = np.bincount(inputs.classes[inputs.rows("train")], minlength=len(inputs.labels))
-        self.label_loss = logit_adjusted(Loss(), counts)
+        self.label_loss = logit_adjusted(Loss(), classes_alone(counts))
         parts = PARTS[given.train]
         self.variables = [v for v in self.model.trainable_variables if _name(v).endswith(parts)]
         self.optimizer = keras.optimizers.Adam(0.0)

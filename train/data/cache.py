@@ -10,14 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import PIL
 
+from lesionedge import colour, encodings, icc, image, image_file, jpeg_scan, pixels, rgb_space, tiff
 from lesionedge.atomic import replacing, whole_file
 from lesionedge.errors import LesionEdgeError
 from lesionedge.image import Preprocessing, model_input
 
 Progress = Callable[[int, int], None]
+
+PREPROCESSING = (image, pixels, image_file, jpeg_scan, encodings, tiff, colour, icc, rgb_space)
+"""Modules that decide on the pixels of a model's input."""
 
 MOST_BYTES = 20e9
 """What caches may take in a folder before those that were used longest ago are removed: with other
@@ -33,9 +39,9 @@ def prepared(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return every image as the preprocessing makes it, from the cache where it is there.
 
-    The cache's name is a digest of the settings and of each file's path, size and time of
-    change, so that it can never be stale; a killed run leaves only a ``.part`` file. A new cache
-    makes room for itself (``make_room``).
+    The cache's name is a digest of the settings, of the code that decodes and resizes, and of
+    each file's path, size and time of change. So it is made anew where one of these has changed; a
+    killed run leaves only a ``.part`` file. A new cache makes room for itself (``make_room``).
 
     Args:
         paths: N image files.
@@ -112,11 +118,24 @@ def make_room(folder: Path, size: int) -> None:
 
 
 def _digest(paths: Sequence[Path], preprocessing: Preprocessing) -> str:
-    digest = hashlib.sha256(json.dumps(asdict(preprocessing), sort_keys=True).encode())
+    return digest(paths, json.dumps(asdict(preprocessing), sort_keys=True))
+
+
+def digest(paths: Sequence[Path], settings: str, code: Sequence[ModuleType] = ()) -> str:
+    """Return a name for what is made of files: another where anything that it depends on changes.
+
+    Args:
+        paths: The files, of which path, size and time of change count.
+        settings: What else it depends on.
+        code: Modules that make it, beside those of ``lesionedge`` that decode and resize.
+    """
+    found = hashlib.sha256(f"{settings}\0{PIL.__version__}\0".encode())
+    for module in (*PREPROCESSING, *code):
+        found.update(Path(str(module.__file__)).read_bytes())
     for path in paths:
         status = path.stat()
-        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:20]
+        found.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return found.hexdigest()[:20]
 
 
 def _fill(

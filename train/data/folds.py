@@ -16,7 +16,8 @@ def divide(table: pd.DataFrame, count: int, *, seed: int) -> dict[str, pd.DataFr
 
     The first fold holds out the split's own test images, so that its model can be compared with
     those of that split; the others hold out equal parts of what else there is. Calibration images
-    are never trained on, and nothing is chosen by a fold, which has no validation images.
+    are never trained on. A fold has no validation images: stages that keep their best epoch, or end
+    early, choose by the calibration images.
 
     Args:
         table: ``split.csv``, with its columns label, group and split.

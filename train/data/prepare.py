@@ -253,6 +253,11 @@ def _training_rows(rows: np.ndarray, classes: np.ndarray, recipe: Recipe, seed: 
     if most and most < len(rows):
         from sklearn.model_selection import train_test_split
 
+        present = len(np.unique(classes[rows]))
+        if most < present:
+            raise RecipeError(
+                f"--images {most}; expected at least one of each of {present} classes"
+            )
         rows, _ = train_test_split(rows, train_size=most, stratify=classes[rows], random_state=seed)
         rows = np.sort(rows)
     if not recipe.data.balance:

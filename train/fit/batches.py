@@ -12,6 +12,7 @@ import tf_keras as keras
 from train.fit.augmentation import random_changes
 from train.fit.losses import Answers
 from train.recipe import Augment, Recipe
+from train.settings import RecipeError
 
 MOST_STEPS = 1_000_000
 """More than an epoch has: each collection draws its random changes from numbers of its own."""
@@ -122,6 +123,11 @@ def _mixed(
     An epoch goes on in the collection where the one before ended.
     """
     count = _count(other, batch_size)
+    if len(other.labels) < count:
+        raise RecipeError(
+            f"a batch has {count} images of a collection that has {len(other.labels)}; expected a "
+            "smaller share"
+        )
     rows = len(other.labels) // count * count
     first = seed[1] % 1000 * steps * count  # the epoch's number within its stage
     turns = range(first // rows, (first + steps * count) // rows + 1)

@@ -34,6 +34,22 @@ def load_start(run: Run) -> Weights:
     return _load(_start(run))
 
 
+def keep_seed(run: Run, seed: int) -> None:
+    """Write down the seed of a training: what resumes goes on with the same.
+
+    Raises:
+        RunError: The folder holds a training with another seed.
+    """
+    file = run.checkpoint / "seed"
+    if file.exists() and (begun := file.read_text().strip()) != str(seed):
+        raise RunError(
+            f"{run.folder}: holds a training with the seed {begun}; choose another --out for the "
+            f"seed {seed}"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(file, f"{seed}\n")
+
+
 def save_best(run: Run, stage: int, weights: Weights) -> None:
     """Keep the weights that a stage is to be remembered by."""
     _save(_best(run, stage), weights)
@@ -49,7 +65,7 @@ def load_best(run: Run, stage: int) -> Weights:
 
 
 def mix(run: Run, stage: int, share: float) -> None:
-    """Put the mean of a stage's weights and those of the start in the place of the stage's.
+    """Put the mean of a stage's first and last weights in the place of its last ones.
 
     Between a model and what further training of other kinds made of it lie weights that keep what
     both are good at (Wortsman et al. 2022, arXiv:2109.01903). Batch statistics have to follow.
@@ -61,17 +77,9 @@ def mix(run: Run, stage: int, share: float) -> None:
     """
     if not _own(run, stage).exists():  # else a killed training has mixed already
         _save(_own(run, stage), load_best(run, stage))
-    start, own = ends(run, stage)
-    save_best(run, stage, [share * b + (1 - share) * a for a, b in zip(start, own)])
-
-
-def ends(run: Run, stage: int) -> tuple[Weights, Weights]:
-    """Return the weights that a training began with and those that a stage with ``mix`` came to.
-
-    Raises:
-        RunError: They are not there (yet).
-    """
-    return _load(_start(run)), _load(_own(run, stage))
+    first = load_best(run, stage - 1) if stage else load_start(run)
+    last = _load(_own(run, stage))
+    save_best(run, stage, [share * b + (1 - share) * a for a, b in zip(first, last)])
 
 
 def _best(run: Run, stage: int) -> Path:

@@ -8,6 +8,7 @@ them than without.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,10 +41,15 @@ def write(
         say: Receives messages on progress.
 
     Raises:
-        SoftLabelsError: The models' labels differ.
+        SoftLabelsError: The models' labels differ, or two images have one name.
     """
     from lesionedge import Classifier
 
+    name, times = Counter(path.name for path in paths).most_common(1)[0]
+    if times > 1:
+        raise SoftLabelsError(
+            f"{times} images are called {name}; soft labels are kept by the file's name"
+        )
     teachers = [Classifier(model, check=False) for model in models]
     labels = teachers[0].labels
     for model, teacher in zip(models, teachers):

@@ -66,17 +66,24 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
         Whether all is done; else one worker has to go on alone.
 
     Raises:
-        RunError: The folder is in use or holds a run of another recipe.
+        RunError: The folder is in use or holds a run of another recipe or seed.
         DatasetError: The dataset cannot be understood.
         RecipeError: The recipe does not fit what is given.
         SoftLabelsError: The soft labels are of other images.
         CropsError: The teachers do not fit, or there is no room for the crops.
     """
     _check(recipe, given)
+    if run.float_weights.exists() and run.card.exists():
+        keep_recipe(run, recipe_text)
+        checkpoints.keep_seed(run, given.seed)
+        run.say("is trained already; another --out begins another training")
+        return True
     team = workers.join()
+    _check_alone(recipe, team)
     with run.lock() if team.chief else nullcontext():
         if team.chief:
             keep_recipe(run, recipe_text)
+            checkpoints.keep_seed(run, given.seed)
         else:
             team.agree()  # when the chief has split and prepared the images
             run = replace(run, silent=True)
@@ -111,21 +118,25 @@ def _check(recipe: Recipe, given: Given) -> None:
                 f"{recipe.name}: [distil] has share {share:g} and {recipe.distil.crops} crops; "
                 f"{option} is {'given' if is_given else 'missing'}"
             )
-    alone = {
-        "[distil] crops": asks,
-        "[[others]]": bool(recipe.others),
-        "fold_batch_norm": any(stage.fold_batch_norm and stage.epochs for stage in recipe.stages),
-    }
-    if workers.is_member() and any(alone.values()):
-        found = ", ".join(name for name, there in alone.items() if there)
-        raise RecipeError(f"{recipe.name}: has {found}: for one worker alone")
-    if given.weights is None and any(stage.mix < 1 for stage in recipe.stages):
+    if given.weights is None and recipe.stages[0].mix < 1:
         raise RecipeError(
-            f"{recipe.name}: mixes its weights with those that it begins with; none are given: "
-            "--weights FILE"
+            f"{recipe.name}: the first stage mixes its last weights with its first ones; none are "
+            "given: --weights FILE"
         )
     if given.weights is not None and not given.weights.is_file():
         raise RecipeError(f"{given.weights}: no such file; expected weights to start from")
+
+
+def _check_alone(recipe: Recipe, team: Team) -> None:
+    """Refuse what several workers, or several GPUs, cannot share."""
+    alone = {
+        "[distil] crops": recipe.distil.crops > 0,
+        "[[others]]": bool(recipe.others),
+        "fold_batch_norm": any(stage.fold_batch_norm and stage.epochs for stage in recipe.stages),
+    }
+    if team.several and any(alone.values()):
+        found = ", ".join(name for name, there in alone.items() if there)
+        raise RecipeError(f"{recipe.name}: has {found}: for one worker with at most one GPU")
 
 
 def keep_recipe(run: Run, text: str) -> None:

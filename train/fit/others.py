@@ -15,7 +15,7 @@ from lesionedge.datasets.table import DatasetError
 from lesionedge.diagnosis import describe
 from lesionedge.image import Preprocessing
 from train.data import cache, splits
-from train.data.prepare import HASHED, Data
+from train.data.prepare import Data
 from train.fit.batches import Mixed
 from train.fit.losses import Answers, classes_alone
 from train.recipe import Collection, Recipe
@@ -46,10 +46,9 @@ def prepare(
     """
     counts = np.bincount(data.classes[data.train_rows], minlength=len(data.labels))
     answers = classes_alone(counts)
-    kept = _kept_out(data)
     mixed = []
     for other in recipe.others:
-        found, own = _of(other, recipe, data, folders[other.name], kept, run)
+        found, own = _of(other, recipe, data, folders[other.name], run)
         mixed.append(replace(found, labels=found.labels + len(answers.may_be)))
         more = np.tile(_mix(own, found.labels, counts), (len(own), 1))
         answers = Answers(
@@ -59,7 +58,7 @@ def prepare(
 
 
 def _of(
-    other: Collection, recipe: Recipe, data: Data, folder: Path, kept: np.ndarray, run: Run
+    other: Collection, recipe: Recipe, data: Data, folder: Path, run: Run
 ) -> tuple[Mixed, np.ndarray]:
     """Return a collection's images, labels from 0, and which classes each label may be."""
     dataset = datasets.load(folder)
@@ -75,6 +74,8 @@ def _of(
     )
     pixels, good = cache.prepared(paths, whole, data.folder)
     hashes = cache.derived(paths, whole, data.folder, "phash", splits.perceptual_hash)
+    # The run's own images cut to the same shape: else a copy would not look like them.
+    kept = _kept_out(data, replace(whole, crop=recipe.input.crop))
     known = splits.looks_like(hashes, kept)
     rows = np.flatnonzero(good & ~known)
     if len(rows) == 0:
@@ -124,8 +125,8 @@ def _mix(may_be: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarr
     return result
 
 
-def _kept_out(data: Data) -> np.ndarray:
-    """Return the hashes of the run's images that are not trained on."""
+def _kept_out(data: Data, shape: Preprocessing) -> np.ndarray:
+    """Return the hashes of the run's images that are not trained on, cut to a shape."""
     paths = [Path(path) for path in data.table["path"]]
-    hashes = cache.derived(paths, HASHED, data.folder, "phash", splits.perceptual_hash)
+    hashes = cache.derived(paths, shape, data.folder, "phash", splits.perceptual_hash)
     return hashes[(data.table["split"] != "train").to_numpy()]

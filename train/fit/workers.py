@@ -102,6 +102,14 @@ def is_member() -> bool:
     return _count() > 1
 
 
+def failure() -> int:
+    """Return the exit status of a process that has said why it cannot go on."""
+    try:
+        return HOPELESS if is_member() else 1
+    except RunError:  # TF_CONFIG itself cannot be understood
+        return 1
+
+
 def go_on_alone() -> None:
     """Replace this process by one that is no longer one of several workers."""
     environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}

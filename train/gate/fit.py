@@ -73,6 +73,10 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
         raise RecipeError(f"{recipe.name}: the gate is trained by one worker alone")
     with run.lock():
         keep_recipe(run, recipe_text)
+        checkpoints.keep_seed(run, given.seed)
+        if run.float_weights.exists() and run.card.exists():
+            run.say("is trained already; another --out begins another training")
+            return
         keras.utils.set_random_seed(given.seed)
         table = sources.table(given.source.folder)
         write_text(run.split, table.to_csv(index=False))

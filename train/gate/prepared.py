@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 
 from lesionedge.atomic import replacing
 from lesionedge.image import decode
+from train.data import cache
 from train.gate import copies, drawings
 from train.gate.sources import LABELS
 from train.recipe import Gate
@@ -79,7 +79,9 @@ class Copies:
     def _made(self, tasks: list[Task], side_px: int, seed: int, *, plainly: bool) -> Images:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps([[Path(path).name, *rest] for path, *rest in tasks] + [[side_px, seed]])
-        file = self.folder / f"gate-{hashlib.sha256(text.encode()).hexdigest()[:20]}.npy"
+        files = [Path(path) for path in dict.fromkeys(path for path, *_ in tasks) if path]
+        name = cache.digest(files, text, code=(copies, drawings))
+        file = self.folder / f"gate-{name}.npy"
         if not file.exists():
             jobs = [
                 (path, label if source != RUINED else RUINED, seed, number, side_px, plainly)

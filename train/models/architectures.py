@@ -105,7 +105,7 @@ def _mobilenetv2_blocks(
     x = _conv_bn(x, 32, "Conv1", bn="bn_Conv1", strides=2)
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
     number = 0
-    for expansion, channels, repeats, stride in MOBILENETV2_BLOCKS:
+    for expansion, channels, repeats, stride in blocks:
         for repeat in range(repeats):
             x = _inverted_residual(x, number, expansion, channels, stride if repeat == 0 else 1)
             number += 1
