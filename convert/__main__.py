@@ -79,7 +79,7 @@ def verify(file: Path, run: Path, split: str, limit: int | None) -> None:
     "files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True
 )
 def fix_batch(files: tuple[Path, ...]) -> None:
-    """Return FILES that an earlier export wrote a fixed batch of one, as export does now.
+    """Give FILES that an earlier export wrote a fixed batch of one, as export does now.
 
     Predictions stay as they are. LiteRT.js, among others, refuses an open batch.
     """
@@ -91,7 +91,7 @@ def fix_batch(files: tuple[Path, ...]) -> None:
 
 
 def _measured_file(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command FILE, and what was measured of it."""
+    """Add the argument FILE and the option --metrics to a command."""
     path = click.Path(exists=True, dir_okay=False, path_type=Path)
     metrics = click.option(
         "--metrics", type=path, required=True,

@@ -19,7 +19,6 @@ from lesionedge.card import Card, File, present
 from lesionedge.image import Preprocessing, model_input
 from train.run import Run
 
-FORMATS = ("int8", "float16", "float32")
 REPRESENTATIVE_IMAGES = 200
 """How many training images show post-training quantization what activations are like."""
 

@@ -115,7 +115,7 @@ def spread(folds: dict[str, Any]) -> Iterator[str]:
 
 
 def sizes() -> str:
-    """Yield the row of the files' sizes."""
+    """Return the row of the files' sizes."""
     paths = [ROOT / "lesionedge" / "models" / file for _, file in MODELS.values()]
     return f"| file | {' | '.join(f'{path.stat().st_size / 1e6:.2f} MB' for path in paths)} |"
 
@@ -168,7 +168,7 @@ def subgroups(model: dict[str, Any]) -> Iterator[str]:
 
 
 def span(figure: dict[str, float | None]) -> str:
-    """Yield a value with its interval; a dash where these images leave it undefined."""
+    """Return a value with its interval; a dash where these images leave it undefined."""
     if figure["value"] is None:
         return "-"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

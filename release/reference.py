@@ -1,6 +1,6 @@
 """Writes the references of the embedded models: what their images and predictions are usually like.
 
-    python release/reference.py IMAGES [--size WIDTHxHEIGHT]
+    python release/reference.py IMAGES
 
 IMAGES is HAM10000's folder of images. Only the calibration images of ``release/split.csv`` are
 taken, which no embedded network has been trained on. ``lesionedge evaluate`` compares images

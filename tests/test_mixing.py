@@ -15,7 +15,7 @@ from training import LABELS, draw_ham10000, keras, program, tensorflow
 from train import recipe
 from train.fit import batches, checkpoints, losses
 from train.fit import fit as training
-from train.fit.batches import Lessons, Mixed
+from train.fit.batches import Lessons, OtherImages
 from train.fit.workers import Team
 from train.models import architectures, batch_norm
 from train.models.pixels import PIXEL_MEAN, PIXEL_STD
@@ -70,8 +70,8 @@ def softmax(values):
     return np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
 
 
-def call(loss, answers, labels, logits):
-    made = losses.logit_adjusted(loss, answers)
+def call(loss, meanings, labels, logits):
+    made = losses.logit_adjusted(loss, meanings)
     return made(
         tensorflow.constant(labels), tensorflow.constant(logits, tensorflow.float32)
     ).numpy()
@@ -88,18 +88,20 @@ def test_labels_of_one_class_cost_the_adjusted_cross_entropy():
 
 def test_a_label_that_leaves_classes_open_costs_their_sum():
     """The collection has none of the third class, and half of its images are of the first."""
-    may_be = np.array([[True, False, False], [True, True, False]])
-    answers = losses.Answers(may_be, np.array([[0.5, 0.5, 0.0]] * 2))
+    possible = np.array([[True, False, False], [True, True, False]])
+    meanings = losses.LabelMeanings(possible, np.array([[0.5, 0.5, 0.0]] * 2))
     logits = np.array([[1.0, 2.0, 30.0], [1.0, 2.0, 30.0]])
-    found = call(Loss(1.0, 0.0), answers, np.array([0, 1]), logits)
+    found = call(Loss(1.0, 0.0), meanings, np.array([0, 1]), logits)
     first = 1 / (1 + np.e)
     assert found == pytest.approx([-np.log(first), 0.0], abs=1e-5)
 
 
 def test_what_is_named_may_be_any_of_a_labels_classes():
-    answers = losses.Answers(np.array([[True, False, False], [True, True, False]]), np.ones((2, 3)))
+    meanings = losses.LabelMeanings(
+        np.array([[True, False, False], [True, True, False]]), np.ones((2, 3))
+    )
     logits = tensorflow.constant([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    named = losses.named(answers, tensorflow.constant([0, 1, 1]), logits)
+    named = losses.named(meanings, tensorflow.constant([0, 1, 1]), logits)
     assert named.numpy().tolist() == [False, True, False]
 
 
@@ -107,7 +109,7 @@ def test_each_batch_has_its_share_of_every_collection():
     own = np.full((12, 8, 8, 3), 10, np.uint8)
     other = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((10, 4, 4, 3), np.uint8)
     rows = np.array([1, 2, 3, 5, 7])
-    mixed = Mixed(other + 100, rows, rows + 7, share=0.25)
+    mixed = OtherImages(other + 100, rows, rows + 7, share=0.25)
     lessons = Lessons(own, np.arange(12), np.arange(12), others=(mixed,))
     assert lessons.own(8) == 6
     seen = []
@@ -306,7 +308,7 @@ def test_several_gpus_are_refused_as_several_workers_are():
 
 
 def test_a_collection_smaller_than_its_share_is_refused():
-    few = Mixed(np.zeros((2, 8, 8, 3), np.uint8), np.arange(2), np.array([7, 8]), share=0.25)
+    few = OtherImages(np.zeros((2, 8, 8, 3), np.uint8), np.arange(2), np.array([7, 8]), share=0.25)
     lessons = Lessons(
         np.zeros((12, 8, 8, 3), np.uint8), np.arange(12), np.arange(12), others=(few,)
     )

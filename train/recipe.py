@@ -17,8 +17,8 @@ from train import settings
 from train.settings import (
     STRICT,
     AtLeastOne,
+    BelowOne,
     Count,
-    Dropped,
     NotNegative,
     Positive,
     RecipeError,
@@ -45,7 +45,7 @@ class Model:
 
     architecture: Text
     """A function of ``train.models.architectures``."""
-    dropout: Dropped = 0.0
+    dropout: BelowOne = 0.0
     """Share of features dropped before the first dense layer, 0-1."""
     weights: Literal["imagenet", "random"] = "random"
     """``imagenet`` (downloaded, or given by ``--weights``) or ``random``."""
@@ -53,7 +53,7 @@ class Model:
     """``softmax``, an output a class; ``sigmoid``, one output, for two classes."""
     dense: tuple[AtLeastOne, ...] = ()
     """Units of dense layers (with ReLU) between the features and the output."""
-    dense_dropout: Dropped = 0.0
+    dense_dropout: BelowOne = 0.0
     """Share of features dropped after each of them, 0-1."""
     filters: tuple[AtLeastOne, ...] = ()
     """``stacked``: filters of each block; all but the last are pooled (see flatten)."""
@@ -61,7 +61,7 @@ class Model:
     """``stacked``: how many convolutions a block has."""
     batch_norm: bool = False
     """``stacked``: batch normalisation after each convolution."""
-    block_dropout: Dropped = 0.0
+    block_dropout: BelowOne = 0.0
     """``stacked``: share of features dropped after each block, 0-1."""
     flatten: bool = False
     """``stacked``: the last block is pooled too, and every position's features go on, not their
@@ -74,7 +74,7 @@ class Loss:
 
     tau: NotNegative = 1.0
     """Logit adjustment by tau * log(class share) (Menon et al. 2021, arXiv:2007.07314); 0: none."""
-    label_smoothing: Dropped = 0.0
+    label_smoothing: BelowOne = 0.0
     """Share of each target that is spread evenly over all classes, 0-1."""
 
 
@@ -251,7 +251,7 @@ class DataSettings:
 class Gate:
     """What the gate is trained on: re-encoded copies of every source's training images."""
 
-    refused: Dropped
+    refused: BelowOne
     """Share of genuine images that the threshold may refuse on the calibration split."""
     ham10000: Count
     """Copies of each image of HAM10000."""
@@ -296,13 +296,21 @@ class Recipe:
     input: Preprocessing
     """The model's input; the card's ``input`` section."""
     model: Model
+    """The network."""
     stages: tuple[Stage, ...]
+    """What is trained, one after the other."""
     loss: Loss = field(default_factory=Loss)
+    """What a training minimises."""
     augment: Augment = field(default_factory=Augment)
+    """Random changes to the training images."""
     distil: Distil = field(default_factory=Distil)
+    """What is learnt from teachers."""
     others: tuple[Collection, ...] = ()
+    """Other collections, for stages with ``others = true``."""
     data: DataSettings = field(default_factory=DataSettings)
+    """The classes, and what is said of the dataset."""
     shortened: Shortened = field(default_factory=Shortened)
+    """How a run departs from the recipe."""
     gate: Gate | None = None
     """Of the gate alone: its sources, in place of a dataset."""
     cache_side_px: AtLeastOne = 256
@@ -310,9 +318,10 @@ class Recipe:
     cache_aspect: Positive = 4 / 3
     """Width of the cached training images for their height; that of the dataset's images."""
     batch_size: AtLeastOne = 32
+    """Images per step."""
     weight_decay: NotNegative = 0.0
     """AdamW's decoupled weight decay, on kernels only."""
-    ema: Dropped = 0.0
+    ema: BelowOne = 0.0
     """Decay a step of the weights' moving average, which is what is kept; 0: no average."""
     clip_norm: Positive = 1.0
     """Gradients are scaled down to this global norm."""

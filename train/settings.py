@@ -28,8 +28,8 @@ STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Dropped = Annotated[float, Field(ge=0, lt=1)]
-"""A share of which something must be left."""
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+"""A share below 1."""
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]

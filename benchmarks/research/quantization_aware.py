@@ -57,7 +57,7 @@ from train.fit.schedule import learning_rate
 from train.models.batch_norm import batch_norms
 from train.models.pixels import normalise
 from train.recipe import Loss, Stage
-from train.settings import STRICT, AtLeastOne, Count, Dropped, NotNegative, RecipeError
+from train.settings import STRICT, AtLeastOne, BelowOne, Count, NotNegative, RecipeError
 
 PARTS = {
     "all": ("kernel", "gamma", "beta", "bias"),
@@ -97,7 +97,7 @@ class Settings:
     """Weight of the labels' logit-adjusted cross-entropy; the divergence from the teacher has 1."""
     variants: tuple[Literal["stored", "full", "reduced"], ...] = ("full", "reduced")
     """How the images are decoded, in turn (``quantization_inputs.VARIANTS``)."""
-    ema: Dropped = 0.95
+    ema: BelowOne = 0.95
     """Decay a step of the weights' moving average, which is what is kept; 0: the last step's."""
     statistics: Literal["fixed", "free"] = "fixed"
     """What batch normalisation learns by: its moving statistics, or each batch's (``free``)."""

@@ -41,7 +41,7 @@ SIDE = 224
 PREPROCESSING = Preprocessing(SIDE, SIDE)
 REDUCED = replace(PREPROCESSING, decode_margin=1.0)
 STATISTICS_IMAGES = 512
-"""How many training images return folded batch normalisation its statistics."""
+"""How many training images the statistics of batch normalisation are measured on."""
 STATISTICS_BATCHES = 24
 """How many batches of training images activations' ranges are measured on."""
 BATCH = 32

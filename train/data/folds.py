@@ -50,7 +50,7 @@ def divide(table: pd.DataFrame, count: int, *, seed: int) -> dict[str, pd.DataFr
 
 
 def _parts(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
-    """Return each image the number, from 0, of its part: lesions stay whole, classes even."""
+    """Return the part of each image, from 0: lesions stay whole, classes are divided evenly."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     parts = np.zeros(len(table), np.int64)

@@ -11,8 +11,6 @@ import pandas as pd
 from lesionedge.atomic import replacing
 from lesionedge.datasets.table import DatasetError
 
-CHOICES = ("copy", "link")
-
 
 def organize(table: pd.DataFrame, folder: Path, *, how: str) -> dict[str, int]:
     """Lay images out as ``organized_train/CLASS/`` and ``organized_test/CLASS/``.

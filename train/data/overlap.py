@@ -11,7 +11,6 @@ import pandas as pd
 
 from lesionedge.datasets.table import DatasetError
 
-CHOICES = ("refuse", "drop", "allow")
 NAMED = 40
 """How many pairs a message names."""
 
@@ -54,7 +53,7 @@ def settle(table: pd.DataFrame, *, choice: str, say: Say) -> pd.DataFrame:
 
     Args:
         table: Columns path, label and given.
-        choice: One of ``CHOICES``.
+        choice: ``refuse``, ``drop`` or ``allow``.
         say: Tells the person at the terminal.
 
     Raises:
@@ -91,7 +90,7 @@ def settle_groups(table: pd.DataFrame, groups: np.ndarray, *, choice: str, say: 
     Args:
         table: Column given.
         groups: (N,) group numbers.
-        choice: One of ``CHOICES``; only ``drop`` drops.
+        choice: ``refuse``, ``drop`` or ``allow``; only ``drop`` drops.
         say: Tells the person at the terminal.
 
     Returns:

@@ -153,7 +153,7 @@ def _readable(table: pd.DataFrame, run: Run, cache_folder: Path) -> pd.DataFrame
 def _split(
     table: pd.DataFrame, run: Run, choice: str, seed: int, cache_folder: Path
 ) -> pd.DataFrame:
-    """Return the table its columns group and split.
+    """Add the columns group and split.
 
     By the dataset's own classes, whatever the recipe makes of them: recipes then share a split.
     """
@@ -239,7 +239,7 @@ def _say_what_the_recipe_changes(
 
 
 def _relabelled(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """Return images the model's labels; those that have none are left out."""
+    """Replace the dataset's labels by the model's; leave out images that have none."""
     new = {old: label for label, olds in recipe.data.classes.items() for old in olds}
     if not new:
         return table

@@ -10,7 +10,6 @@ from PIL import Image
 
 from lesionedge.datasets.table import DatasetError
 
-SPLITS = ("train", "validation", "calibration", "test")
 FOLDS = {"train": 14, "validation": 2, "calibration": 1, "test": 3}
 """How many of twenty equal folds each split gets."""
 

@@ -142,10 +142,10 @@ def _inputs(images: LabelledImages, card: Card, cache_folder: Path) -> np.ndarra
 
 
 def two_logits(logits: np.ndarray) -> np.ndarray:
-    """Return one logit of the second class its counterpart: softmax of (0, z) is sigmoid of z."""
+    """Add a logit of 0 for the first class if there is only z: softmax of (0, z) is z's sigmoid."""
     return logits if logits.shape[1] > 1 else np.hstack([np.zeros_like(logits), logits])
 
 
 def two_columns(outputs: np.ndarray) -> np.ndarray:
-    """Return one probability of the second class its counterpart."""
+    """Add the first class's probability, 1 - p, where there is only the second's, p."""
     return outputs if outputs.shape[1] > 1 else np.hstack([1 - outputs, outputs])

@@ -10,9 +10,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from train.fit.augmentation import random_changes
-from train.fit.losses import Answers
+from train.fit.losses import LabelMeanings
 from train.recipe import Augment, Recipe
 from train.settings import RecipeError
+
+MOST_EPOCHS = 1000
+"""More than a stage has: a seed's second number is its stage times this, and its epoch."""
 
 MOST_STEPS = 1_000_000
 """More than an epoch has: each collection draws its random changes from numbers of its own."""
@@ -22,7 +25,7 @@ STATISTICS_BATCHES = 32
 
 
 @dataclass(frozen=True)
-class Mixed:
+class OtherImages:
     """Images of another collection, some of which are in every batch."""
 
     pixels: np.ndarray
@@ -51,9 +54,9 @@ class Lessons:
     """(N, classes) float32 soft labels; None: there are none."""
     teacher: keras.Model | None = None
     """Asked for the soft labels of each image as it is shown; None: ``soft`` has them."""
-    others: tuple[Mixed, ...] = ()
+    others: tuple[OtherImages, ...] = ()
     """Other collections; not beside soft labels."""
-    answers: Answers | None = None
+    meanings: LabelMeanings | None = None
     """What all label numbers stand for; None: for the classes."""
 
     def own(self, batch_size: int) -> int:
@@ -61,7 +64,7 @@ class Lessons:
         return batch_size - sum(_count(other, batch_size) for other in self.others)
 
 
-def _count(other: Mixed, batch_size: int) -> int:
+def _count(other: OtherImages, batch_size: int) -> int:
     return max(1, round(other.share * batch_size))
 
 
@@ -115,7 +118,7 @@ def training_batches(
 
 
 def _mixed(
-    other: Mixed, steps: int, augment: Augment, input_px: int, batch_size: int,
+    other: OtherImages, steps: int, augment: Augment, input_px: int, batch_size: int,
     seed: tuple[int, int, int],
 ) -> tf.data.Dataset:  # fmt: skip
     """Return what another collection adds to each of an epoch's batches: images and labels.
@@ -129,7 +132,7 @@ def _mixed(
             "smaller share"
         )
     rows = len(other.labels) // count * count
-    first = seed[1] % 1000 * steps * count  # the epoch's number within its stage
+    first = seed[1] % MOST_EPOCHS * steps * count  # the epoch's number within its stage
     turns = range(first // rows, (first + steps * count) // rows + 1)
     chance = (seed[0], seed[2])
     orders = [np.random.default_rng((*chance, t)).permutation(len(other.labels))[:rows]

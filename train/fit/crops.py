@@ -3,8 +3,8 @@
 A soft label of the whole image says nothing of a part of it that is recoloured and blurred. Here
 the teachers are asked about just what the student sees (Beyer et al. 2022, "Knowledge distillation:
 a good teacher is patient and consistent", arXiv:2106.05237), each about two ways of turning it, so
-that their mean depends less on how it was turned. The crops are kept while they are trained on: to
-ask takes about as long as to train on them once.
+that their mean depends less on how it was turned. The crops are kept while they are trained on:
+the teachers take about as long as an epoch of training.
 """
 
 from __future__ import annotations

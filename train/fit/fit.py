@@ -28,7 +28,7 @@ from train.run import Run, RunError
 from train.settings import RecipeError
 
 STATISTICS_IMAGES = 512
-"""How many training images return folded batch normalisation its statistics."""
+"""How many training images the statistics of batch normalisation are measured on."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def _training(
     own = Lessons(data.pixels, data.classes, data.train_rows)
     lessons = own
     if recipe.others:
-        mixed, answers = others.prepare(recipe, data, given.also, run)
-        lessons = replace(own, others=mixed, answers=answers)
+        mixed, meanings = others.prepare(recipe, data, given.also, run)
+        lessons = replace(own, others=mixed, meanings=meanings)
     if given.soft_labels is not None:
         soft = distillation.read(given.soft_labels, data.table, data.labels, recipe.distil)
         lessons = replace(own, soft=soft)

@@ -16,27 +16,31 @@ NEVER = -1e9
 
 
 @dataclass(frozen=True)
-class Answers:
+class LabelMeanings:
     """What label numbers stand for: the classes, then labels of other collections."""
 
-    may_be: np.ndarray
+    possible: np.ndarray
     """(labels, classes) bool: the classes that an image so labelled may be of."""
     shares: np.ndarray
     """(labels, classes) float: each class's share of the collection that the label is of; 0: it has
     no image of the class."""
 
 
-def classes_alone(counts: np.ndarray) -> Answers:
+def classes_alone(counts: np.ndarray) -> LabelMeanings:
     """Return the labels of a dataset that has every class.
 
     Args:
         counts: (classes,) training images of each class.
     """
     known = np.maximum(counts, 1)
-    return Answers(np.eye(len(counts), dtype=bool), np.tile(known / known.sum(), (len(counts), 1)))
+    return LabelMeanings(
+        np.eye(len(counts), dtype=bool), np.tile(known / known.sum(), (len(counts), 1))
+    )
 
 
-def logit_adjusted(loss: Loss, answers: Answers) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def logit_adjusted(
+    loss: Loss, meanings: LabelMeanings
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Make the cross-entropy that a rare class weighs in as much as a common one.
 
     softmax(logits + tau * log(share of the class)) is compared with the target, so that the
@@ -47,15 +51,15 @@ def logit_adjusted(loss: Loss, answers: Answers) -> Callable[[tf.Tensor, tf.Tens
 
     Args:
         loss: The recipe's ``[loss]``; with tau 0 this is the plain cross-entropy.
-        answers: What the labels stand for.
+        meanings: What the labels stand for.
 
     Returns:
         A function of (N,) int labels and (N, classes) logits, or the (N, 1) logit of the second
         of two classes, to (N,) losses.
     """
-    there = answers.shares > 0
-    offsets = loss.tau * np.log(np.where(there, answers.shares, 1.0)) + np.where(there, 0, NEVER)
-    others = np.where(answers.may_be, 0.0, NEVER)
+    there = meanings.shares > 0
+    offsets = loss.tau * np.log(np.where(there, meanings.shares, 1.0)) + np.where(there, 0, NEVER)
+    others = np.where(meanings.possible, 0.0, NEVER)
     spread = there / there.sum(1, keepdims=True)
     tables = [tf.constant(table, tf.float32) for table in (offsets, others, spread)]
     smoothing = loss.label_smoothing
@@ -70,7 +74,7 @@ def logit_adjusted(loss: Loss, answers: Answers) -> Callable[[tf.Tensor, tf.Tens
 
 
 def distilled(
-    loss: Loss, distil: Distil, answers: Answers
+    loss: Loss, distil: Distil, meanings: LabelMeanings
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return what a training minimises: the labels' loss, and the soft labels' cross-entropy.
 
@@ -80,13 +84,13 @@ def distilled(
     Args:
         loss: The recipe's ``[loss]``.
         distil: The recipe's ``[distil]``.
-        answers: What the labels stand for.
+        meanings: What the labels stand for.
 
     Returns:
         A function of (N,) int labels, (M, classes) soft labels (any shape where ``distil`` has no
         share) and logits as ``logit_adjusted`` takes them, to (N,) losses.
     """
-    hard = logit_adjusted(loss, answers)
+    hard = logit_adjusted(loss, meanings)
 
     def call(labels: tf.Tensor, soft: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         own = hard(labels, logits)
@@ -100,7 +104,7 @@ def distilled(
     return call
 
 
-def named(answers: Answers, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def named(meanings: LabelMeanings, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Return (N,) bool: whether the largest logit is that of a class that the label stands for."""
     largest = tf.argmax(both_classes(logits), axis=1)
-    return tf.gather(tf.gather(tf.constant(answers.may_be), labels), largest, batch_dims=1)
+    return tf.gather(tf.gather(tf.constant(meanings.possible), labels), largest, batch_dims=1)

@@ -16,8 +16,8 @@ from lesionedge.diagnosis import describe
 from lesionedge.image import Preprocessing
 from train.data import cache, splits
 from train.data.prepare import Data
-from train.fit.batches import Mixed
-from train.fit.losses import Answers, classes_alone
+from train.fit.batches import OtherImages
+from train.fit.losses import LabelMeanings, classes_alone
 from train.recipe import Collection, Recipe
 from train.run import Run
 from train.settings import RecipeError
@@ -25,7 +25,7 @@ from train.settings import RecipeError
 
 def prepare(
     recipe: Recipe, data: Data, folders: Mapping[str, Path], run: Run
-) -> tuple[tuple[Mixed, ...], Answers]:
+) -> tuple[tuple[OtherImages, ...], LabelMeanings]:
     """Read and prepare the other collections of a recipe.
 
     Images of a published validation or test split are left out, and those that look like an image
@@ -45,21 +45,21 @@ def prepare(
         RecipeError: A collection's labels or classes do not fit.
     """
     counts = np.bincount(data.classes[data.train_rows], minlength=len(data.labels))
-    answers = classes_alone(counts)
+    meanings = classes_alone(counts)
     mixed = []
     for other in recipe.others:
         found, own = _of(other, recipe, data, folders[other.name], run)
-        mixed.append(replace(found, labels=found.labels + len(answers.may_be)))
+        mixed.append(replace(found, labels=found.labels + len(meanings.possible)))
         more = np.tile(_mix(own, found.labels, counts), (len(own), 1))
-        answers = Answers(
-            np.concatenate([answers.may_be, own]), np.concatenate([answers.shares, more])
+        meanings = LabelMeanings(
+            np.concatenate([meanings.possible, own]), np.concatenate([meanings.shares, more])
         )
-    return tuple(mixed), answers
+    return tuple(mixed), meanings
 
 
 def _of(
     other: Collection, recipe: Recipe, data: Data, folder: Path, run: Run
-) -> tuple[Mixed, np.ndarray]:
+) -> tuple[OtherImages, np.ndarray]:
     """Return a collection's images, labels from 0, and which classes each label may be."""
     dataset = datasets.load(folder)
     table = dataset.table
@@ -89,9 +89,9 @@ def _of(
         f"{int(known.sum())} that look like an image on which this run is measured"
     )
     names = sorted(set(labels))
-    may_be = np.array([[label in stands_for[name] for label in data.labels] for name in names])
+    possible = np.array([[label in stands_for[name] for label in data.labels] for name in names])
     numbers = np.searchsorted(names, labels)
-    return Mixed(pixels, rows, numbers, other.share, other.augment), may_be
+    return OtherImages(pixels, rows, numbers, other.share, other.augment), possible
 
 
 def _stands_for(
@@ -116,11 +116,11 @@ def _stands_for(
     return dict(other.classes)
 
 
-def _mix(may_be: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _mix(possible: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return (classes,) shares of a collection; a label's classes share it as the run's own do."""
-    own = np.maximum(counts, 1) * may_be
+    own = np.maximum(counts, 1) * possible
     shares = own / own.sum(1, keepdims=True)
-    found = np.bincount(labels, minlength=len(may_be)) @ shares
+    found = np.bincount(labels, minlength=len(possible)) @ shares
     result: np.ndarray = found / found.sum()
     return result
 

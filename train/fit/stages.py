@@ -9,10 +9,10 @@ import numpy as np
 import tf_keras as keras
 
 from train.fit import checkpoints
-from train.fit.batches import Lessons, statistics_batches
+from train.fit.batches import MOST_EPOCHS, Lessons, statistics_batches
 from train.fit.checkpoints import State
 from train.fit.trainer import Trainer
-from train.fit.validation import FIGURES, Held
+from train.fit.validation import FIGURES, ValidationImages
 from train.fit.workers import Team
 from train.models import architectures
 from train.models.batch_norm import folded, refresh_batch_norm, unfolded
@@ -33,7 +33,7 @@ class Training:
     """What is trained on."""
     own: Lessons
     """The run's own images, of which batch statistics are measured; mostly the same."""
-    held: Held
+    held: ValidationImages
     """What each epoch is measured on."""
     team: Team
     """The workers, of which this process is one."""
@@ -75,7 +75,7 @@ def train_stage(
         checkpoints.save_best(run, number, model.get_weights())
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts = trainer.epoch(
-            lessons, state.epoch, seed=(training.seed, number * 1000 + state.epoch),
+            lessons, state.epoch, seed=(training.seed, number * MOST_EPOCHS + state.epoch),
             say=run.say, scores=_scores(stage, state),
         )  # fmt: skip
         arrays, weights = trainer.arrays(), trainer.average()  # takes all workers

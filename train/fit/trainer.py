@@ -43,8 +43,8 @@ class Trainer:
                 f"{len(classes)} training images make no batch of {recipe.batch_size}"
             )
         counts = np.bincount(classes, minlength=max(2, model.output_shape[-1]))
-        self.answers = lessons.answers or losses.classes_alone(counts)
-        self.loss = losses.distilled(recipe.loss, recipe.distil, self.answers)
+        self.meanings = lessons.meanings or losses.classes_alone(counts)
+        self.loss = losses.distilled(recipe.loss, recipe.distil, self.meanings)
         self.teacher, self.own = lessons.teacher, own // self.replicas
         with self.strategy.scope():
             self.optimizer = keras.optimizers.AdamW(0.0, weight_decay=recipe.weight_decay)
@@ -116,7 +116,7 @@ class Trainer:
         )
         for mean, value in zip(self.averages, self.averaged):
             mean.assign_add((value - mean) * (1.0 - decay))
-        right = losses.named(self.answers, labels, predictions)
+        right = losses.named(self.meanings, labels, predictions)
         right = tf.reduce_mean(tf.cast(right, tf.float32)) / self.replicas
         return loss, right
 
@@ -130,7 +130,7 @@ class Trainer:
         return tf.nn.softmax(both_classes(self.teacher(images[: self.own], training=False)))
 
     def _batches(self, lessons: Lessons, seed: tuple[int, int]) -> Iterable[Any]:
-        """Return this worker's replicas their shares of an epoch's batches."""
+        """Return the batches of an epoch, divided among this worker's replicas."""
         augment = self.stage.augment or self.recipe.augment
         if self.recipe.distil.crops:  # they are changed already, and the predictions are to that
             augment = Augment(flip=True, quarter_turns=True)

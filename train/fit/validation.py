@@ -16,7 +16,7 @@ FIGURES = ("validation_loss", "validation_accuracy", "validation_balanced_accura
 
 
 @dataclass(frozen=True)
-class Held:
+class ValidationImages:
     """Images that are not trained on."""
 
     inputs: np.ndarray
@@ -46,7 +46,7 @@ class Held:
         return float(recall_score(self.truth, named, labels=present, average="macro"))
 
 
-def held(recipe: Recipe, data: Data, seed: int) -> Held:
+def held(recipe: Recipe, data: Data, seed: int) -> ValidationImages:
     """Return a run's validation images; a shortened run has no more than it trains on.
 
     Where there are none, as in a fold, they are the calibration images.
@@ -57,9 +57,9 @@ def held(recipe: Recipe, data: Data, seed: int) -> Held:
     if most and most < len(truth):
         rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:most])
         inputs, truth = inputs[rows], truth[rows]
-    return Held(inputs, truth, len(data.labels))
+    return ValidationImages(inputs, truth, len(data.labels))
 
 
-def nothing(classes: int) -> Held:
+def nothing(classes: int) -> ValidationImages:
     """Return no images: for workers whose chief measures."""
-    return Held(np.empty(0), np.empty(0), classes)
+    return ValidationImages(np.empty(0), np.empty(0), classes)

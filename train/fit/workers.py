@@ -45,7 +45,7 @@ class Team:
     """Whether gradients are summed over more than one replica."""
 
     def agree(self, value: float = 0.0) -> float:
-        """Wait for all workers; give them the chief's value."""
+        """Wait for all workers; return the chief's value."""
         import numpy as np
 
         if not self.several:
@@ -57,7 +57,7 @@ class Team:
         return {name: self.agree(found.get(name, 0.0)) for name in names}
 
     def share(self, arrays: Sequence[Any]) -> list[Any]:
-        """Return all workers the chief's arrays; theirs have the same shapes."""
+        """Return the chief's arrays to all workers; theirs must have the same shapes."""
         import tensorflow as tf
 
         def first(*own: tf.Tensor) -> list[tf.Tensor]:

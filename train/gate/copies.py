@@ -120,7 +120,7 @@ def grainy(image: Image.Image, strength: float, rng: np.random.Generator) -> Ima
 
 
 def ruined(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Blur it, or take or give it so much light, that nothing can be told of it any more."""
+    """Blur, darken or overexpose an image until nothing can be recognised."""
     kind = rng.integers(4)
     if kind <= 1:
         return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.06, 0.3) * min(image.size)))

@@ -27,7 +27,7 @@ from train.fit import checkpoints, workers
 from train.fit.batches import Lessons
 from train.fit.fit import Given, begin, finished, keep_recipe, save
 from train.fit.stages import Training, train_stage
-from train.fit.validation import Held
+from train.fit.validation import ValidationImages
 from train.gate import prepared, sources
 from train.gate.prepared import Images
 from train.models.inference import logits
@@ -91,7 +91,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
 
 def _trained(recipe: Recipe, run: Run, lessons: Images, held: Images, given: Given) -> keras.Model:
     own = Lessons(lessons.pixels, lessons.classes, np.arange(len(lessons.classes)))
-    measured = Held(np.asarray(held.pixels), held.classes, len(sources.LABELS))
+    measured = ValidationImages(np.asarray(held.pixels), held.classes, len(sources.LABELS))
     training = Training(recipe, run, own, own, measured, workers.alone(), given.seed)
     state = checkpoints.resume(run)
     for number in range(state.stage, len(recipe.stages)):

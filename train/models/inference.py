@@ -38,7 +38,7 @@ def logits(
 
 
 def both_classes(logits: tf.Tensor) -> tf.Tensor:
-    """Return one-output networks a logit for either class: softmax over (0, z) is sigmoid(z).
+    """Return two logits, (0, z), of a network with one, z: their softmax is z's sigmoid.
 
     Args:
         logits: (N, classes); or (N, 1), of the positive class.

@@ -1,4 +1,4 @@
-"""Takes out what rounding shifts channels by."""
+"""Corrects the shift of channel means that rounding causes."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def equalise_depthwise(model: keras.Model) -> None:
 
 
 def keep_biases(model: keras.Model) -> None:
-    """Return convolutions' channels that died a weight so small that it changes nothing.
+    """Give dead channels of convolutions a tiny weight, so that their bias survives rounding.
 
     TensorFlow Lite stores a bias as a 32-bit number of steps, a step being the input's times that
     of the channel's weights. Weight decay takes a channel that nothing needs to zero, its bias

@@ -32,7 +32,7 @@ def rounded(floating: keras.Model, batches: Sequence[tf.Tensor]) -> keras.Model:
 
 
 def unmeasured(floating: keras.Model) -> keras.Model:
-    """Return a network that rounds, whose ranges are still anything: its weights are to be loaded.
+    """Return a network that rounds, whose ranges are not set yet: load its weights.
 
     Args:
         floating: As ``rounded``'s.
