@@ -306,7 +306,7 @@ def test_a_quantized_stage_learns_from_the_float_network_and_leaves_frozen_layer
     trainer = Trainer(recipe, stage, quantized, lessons)
     assert {v.name for v in trainer.variables} == {"logits/kernel:0", "logits/bias:0"}
     for epoch in range(stage.epochs):
-        trainer.epoch(lessons, epoch, seed=(1, epoch), say=print)
+        trainer.epoch(epoch, seed=(1, epoch), say=print)
     gaps = inference.logits(quantized, PIXELS) - inference.logits(floating, PIXELS)
     # One number for all classes is no difference to a softmax.
     assert np.abs(gaps - gaps.mean(1, keepdims=True)).mean() < 0.1

@@ -78,7 +78,7 @@ for number, strategy in turns:
         model = architectures.build(r.model, classes=7, height_px=32, width_px=32)
         model = aware.quantization_aware(model) if stage.quantize else model
     found = trainer.Trainer(r, stage, model, data, strategy=strategy)
-    facts = found.epoch(data, 0, seed=(1, 1), say=print)
+    facts = found.epoch(0, seed=(1, 1), say=print)
     kept = found.arrays()
     found.restore(kept)
     again = found.arrays()

@@ -58,24 +58,18 @@ def train_stage(
         Where the next stage begins.
     """
     run, team = training.run, training.team
-    whole, model = model, folded(model) if stage.fold_batch_norm and stage.epochs else model
+    whole = model
+    if stage.fold_batch_norm and stage.epochs:
+        model = folded(whole)
     set_trainable(model, stage)
-    lessons = training.lessons if stage.others else replace(training.lessons, others=())
-    recipe = training.recipe
-    if stage.others and stage.taught:
-        lessons = replace(lessons, teacher=folded(whole))
-        recipe = replace(recipe, distil=Distil(share=stage.taught))
-    trainer = Trainer(
-        recipe, stage, _replicated(model, training, stage) if team.several else model,
-        lessons, strategy=team.strategy,
-    )  # fmt: skip
+    trainer = _trainer(training, stage, model, whole)
     if state.arrays:
         trainer.restore(state.arrays)
     if not stage.epochs and team.chief:
         checkpoints.save_best(run, number, model.get_weights())
     while state.epoch < stage.epochs and state.epoch - state.best_epoch < stage.patience:
         facts = trainer.epoch(
-            lessons, state.epoch, seed=(training.seed, number * MOST_EPOCHS + state.epoch),
+            state.epoch, seed=(training.seed, number * MOST_EPOCHS + state.epoch),
             say=run.say, scores=_scores(stage, state),
         )  # fmt: skip
         arrays, weights = trainer.arrays(), trainer.average()  # takes all workers
@@ -96,6 +90,27 @@ def train_stage(
         _settle(training, stage, number, whole)
     team.agree()  # when the chief has written what the next stage begins with
     return State.of_stage(number + 1, state.history)
+
+
+def _trainer(training: Training, stage: Stage, model: keras.Model, whole: keras.Model) -> Trainer:
+    """Return what trains a model for a stage.
+
+    Args:
+        training: What the stages have in common.
+        stage: What to do.
+        model: What learns.
+        whole: The same, before batch normalisation was folded in: where the stage is ``taught``
+            beside other collections, its predictions are learnt.
+    """
+    recipe, lessons = training.recipe, training.lessons
+    if not stage.others:
+        lessons = replace(lessons, others=())
+    elif stage.taught:
+        lessons = replace(lessons, teacher=folded(whole))
+        recipe = replace(recipe, distil=Distil(share=stage.taught))
+    team = training.team
+    learner = _replicated(model, training, stage) if team.several else model
+    return Trainer(recipe, stage, learner, lessons, strategy=team.strategy)
 
 
 def set_trainable(model: keras.Model, stage: Stage) -> None:

@@ -27,7 +27,7 @@ class Trainer:
         self, recipe: Recipe, stage: Stage, model: keras.Model, lessons: Lessons, *,
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:  # fmt: skip
-        self.recipe, self.stage, self.model = recipe, stage, model
+        self.recipe, self.stage, self.model, self.lessons = recipe, stage, model, lessons
         self.strategy = strategy or tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
         if recipe.batch_size % self.replicas:
@@ -129,7 +129,7 @@ class Trainer:
             return soft
         return tf.nn.softmax(both_classes(self.teacher(images[: self.own], training=False)))
 
-    def _batches(self, lessons: Lessons, seed: tuple[int, int]) -> Iterable[Any]:
+    def _batches(self, seed: tuple[int, int]) -> Iterable[Any]:
         """Return the batches of an epoch, divided among this worker's replicas."""
         augment = self.stage.augment or self.recipe.augment
         if self.recipe.distil.crops:  # they are changed already, and the predictions are to that
@@ -139,7 +139,7 @@ class Trainer:
             own = self.replicas // context.num_input_pipelines
             first = context.input_pipeline_id * own
             return training_batches(
-                lessons, augment=augment, input_px=self.stage.input_px,
+                self.lessons, augment=augment, input_px=self.stage.input_px,
                 batch_size=self.recipe.batch_size, seed=seed,
                 shares=(self.replicas, range(first, first + own)),
             )  # fmt: skip
@@ -147,13 +147,12 @@ class Trainer:
         return self.strategy.distribute_datasets_from_function(shared)
 
     def epoch(
-        self, lessons: Lessons, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None],
+        self, epoch: int, *, seed: tuple[int, int], say: Callable[[str], None],
         scores: Sequence[float] = (),
     ) -> dict[str, Any]:  # fmt: skip
         """Train for one pass over the training images.
 
         Args:
-            lessons: What is trained on.
             epoch: How many epochs of the stage are done.
             seed: Two numbers that fix the order and every change.
             say: Tells how far it is.
@@ -163,7 +162,7 @@ class Trainer:
             loss, accuracy (of the changed images, with dropout), learning_rate,
             images_per_s and seconds.
         """
-        batches = self._batches(lessons, seed)
+        batches = self._batches(seed)
         begin = reported = time.monotonic()
         total = right = rate = 0.0
         for step, (images, labels, soft) in enumerate(batches):
