@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge import formats
-from lesionedge.datasets import files
+from lesionedge.datasets import files, predicted
 from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
@@ -81,6 +81,8 @@ def refuse_table(root: Path) -> None:
     bases = [base for base, _ in _bases(root)]
     stems = {path.stem for base in bases for f in _classes(base) for path in files.images_in(f)}
     for file in tables(root, depth=2):
+        if predicted.is_predictions(str(file)):
+            continue
         columns = header(file)
         rows, _ = read_csv(file, (), columns=[str(number) for number in range(len(columns))])
         named = [name for _, column in rows.head(200).items() for name in _names_of(column, stems)]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lesionedge import datasets
-from lesionedge.datasets import truth
+from lesionedge.datasets import predicted, truth
 from lesionedge.datasets.table import DatasetError, UnknownLayoutError
 from lesionedge.formats import is_image_name
 from lesionedge.sources.listing import PassedOver, expand
@@ -72,6 +72,11 @@ def gather(source: str, *, truth_file: str | None = None, layout: str | None = N
         DatasetError: There are none, or they cannot be understood.
     """
     _expect(source)
+    if predicted.is_predictions(source):
+        raise DatasetError(
+            f"{source}: holds predictions; expected images, or a table of what they show. Give the "
+            "images' folder as SOURCE: with -o DIR, evaluate takes the predictions that it finished"
+        )
     if truth_file is None:
         return _of_dataset(source, layout)
     return named(images_of(source), truth_file, layout=layout)

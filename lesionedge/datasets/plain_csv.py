@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionedge.datasets import files, truth
+from lesionedge.datasets import files, predicted, truth
 from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
@@ -43,6 +43,7 @@ def load(root: Path) -> Dataset:
         DatasetError: There is none, or more than one.
     """
     csv = _csv(root)
+    predicted.refuse(str(csv or root))
     if csv is None:
         raise DatasetError(f"{root}: no csv with columns path, label")
     rows, malformed = read_csv(csv, ())
@@ -86,7 +87,8 @@ def _first(columns: dict[str, str], known: tuple[str, ...]) -> str:
 
 def _csv(root: Path) -> Path | None:
     """Find the csv; the folder's only one that has the columns."""
-    there = [root] if root.is_file() else list(tables(root))
+    below = (csv for csv in tables(root) if not predicted.is_predictions(str(csv)))
+    there = [root] if root.is_file() else list(below)
     for wanted in (FULL, NAMED):
         found = [csv for csv in there if _has(csv, wanted)]
         if len(found) > 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,8 @@ MISSING = ("", "na", "n/a", "nan", "null", "none")
 """What a table's cell holds, in lower case, when it holds nothing."""
 DELIMITERS = ",\t;"
 """What parts a table's cells: csv, the Dataverse's tab, and Excel where commas are decimal."""
+
+_TOLD = re.compile(r'"?sep=([,;\t])"?\s*\Z', re.IGNORECASE)
 
 EXTRAS = ("sex", "age", "localization", "dx_type")
 COLUMNS = ("path", "label", "lesion", "patient", "given", *EXTRAS)
@@ -140,10 +144,9 @@ def read_csv(
         DatasetError: It cannot be read or lacks a column.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            lines = list(_lines(text))
+        lines = list(_lines(io.StringIO(_text(file), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: cannot be read ({error}); expected a csv") from error
+        raise _unreadable(file, error) from error
     names = list(columns) if columns else [name.strip() for name in (lines or [[]])[0]]
     body = lines if columns else lines[1:]
     good = [line for line in body if not any(cell.strip() for cell in line[len(names) :])]
@@ -160,11 +163,28 @@ def read_csv(
     return rows, len(body) - len(good)
 
 
+def _text(file: Path) -> str:
+    """Return a table's text: in UTF-8, or else in the code page that Excel writes on Windows."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
+
+
+def _unreadable(file: Path, error: Exception) -> DatasetError:
+    reason = getattr(error, "strerror", None) or error
+    return DatasetError(f"{file}: cannot be read ({reason}); expected a csv")
+
+
 def _lines(text: Iterable[str]) -> Iterator[list[str]]:
     """Split a table into cells; its first line shows what parts them. Empty lines are left out."""
     lines = iter(text)
     first = next(lines, "")
-    delimiter = max(DELIMITERS, key=first.count)
+    told = _TOLD.match(first)  # Excel's own line, which is no part of the table
+    if told:
+        first = next(lines, "")
+    delimiter = told[1] if told else max(DELIMITERS, key=first.count)
     for source in ([first], lines):
         reader = csv.reader(source, delimiter=delimiter, skipinitialspace=delimiter != "\t")
         yield from (line for line in reader if line)
@@ -176,9 +196,13 @@ def _cell(text: str) -> str | None:
 
 
 def header(file: Path) -> list[str]:
-    """Return the cells of a table's first line; none where it cannot be read."""
+    """Return the cells of a table's first line.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            return [cell.strip() for cell in next(_lines([text.readline()]), [])]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as text:
+            return [cell.strip() for cell in next(_lines(text), [])]
+    except (OSError, csv.Error) as error:
+        raise _unreadable(file, error) from error

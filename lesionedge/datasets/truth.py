@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionedge.datasets import isic_truth
+from lesionedge.datasets import isic_truth, predicted
 from lesionedge.datasets.table import Dataset, DatasetError, drop, expect_rows, header, read_csv
 from lesionedge.formats import is_image_name
 from lesionedge.sources.names import base_name
@@ -56,8 +56,10 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         rows were left out.
 
     Raises:
-        DatasetError: It cannot be read or understood, or has one image under two labels.
+        DatasetError: It cannot be read or understood, holds predictions, or has one image under
+            two labels.
     """
+    predicted.refuse(str(file))
     rows, faults, malformed = _rows(file)
     missing = {"image or label is missing": rows["path"].isna() | rows["label"].isna()}
     rows, skipped = drop(rows, {**missing, **faults})
