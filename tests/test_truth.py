@@ -91,3 +91,55 @@ def test_tables_as_excel_writes_them(put, text):
     root = put("1.png", "2.png", labels=text)
     assert labels_of(gather.gather(str(root))) == ["mel", "nv"]
     assert truth.read(root / "labels.csv")[0]["label"].tolist() == ["mel", "nv"]
+
+
+@pytest.mark.parametrize("place", ["{}", "./{}", "/home/x/{}", "C:\\photos\\{}", "..\\{}"])
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_a_row_of_a_folder_is_of_no_other_folder(tmp_path, place, slash):
+    """A/1.jpg is missing: its label is not B/1.jpg's."""
+    table = tmp_path / "t.csv"
+    rows = [("A/1.jpg", "mel"), ("A/2.jpg", "nv"), ("B/2.jpg", "mel")]
+    lines = [f"{place.format(name.replace('/', slash))},{label}" for name, label in rows]
+    table.write_text("\n".join(["path,label", *lines]))
+    for folder in ("photos/", "", "/elsewhere/"):
+        images = [f"{folder}{name}" for name in ("B/1.jpg", "A/2.jpg", "B/2.jpg")]
+        found = gather.named(images, str(table))
+        assert list(zip(found.paths, labels_of(found))) == [(images[1], "nv"), (images[2], "mel")]
+        assert found.skipped == {
+            "image without a row of truth": 1, "row of truth without an image": 1,
+        }  # fmt: skip
+
+
+def test_a_path_comes_before_a_name(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n1.jpg,mel\nA/1.jpg,nv\n2,bcc\n")
+    images = ["photos/A/1.jpg", "photos/B/1.jpg", "photos/B/2.png"]
+    assert labels_of(gather.named(images, str(table))) == ["nv", "mel", "bcc"]
+    member = "zip://photos/A/1.jpg::" + str(tmp_path / "x.zip")
+    address = "https://example.org/A/1.jpg?size=1"
+    assert labels_of(gather.named([member], str(table))) == ["nv"]
+    assert labels_of(gather.named([address], str(table))) == ["nv"]
+
+
+def test_more_of_an_absolute_path_tells_folders_apart(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n/x/one/A/1.jpg,mel\n/x/one/A/2.jpg,nv\n/x/two/A/2.jpg,bcc\n")
+    images = ["/y/two/A/1.jpg", "/y/one/A/2.jpg", "/y/two/A/2.jpg"]
+    found = gather.named(images, str(table))
+    assert list(zip(found.paths, labels_of(found))) == [(images[1], "nv"), (images[2], "bcc")]
+
+
+def test_a_table_beside_images_may_have_backslashes(put):
+    root = put("A/1.png", "B/2.png", labels="path,label\nA\\1.png,mel\nB\\2.png,nv\n")
+    assert labels_of(gather.gather(str(root))) == ["mel", "nv"]
+    assert labels_of(gather.gather(str(root / "labels.csv"))) == ["mel", "nv"]
+
+
+def test_a_name_with_a_folder_is_searched_for_in_it(put):
+    root = put(
+        "B/1.png", "B/2.png", "A/2.png",
+        labels="image,dx\nA/1.png,mel\nB\\2.png,nv\n/x/A/2.png,mel\n",
+    )  # fmt: skip
+    found = gather.gather(str(root))
+    assert labels_of(found) == ["nv", "mel"]
+    assert found.skipped == {"no image": 1}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lesionedge import datasets
-from lesionedge.datasets import predicted, truth
+from lesionedge.datasets import places, predicted, truth
 from lesionedge.datasets.table import DatasetError, UnknownLayoutError
 from lesionedge.formats import is_image_name
 from lesionedge.sources.listing import PassedOver, expand
@@ -127,12 +127,13 @@ def named(images: Sequence[str], truth_file: str, *, layout: str | None = None) 
     Raises:
         DatasetError: They cannot be read, or name other images.
     """
-    if layout is None and not os.path.isdir(truth_file):
+    is_table = layout is None and not os.path.isdir(truth_file)
+    if is_table:
         rows, skipped = truth.read(Path(truth_file))
     else:
         whole = _of_dataset(truth_file, layout)
         rows, skipped = whole.table, whole.skipped
-    joined, left_out = truth.join(rows, images, name=truth_file)
+    joined, left_out = truth.join(rows, images, name=truth_file, by_name=not is_table)
     return Labelled(Path(truth_file).stem, joined, {**skipped, **left_out})
 
 
@@ -157,7 +158,7 @@ def _of_dataset(source: str, layout: str | None) -> Labelled:
 def _of_table(file: Path) -> Labelled:
     """Read a csv whose paths are relative to it."""
     rows, skipped = truth.read(file)
-    paths = [os.path.join(file.parent, str(path)) for path in rows["path"]]
+    paths = [str(places.beside(file.parent, str(path))) for path in rows["path"]]
     there = np.array([os.path.isfile(path) for path in paths])
     rows = rows.assign(path=paths)[there].reset_index(drop=True)
     if rows.empty:

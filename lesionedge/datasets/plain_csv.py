@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionedge.datasets import files, predicted, truth
+from lesionedge.datasets import files, places, predicted, truth
 from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
@@ -76,7 +76,9 @@ def _places(names: pd.Series, csv: Path, *, by_path: bool) -> pd.Series:
     """Return where each image is, missing where it is not."""
     if not by_path:
         return files.find(names, [csv.parent])
-    paths = names.map(lambda name: csv.parent / name, na_action="ignore").astype(object)
+    paths = names.map(lambda name: places.beside(csv.parent, name), na_action="ignore").astype(
+        object
+    )
     there = paths.map(lambda path: isinstance(path, Path) and path.is_file()).astype(bool)
     return paths.where(there, None)
 
