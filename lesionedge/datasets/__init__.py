@@ -75,6 +75,8 @@ def _counting_predictions(found: Dataset, root: Path) -> Dataset:
 
 def _found(root: Path, most: int = 8) -> str:
     """Say what there is, so that one sees what is missing."""
+    if not root.exists():
+        return "nothing there"
     if not root.is_dir():
         return f"a file with the columns {', '.join(header(root)[:most])}"
     named = [f"{file.name} ({_columns(file, most)})" for file in tables(root)]
