@@ -177,12 +177,81 @@ def test_every_models_predictions_are_kept(cli_run, photos, int8, models, tmp_pa
     """Each in a file of its own, whatever goes wrong afterwards."""
     done = cli_run(
         "evaluate", photos[0], "--truth", photos[1], "-m", int8, "-m", models / "float32.tflite",
-        "--profile", tmp_path / "none.json", "-o", tmp_path / "out",
+        "--submission", tmp_path / "none" / "s.csv", "-o", tmp_path / "out",
     )  # fmt: skip
-    assert (done.exit_code, "none.json: the profile cannot be read" in done.stderr) == (1, True)
+    assert (done.exit_code, "s.csv: cannot be written" in done.stderr) == (1, True)
     for name in ("predictions.csv", "predictions-float32.csv"):
         with (tmp_path / "out" / name).open() as file:
             assert len(list(csv.DictReader(file))) == 24
+
+
+def test_what_cannot_be_measured_is_not_classified(cli_run, photos, int8, tmp_path):
+    frogs = tmp_path / "frogs.csv"
+    frogs.write_text(
+        "id,label\n" + "".join(f"IMG_{n},{('frog', 'toad')[n % 2]}\n" for n in range(24))
+    )
+    for options, text in (
+        (("--truth", photos[1], "--profile", tmp_path / "none.json"), "none.json: the profile"),
+        (("--truth", frogs), "fewer than two of the model's classes"),
+    ):
+        done = cli_run("evaluate", photos[0], *options, "-m", int8, "-o", tmp_path / "out")
+        assert (done.exit_code, text in done.stderr) == (1, True)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.csv.part"])
+def test_predictions_of_unknown_origin_are_refused(cli_run, reported, photos, int8, tmp_path, name):
+    """Such as those of predict, by another model or with a profile."""
+    shutil.copy(reported[0] / "predictions.csv", tmp_path / name)
+    for _ in range(2):
+        done = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", int8, "-o", tmp_path)
+        assert done.exit_code == 1
+        assert f"{name}: predictions.json beside it does not say which model" in done.stderr
+    (tmp_path / name).unlink()
+    measured(cli_run, photos, "-m", int8, "-o", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.csv.part"])
+def test_images_that_were_replaced_are_noticed(
+    cli_run, reported, photos, int8, tmp_path, draw, name
+):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(photos[0], folder)
+    measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
+    (out / "predictions.csv").rename(out / name)
+    draw(80, 60, seed=99).save(folder / "IMG_3.png")
+    done = cli_run("evaluate", folder, "--truth", photos[1], "-m", int8, "-o", out)
+    assert (done.exit_code, "some images have changed since" in done.stderr) == (1, True)
+    (out / name).unlink()
+    measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
+    record = json.loads((out / "predictions.json").read_text())
+    del record["predictions.csv"]["images"]  # as older versions wrote it
+    (out / "predictions.json").write_text(json.dumps(record))
+    measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
+
+
+def test_like_names_of_models_and_profiles_are_numbered(cli_run, photos, int8, models, tmp_path):
+    others = []
+    for number, name in enumerate(("int8", "float32", "float16")):
+        (tmp_path / str(number)).mkdir()
+        others += ["-m", tmp_path / str(number) / "model.tflite"]
+        shutil.copy(models / f"{name}.tflite", others[-1])
+    profiles = []
+    for name in ("clinic/ward", "clinic/ward", "clinic-ward"):
+        profiles += ["--profile", tmp_path / f"{len(profiles)}.json"]
+        line = ["-m", others[1], "--name", name, "-o", profiles[-1]]
+        assert cli_run("calibrate", photos[0], "--truth", photos[1], *line).exit_code == 0
+    out = tmp_path / "out"
+    measured(cli_run, photos, *others, *profiles, "-o", out)
+    assert {file.name for file in out.glob("*.csv")} == {
+        "predictions.csv", "predictions-model.csv", "predictions-model-2.csv",
+    }  # fmt: skip
+    names = ["model", "model (2)", "model (3)", "model with clinic/ward",
+             "model with clinic/ward (2)", "model with clinic-ward (3)"]  # fmt: skip
+    found = list(json.loads((out / "metrics.json").read_text())["models"])
+    assert found == names
+    assert len(list((out / "plots").glob("confusion-*.png"))) == 6
+    assert (out / "plots" / "confusion-model with clinic-ward.png").exists()
 
 
 @pytest.mark.parametrize("kind", ["malignant", "melanoma"])

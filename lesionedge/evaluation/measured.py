@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+def file_name(name: str) -> str:
+    """Return a model's name as its plots' files have it: without slashes."""
+    return re.sub(r"[^\w.() -]", "-", name)
 
 
 @dataclass(frozen=True)
