@@ -451,3 +451,39 @@ def test_a_plain_table_may_have_an_index_and_any_delimiter(tmp_path, put):
         rows = (("", "path", "label"), ("0", "p/a.png", "mole"), ("1", "p/b.png", "wart"))
         table(tmp_path / "mine.csv", "".join(delimiter.join(row) + "\n" for row in rows))
         assert found(tmp_path) == {"a": "mole", "b": "wart"}
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "error"),
+    [
+        ("labels.csv", ("path,label", "A.jpg,mel", "B.jpg,nv", "A.jpg,nv"), "mel and nv"),
+        ("labels.csv", ("path,label", "A.jpg,mel", "B.jpg,nv", "./A.jpg,nv"), "mel and nv"),
+        (
+            "HAM10000_metadata.csv",
+            ("lesion_id,image_id,dx", "L,A,mel", "M,B,nv", "L,A,nv"),
+            "mel and nv",
+        ),
+        (
+            "metadata.csv",
+            ("isic_id,benign_malignant", "A,benign", "B,malignant", "A,malignant"),
+            "benign and malignant",
+        ),
+        (
+            "ISIC_2019_Training_GroundTruth.csv",
+            ("image,MEL,NV", "A,1,0", "B,0,1", "A,0,1"),
+            "mel and nv",
+        ),
+        (
+            "PH2_dataset.txt",
+            ("|| IMDA || x || 0 ||", "|| IMDB || x || 2 ||", "|| IMDA || x || 2 ||"),
+            "common nevus and melanoma",
+        ),
+    ],
+)
+def test_one_image_under_two_labels_is_refused(tmp_path, put, name, lines, error):
+    put(tmp_path, **{".": "A.jpg B.jpg IMDA.jpg IMDB.jpg"})
+    (tmp_path / name).write_text("\n".join(lines))
+    with pytest.raises(datasets.DatasetError, match=f"has the labels {error}"):
+        datasets.load(tmp_path)
+    (tmp_path / name).write_text("\n".join([*lines[:-1], lines[-2]]))
+    assert datasets.load(tmp_path).skipped["listed twice"] == 1

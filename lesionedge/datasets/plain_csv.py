@@ -14,6 +14,7 @@ from lesionedge.datasets.table import (
     finished,
     given_name,
     header,
+    once,
     read_csv,
     tables,
 )  # fmt: skip
@@ -59,11 +60,12 @@ def load(root: Path) -> Dataset:
     faults = {
         "path or label is missing": rows["name"].isna() | rows["label"].isna(),
         "no image": rows["path"].isna(),
-        "listed twice": rows["name"].duplicated(),
     }
     if given is not None:
         faults["split is unknown"] = rows["given"].isna()
     rows, skipped = drop(rows, faults)
+    rows, left_out = once(rows, "path", csv)
+    skipped |= left_out
     if malformed:
         skipped["malformed line"] = malformed
     labels = tuple(sorted(rows["label"].unique()))

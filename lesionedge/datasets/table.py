@@ -98,6 +98,32 @@ def drop(
     return rows[~bad].copy(), skipped
 
 
+def once(rows: pd.DataFrame, key: str, source: object) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Keep one row per image.
+
+    Args:
+        rows: A loader's good rows.
+        key: The column that names an image.
+        source: Where the rows are from, for messages.
+
+    Returns:
+        The rows, and reason -> how many were left out.
+
+    Raises:
+        DatasetError: An image has two labels.
+    """
+    labels = rows.groupby(key)["label"].nunique()
+    both = labels[labels > 1]
+    if len(both):
+        image = both.index[0]
+        two = sorted(rows.loc[rows[key] == image, "label"].unique())
+        raise DatasetError(
+            f"{source}: {image} has the labels {' and '.join(two[:2])} ({len(both)} such images); "
+            "expected one label an image"
+        )
+    return drop(rows, {"listed twice": rows[key].duplicated()})
+
+
 def expect_rows(rows: pd.DataFrame, source: Path, skipped: dict[str, int]) -> None:
     """Refuse a dataset of which all rows were left out.
 

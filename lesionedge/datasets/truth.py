@@ -8,7 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge.datasets import isic_truth, places, predicted
-from lesionedge.datasets.table import Dataset, DatasetError, drop, expect_rows, header, read_csv
+from lesionedge.datasets.table import (
+    Dataset,
+    DatasetError,
+    drop,
+    expect_rows,
+    header,
+    once,
+    read_csv,
+)
 from lesionedge.sources.names import base_name
 
 KEYS = (
@@ -64,9 +72,7 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     if malformed:
         skipped["malformed line"] = malformed
     expect_rows(rows, file, skipped)
-    _refuse_two_labels(rows, str(file))
-    twice = rows["path"].duplicated()
-    rows, left_out = drop(rows, {"listed twice": twice})
+    rows, left_out = once(rows, "path", file)
     columns = _lower(rows)
     for name, known in EXTRAS.items():
         found = next((columns[one] for one in known if one in columns), None)
@@ -106,22 +112,10 @@ def _lower(rows: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _refuse_two_labels(rows: pd.DataFrame, name: str) -> None:
-    labels = rows.groupby("path")["label"].nunique()
-    both = labels[labels > 1]
-    if len(both):
-        image = both.index[0]
-        two = sorted(rows.loc[rows["path"] == image, "label"].unique())
-        raise DatasetError(
-            f"{name}: {image} has the labels {' and '.join(two[:2])} ({len(both)} such images); "
-            "expected one label an image"
-        )
-
-
 def of_dataset(dataset: Dataset) -> pd.DataFrame:
     """Return a dataset's images as a table with the columns ``COLUMNS``."""
     table = dataset.table.assign(path=dataset.table["path"].astype(str))
-    _refuse_two_labels(table, dataset.name)
+    once(table, "path", dataset.name)
     return table.reindex(columns=list(COLUMNS))
 
 
