@@ -98,6 +98,16 @@ def test_whole_lesions_are_resampled():
     assert (draws[:, [0, 2, 5]].sum(1) == 3).all()
 
 
+def test_melanoma_is_found_however_it_is_spelled(predictions):
+    truth, probabilities, lesions = predictions
+    wanted, found = (
+        metrics.measure(probabilities, truth, lesions, [label, "nv", "df"], [True, False, False])
+        for label in ("mel", "Melanoma")
+    )
+    for name in ("melanoma_auroc", "melanoma_sensitivity_at_90_specificity"):
+        assert found[name] == wanted[name]
+
+
 def test_undefined_figures_are_left_out(predictions):
     _, probabilities, lesions = predictions
     truth = np.ones(len(lesions), np.int64)

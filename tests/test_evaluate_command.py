@@ -357,6 +357,15 @@ def test_labels_are_understood(labels, kind, left_out):
     assert sum(found.number(label, LABELS) is None for label in labels) == left_out
 
 
+@pytest.mark.parametrize("model", [("benign", "malignant"), ("nv", "bcc")])
+def test_melanoma_or_not_needs_a_class_melanoma(model):
+    labels = ["melanoma", "not melanoma"]
+    with pytest.raises(DatasetError, match="the model has no class melanoma"):
+        meaning.understand(labels, describe_all(model), name="x")
+    found = meaning.understand(labels, describe_all(("nv", "Melanoma")), name="x")
+    assert found.kind == "melanoma"
+
+
 def test_paths_in_the_truth_may_be_relative(tmp_path):
     images = [os.path.join("photos", name) for name in ("a/1.jpg", "b/1.jpg")]
     (tmp_path / "t.csv").write_text("path,label\na/1.jpg,mel\nb/1.jpg,nv\n")
