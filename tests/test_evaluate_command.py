@@ -173,6 +173,42 @@ def test_models_and_profiles_are_compared(cli_run, reported, photos, int8, model
     )
 
 
+def test_a_profile_of_one_label_is_measured_on_it(cli_run, photos, int8, tmp_path):
+    """24 images: six each of mel, nv, bcc and bkl; the threshold finds some of each."""
+    line = ["-m", int8, "--of", "mel", "-o", tmp_path / "site.json"]
+    assert cli_run("calibrate", photos[0], "--truth", photos[1], *line).exit_code == 0
+    content = json.loads((tmp_path / "site.json").read_text())
+    classifier = Classifier(int8, profile=str(tmp_path / "site.json"), check=False)
+    images = [classifier.classify(photos[0] / f"IMG_{n}.png") for n in range(24)]
+    risks = np.array([image.malignant_probability for image in images])
+    content["operating_points"] = [{
+        "sensitivity": 0.9, "threshold": float(np.median(risks)), "of": "mel", "guaranteed": True,
+        "measured_sensitivity": 0.9, "measured_specificity": 0.5,
+    }]  # fmt: skip
+    (tmp_path / "site.json").write_text(json.dumps(content))
+    options = ("-m", int8, "--profile", tmp_path / "site.json")
+    done = measured(cli_run, photos, *options, "-o", tmp_path / "out")
+    assert "threshold for 90 % of mel: sensitivity" in done.stdout
+    assert "90.0% of mel" in (tmp_path / "out" / "report.html").read_text()
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())["models"]
+    figures = figures["int8 with site"]
+    kinds = np.array([("mel", "nv", "bcc", "bkl")[n // 3 % 4] for n in range(24)])
+    found = figures["operating_points"][0]["images"]
+    above = risks >= np.median(risks)
+    assert found["sensitivity"]["value"] == pytest.approx(above[kinds == "mel"].mean())
+    assert above[kinds == "mel"].mean() != above[kinds == "bcc"].mean()
+    benign = np.isin(kinds, ("nv", "bkl"))
+    assert found["specificity"]["value"] == pytest.approx(1 - above[benign].mean())
+    men = np.arange(24) % 2 == 0
+    assert figures["subgroups"]["sex"]["male"]["sensitivity"]["value"] == pytest.approx(
+        above[men & (kinds == "mel")].mean()
+    )
+    table = tmp_path / "binary.csv"
+    table.write_text("\n".join(["id,malignant", *(f"IMG_{n},{n // 3 % 2}" for n in range(24))]))
+    done = measured(cli_run, (photos[0], table), *options, "--format", "json")
+    assert json.loads(done.stdout)["models"]["int8 with site"]["operating_points"] == []
+
+
 def test_every_models_predictions_are_kept(cli_run, photos, int8, models, tmp_path):
     """Each in a file of its own, whatever goes wrong afterwards."""
     done = cli_run(

@@ -63,6 +63,7 @@ def _bands() -> list[str]:
 def measure(
     probabilities: np.ndarray, truth: np.ndarray, table: pd.DataFrame, malignant: Sequence[bool],
     *, predicted: np.ndarray | None = None, threshold: float | np.ndarray | None = None,
+    positive: np.ndarray | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure each group.
 
@@ -74,6 +75,7 @@ def measure(
         predicted: (N,) int, the predicted classes; None for the most probable ones.
         threshold: The threshold of the malignant probability for sensitivity and specificity, or
             (N,) one for each image; None leaves these figures out.
+        positive: (N,) bool, what sensitivity is of; None: of the malignant images.
 
     Returns:
         Property -> group -> images, lesions, malignant images, accuracy, balanced accuracy
@@ -84,6 +86,7 @@ def measure(
     right = (probabilities.argmax(1) if predicted is None else predicted) == truth
     kinds = np.asarray(malignant)
     risk = probabilities[:, kinds].sum(1)
+    positive = kinds[truth] if positive is None else positive
     own = None if threshold is None else np.broadcast_to(threshold, len(truth))
     found: dict[str, Any] = {}
     for variable, names in groups_of(table).items():
@@ -96,6 +99,7 @@ def measure(
                 truth[rows],
                 lesions[rows],
                 risk[rows],
+                positive[rows],
                 kinds,
                 None if own is None else own[rows],
             )
@@ -107,20 +111,20 @@ def measure(
 
 def _group(
     right: np.ndarray, truth: np.ndarray, lesions: np.ndarray, risk: np.ndarray,
-    malignant: np.ndarray, threshold: np.ndarray | None,
+    positive: np.ndarray, malignant: np.ndarray, threshold: np.ndarray | None,
 ) -> dict[str, Any]:  # fmt: skip
     draws = resamples(lesions)
-    positive = malignant[truth]
+    bad = malignant[truth]
     found = {
         "images": len(truth),
         "lesions": len(np.unique(lesions)),
-        "malignant": int(positive.sum()),
+        "malignant": int(bad.sum()),
         "accuracy": interval(lambda w: weighted.share(right, w), draws),
         "balanced_accuracy": interval(lambda w: weighted.balanced_accuracy(right, truth, w), draws),
     }
     if malignant.any() and not malignant.all():
-        found["malignant_auroc"] = auroc(positive, risk, draws)
+        found["malignant_auroc"] = auroc(bad, risk, draws)
         if threshold is not None:
-            measured = thresholds.at(threshold, risk, positive, draws)
+            measured = thresholds.at(threshold, risk, positive, draws, negative=~bad)
             found |= {name: measured[name] for name in ("sensitivity", "specificity")}
     return found
