@@ -376,6 +376,28 @@ def test_groups_are_the_first_that_is_known(tmp_path):
     assert one == three
     assert len({one, two, four}) == 3
     assert found.grouped_by("patient", "lesion") == "patient"
+    (tmp_path / "t.csv").write_text(
+        "id,label,lesion,patient\n0,mel,1,P\n1,nv,1,Q\n2,nv,2,Q\n3,mel,1,P\n"
+    )
+    one, two, three, four = gather.named(images, str(tmp_path / "t.csv")).groups(
+        "lesion", "patient"
+    )
+    assert one == four
+    assert len({one, two, three}) == 3
+
+
+@pytest.mark.parametrize("word", ["unknown", "Unknown", "-", "?", "n/a"])
+def test_an_unknown_patient_is_no_patient(tmp_path, draw, word):
+    rows = ["path,label,lesion,patient"]
+    for number in range(3):
+        draw(40, 30, seed=number).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{('mel', 'nv')[number % 2]},{word},{word}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    images = [str(tmp_path / f"{number}.png") for number in range(3)]
+    found = gather.named(images, str(tmp_path / "t.csv"))
+    for one in (found, gather.gather(str(tmp_path))):
+        assert len(set(one.groups("patient", "lesion"))) == 3
+        assert one.grouped_by("patient", "lesion") == "image"
 
 
 @pytest.mark.parametrize(

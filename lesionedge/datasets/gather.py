@@ -41,17 +41,28 @@ class Labelled:
     def groups(self, *columns: str) -> np.ndarray:
         """Return (N,) numbers of what is independent: by the first of the columns that is known.
 
+        Lesions that are numbered anew for each patient are told apart by the patient.
+
         Args:
             columns: Such as ``patient``, ``lesion``; an image with none of them is alone.
         """
         owners = pd.Series("", index=self.table.index, dtype=object)
         for column in columns:
             known = self.table[column].notna() & (owners == "")
-            owners[known] = f"{column} " + self.table.loc[known, column].astype(str)
+            names = self._lesions() if column == "lesion" else self.table[column].astype(str)
+            owners[known] = f"{column} " + names[known]
         alone = owners == ""
         owners[alone] = "image " + self.table.loc[alone, "path"].astype(str)
         _, numbers = np.unique(owners.to_numpy(dtype=str), return_inverse=True)
         return numbers
+
+    def _lesions(self) -> pd.Series[str]:
+        """Name lesions; one whose number several patients have is named with its patient."""
+        lesions, patients = (self.table[name].astype(str) for name in ("lesion", "patient"))
+        both = self.table["lesion"].notna() & self.table["patient"].notna()
+        owners = patients[both].groupby(lesions[both]).nunique()
+        several = both & lesions.isin(owners.index[owners > 1])
+        return lesions.where(~several, patients + " " + lesions)
 
     def grouped_by(self, *columns: str) -> str:
         """Return the first of the columns that any image has; ``image`` if none has."""

@@ -17,6 +17,8 @@ from lesionedge.errors import LesionEdgeError
 TABLE_SUFFIXES = (".csv", ".tab", ".tsv")
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 """What a table's cell holds, in lower case, when it holds nothing."""
+NO_ID = ("unknown", "unk", "not known", "not available", "-", "--", "?", "??")
+"""What it holds, in lower case, when a lesion or a patient is not known."""
 DELIMITERS = ",\t;"
 """What parts a table's cells: csv, the Dataverse's tab, and Excel where commas are decimal."""
 
@@ -73,7 +75,17 @@ class Dataset:
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:
     """Return a loader's rows with exactly the columns ``COLUMNS``, numbered from 0."""
-    return rows.reindex(columns=list(COLUMNS)).reset_index(drop=True)
+    return with_known_ids(rows.reindex(columns=list(COLUMNS))).reset_index(drop=True)
+
+
+def with_known_ids(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose lesion and patient are missing where the table says so in words.
+
+    All images of an ``unknown`` patient would be taken for one patient's.
+    """
+    words = {name: rows[name].astype(str).str.lower() for name in ("lesion", "patient")}
+    known = {name: rows[name].where(~words[name].isin(NO_ID), None) for name in words}
+    return rows.assign(**known)
 
 
 def drop(

@@ -16,6 +16,7 @@ from lesionedge.datasets.table import (
     header,
     once,
     read_csv,
+    with_known_ids,
 )
 from lesionedge.sources.names import base_name
 
@@ -77,7 +78,8 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     for name, known in EXTRAS.items():
         found = next((columns[one] for one in known if one in columns), None)
         rows[name] = None if found is None else rows[found]
-    return rows.reindex(columns=list(COLUMNS)).reset_index(drop=True), {**skipped, **left_out}
+    rows = with_known_ids(rows.reindex(columns=list(COLUMNS)))
+    return rows.reset_index(drop=True), {**skipped, **left_out}
 
 
 def _rows(file: Path) -> tuple[pd.DataFrame, dict[str, pd.Series[bool]], int]:
