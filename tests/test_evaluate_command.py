@@ -330,6 +330,23 @@ def test_class_folders_and_a_submission(cli_run, draw, int8, tmp_path):
         assert float(row["MEL"]) == float(shares[LABELS.index("mel")])
 
 
+def test_images_of_an_archive_are_shown(cli_run, photos, int8, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", photos[0])
+    out = tmp_path / "out"
+    measured(cli_run, (archive, photos[1]), "-m", int8, "-o", out, "--with-images")
+    assert "The worst mistakes" in (out / "report.html").read_text()
+
+
+def test_a_folders_own_table_says_the_skin_type(cli_run, photos, int8, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(photos[0], folder)
+    shutil.copy(photos[1], folder / "labels.csv")
+    done = cli_run("evaluate", folder, "-m", int8, "--format", "json")
+    assert done.exit_code == 0, done.output
+    groups = json.loads(done.stdout)["models"]["int8"]["subgroups"]
+    assert set(groups) == {"sex", "age_band", "skin_type"}
+
+
 def test_one_image_under_two_labels_is_refused(cli_run, draw, int8, tmp_path):
     for label in ("mel", "nv"):
         (tmp_path / "data" / label).mkdir(parents=True)

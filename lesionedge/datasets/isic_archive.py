@@ -30,6 +30,7 @@ LABEL_COLUMNS = ("benign_malignant", "diagnosis_1")
 RENAMED = {
     "lesion_id": "lesion", "patient_id": "patient", "age_approx": "age",
     "anatom_site_general": "localization", "diagnosis_confirm_type": "dx_type",
+    "fitzpatrick_skin_type": "skin_type",
 }  # fmt: skip
 _MODALITIES = {
     "dermoscopic": DERMOSCOPY,

@@ -24,7 +24,7 @@ DELIMITERS = ",\t;"
 
 _TOLD = re.compile(r'"?sep=([,;\t])"?\s*\Z', re.IGNORECASE)
 
-EXTRAS = ("sex", "age", "localization", "dx_type")
+EXTRAS = ("sex", "age", "localization", "dx_type", "skin_type")
 COLUMNS = ("path", "label", "lesion", "patient", "given", *EXTRAS)
 GIVEN_NAMES = {
     "train": "train", "training": "train", "organized_train": "train",
@@ -58,7 +58,7 @@ class Dataset:
     table: pd.DataFrame
     """Columns ``COLUMNS``: path (Path) and label (str); lesion and patient (str, missing where
     unknown); given, the published split (``train``, ``validation``, ``test`` or missing); and
-    sex, age, localization and dx_type where known."""
+    sex, age, localization, dx_type and skin_type where known."""
     labels: tuple[str, ...]
     """The dataset's own classes."""
     skipped: dict[str, int]

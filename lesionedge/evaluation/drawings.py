@@ -150,7 +150,7 @@ def _galleries(
         if len(rows):
             file = folder / f"{kind}-{file_name(model.name)}.png"
             gallery.draw(
-                rows, images.paths, scores, model.predicted, truth, labels, preprocessing, file
+                rows, images.names, scores, model.predicted, truth, labels, preprocessing, file
             )
             yield Drawing(file, title, caption)
 

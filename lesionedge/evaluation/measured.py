@@ -27,8 +27,13 @@ class LabelledImages:
     """(N,) int class numbers."""
 
     @property
+    def names(self) -> list[str]:
+        """The N images; one may be in an archive or at an address."""
+        return [str(path) for path in self.table["path"]]
+
+    @property
     def paths(self) -> list[Path]:
-        """The N image files."""
+        """The N image files, where all are files."""
         return [Path(path) for path in self.table["path"]]
 
 

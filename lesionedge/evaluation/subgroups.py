@@ -28,7 +28,8 @@ def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
     """Return each image's group, for every property that the table has.
 
     Args:
-        table: Rows of ``split.csv``, with any of the columns sex, age, localization, dx_type.
+        table: Rows of ``split.csv``, with any of the columns sex, age, localization, dx_type,
+            skin_type.
 
     Returns:
         Property -> (N,) names of groups; ``unknown`` for an image without a value.
