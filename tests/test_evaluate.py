@@ -173,6 +173,29 @@ def test_groups_have_readable_names():
     assert subgroups.groups_of(table[["group"]].assign(sex="unknown", age=None)) == {}
 
 
+def test_spellings_of_a_group_are_one():
+    ages = {
+        "45-50": "45-59", "45 to 59": "45-59", "85+": "75 and over", "50 years": "45-59",
+        "<30": "under 30", "0": "under 30", ">75": "75 and over", "40-50": "unknown",
+        "old": "unknown", "-5": "unknown", "300": "unknown", "6 months": "unknown",
+    }  # fmt: skip
+    table = pd.DataFrame({"age": list(ages), "group": range(len(ages))})
+    assert subgroups.groups_of(table)["age_band"].tolist() == list(ages.values())
+    assert set(subgroups.groups_of(table[8:9])["age_band"]) == {"unknown"}
+    table = pd.DataFrame(
+        {
+            "sex": ["M", "male", "Female", "f", "divers"],
+            "skin_type": ["3", "III", "Type 3.0", "FST iii", "-1"],
+        }
+    )
+    found = subgroups.groups_of(table)
+    assert found["sex"].tolist() == ["male", "male", "female", "female", "divers"]
+    assert found["skin_type"].tolist() == ["III", "III", "III", "III", "unknown"]
+    assert subgroups.groups_of(table.assign(sex=None, skin_type=[1.0, 2, 3, 4, None])).popitem()[
+        1
+    ].tolist() == ["I", "II", "III", "IV", "unknown"]
+
+
 def test_each_group_is_measured_separately(predictions):
     truth, probabilities, lesions = predictions
     sex = np.where(np.arange(400) < 100, "male", "female")

@@ -445,6 +445,17 @@ def test_masks_and_copies_in_class_folders(tmp_path, put):
         datasets.load(tmp_path)
 
 
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_images_outside_the_class_folders_are_counted(tmp_path, put, above):
+    folders = {"mel": "A.jpg", "nv": "B.jpg", "bcc/more": "C.jpg D.jpg", ".": "E.jpg"}
+    put(tmp_path, **{above + folder: names for folder, names in folders.items()})
+    put(tmp_path, **{".": "F.jpg"})
+    (tmp_path / ".hidden.jpg").touch()
+    rows = datasets.load(tmp_path)
+    assert sorted(path.stem for path in rows.table["path"]) == ["A", "B"]
+    assert rows.skipped == {"image in no class's folder": 4}
+
+
 def test_a_plain_table_may_have_an_index_and_any_delimiter(tmp_path, put):
     put(tmp_path, p="a.png b.png")
     for delimiter in (",", ";", "|"):

@@ -58,13 +58,17 @@ def load(root: Path) -> Dataset:
     """
     rows: list[dict[str, object]] = []
     skipped: dict[str, int] = {}
+    classes: set[Path] = set()
     for base, given in _bases(root):
         folders = _classes(base)
         _check_names(base, folders)
+        classes |= set(folders)
         for folder in folders:
             chosen, left_out = _images(folder)
             add(skipped, left_out)
             rows += [{"path": path, "label": folder.name, "given": given} for path in chosen]
+    outside = sum(classes.isdisjoint(path.parents) for path in files.images_below(root))
+    add(skipped, {"image in no class's folder": outside} if outside else {})
     table = pd.DataFrame(rows, columns=["path", "label", "given"])
     labels = tuple(sorted(table["label"].unique()))
     if len(labels) < 2:

@@ -38,7 +38,8 @@ def load(root: Path) -> Dataset:
             ``label``; ``lesion``, ``patient``, ``split`` (train, validation or test), ``sex``,
             ``age``, ``localization``, ``dx_type`` and ``skin_type`` may be there too. In place of
             the path, a name with or without suffix (``image_id``, ``image``, ``id``, …) will do,
-            and in place of these columns their other names in published tables (``dx``, ``lesion_id``, …).
+            and in place of these columns their other names in published tables (``dx``,
+            ``lesion_id``, …).
 
     Raises:
         DatasetError: There is none, or more than one.

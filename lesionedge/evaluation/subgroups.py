@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,21 @@ VARIABLES = {
     "skin_type": "skin_type",
 }  # fmt: skip
 """Property that images are grouped by -> its column in ``split.csv``."""
+SPELLINGS: dict[str, dict[str, str]] = {
+    "sex": {"m": "male", "man": "male", "f": "female", "woman": "female"},
+    "skin_type": {
+        spelling: numeral
+        for number, numeral in enumerate(("I", "II", "III", "IV", "V", "VI"), start=1)
+        for spelling in (str(number), f"{number}.0", numeral.lower())
+    }
+    | {"-1": UNKNOWN, "-1.0": UNKNOWN},
+}
+"""Property -> spelling -> the name of its group; other words are names themselves."""
+_TYPE = re.compile(r"^(fitzpatrick|fst|skin|type|\s)+")
+_AGE = re.compile(
+    r"(?P<sign><|>|>=|≥)?\s*(?P<first>\d+(\.\d+)?)\s*((-|–|to)\s*(?P<last>\d+(\.\d+)?)|\+)?"
+    r"\s*(y|yrs?|years?)?(\s*old)?"
+)
 HISTOLOGY, OTHERWISE = "histology", "otherwise"
 
 
@@ -38,21 +55,44 @@ def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
     for variable, column in VARIABLES.items():
         if column in table and table[column].notna().any():
             names = _named(variable, table[column]).fillna(UNKNOWN)
-            if (names != UNKNOWN).any():
+            if (_text(table[column]).fillna(UNKNOWN) != UNKNOWN).any():
                 found[variable] = names
     return found
 
 
 def _named(variable: str, values: pd.Series) -> pd.Series:
+    text = _text(values)
     if variable == "age_band":
-        years = pd.to_numeric(values, errors="coerce")
-        return pd.cut(years, AGE_BANDS, right=False, labels=_bands()).astype(object)
-    text = values.astype("string").str.strip().str.lower().replace("", pd.NA).astype(object)
+        return text.map(_band, na_action="ignore")
+    if variable in SPELLINGS:
+        plain = text.map(lambda word: _TYPE.sub("", word), na_action="ignore")
+        return plain.map(SPELLINGS[variable]).fillna(text)
     if variable == "confirmation":
         return text.map({"histo": HISTOLOGY, "histopathology": HISTOLOGY}).where(
             text.isna() | text.isin(("histo", "histopathology")), OTHERWISE
         )
     return text
+
+
+def _text(values: pd.Series) -> pd.Series:
+    """Return values as text in lower case, missing where there is none."""
+    text = values.astype("string").str.strip().str.lower()
+    return text.replace("", pd.NA).astype(object)
+
+
+def _band(age: str) -> str | None:
+    """Return the band of an age such as 50, 50 years, 85+, <30 or 45-50; None: it has not one."""
+    found = _AGE.fullmatch(age)
+    if found is None:
+        return None
+    first = float(found["first"]) - (0.1 if found["sign"] == "<" else 0)
+    bands = {_number_of_band(first), _number_of_band(float(found["last"] or first))}
+    number = bands.pop()
+    return None if bands or not 0 <= number < len(AGE_BANDS) - 1 else _bands()[number]
+
+
+def _number_of_band(age: float) -> int:
+    return bisect.bisect_right(AGE_BANDS, age) - 1
 
 
 def _bands() -> list[str]:
