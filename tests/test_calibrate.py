@@ -20,6 +20,7 @@ import lesionedge
 from lesionedge import Classifier, ModelError
 from lesionedge.calibration import guarantee
 from lesionedge.calibration.fit import fit
+from lesionedge.calibration.held_out import report
 from lesionedge.calibration.sample import Sample
 from lesionedge.calibration.site import make
 from lesionedge.card import Card
@@ -319,6 +320,29 @@ def test_the_held_out_report_says_when_it_helps(calibrated):
     assert "The probabilities are better for it." not in useless.stdout
 
 
+@pytest.mark.parametrize("card", [{}, {0.9: 0.3, 0.95: 0.2, 0.98: 0.1}])
+def test_a_threshold_is_checked_only_against_its_like(card):
+    """36 malignant lesions guarantee 90 %, and 29 do, but 28 do not: no check for all of them."""
+    rng = np.random.default_rng(2)
+    risk = rng.random(130)
+    sample = Sample(
+        np.stack([1 - risk, risk], axis=1), np.arange(130) % 2, (np.arange(130) >= 94) * 1,
+        np.arange(130),
+    )  # fmt: skip
+    positive = sample.malignant == 1
+    found = report(sample, (False, True), positive, card)["operating_points"]
+    assert [point["sensitivity"] for point in found] == [one for one in card if one > 0.9]
+    twice = Sample(*(np.concatenate([each] * 2) for each in (
+        sample.probabilities, sample.classes, sample.malignant)), np.arange(260))  # fmt: skip
+    found = report(twice, (False, True), twice.malignant == 1, {})["operating_points"]
+    assert [point["sensitivity"] for point in found] == [0.9]
+
+
+def test_what_could_not_be_checked_is_said(calibrated):
+    _, done = calibrated(70)
+    assert "guaranteed with 95 % confidence\n  too few lesions to check it" in done.stdout
+
+
 def test_json_is_the_profile(calibrated):
     file, done = calibrated(100, "--format", "json")
     assert json.loads(done.stdout) == json.loads(file.read_text())
@@ -331,6 +355,18 @@ def test_thresholds_of_one_label(calibrated):
     assert {point["of"] for point in content["operating_points"]} == {"mel"}
     melanomas = content["data"]["by_label"]["mel"]
     assert {point["lesions"] for point in content["operating_points"]} == {melanomas}
+
+
+def test_a_benign_label_has_no_threshold(cli_run, int8, tmp_path):
+    probabilities, classes = drawn(60)
+    write_predictions(tmp_path / "p.csv", probabilities)
+    write_truth(tmp_path / "t.csv", classes)
+    done = cli_run(
+        "calibrate", tmp_path / "p.csv", "--truth", tmp_path / "t.csv", "-m", int8, "--of", "nv",
+        "-o", tmp_path / "x.json",
+    )  # fmt: skip
+    assert (done.exit_code, "--of nv: it is benign" in done.stderr) == (1, True)
+    assert "expected malignant or one of akiec, bcc, mel\n" in done.stderr
 
 
 def test_images_are_predicted_where_no_predictions_are(cli_run, int8, tmp_path, draw):

@@ -78,10 +78,11 @@ def test_isic_archive_without_splits_and_with_the_new_column(tmp_path, paint):
     paint(tmp_path / "images", "ISIC_1", "ISIC_2")
     write_csv(
         tmp_path / "metadata.csv",
-        ("isic_id", "diagnosis_1", "patient_id"),
-        ("ISIC_1", "Benign", "P1"), ("ISIC_2", "Malignant", "P1"),
+        ("isic_id", "diagnosis_1", "patient_id", "fitzpatrick_skin_type"),
+        ("ISIC_1", "Benign", "P1", "II"), ("ISIC_2", "Malignant", "P1", ""),
     )  # fmt: skip
     found = datasets.load(tmp_path)
+    assert found.table["skin_type"].tolist() == ["II", None]
     assert labels_of(found) == {"ISIC_1": "benign", "ISIC_2": "malignant"}
     assert found.table["given"].isna().all()
     assert splits.identities(found.table) == ["patient P1", "patient P1"]

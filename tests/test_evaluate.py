@@ -98,6 +98,16 @@ def test_whole_lesions_are_resampled():
     assert (draws[:, [0, 2, 5]].sum(1) == 3).all()
 
 
+def test_melanoma_is_found_however_it_is_spelled(predictions):
+    truth, probabilities, lesions = predictions
+    wanted, found = (
+        metrics.measure(probabilities, truth, lesions, [label, "nv", "df"], [True, False, False])
+        for label in ("mel", "Melanoma")
+    )
+    for name in ("melanoma_auroc", "melanoma_sensitivity_at_90_specificity"):
+        assert found[name] == wanted[name]
+
+
 def test_undefined_figures_are_left_out(predictions):
     _, probabilities, lesions = predictions
     truth = np.ones(len(lesions), np.int64)
@@ -161,6 +171,29 @@ def test_groups_have_readable_names():
     assert found["site"].tolist() == ["back", "back", "unknown", "face"]
     assert found["confirmation"].tolist() == ["histology", "otherwise", "otherwise", "unknown"]
     assert subgroups.groups_of(table[["group"]].assign(sex="unknown", age=None)) == {}
+
+
+def test_spellings_of_a_group_are_one():
+    ages = {
+        "45-50": "45-59", "45 to 59": "45-59", "85+": "75 and over", "50 years": "45-59",
+        "<30": "under 30", "0": "under 30", ">75": "75 and over", "40-50": "unknown",
+        "old": "unknown", "-5": "unknown", "300": "unknown", "6 months": "unknown",
+    }  # fmt: skip
+    table = pd.DataFrame({"age": list(ages), "group": range(len(ages))})
+    assert subgroups.groups_of(table)["age_band"].tolist() == list(ages.values())
+    assert set(subgroups.groups_of(table[8:9])["age_band"]) == {"unknown"}
+    table = pd.DataFrame(
+        {
+            "sex": ["M", "male", "Female", "f", "divers"],
+            "skin_type": ["3", "III", "Type 3.0", "FST iii", "-1"],
+        }
+    )
+    found = subgroups.groups_of(table)
+    assert found["sex"].tolist() == ["male", "male", "female", "female", "divers"]
+    assert found["skin_type"].tolist() == ["III", "III", "III", "III", "unknown"]
+    assert subgroups.groups_of(table.assign(sex=None, skin_type=[1.0, 2, 3, 4, None])).popitem()[
+        1
+    ].tolist() == ["I", "II", "III", "IV", "unknown"]
 
 
 def test_each_group_is_measured_separately(predictions):

@@ -173,16 +173,121 @@ def test_models_and_profiles_are_compared(cli_run, reported, photos, int8, model
     )
 
 
+def test_a_profile_of_one_label_is_measured_on_it(cli_run, photos, int8, tmp_path):
+    """24 images: six each of mel, nv, bcc and bkl; the threshold finds some of each."""
+    line = ["-m", int8, "--of", "mel", "-o", tmp_path / "site.json"]
+    assert cli_run("calibrate", photos[0], "--truth", photos[1], *line).exit_code == 0
+    content = json.loads((tmp_path / "site.json").read_text())
+    classifier = Classifier(int8, profile=str(tmp_path / "site.json"), check=False)
+    images = [classifier.classify(photos[0] / f"IMG_{n}.png") for n in range(24)]
+    risks = np.array([image.malignant_probability for image in images])
+    content["operating_points"] = [{
+        "sensitivity": 0.9, "threshold": float(np.median(risks)), "of": "mel", "guaranteed": True,
+        "measured_sensitivity": 0.9, "measured_specificity": 0.5,
+    }]  # fmt: skip
+    (tmp_path / "site.json").write_text(json.dumps(content))
+    options = ("-m", int8, "--profile", tmp_path / "site.json")
+    done = measured(cli_run, photos, *options, "-o", tmp_path / "out")
+    assert "threshold for 90 % of mel: sensitivity" in done.stdout
+    assert "90.0% of mel" in (tmp_path / "out" / "report.html").read_text()
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())["models"]
+    figures = figures["int8 with site"]
+    kinds = np.array([("mel", "nv", "bcc", "bkl")[n // 3 % 4] for n in range(24)])
+    found = figures["operating_points"][0]["images"]
+    above = risks >= np.median(risks)
+    assert found["sensitivity"]["value"] == pytest.approx(above[kinds == "mel"].mean())
+    assert above[kinds == "mel"].mean() != above[kinds == "bcc"].mean()
+    benign = np.isin(kinds, ("nv", "bkl"))
+    assert found["specificity"]["value"] == pytest.approx(1 - above[benign].mean())
+    men = np.arange(24) % 2 == 0
+    assert figures["subgroups"]["sex"]["male"]["sensitivity"]["value"] == pytest.approx(
+        above[men & (kinds == "mel")].mean()
+    )
+    table = tmp_path / "binary.csv"
+    table.write_text("\n".join(["id,malignant", *(f"IMG_{n},{n // 3 % 2}" for n in range(24))]))
+    done = measured(cli_run, (photos[0], table), *options, "--format", "json")
+    assert json.loads(done.stdout)["models"]["int8 with site"]["operating_points"] == []
+
+
 def test_every_models_predictions_are_kept(cli_run, photos, int8, models, tmp_path):
     """Each in a file of its own, whatever goes wrong afterwards."""
     done = cli_run(
         "evaluate", photos[0], "--truth", photos[1], "-m", int8, "-m", models / "float32.tflite",
-        "--profile", tmp_path / "none.json", "-o", tmp_path / "out",
+        "--submission", tmp_path / "none" / "s.csv", "-o", tmp_path / "out",
     )  # fmt: skip
-    assert (done.exit_code, "none.json: the profile cannot be read" in done.stderr) == (1, True)
+    assert (done.exit_code, "s.csv: cannot be written" in done.stderr) == (1, True)
     for name in ("predictions.csv", "predictions-float32.csv"):
         with (tmp_path / "out" / name).open() as file:
             assert len(list(csv.DictReader(file))) == 24
+
+
+def test_what_cannot_be_measured_is_not_classified(cli_run, photos, int8, tmp_path):
+    frogs = tmp_path / "frogs.csv"
+    frogs.write_text(
+        "id,label\n" + "".join(f"IMG_{n},{('frog', 'toad')[n % 2]}\n" for n in range(24))
+    )
+    for options, text in (
+        (("--truth", photos[1], "--profile", tmp_path / "none.json"), "none.json: the profile"),
+        (("--truth", frogs), "fewer than two of the model's classes"),
+    ):
+        done = cli_run("evaluate", photos[0], *options, "-m", int8, "-o", tmp_path / "out")
+        assert (done.exit_code, text in done.stderr) == (1, True)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.csv.part"])
+def test_predictions_of_unknown_origin_are_refused(cli_run, reported, photos, int8, tmp_path, name):
+    """Such as those of predict, by another model or with a profile."""
+    shutil.copy(reported[0] / "predictions.csv", tmp_path / name)
+    for _ in range(2):
+        done = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", int8, "-o", tmp_path)
+        assert done.exit_code == 1
+        assert f"{name}: predictions.json beside it does not say which model" in done.stderr
+    (tmp_path / name).unlink()
+    measured(cli_run, photos, "-m", int8, "-o", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.csv.part"])
+def test_images_that_were_replaced_are_noticed(
+    cli_run, reported, photos, int8, tmp_path, draw, name
+):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(photos[0], folder)
+    measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
+    (out / "predictions.csv").rename(out / name)
+    draw(80, 60, seed=99).save(folder / "IMG_3.png")
+    done = cli_run("evaluate", folder, "--truth", photos[1], "-m", int8, "-o", out)
+    assert (done.exit_code, "some images have changed since" in done.stderr) == (1, True)
+    (out / name).unlink()
+    measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
+    record = json.loads((out / "predictions.json").read_text())
+    del record["predictions.csv"]["images"]  # as older versions wrote it
+    (out / "predictions.json").write_text(json.dumps(record))
+    measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
+
+
+def test_like_names_of_models_and_profiles_are_numbered(cli_run, photos, int8, models, tmp_path):
+    others = []
+    for number, name in enumerate(("int8", "float32", "float16")):
+        (tmp_path / str(number)).mkdir()
+        others += ["-m", tmp_path / str(number) / "model.tflite"]
+        shutil.copy(models / f"{name}.tflite", others[-1])
+    profiles = []
+    for name in ("clinic/ward", "clinic/ward", "clinic-ward"):
+        profiles += ["--profile", tmp_path / f"{len(profiles)}.json"]
+        line = ["-m", others[1], "--name", name, "-o", profiles[-1]]
+        assert cli_run("calibrate", photos[0], "--truth", photos[1], *line).exit_code == 0
+    out = tmp_path / "out"
+    measured(cli_run, photos, *others, *profiles, "-o", out)
+    assert {file.name for file in out.glob("*.csv")} == {
+        "predictions.csv", "predictions-model.csv", "predictions-model-2.csv",
+    }  # fmt: skip
+    names = ["model", "model (2)", "model (3)", "model with clinic/ward",
+             "model with clinic/ward (2)", "model with clinic-ward (3)"]  # fmt: skip
+    found = list(json.loads((out / "metrics.json").read_text())["models"])
+    assert found == names
+    assert len(list((out / "plots").glob("confusion-*.png"))) == 6
+    assert (out / "plots" / "confusion-model with clinic-ward.png").exists()
 
 
 @pytest.mark.parametrize("kind", ["malignant", "melanoma"])
@@ -223,6 +328,23 @@ def test_class_folders_and_a_submission(cli_run, draw, int8, tmp_path):
             next((tmp_path / "data").rglob(f"{row['image']}.png"))
         )
         assert float(row["MEL"]) == float(shares[LABELS.index("mel")])
+
+
+def test_images_of_an_archive_are_shown(cli_run, photos, int8, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", photos[0])
+    out = tmp_path / "out"
+    measured(cli_run, (archive, photos[1]), "-m", int8, "-o", out, "--with-images")
+    assert "The worst mistakes" in (out / "report.html").read_text()
+
+
+def test_a_folders_own_table_says_the_skin_type(cli_run, photos, int8, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(photos[0], folder)
+    shutil.copy(photos[1], folder / "labels.csv")
+    done = cli_run("evaluate", folder, "-m", int8, "--format", "json")
+    assert done.exit_code == 0, done.output
+    groups = json.loads(done.stdout)["models"]["int8"]["subgroups"]
+    assert set(groups) == {"sex", "age_band", "skin_type"}
 
 
 def test_one_image_under_two_labels_is_refused(cli_run, draw, int8, tmp_path):
@@ -271,6 +393,28 @@ def test_groups_are_the_first_that_is_known(tmp_path):
     assert one == three
     assert len({one, two, four}) == 3
     assert found.grouped_by("patient", "lesion") == "patient"
+    (tmp_path / "t.csv").write_text(
+        "id,label,lesion,patient\n0,mel,1,P\n1,nv,1,Q\n2,nv,2,Q\n3,mel,1,P\n"
+    )
+    one, two, three, four = gather.named(images, str(tmp_path / "t.csv")).groups(
+        "lesion", "patient"
+    )
+    assert one == four
+    assert len({one, two, three}) == 3
+
+
+@pytest.mark.parametrize("word", ["unknown", "Unknown", "-", "?", "n/a"])
+def test_an_unknown_patient_is_no_patient(tmp_path, draw, word):
+    rows = ["path,label,lesion,patient"]
+    for number in range(3):
+        draw(40, 30, seed=number).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{('mel', 'nv')[number % 2]},{word},{word}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    images = [str(tmp_path / f"{number}.png") for number in range(3)]
+    found = gather.named(images, str(tmp_path / "t.csv"))
+    for one in (found, gather.gather(str(tmp_path))):
+        assert len(set(one.groups("patient", "lesion"))) == 3
+        assert one.grouped_by("patient", "lesion") == "image"
 
 
 @pytest.mark.parametrize(
@@ -286,6 +430,15 @@ def test_labels_are_understood(labels, kind, left_out):
     found = meaning.understand(labels, describe_all(LABELS), name="x")
     assert found.kind == kind
     assert sum(found.number(label, LABELS) is None for label in labels) == left_out
+
+
+@pytest.mark.parametrize("model", [("benign", "malignant"), ("nv", "bcc")])
+def test_melanoma_or_not_needs_a_class_melanoma(model):
+    labels = ["melanoma", "not melanoma"]
+    with pytest.raises(DatasetError, match="the model has no class melanoma"):
+        meaning.understand(labels, describe_all(model), name="x")
+    found = meaning.understand(labels, describe_all(("nv", "Melanoma")), name="x")
+    assert found.kind == "melanoma"
 
 
 def test_paths_in_the_truth_may_be_relative(tmp_path):

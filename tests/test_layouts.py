@@ -445,9 +445,56 @@ def test_masks_and_copies_in_class_folders(tmp_path, put):
         datasets.load(tmp_path)
 
 
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_images_outside_the_class_folders_are_counted(tmp_path, put, above):
+    folders = {"mel": "A.jpg", "nv": "B.jpg", "bcc/more": "C.jpg D.jpg", ".": "E.jpg"}
+    put(tmp_path, **{above + folder: names for folder, names in folders.items()})
+    put(tmp_path, **{".": "F.jpg"})
+    (tmp_path / ".hidden.jpg").touch()
+    rows = datasets.load(tmp_path)
+    assert sorted(path.stem for path in rows.table["path"]) == ["A", "B"]
+    assert rows.skipped == {"image in no class's folder": 4}
+
+
 def test_a_plain_table_may_have_an_index_and_any_delimiter(tmp_path, put):
     put(tmp_path, p="a.png b.png")
     for delimiter in (",", ";", "|"):
         rows = (("", "path", "label"), ("0", "p/a.png", "mole"), ("1", "p/b.png", "wart"))
         table(tmp_path / "mine.csv", "".join(delimiter.join(row) + "\n" for row in rows))
         assert found(tmp_path) == {"a": "mole", "b": "wart"}
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "error"),
+    [
+        ("labels.csv", ("path,label", "A.jpg,mel", "B.jpg,nv", "A.jpg,nv"), "mel and nv"),
+        ("labels.csv", ("path,label", "A.jpg,mel", "B.jpg,nv", "./A.jpg,nv"), "mel and nv"),
+        (
+            "HAM10000_metadata.csv",
+            ("lesion_id,image_id,dx", "L,A,mel", "M,B,nv", "L,A,nv"),
+            "mel and nv",
+        ),
+        (
+            "metadata.csv",
+            ("isic_id,benign_malignant", "A,benign", "B,malignant", "A,malignant"),
+            "benign and malignant",
+        ),
+        (
+            "ISIC_2019_Training_GroundTruth.csv",
+            ("image,MEL,NV", "A,1,0", "B,0,1", "A,0,1"),
+            "mel and nv",
+        ),
+        (
+            "PH2_dataset.txt",
+            ("|| IMDA || x || 0 ||", "|| IMDB || x || 2 ||", "|| IMDA || x || 2 ||"),
+            "common nevus and melanoma",
+        ),
+    ],
+)
+def test_one_image_under_two_labels_is_refused(tmp_path, put, name, lines, error):
+    put(tmp_path, **{".": "A.jpg B.jpg IMDA.jpg IMDB.jpg"})
+    (tmp_path / name).write_text("\n".join(lines))
+    with pytest.raises(datasets.DatasetError, match=f"has the labels {error}"):
+        datasets.load(tmp_path)
+    (tmp_path / name).write_text("\n".join([*lines[:-1], lines[-2]]))
+    assert datasets.load(tmp_path).skipped["listed twice"] == 1

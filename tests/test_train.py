@@ -61,7 +61,7 @@ def test_unusable_rows_are_skipped_and_counted(dataset):
     with (dataset / "HAM10000_metadata.csv").open("a") as file:
         file.write("HAM_9,ISIC_none,nv,histo,50,male,back\n")
         file.write("HAM_9,ISIC_0000001,zzz,histo,50,male,back\n")
-        file.write("HAM_9,ISIC_0000002,nv,histo,50,male,back\n")
+        file.write("HAM_9,ISIC_0000002,bcc,histo,50,male,back\n")  # another label is refused
     (dataset / "images" / "ISIC_0000005.jpg").unlink()
     found = datasets.load(dataset)
     assert len(found.table) == 23

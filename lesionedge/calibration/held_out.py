@@ -54,7 +54,8 @@ def report(
         card_thresholds: Sensitivity -> the model card's threshold of the malignant probability.
 
     Returns:
-        Figures before and after; empty where there are too few lesions.
+        Figures before and after; empty where there are too few lesions. A threshold is among them
+        only if the other lesions gave one of the same kind each time: guaranteed, or the card's.
     """
     fold = folds(sample)
     if fold is None:
@@ -63,16 +64,19 @@ def report(
     before = same.apply(sample.probabilities)
     after = np.empty_like(before)
     scores = same.suspicion(sample.probabilities)
-    hits: dict[float, NDArray[np.bool_]] = {}
+    final = _limits(sample, positive, scores, card_thresholds)
+    hits = {wanted: np.zeros(len(sample), bool) for wanted in final}
     for number in range(int(fold.max()) + 1):
         rest, own = fold != number, fold == number
         change = fit(sample.rows(rest), malignant)
         after[own] = change.apply(sample.probabilities[own])
-        rows = np.flatnonzero(rest & positive)
-        others = scores[rows[one_a_lesion(sample.lesions[rows])]]
-        for limit in guarantee.limits(others, card_thresholds):
-            found = hits.setdefault(limit.sensitivity, np.ones(len(sample), bool))
-            found[own] = scores[own] >= limit.value
+        limits = _limits(sample, rest & positive, scores, card_thresholds)
+        for wanted, limit in final.items():
+            there = limits.get(wanted)
+            if there is None or there.guaranteed != limit.guaranteed:
+                hits.pop(wanted, None)
+            elif wanted in hits:
+                hits[wanted][own] = scores[own] >= there.value
     mask = np.array(same.malignant)
     return {
         "folds": int(fold.max()) + 1,
@@ -88,6 +92,15 @@ def report(
             for wanted, found in hits.items()
         ],
     }  # fmt: skip
+
+
+def _limits(
+    sample: Sample, positive: NDArray[np.bool_], scores: Array, card: dict[float, float]
+) -> dict[float, guarantee.Limit]:
+    """Return sensitivity -> threshold, by one image of each positive lesion."""
+    rows = np.flatnonzero(positive)
+    independent = scores[rows[one_a_lesion(sample.lesions[rows])]]
+    return {limit.sensitivity: limit for limit in guarantee.limits(independent, card)}
 
 
 def _probabilities(

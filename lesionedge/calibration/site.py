@@ -43,7 +43,8 @@ def make(
         data: What else is to be said of the images.
 
     Raises:
-        CalibrationError: There are no malignant or no benign images, or none of the label.
+        CalibrationError: There are no malignant or no benign images, or none of the label, or it is
+            not malignant.
         ModelError: The mix cannot be used.
     """
     positive = _positive(sample, owner, of)
@@ -80,6 +81,12 @@ def _positive(sample: Sample, owner: Owner, of: str) -> NDArray[np.bool_]:
         raise CalibrationError(
             f"--of {of}: the model has no such label; expected malignant or one of "
             f"{', '.join(owner.labels)}"
+        )
+    if not owner.malignant[owner.labels.index(of)]:
+        kinds = zip(owner.labels, owner.malignant)
+        raise CalibrationError(
+            f"--of {of}: it is benign, and the thresholds are of the malignant probability; "
+            f"expected malignant or one of {', '.join(label for label, bad in kinds if bad)}"
         )
     return np.equal(sample.classes, owner.labels.index(of))
 

@@ -294,6 +294,8 @@ def _threshold_lines(profile: Profile) -> Iterator[str]:
             else f"NOT guaranteed, the model card's; {_missing(profile, wanted)}"
         )
         yield f"{_whole(wanted)} sensitivity: {percent(point.threshold)}, {what}"
+        if profile.report and wanted not in held_out:
+            yield "  too few lesions to check it on held-out ones"
         yield from _held_out_line(held_out.get(wanted))
 
 

@@ -6,10 +6,10 @@ import importlib
 import json
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,9 +19,8 @@ from lesionedge.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
-    from lesionedge.cli.predictions_folder import Done
+    from lesionedge.cli.measuring import Plan
     from lesionedge.datasets.gather import Labelled
-    from lesionedge.drift.difference import Drift
     from lesionedge.model_options import ModelOptions
 
 
@@ -83,22 +82,23 @@ def command(
     if profiles and not images.has_labels:
         raise click.UsageError("--profile: a profile is measured on labelled images; give --truth")
     chosen = [replace(model_options, model=name) for name in models or (None,)]
+    loaded = _classifiers(chosen)
+    plan = _plan(images, loaded, profiles) if images.has_labels else None
     with ExitStack() as stack:
         folder = output or stack.enter_context(tempfile.TemporaryDirectory())
         make_folder(folder)
         stack.enter_context(ended_by_signals())
-        if images.has_labels:
+        if plan is not None:
             _import_meanwhile("lesionedge.evaluation.whole")
         done = [
             predictions_folder.predict(
-                folder, images.paths, each, jobs, first=number == 0, kept=output is not None
+                folder, name, images.paths, each, one, jobs=jobs, kept=output is not None
             )
-            for number, each in enumerate(chosen)
+            for name, each, one in zip(predictions_folder.files(loaded), chosen, loaded)
         ]
-        loaded = _classifiers(chosen)
         drifts = unlabelled.drifts(done, loaded, measuring.names(loaded))
-        if images.has_labels:
-            results = _measured(images, loaded, profiles, done, drifts, output, with_images)
+        if plan is not None:
+            results = measuring.measure(plan, images, done, drifts, output, with_images)
         else:
             results = unlabelled.measure(drifts, images, done, loaded, output)
         if submission is not None:
@@ -136,17 +136,14 @@ def _gathered(source: str, truth: str | None, layout: str | None) -> Labelled:
     return labelled
 
 
-def _measured(
-    labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[str],
-    done: Sequence[Done], drifts: Mapping[str, Drift], folder: str | None, with_images: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """Measure labelled images; say what their labels mean."""
+def _plan(labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[str]) -> Plan:
+    """Find out what is measured, before hours of classification; say what the labels mean."""
     from lesionedge.cli import measuring
     from lesionedge.cli.calibrate import tell_labels
 
     plan = measuring.plan(labelled, loaded, profiles)
     tell_labels(plan.understood, labelled.skipped)
-    return measuring.measure(plan, labelled, done, drifts, folder, with_images)
+    return plan
 
 
 def _classifiers(chosen: Sequence[ModelOptions]) -> list[Classifier]:

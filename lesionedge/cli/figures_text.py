@@ -55,4 +55,5 @@ def _points(points: Sequence[dict[str, Any]]) -> Iterator[str]:
             for key in ("sensitivity", "specificity")
             if found[key]["value"] is not None
         ]
-        yield f"  threshold for {wanted}: {', '.join(parts)}"
+        of = "" if point.get("of", "malignant") == "malignant" else f" of {point['of']}"
+        yield f"  threshold for {wanted}{of}: {', '.join(parts)}"

@@ -65,7 +65,9 @@ def plan(labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[st
     pairs = zip(called, loaded)
     entries = [(Entry(name, one), number) for number, (name, one) in enumerate(pairs)]
     for path in profiles:
-        entries.append(_with_profile(path, loaded, called))
+        entry, number = _with_profile(path, loaded, called)
+        name = _free(entry.name, [one.name for one, _ in entries])
+        entries.append((replace(entry, name=name), number))
     return Plan(entries, understood)
 
 
@@ -73,10 +75,18 @@ def names(loaded: Sequence[Classifier]) -> list[str]:
     """Return what models are called; two of one name are numbered."""
     found: list[str] = []
     for one in loaded:
-        name, number = short(one.model), 2
-        while name in found:
-            name, number = f"{short(one.model)} ({number})", number + 1
-        found.append(name)
+        found.append(_free(short(one.model), found))
+    return found
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """Return a name, with a number if its plots' files would be another's."""
+    from lesionedge.evaluation.measured import file_name
+
+    files = {file_name(one).lower() for one in taken}
+    found, number = name, 2
+    while file_name(found).lower() in files:
+        found, number = f"{name} ({number})", number + 1
     return found
 
 

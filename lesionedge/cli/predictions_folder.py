@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MADE_BY = "predictions.json"
 """File of a folder that says which model made its predictions."""
+IMAGES = "images"
+"""Its key for a digest of the images."""
 
 
 @dataclass(frozen=True)
@@ -32,34 +34,33 @@ class Done:
 
 
 def predict(
-    folder: str, paths: Sequence[str], model_options: ModelOptions, jobs: int, *, first: bool,
-    kept: bool,
+    folder: str, name: str, paths: Sequence[str], model_options: ModelOptions,
+    classifier: Classifier, *, jobs: int, kept: bool,
 ) -> Done:  # fmt: skip
     """Classify images into a csv, or go on with one; one that is complete is kept.
 
     Args:
         folder: Where it goes.
+        name: The csv's, from ``files``.
         paths: The images.
         model_options: The model and its options.
+        classifier: The model.
         jobs: How many processes share the images.
-        first: Whether the model is the first; the csv of another is named after it.
         kept: Whether the folder stays, so that the same command continues an interrupted run.
 
     Raises:
-        OutputError: The folder holds another model's predictions, or other images', or cannot be
-            written.
+        OutputError: The folder holds predictions of another model, of other images, or of unknown
+            origin, or cannot be written.
     """
-    from lesionedge.classifier import Classifier
     from lesionedge.cli.output import CsvWriter
 
-    classifier = Classifier.of(model_options)
-    labels, maker = classifier.labels, _maker(classifier)
-    name = "predictions.csv" if first else f"predictions-{short(classifier.model)}.csv"
-    del classifier
-    path = os.path.join(folder, name)
-    _record(folder, name, maker)
+    labels, path = classifier.labels, os.path.join(folder, name)
+    images = _digest(paths)
+    known = _record(folder, name, {**_maker(classifier, model_options), IMAGES: images})
     if os.path.exists(path):
-        return Done(path, _check_complete(path, paths))
+        failed = _check_complete(path, paths)
+        _refuse_changed(path, known, images)
+        return Done(path, failed)
     resume = os.path.exists(path + ".part")
     advice = "the same command continues" if kept else None
     with opened(
@@ -67,6 +68,8 @@ def predict(
     ) as target:
         if [one for one, _ in target.done] != paths[: len(target.done)]:
             raise OutputError(f"{path}.part: is of other images; remove it, or name another DIR")
+        if resume:
+            _refuse_changed(f"{path}.part", known, images)
         writer = CsvWriter(target.file, labels=labels, header=not target.done, statistics=True)
         failed = sum(was_error for _, was_error in target.done)
         rest = paths[len(target.done) :]
@@ -104,26 +107,68 @@ def short(model: str) -> str:
     return os.path.basename(model).removesuffix(".tflite") or "model"
 
 
-def _maker(classifier: Classifier) -> dict[str, Any]:
+def files(loaded: Sequence[Classifier]) -> list[str]:
+    """Return the names of models' files; the first is ``predictions.csv``, like names are numbered.
+
+    Args:
+        loaded: The models.
+    """
+    found = ["predictions.csv"]
+    for one in loaded[1:]:
+        name, number = f"predictions-{short(one.model)}.csv", 2
+        while name.lower() in map(str.lower, found):
+            name, number = f"predictions-{short(one.model)}-{number}.csv", number + 1
+        found.append(name)
+    return found
+
+
+def _digest(paths: Sequence[str]) -> str:
+    """Return a digest of the images' sizes, which shows most images that were replaced."""
+    import hashlib
+
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            size = os.path.getsize(path)
+        except (OSError, ValueError):  # it is in an archive or at an address, or not there
+            size = -1
+        found.update(f"{size}\n".encode())
+    return found.hexdigest()
+
+
+def _refuse_changed(path: str, known: str | None, images: str) -> None:
+    """Refuse predictions of images that have been replaced since.
+
+    Raises:
+        OutputError: They have.
+    """
+    if known not in (None, images):  # runs of older versions left no digest
+        raise OutputError(
+            f"{path}: some images have changed since it was made (their sizes differ); remove it, "
+            "or name another DIR"
+        )
+
+
+def _maker(classifier: Classifier, model_options: ModelOptions) -> dict[str, Any]:
     from lesionedge.profile import digest
 
     given = classifier.options.normalize
     return {
         "model": short(classifier.model), "sha256": digest(classifier.path),
         "labels": list(classifier.labels), "views": classifier.views,
-        "normalize": None if given is None else list(given), "check": classifier.options.check,
+        "normalize": None if given is None else list(given), "check": model_options.check,
     }  # fmt: skip
 
 
-def _record(folder: str, name: str, maker: dict[str, Any]) -> None:
-    """Write down which model makes a file; refuse one that another model made.
+def _record(folder: str, name: str, maker: dict[str, Any]) -> str | None:
+    """Write down which model makes a file of which images; return the images of what is there.
 
     Raises:
-        OutputError: Another did.
+        OutputError: Another model made what is there, or it is not known which did.
     """
     from lesionedge import atomic
 
-    file = os.path.join(folder, MADE_BY)
+    path, file = os.path.join(folder, name), os.path.join(folder, MADE_BY)
     try:
         with open(file, "rb") as text:
             found = json.load(text)
@@ -131,15 +176,31 @@ def _record(folder: str, name: str, maker: dict[str, Any]) -> None:
         found = {}
     except (OSError, ValueError) as error:
         raise OutputError(f"{file}: cannot be read ({error}); name another DIR") from error
-    if found.setdefault(name, maker) != maker:
-        raise OutputError(
-            f"{os.path.join(folder, name)}: made by the model {found[name].get('model')}, or with "
-            "other options; name another DIR"
-        )
+    there = next(filter(os.path.exists, (path, f"{path}.part")), None)
+    if there is not None:
+        return _check_maker(there, found.get(name), maker)
+    found[name] = maker
     try:
         atomic.write_text(file, json.dumps(found, indent=1) + "\n")
     except OSError as error:
         raise OutputError(f"{file}: cannot be written ({error.strerror})") from error
+    return None
+
+
+def _check_maker(path: str, found: Any, maker: dict[str, Any]) -> str | None:
+    """Refuse a file that another model made; return the digest of its images."""
+    if not isinstance(found, dict):
+        raise OutputError(
+            f"{path}: {MADE_BY} beside it does not say which model made it; remove it, or name "
+            "another DIR"
+        )
+    images: str | None = found.get(IMAGES)
+    if {**found, IMAGES: None} != {**maker, IMAGES: None}:
+        raise OutputError(
+            f"{path}: made by the model {found.get('model')}, or with other options; name another "
+            "DIR"
+        )
+    return images
 
 
 def _check_complete(path: str, paths: Sequence[str]) -> int:

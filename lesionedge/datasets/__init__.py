@@ -5,6 +5,7 @@ Each layout is a module with ``fits(root)`` and ``load(root)``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from lesionedge.datasets import (
@@ -15,6 +16,7 @@ from lesionedge.datasets import (
     milk10k,
     ph2,
     plain_csv,
+    predicted,
 )
 from lesionedge.datasets.table import (
     Dataset,
@@ -51,23 +53,36 @@ def load(root: Path, *, layout: str | None = None) -> Dataset:
     """
     if layout is not None:
         named: Dataset = LAYOUTS[layout][0].load(root)
-        return named
+        return _counting_predictions(named, root)
     for loader, _ in LAYOUTS.values():
         if loader.fits(root):
             if loader is class_folders:
                 class_folders.refuse_table(root)
             found: Dataset = loader.load(root)
-            return found
+            return _counting_predictions(found, root)
     wanted = "; ".join(f"no {sign}" for _, sign in LAYOUTS.values())
     raise UnknownLayoutError(
         f"{root}: no dataset of a known layout ({wanted}); found {_found(root)}"
     )
 
 
+def _counting_predictions(found: Dataset, root: Path) -> Dataset:
+    """Count the tables of predictions in a dataset's folder, whose labels are not taken."""
+    count = sum(predicted.is_predictions(str(file)) for file in tables(root))
+    left_out = {"table of predictions, which are no labels": count} if count else {}
+    return replace(found, skipped={**found.skipped, **left_out})
+
+
 def _found(root: Path, most: int = 8) -> str:
     """Say what there is, so that one sees what is missing."""
+    if not root.exists():
+        return "nothing there"
     if not root.is_dir():
         return f"a file with the columns {', '.join(header(root)[:most])}"
-    named = [f"{file.name} ({', '.join(header(file)[:most])})" for file in tables(root)]
+    named = [f"{file.name} ({_columns(file, most)})" for file in tables(root)]
     folders = sorted(path.name + "/" for path in root.iterdir() if path.is_dir())
     return ", ".join([*named, *folders][:most]) or "nothing of that kind"
+
+
+def _columns(file: Path, most: int) -> str:
+    return "predictions" if predicted.is_predictions(str(file)) else ", ".join(header(file)[:most])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge import formats
-from lesionedge.datasets import files
+from lesionedge.datasets import files, predicted
 from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
@@ -58,13 +58,17 @@ def load(root: Path) -> Dataset:
     """
     rows: list[dict[str, object]] = []
     skipped: dict[str, int] = {}
+    classes: set[Path] = set()
     for base, given in _bases(root):
         folders = _classes(base)
         _check_names(base, folders)
+        classes |= set(folders)
         for folder in folders:
             chosen, left_out = _images(folder)
             add(skipped, left_out)
             rows += [{"path": path, "label": folder.name, "given": given} for path in chosen]
+    outside = sum(classes.isdisjoint(path.parents) for path in files.images_below(root))
+    add(skipped, {"image in no class's folder": outside} if outside else {})
     table = pd.DataFrame(rows, columns=["path", "label", "given"])
     labels = tuple(sorted(table["label"].unique()))
     if len(labels) < 2:
@@ -81,6 +85,8 @@ def refuse_table(root: Path) -> None:
     bases = [base for base, _ in _bases(root)]
     stems = {path.stem for base in bases for f in _classes(base) for path in files.images_in(f)}
     for file in tables(root, depth=2):
+        if predicted.is_predictions(str(file)):
+            continue
         columns = header(file)
         rows, _ = read_csv(file, (), columns=[str(number) for number in range(len(columns))])
         named = [name for _, column in rows.head(200).items() for name in _names_of(column, stems)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lesionedge import formats
+from lesionedge.datasets import places
 from lesionedge.datasets.table import DatasetError
 
 
@@ -55,19 +56,16 @@ def find(names: pd.Series, folders: Sequence[Path]) -> pd.Series:
     if not found:
         raise DatasetError(f"{folders[0]}: holds no images{_zipped(folders[0])}")
     chosen = {
-        name: _one(name, found.get(_stem(name), [])) for name in names.dropna().unique()
+        name: _one(name, found.get(places.stem(name), [])) for name in names.dropna().unique()
     }  # fmt: skip
     return names.map(chosen).astype(object).where(names.notna(), None)
 
 
-def _stem(name: str) -> str:
-    """Cut an image's suffix off; a dot within a name is no suffix."""
-    path = Path(name)
-    return path.stem if formats.is_image_name(name) else path.name
-
-
 def _one(name: str, files: list[Path]) -> Path | None:
-    exact = [path for path in files if path.name == Path(name).name]
+    parts = places.parts_of(name)
+    if len(parts) > 1:
+        files = [path for path in files if places.rows_of([name], [str(path)])]
+    exact = [path for path in files if path.name == parts[-1]]
     return only(f"two images are called {name}", exact or files)
 
 

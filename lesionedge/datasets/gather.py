@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lesionedge import datasets
-from lesionedge.datasets import truth
+from lesionedge.datasets import places, predicted, truth
 from lesionedge.datasets.table import DatasetError, UnknownLayoutError
 from lesionedge.formats import is_image_name
 from lesionedge.sources.listing import PassedOver, expand
@@ -41,17 +41,28 @@ class Labelled:
     def groups(self, *columns: str) -> np.ndarray:
         """Return (N,) numbers of what is independent: by the first of the columns that is known.
 
+        Lesions that are numbered anew for each patient are told apart by the patient.
+
         Args:
             columns: Such as ``patient``, ``lesion``; an image with none of them is alone.
         """
         owners = pd.Series("", index=self.table.index, dtype=object)
         for column in columns:
             known = self.table[column].notna() & (owners == "")
-            owners[known] = f"{column} " + self.table.loc[known, column].astype(str)
+            names = self._lesions() if column == "lesion" else self.table[column].astype(str)
+            owners[known] = f"{column} " + names[known]
         alone = owners == ""
         owners[alone] = "image " + self.table.loc[alone, "path"].astype(str)
         _, numbers = np.unique(owners.to_numpy(dtype=str), return_inverse=True)
         return numbers
+
+    def _lesions(self) -> pd.Series[str]:
+        """Name lesions; one whose number several patients have is named with its patient."""
+        lesions, patients = (self.table[name].astype(str) for name in ("lesion", "patient"))
+        both = self.table["lesion"].notna() & self.table["patient"].notna()
+        owners = patients[both].groupby(lesions[both]).nunique()
+        several = both & lesions.isin(owners.index[owners > 1])
+        return lesions.where(~several, patients + " " + lesions)
 
     def grouped_by(self, *columns: str) -> str:
         """Return the first of the columns that any image has; ``image`` if none has."""
@@ -72,6 +83,11 @@ def gather(source: str, *, truth_file: str | None = None, layout: str | None = N
         DatasetError: There are none, or they cannot be understood.
     """
     _expect(source)
+    if predicted.is_predictions(source):
+        raise DatasetError(
+            f"{source}: holds predictions; expected images, or a table of what they show. Give the "
+            "images' folder as SOURCE: with -o DIR, evaluate takes the predictions that it finished"
+        )
     if truth_file is None:
         return _of_dataset(source, layout)
     return named(images_of(source), truth_file, layout=layout)
@@ -122,12 +138,13 @@ def named(images: Sequence[str], truth_file: str, *, layout: str | None = None) 
     Raises:
         DatasetError: They cannot be read, or name other images.
     """
-    if layout is None and not os.path.isdir(truth_file):
+    is_table = layout is None and not os.path.isdir(truth_file)
+    if is_table:
         rows, skipped = truth.read(Path(truth_file))
     else:
         whole = _of_dataset(truth_file, layout)
         rows, skipped = whole.table, whole.skipped
-    joined, left_out = truth.join(rows, images, name=truth_file)
+    joined, left_out = truth.join(rows, images, name=truth_file, by_name=not is_table)
     return Labelled(Path(truth_file).stem, joined, {**skipped, **left_out})
 
 
@@ -152,7 +169,7 @@ def _of_dataset(source: str, layout: str | None) -> Labelled:
 def _of_table(file: Path) -> Labelled:
     """Read a csv whose paths are relative to it."""
     rows, skipped = truth.read(file)
-    paths = [os.path.join(file.parent, str(path)) for path in rows["path"]]
+    paths = [str(places.beside(file.parent, str(path))) for path in rows["path"]]
     there = np.array([os.path.isfile(path) for path in paths])
     rows = rows.assign(path=paths)[there].reset_index(drop=True)
     if rows.empty:

@@ -14,6 +14,7 @@ from lesionedge.datasets.table import (
     drop,
     expect_rows,
     finished,
+    once,
     read_csv,
 )  # fmt: skip
 from lesionedge.diagnosis import HAM10000
@@ -58,9 +59,10 @@ def load(root: Path) -> Dataset:
         "lesion or diagnosis is missing": rows["lesion"].isna() | rows["label"].isna(),
         "no image": rows["path"].isna(),
         "unknown diagnosis": ~rows["label"].isin(labels) & rows["label"].notna(),
-        "listed twice": rows["image_id"].duplicated(),
     }
     rows, skipped = drop(rows, faults)
+    rows, left_out = once(rows, "image_id", file)
+    skipped |= left_out
     if malformed:
         skipped["malformed line"] = malformed
     expect_rows(rows, file, skipped)

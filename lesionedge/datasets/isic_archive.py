@@ -19,6 +19,7 @@ from lesionedge.datasets.table import (
     finished,
     given_name,
     header,
+    once,
     read_csv,
     tables,
 )  # fmt: skip
@@ -29,6 +30,7 @@ LABEL_COLUMNS = ("benign_malignant", "diagnosis_1")
 RENAMED = {
     "lesion_id": "lesion", "patient_id": "patient", "age_approx": "age",
     "anatom_site_general": "localization", "diagnosis_confirm_type": "dx_type",
+    "fitzpatrick_skin_type": "skin_type",
 }  # fmt: skip
 _MODALITIES = {
     "dermoscopic": DERMOSCOPY,
@@ -131,9 +133,10 @@ def _part(file: Path, folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
             f"{named} disagree": both,
             f"{named} is neither benign nor malignant": ~rows["label"].isin(LABELS),
             "no image": rows["path"].isna(),
-            "listed twice": rows["isic_id"].duplicated(),
         },
     )
+    rows, left_out = once(rows, "isic_id", file)
+    skipped |= left_out
     return rows, {**skipped, **({"malformed line": malformed} if malformed else {})}
 
 

@@ -20,6 +20,7 @@ from lesionedge.datasets.table import (
     expect_rows,
     finished,
     header,
+    once,
     read_csv,
     tables,
 )  # fmt: skip
@@ -96,9 +97,10 @@ def _joined(root: Path, truths: Sequence[Truth]) -> tuple[pd.DataFrame, dict[str
             "image is missing": rows["image"].isna(),
             **faults,
             "no image": rows["path"].isna(),
-            "listed twice": rows["image"].duplicated(),
         }
         rows, left_out = drop(rows, faults)
+        rows, repeated = once(rows, "image", truth.file)
+        add(skipped, repeated)
         add(skipped, {**left_out, **({"malformed line": malformed} if malformed else {})})
         parts.append(rows.assign(given=truth.split, file=str(truth.file)))
     rows = _once(pd.concat(parts, ignore_index=True))

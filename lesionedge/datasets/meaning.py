@@ -97,6 +97,11 @@ def understand(
         malignant = describe(label).malignant if model_label is None else known[model_label]
         meanings.append(Meaning(label, count, model_label, malignant))
     possible = _kinds(meanings)
+    if possible == [MELANOMA] and all(diagnosis.code != "mel" for diagnosis in diagnoses):
+        raise DatasetError(
+            f"{name}: its labels say melanoma or not, and the model has no class melanoma (its "
+            f"classes are {', '.join(own)}); expected its classes, or malignant and benign"
+        )
     if not possible or (kind is not None and kind not in possible):
         shown = ", ".join(list(counts)[:8])
         raise DatasetError(

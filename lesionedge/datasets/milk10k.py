@@ -16,6 +16,7 @@ from lesionedge.datasets.table import (
     expect_rows,
     finished,
     header,
+    once,
     read_csv,
     tables,
 )  # fmt: skip
@@ -60,8 +61,10 @@ def load(root: Path) -> Dataset:
     rows, skipped = drop(rows, {
         "image_type is not dermoscopic": rows["image_type"].str.lower() != "dermoscopic",
         "not exactly one class is marked": rows["label"].isna(),
-        "no image": rows["path"].isna(), "listed twice": rows["isic_id"].duplicated(),
+        "no image": rows["path"].isna(),
     })  # fmt: skip
+    rows, left_out = once(rows, "isic_id", about_file)
+    skipped |= left_out
     if bad + malformed:
         skipped["malformed line"] = bad + malformed
     expect_rows(rows, about_file, skipped)

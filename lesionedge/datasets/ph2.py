@@ -15,6 +15,7 @@ from lesionedge.datasets.table import (
     drop,
     expect_rows,
     finished,
+    once,
 )  # fmt: skip
 
 TABLE = "PH2_dataset.txt"
@@ -53,8 +54,9 @@ def load(root: Path) -> Dataset:
     rows["path"] = files.find(rows["image"], [root])
     rows, skipped = drop(rows, {
         "unknown diagnosis": rows["label"].isna(), "no image": rows["path"].isna(),
-        "listed twice": rows["image"].duplicated(),
     })  # fmt: skip
+    rows, left_out = once(rows, "image", file)
+    skipped |= left_out
     expect_rows(rows, file, skipped)
     return Dataset(
         "PH2", finished(rows), tuple(DIAGNOSES.values()), skipped,

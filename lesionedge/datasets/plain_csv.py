@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lesionedge.datasets import files, truth
+from lesionedge.datasets import files, places, predicted, truth
 from lesionedge.datasets.table import (
     Dataset,
     DatasetError,
@@ -14,6 +14,7 @@ from lesionedge.datasets.table import (
     finished,
     given_name,
     header,
+    once,
     read_csv,
     tables,
 )  # fmt: skip
@@ -35,14 +36,16 @@ def load(root: Path) -> Dataset:
     Args:
         root: The csv, or the folder that has one: columns ``path`` (relative to the csv) and
             ``label``; ``lesion``, ``patient``, ``split`` (train, validation or test), ``sex``,
-            ``age``, ``localization`` and ``dx_type`` may be there too. In place of the path, a name
-            with or without suffix (``image_id``, ``image``, ``id``, …) will do, and in place of
-            these columns their other names in published tables (``dx``, ``lesion_id``, …).
+            ``age``, ``localization``, ``dx_type`` and ``skin_type`` may be there too. In place of
+            the path, a name with or without suffix (``image_id``, ``image``, ``id``, …) will do,
+            and in place of these columns their other names in published tables (``dx``,
+            ``lesion_id``, …).
 
     Raises:
         DatasetError: There is none, or more than one.
     """
     csv = _csv(root)
+    predicted.refuse(str(csv or root))
     if csv is None:
         raise DatasetError(f"{root}: no csv with columns path, label")
     rows, malformed = read_csv(csv, ())
@@ -58,11 +61,12 @@ def load(root: Path) -> Dataset:
     faults = {
         "path or label is missing": rows["name"].isna() | rows["label"].isna(),
         "no image": rows["path"].isna(),
-        "listed twice": rows["name"].duplicated(),
     }
     if given is not None:
         faults["split is unknown"] = rows["given"].isna()
     rows, skipped = drop(rows, faults)
+    rows, left_out = once(rows, "path", csv)
+    skipped |= left_out
     if malformed:
         skipped["malformed line"] = malformed
     labels = tuple(sorted(rows["label"].unique()))
@@ -75,7 +79,9 @@ def _places(names: pd.Series, csv: Path, *, by_path: bool) -> pd.Series:
     """Return where each image is, missing where it is not."""
     if not by_path:
         return files.find(names, [csv.parent])
-    paths = names.map(lambda name: csv.parent / name, na_action="ignore").astype(object)
+    paths = names.map(lambda name: places.beside(csv.parent, name), na_action="ignore").astype(
+        object
+    )
     there = paths.map(lambda path: isinstance(path, Path) and path.is_file()).astype(bool)
     return paths.where(there, None)
 
@@ -86,7 +92,8 @@ def _first(columns: dict[str, str], known: tuple[str, ...]) -> str:
 
 def _csv(root: Path) -> Path | None:
     """Find the csv; the folder's only one that has the columns."""
-    there = [root] if root.is_file() else list(tables(root))
+    below = (csv for csv in tables(root) if not predicted.is_predictions(str(csv)))
+    there = [root] if root.is_file() else list(below)
     for wanted in (FULL, NAMED):
         found = [csv for csv in there if _has(csv, wanted)]
         if len(found) > 1:

@@ -6,11 +6,12 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionedge.datasets.table import DatasetError
+from lesionedge.datasets.table import DatasetError, header
 from lesionedge.labels import distinct
 
 COLOURS = ("red", "green", "blue")
@@ -42,11 +43,23 @@ class Predicted:
 def is_predictions(path: str) -> bool:
     """Return whether a file is a table of predictions."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, csv.Error):
+        cells = header(Path(path))
+    except DatasetError:
         return False
-    return {"path", "malignant_probability", "error"} <= set(header)
+    return {"path", "malignant_probability", "error"} <= set(cells)
+
+
+def refuse(path: str) -> None:
+    """Refuse a table of predictions as labels: a model would be measured against itself.
+
+    Raises:
+        DatasetError: It is one.
+    """
+    if is_predictions(path):
+        raise DatasetError(
+            f"{path}: holds predictions, and its column label is what a model says; expected a "
+            "table of what the images show"
+        )
 
 
 def read(path: str, labels: Sequence[str], *, model: str, raw: bool = False) -> Predicted:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +17,14 @@ from lesionedge.errors import LesionEdgeError
 TABLE_SUFFIXES = (".csv", ".tab", ".tsv")
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 """What a table's cell holds, in lower case, when it holds nothing."""
+NO_ID = ("unknown", "unk", "not known", "not available", "-", "--", "?", "??")
+"""What it holds, in lower case, when a lesion or a patient is not known."""
 DELIMITERS = ",\t;"
 """What parts a table's cells: csv, the Dataverse's tab, and Excel where commas are decimal."""
 
-EXTRAS = ("sex", "age", "localization", "dx_type")
+_TOLD = re.compile(r'"?sep=([,;\t])"?\s*\Z', re.IGNORECASE)
+
+EXTRAS = ("sex", "age", "localization", "dx_type", "skin_type")
 COLUMNS = ("path", "label", "lesion", "patient", "given", *EXTRAS)
 GIVEN_NAMES = {
     "train": "train", "training": "train", "organized_train": "train",
@@ -52,7 +58,7 @@ class Dataset:
     table: pd.DataFrame
     """Columns ``COLUMNS``: path (Path) and label (str); lesion and patient (str, missing where
     unknown); given, the published split (``train``, ``validation``, ``test`` or missing); and
-    sex, age, localization and dx_type where known."""
+    sex, age, localization, dx_type and skin_type where known."""
     labels: tuple[str, ...]
     """The dataset's own classes."""
     skipped: dict[str, int]
@@ -69,7 +75,17 @@ class Dataset:
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:
     """Return a loader's rows with exactly the columns ``COLUMNS``, numbered from 0."""
-    return rows.reindex(columns=list(COLUMNS)).reset_index(drop=True)
+    return with_known_ids(rows.reindex(columns=list(COLUMNS))).reset_index(drop=True)
+
+
+def with_known_ids(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows whose lesion and patient are missing where the table says so in words.
+
+    All images of an ``unknown`` patient would be taken for one patient's.
+    """
+    words = {name: rows[name].astype(str).str.lower() for name in ("lesion", "patient")}
+    known = {name: rows[name].where(~words[name].isin(NO_ID), None) for name in words}
+    return rows.assign(**known)
 
 
 def drop(
@@ -92,6 +108,32 @@ def drop(
             skipped[reason] = int(fresh.sum())
         bad |= mask
     return rows[~bad].copy(), skipped
+
+
+def once(rows: pd.DataFrame, key: str, source: object) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Keep one row per image.
+
+    Args:
+        rows: A loader's good rows.
+        key: The column that names an image.
+        source: Where the rows are from, for messages.
+
+    Returns:
+        The rows, and reason -> how many were left out.
+
+    Raises:
+        DatasetError: An image has two labels.
+    """
+    labels = rows.groupby(key)["label"].nunique()
+    both = labels[labels > 1]
+    if len(both):
+        image = both.index[0]
+        two = sorted(rows.loc[rows[key] == image, "label"].unique())
+        raise DatasetError(
+            f"{source}: {image} has the labels {' and '.join(two[:2])} ({len(both)} such images); "
+            "expected one label an image"
+        )
+    return drop(rows, {"listed twice": rows[key].duplicated()})
 
 
 def expect_rows(rows: pd.DataFrame, source: Path, skipped: dict[str, int]) -> None:
@@ -140,10 +182,9 @@ def read_csv(
         DatasetError: It cannot be read or lacks a column.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            lines = list(_lines(text))
+        lines = list(_lines(io.StringIO(_text(file), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file}: cannot be read ({error}); expected a csv") from error
+        raise _unreadable(file, error) from error
     names = list(columns) if columns else [name.strip() for name in (lines or [[]])[0]]
     body = lines if columns else lines[1:]
     good = [line for line in body if not any(cell.strip() for cell in line[len(names) :])]
@@ -160,11 +201,28 @@ def read_csv(
     return rows, len(body) - len(good)
 
 
+def _text(file: Path) -> str:
+    """Return a table's text: in UTF-8, or else in the code page that Excel writes on Windows."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
+
+
+def _unreadable(file: Path, error: Exception) -> DatasetError:
+    reason = getattr(error, "strerror", None) or error
+    return DatasetError(f"{file}: cannot be read ({reason}); expected a csv")
+
+
 def _lines(text: Iterable[str]) -> Iterator[list[str]]:
     """Split a table into cells; its first line shows what parts them. Empty lines are left out."""
     lines = iter(text)
     first = next(lines, "")
-    delimiter = max(DELIMITERS, key=first.count)
+    told = _TOLD.match(first)  # Excel's own line, which is no part of the table
+    if told:
+        first = next(lines, "")
+    delimiter = told[1] if told else max(DELIMITERS, key=first.count)
     for source in ([first], lines):
         reader = csv.reader(source, delimiter=delimiter, skipinitialspace=delimiter != "\t")
         yield from (line for line in reader if line)
@@ -176,9 +234,13 @@ def _cell(text: str) -> str | None:
 
 
 def header(file: Path) -> list[str]:
-    """Return the cells of a table's first line; none where it cannot be read."""
+    """Return the cells of a table's first line.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            return [cell.strip() for cell in next(_lines([text.readline()]), [])]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return []
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as text:
+            return [cell.strip() for cell in next(_lines(text), [])]
+    except (OSError, csv.Error) as error:
+        raise _unreadable(file, error) from error

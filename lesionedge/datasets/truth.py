@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from lesionedge.datasets import isic_truth
-from lesionedge.datasets.table import Dataset, DatasetError, drop, expect_rows, header, read_csv
-from lesionedge.formats import is_image_name
+from lesionedge.datasets import isic_truth, places, predicted
+from lesionedge.datasets.table import (
+    Dataset,
+    DatasetError,
+    drop,
+    expect_rows,
+    header,
+    once,
+    read_csv,
+    with_known_ids,
+)
 from lesionedge.sources.names import base_name
 
 KEYS = (
@@ -56,22 +63,23 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         rows were left out.
 
     Raises:
-        DatasetError: It cannot be read or understood, or has one image under two labels.
+        DatasetError: It cannot be read or understood, holds predictions, or has one image under
+            two labels.
     """
+    predicted.refuse(str(file))
     rows, faults, malformed = _rows(file)
     missing = {"image or label is missing": rows["path"].isna() | rows["label"].isna()}
     rows, skipped = drop(rows, {**missing, **faults})
     if malformed:
         skipped["malformed line"] = malformed
     expect_rows(rows, file, skipped)
-    _refuse_two_labels(rows, str(file))
-    twice = rows["path"].duplicated()
-    rows, left_out = drop(rows, {"listed twice": twice})
+    rows, left_out = once(rows, "path", file)
     columns = _lower(rows)
     for name, known in EXTRAS.items():
         found = next((columns[one] for one in known if one in columns), None)
         rows[name] = None if found is None else rows[found]
-    return rows.reindex(columns=list(COLUMNS)).reset_index(drop=True), {**skipped, **left_out}
+    rows = with_known_ids(rows.reindex(columns=list(COLUMNS)))
+    return rows.reset_index(drop=True), {**skipped, **left_out}
 
 
 def _rows(file: Path) -> tuple[pd.DataFrame, dict[str, pd.Series[bool]], int]:
@@ -106,34 +114,26 @@ def _lower(rows: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _refuse_two_labels(rows: pd.DataFrame, name: str) -> None:
-    labels = rows.groupby("path")["label"].nunique()
-    both = labels[labels > 1]
-    if len(both):
-        image = both.index[0]
-        two = sorted(rows.loc[rows["path"] == image, "label"].unique())
-        raise DatasetError(
-            f"{name}: {image} has the labels {' and '.join(two[:2])} ({len(both)} such images); "
-            "expected one label an image"
-        )
-
-
 def of_dataset(dataset: Dataset) -> pd.DataFrame:
     """Return a dataset's images as a table with the columns ``COLUMNS``."""
     table = dataset.table.assign(path=dataset.table["path"].astype(str))
-    _refuse_two_labels(table, dataset.name)
+    once(table, "path", dataset.name)
     return table.reindex(columns=list(COLUMNS))
 
 
 def join(
-    truth: pd.DataFrame, images: Sequence[str], *, name: str
+    truth: pd.DataFrame, images: Sequence[str], *, name: str, by_name: bool = False
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Find the row of a truth table for each image, by its path, its name, or its name's stem.
+
+    A row that names a folder is only of an image in such a folder (``places.rows_of``).
 
     Args:
         truth: From ``read``.
         images: Paths of images.
         name: The truth's file, for messages.
+        by_name: Whether a row's name is enough where its folder is another: of a dataset, whose
+            images may be copied.
 
     Returns:
         The rows that have an image, in the order of the images, ``path`` being the image's; and
@@ -142,12 +142,17 @@ def join(
     Raises:
         DatasetError: No row has an image, or one row has two.
     """
-    rows = {str(key): number for number, key in enumerate(truth["path"])}
-    by_name = _only(truth["path"], lambda key: os.path.basename(key.replace("\\", "/")))
-    by_stem = _only(truth["path"], _stem)
+    names = [str(name) for name in truth["path"]]
+    rows = {name: number for number, name in enumerate(names)}
+    by_path = places.rows_of(names, images)
+    bare = [name if by_name or len(places.parts_of(name)) == 1 else None for name in names]
+    by_base = _only(bare, base_name)
+    by_stem = _only(bare, places.stem)
     taken: dict[int, str] = {}
     for image in images:
-        found = _row_of(image, rows, by_name, by_stem)
+        base = base_name(image)
+        by_image = by_base.get(base, by_stem.get(places.stem(base)))
+        found = rows.get(image, by_path.get(image, by_image))
         if found is None:
             continue
         if found in taken:
@@ -160,7 +165,7 @@ def join(
         shown = f"{truth['path'][0]}, the images {images[0]}" if images else "; there are no images"
         raise DatasetError(
             f"{name}: none of its {len(truth)} rows names one of the {len(images)} images; its "
-            f"first row is {shown}"
+            f"first row is {shown}. Expected names, or paths whose folders are the images'"
         )
     joined = truth.loc[list(taken)].assign(path=list(taken.values())).reset_index(drop=True)
     counts = {
@@ -170,31 +175,14 @@ def join(
     return joined, {reason: count for reason, count in counts.items() if count}
 
 
-def _row_of(
-    image: str, rows: dict[str, int], by_name: dict[str, int], by_stem: dict[str, int]
-) -> int | None:
-    if image in rows:
-        return rows[image]
-    parts = image.replace("\\", "/").split("/")
-    for start in range(1, len(parts) - 1):  # a path within the folder
-        found = rows.get("/".join(parts[start:]))
-        if found is not None:
-            return found
-    base = base_name(image)
-    return by_name.get(base, by_stem.get(_stem(base)))
-
-
-def _stem(name: str) -> str:
-    base = os.path.basename(name.replace("\\", "/"))
-    return os.path.splitext(base)[0] if is_image_name(base) else base
-
-
-def _only(names: Iterable[str], key: Callable[[str], str]) -> dict[str, int]:
-    """Map keys to row numbers; those of several rows are left out."""
+def _only(names: Iterable[str | None], key: Callable[[str], str]) -> dict[str, int]:
+    """Map keys to row numbers; those of several rows, and rows without a name, are left out."""
     found: dict[str, int] = {}
     twice = set()
     for number, name in enumerate(names):
-        short = key(str(name))
+        if name is None:
+            continue
+        short = key(name)
         if short in found:
             twice.add(short)
         found[short] = number

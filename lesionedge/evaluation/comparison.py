@@ -10,7 +10,7 @@ import numpy as np
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import Weighted, interval, resamples
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
-from lesionedge.evaluation.metrics import ECE_BINS
+from lesionedge.evaluation.metrics import ECE_BINS, melanoma_of
 
 
 def differences(
@@ -57,8 +57,8 @@ def _figures(
         "ece": lambda w: weighted.expected_calibration_error(confidence, right, w, bins=ECE_BINS),
     }
     kinds = {"malignant_auroc": (malignant[truth], scores[:, malignant].sum(1))}
-    if "mel" in labels:
-        number = list(labels).index("mel")
+    number = melanoma_of(labels)
+    if number is not None:
         kinds["melanoma_auroc"] = truth == number, scores[:, number]
     for name, (positive, score) in kinds.items():
         if positive.any() and not positive.all():

@@ -11,7 +11,7 @@ import numpy as np
 from lesionedge.card import Card
 from lesionedge.evaluation import gallery, plots, subgroup_plot
 from lesionedge.evaluation.intervals import resamples
-from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel, file_name
 from lesionedge.image import Preprocessing
 
 SAMPLE, WORST = 12, 16
@@ -48,7 +48,7 @@ def draw(
     """
     yield from _predictions(model, images, card, folder)
     yield from _malignant(model, images, card, folder)
-    file = folder / f"risk-coverage-{model.name}.png"
+    file = folder / f"risk-coverage-{file_name(model.name)}.png"
     right = model.predicted == images.truth
     plots.coverage(model.scores, right, model.figures["risk_coverage"], file)
     yield Drawing(
@@ -57,7 +57,7 @@ def draw(
         "Band: 95 % interval by lesion. AURC: area under 1 - accuracy, 0 is best.",
     )  # fmt: skip
     if model.figures["subgroups"]:
-        file = folder / f"subgroups-{model.name}.png"
+        file = folder / f"subgroups-{file_name(model.name)}.png"
         subgroup_plot.draw(model.figures["subgroups"], model.figures, file)
         yield Drawing(
             file, "By sex, age, body site and confirmation",
@@ -74,24 +74,24 @@ def _predictions(
 ) -> Iterator[Drawing]:
     labels = list(card.codes)
     per_class, malignant = model.figures["per_class"], _malignant_classes(card)
-    file = folder / f"confusion-{model.name}.png"
+    file = folder / f"confusion-{file_name(model.name)}.png"
     plots.confusion(model.figures["confusion"]["value"], labels, file)
     yield Drawing(
         file, "Confusion", "Rows: truth; columns: prediction. Right: each row sums to 100 %."
     )
-    file = folder / f"roc-{model.name}.png"
+    file = folder / f"roc-{file_name(model.name)}.png"
     plots.roc(model.probabilities, images.truth, labels, per_class, file)
     yield Drawing(
         file, "ROC", "Each class against the rest; dotted: chance. In brackets: 95 % interval."
     )
-    file = folder / f"precision-recall-{model.name}.png"
+    file = folder / f"precision-recall-{file_name(model.name)}.png"
     plots.precision_recall(model.probabilities, images.truth, labels, per_class, file)
     yield Drawing(
         file, "Precision and recall",
         "Each class against the rest, at its share of these images; AP: average precision; "
         "dotted: guessing.",
     )  # fmt: skip
-    file = folder / f"reliability-{model.name}.png"
+    file = folder / f"reliability-{file_name(model.name)}.png"
     draws = resamples(images.table["group"].to_numpy())
     plots.reliability(model.probabilities, model.predicted, images.truth, malignant, draws, file)
     yield Drawing(
@@ -108,7 +108,7 @@ def _malignant(
     positive = malignant[images.truth]
     if positive.all() or not positive.any():
         return
-    file = folder / f"thresholds-{model.name}.png"
+    file = folder / f"thresholds-{file_name(model.name)}.png"
     risk = model.probabilities[:, malignant].sum(1)
     draws = resamples(images.table["group"].to_numpy())
     plots.sensitivity_specificity(
@@ -148,9 +148,9 @@ def _galleries(
     preprocessing = Preprocessing.from_card(card.input)
     for kind, (rows, title, caption) in chosen.items():
         if len(rows):
-            file = folder / f"{kind}-{model.name}.png"
+            file = folder / f"{kind}-{file_name(model.name)}.png"
             gallery.draw(
-                rows, images.paths, scores, model.predicted, truth, labels, preprocessing, file
+                rows, images.names, scores, model.predicted, truth, labels, preprocessing, file
             )
             yield Drawing(file, title, caption)
 

@@ -90,8 +90,13 @@ def measured(entry: Entry, kind: str, raw: np.ndarray, reliable: Sequence[bool |
     gate = np.array([verdict is not False for verdict in reliable], float)
     if gate.min() < gate.max():
         scores["gate"] = gate
-    points = [] if kind == MELANOMA else [_plain(point) for point in entry.points]
+    points = [_plain(point) for point in entry.points if _is_measured(point, kind)]
     return MeasuredModel(entry.name, shares, predicted, scores, {"operating_points": points})
+
+
+def _is_measured(point: OperatingPoint, kind: str) -> bool:
+    """Return whether a kind of truth has what a point's sensitivity is of."""
+    return kind == CLASSES or (kind == MALIGNANT and point.extra.get("of", kind) == MALIGNANT)
 
 
 def _plain(point: OperatingPoint) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from matplotlib.figure import Figure
 
 from lesionedge.evaluation.plots import BLUE, SKY, VERMILION, save
 from lesionedge.image import Preprocessing, model_input
+from lesionedge.sources.names import base_name
+from lesionedge.sources.reading import content, is_elsewhere
 
 COLUMNS = 4
 SHOWN_PX = 240
@@ -56,14 +59,14 @@ def worst(score: np.ndarray, wrong: np.ndarray, lesions: np.ndarray, count: int)
 
 
 def draw(
-    rows: np.ndarray, paths: Sequence[Path], probabilities: np.ndarray, predicted: np.ndarray,
+    rows: np.ndarray, images: Sequence[str], probabilities: np.ndarray, predicted: np.ndarray,
     truth: np.ndarray, labels: Sequence[str], preprocessing: Preprocessing, file: Path,
 ) -> None:  # fmt: skip
     """Draw images with their true class, their prediction and the highest probabilities.
 
     Args:
         rows: Which images.
-        paths: The N images' files.
+        images: The N images' paths or names.
         probabilities: (N, classes).
         predicted: (N,) int, the predicted classes.
         truth: (N,) int class numbers.
@@ -85,14 +88,15 @@ def draw(
     for number, row in enumerate(rows):
         line, column = divmod(number, columns)
         above, below = grid[2 * line, column], grid[2 * line + 1, column]
-        above.imshow(model_input(paths[row], shown))
-        _title(above, paths[row], (truth[row], predicted[row]), probabilities[row], labels)
+        image = images[row]
+        above.imshow(model_input(content(image) if is_elsewhere(image) else image, shown))
+        _title(above, image, (truth[row], predicted[row]), probabilities[row], labels)
         _bars(below, truth[row], probabilities[row], labels)
     save(figure, file)
 
 
 def _title(
-    axes: Any, path: Path, classes: tuple[int, int], scores: np.ndarray, labels: Sequence[str]
+    axes: Any, image: str, classes: tuple[int, int], scores: np.ndarray, labels: Sequence[str]
 ) -> None:
     true, best = classes
     right = best == true
@@ -101,7 +105,8 @@ def _title(
         f"truth: {labels[true]} {scores[true]:.1%}",
         fontsize=9, color=BLUE if right else VERMILION, fontweight="bold",
     )  # fmt: skip
-    axes.text(0.5, -0.02, path.stem, transform=axes.transAxes, ha="center", va="top", fontsize=7)
+    stem = os.path.splitext(base_name(image))[0]
+    axes.text(0.5, -0.02, stem, transform=axes.transAxes, ha="center", va="top", fontsize=7)
 
 
 def _bars(axes: Any, true: int, scores: np.ndarray, labels: Sequence[str]) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+def file_name(name: str) -> str:
+    """Return a model's name as its plots' files have it: without slashes."""
+    return re.sub(r"[^\w.() -]", "-", name)
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,13 @@ class LabelledImages:
     """(N,) int class numbers."""
 
     @property
+    def names(self) -> list[str]:
+        """The N images; one may be in an archive or at an address."""
+        return [str(path) for path in self.table["path"]]
+
+    @property
     def paths(self) -> list[Path]:
-        """The N image files."""
+        """The N image files, where all are files."""
         return [Path(path) for path in self.table["path"]]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lesionedge.diagnosis import describe
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import each, interval, resamples
 
@@ -87,8 +88,8 @@ def _ranking(
     found: dict[str, Any] = {}
     if all(_both(truth == c) for c in range(len(labels))):
         found["macro_auroc"] = each(areas, -1)
-    if "mel" in labels and _both(truth == list(labels).index("mel")):
-        melanoma = list(labels).index("mel")
+    melanoma = melanoma_of(labels)
+    if melanoma is not None and _both(truth == melanoma):
         found["melanoma_auroc"] = each(areas, melanoma)
         found["melanoma_sensitivity_at_90_specificity"] = interval(
             weighted.sensitivity_at(
@@ -101,6 +102,12 @@ def _ranking(
             malignant[truth], probabilities[:, malignant].sum(1), draws
         )
     return found
+
+
+def melanoma_of(labels: Sequence[str]) -> int | None:
+    """Return the number of the class melanoma, however it is spelled; None: there is not one."""
+    found = [number for number, label in enumerate(labels) if describe(label).code == "mel"]
+    return found[0] if len(found) == 1 else None
 
 
 def _both(positive: np.ndarray) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,21 @@ VARIABLES = {
     "skin_type": "skin_type",
 }  # fmt: skip
 """Property that images are grouped by -> its column in ``split.csv``."""
+SPELLINGS: dict[str, dict[str, str]] = {
+    "sex": {"m": "male", "man": "male", "f": "female", "woman": "female"},
+    "skin_type": {
+        spelling: numeral
+        for number, numeral in enumerate(("I", "II", "III", "IV", "V", "VI"), start=1)
+        for spelling in (str(number), f"{number}.0", numeral.lower())
+    }
+    | {"-1": UNKNOWN, "-1.0": UNKNOWN},
+}
+"""Property -> spelling -> the name of its group; other words are names themselves."""
+_TYPE = re.compile(r"^(fitzpatrick|fst|skin|type|\s)+")
+_AGE = re.compile(
+    r"(?P<sign><|>|>=|≥)?\s*(?P<first>\d+(\.\d+)?)\s*((-|–|to)\s*(?P<last>\d+(\.\d+)?)|\+)?"
+    r"\s*(y|yrs?|years?)?(\s*old)?"
+)
 HISTOLOGY, OTHERWISE = "histology", "otherwise"
 
 
@@ -28,7 +45,8 @@ def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
     """Return each image's group, for every property that the table has.
 
     Args:
-        table: Rows of ``split.csv``, with any of the columns sex, age, localization, dx_type.
+        table: Rows of ``split.csv``, with any of the columns sex, age, localization, dx_type,
+            skin_type.
 
     Returns:
         Property -> (N,) names of groups; ``unknown`` for an image without a value.
@@ -37,21 +55,44 @@ def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
     for variable, column in VARIABLES.items():
         if column in table and table[column].notna().any():
             names = _named(variable, table[column]).fillna(UNKNOWN)
-            if (names != UNKNOWN).any():
+            if (_text(table[column]).fillna(UNKNOWN) != UNKNOWN).any():
                 found[variable] = names
     return found
 
 
 def _named(variable: str, values: pd.Series) -> pd.Series:
+    text = _text(values)
     if variable == "age_band":
-        years = pd.to_numeric(values, errors="coerce")
-        return pd.cut(years, AGE_BANDS, right=False, labels=_bands()).astype(object)
-    text = values.astype("string").str.strip().str.lower().replace("", pd.NA).astype(object)
+        return text.map(_band, na_action="ignore")
+    if variable in SPELLINGS:
+        plain = text.map(lambda word: _TYPE.sub("", word), na_action="ignore")
+        return plain.map(SPELLINGS[variable]).fillna(text)
     if variable == "confirmation":
         return text.map({"histo": HISTOLOGY, "histopathology": HISTOLOGY}).where(
             text.isna() | text.isin(("histo", "histopathology")), OTHERWISE
         )
     return text
+
+
+def _text(values: pd.Series) -> pd.Series:
+    """Return values as text in lower case, missing where there is none."""
+    text = values.astype("string").str.strip().str.lower()
+    return text.replace("", pd.NA).astype(object)
+
+
+def _band(age: str) -> str | None:
+    """Return the band of an age such as 50, 50 years, 85+, <30 or 45-50; None: it has not one."""
+    found = _AGE.fullmatch(age)
+    if found is None:
+        return None
+    first = float(found["first"]) - (0.1 if found["sign"] == "<" else 0)
+    bands = {_number_of_band(first), _number_of_band(float(found["last"] or first))}
+    number = bands.pop()
+    return None if bands or not 0 <= number < len(AGE_BANDS) - 1 else _bands()[number]
+
+
+def _number_of_band(age: float) -> int:
+    return bisect.bisect_right(AGE_BANDS, age) - 1
 
 
 def _bands() -> list[str]:
@@ -63,6 +104,7 @@ def _bands() -> list[str]:
 def measure(
     probabilities: np.ndarray, truth: np.ndarray, table: pd.DataFrame, malignant: Sequence[bool],
     *, predicted: np.ndarray | None = None, threshold: float | np.ndarray | None = None,
+    positive: np.ndarray | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure each group.
 
@@ -74,6 +116,7 @@ def measure(
         predicted: (N,) int, the predicted classes; None for the most probable ones.
         threshold: The threshold of the malignant probability for sensitivity and specificity, or
             (N,) one for each image; None leaves these figures out.
+        positive: (N,) bool, what sensitivity is of; None: of the malignant images.
 
     Returns:
         Property -> group -> images, lesions, malignant images, accuracy, balanced accuracy
@@ -84,6 +127,7 @@ def measure(
     right = (probabilities.argmax(1) if predicted is None else predicted) == truth
     kinds = np.asarray(malignant)
     risk = probabilities[:, kinds].sum(1)
+    positive = kinds[truth] if positive is None else positive
     own = None if threshold is None else np.broadcast_to(threshold, len(truth))
     found: dict[str, Any] = {}
     for variable, names in groups_of(table).items():
@@ -96,6 +140,7 @@ def measure(
                 truth[rows],
                 lesions[rows],
                 risk[rows],
+                positive[rows],
                 kinds,
                 None if own is None else own[rows],
             )
@@ -107,20 +152,20 @@ def measure(
 
 def _group(
     right: np.ndarray, truth: np.ndarray, lesions: np.ndarray, risk: np.ndarray,
-    malignant: np.ndarray, threshold: np.ndarray | None,
+    positive: np.ndarray, malignant: np.ndarray, threshold: np.ndarray | None,
 ) -> dict[str, Any]:  # fmt: skip
     draws = resamples(lesions)
-    positive = malignant[truth]
+    bad = malignant[truth]
     found = {
         "images": len(truth),
         "lesions": len(np.unique(lesions)),
-        "malignant": int(positive.sum()),
+        "malignant": int(bad.sum()),
         "accuracy": interval(lambda w: weighted.share(right, w), draws),
         "balanced_accuracy": interval(lambda w: weighted.balanced_accuracy(right, truth, w), draws),
     }
     if malignant.any() and not malignant.all():
-        found["malignant_auroc"] = auroc(positive, risk, draws)
+        found["malignant_auroc"] = auroc(bad, risk, draws)
         if threshold is not None:
-            measured = thresholds.at(threshold, risk, positive, draws)
+            measured = thresholds.at(threshold, risk, positive, draws, negative=~bad)
             found |= {name: measured[name] for name in ("sensitivity", "specificity")}
     return found

@@ -14,23 +14,26 @@ BLOCK = 100
 
 
 def at(
-    threshold: float | np.ndarray, risk: np.ndarray, positive: np.ndarray, draws: np.ndarray
-) -> dict[str, Any]:
+    threshold: float | np.ndarray, risk: np.ndarray, positive: np.ndarray, draws: np.ndarray, *,
+    negative: np.ndarray | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Measure a threshold.
 
     Args:
         threshold: An image with at least this probability counts as found; a number, or (N,) one
             for each image.
         risk: (N,) malignant probabilities.
-        positive: (N,) bool, the truth.
+        positive: (N,) bool, what sensitivity is of.
         draws: From ``intervals.resamples``.
+        negative: (N,) bool, what specificity is of; None: of all that is not positive.
 
     Returns:
         sensitivity, specificity and the share of images found, each with its interval.
     """
     found = risk >= threshold
+    negative = ~positive if negative is None else negative
     chosen = np.stack([found, ~found, found], axis=1)
-    among = np.stack([positive, ~positive, np.ones_like(positive)], axis=1)
+    among = np.stack([positive, negative, np.ones_like(positive)], axis=1)
     measured = interval(lambda w: shares(chosen, among, w), draws)
     names = ("sensitivity", "specificity", "found")
     return {name: each(measured, place) for place, name in enumerate(names)}

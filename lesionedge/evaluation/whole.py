@@ -17,6 +17,8 @@ from lesionedge.evaluation.intervals import resamples
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.titles import HEADLINES
 
+MALIGNANT = "malignant"
+"""What a point's sensitivity is of, if not of one label."""
 METRICS = "metrics.json"
 
 
@@ -71,19 +73,26 @@ def figures(model: MeasuredModel, images: LabelledImages, card: Card, split: str
     malignant, truth = np.array(list(card.malignant)), images.truth
     probabilities, lesions = model.probabilities, images.table["group"].to_numpy()
     draws = resamples(lesions)
-    risk, positive = probabilities[:, malignant].sum(1), malignant[truth]
+    risk, labels = probabilities[:, malignant].sum(1), list(card.codes)
+    positives = [_positive(point, truth, malignant, labels) for point in points]
     return metrics.measure(
         probabilities, truth, lesions, list(card.codes), malignant.tolist(),
         predicted=model.predicted,
     ) | {
         "risk_coverage": risk_coverage.measure(model.scores, truth, model.predicted, draws),
         "operating_points": [
-            {**_without_arrays(point), split: thresholds.at(_of(point), risk, positive, draws)}
-            for point in points
+            {
+                **_without_arrays(point),
+                split: thresholds.at(
+                    _of(point), risk, positive, draws, negative=~malignant[truth]
+                ),
+            }
+            for point, positive in zip(points, positives)
         ],
         "subgroups": subgroups.measure(
             probabilities, truth, images.table, malignant.tolist(), predicted=model.predicted,
             threshold=_of(points[0]) if points else None,
+            positive=positives[0] if points else None,
         ),
     }  # fmt: skip
 
@@ -92,6 +101,15 @@ def _of(point: dict[str, Any]) -> float | np.ndarray:
     """Return a point's threshold: each image's own, where several models took part."""
     threshold: float | np.ndarray = point.get("thresholds", point["threshold"])
     return threshold
+
+
+def _positive(
+    point: dict[str, Any], truth: np.ndarray, malignant: np.ndarray, labels: Sequence[str]
+) -> np.ndarray:
+    """Return what a point's sensitivity is of: the malignant images, or those of one label."""
+    of = point.get("of", MALIGNANT)
+    found: np.ndarray = malignant[truth] if of == MALIGNANT else truth == labels.index(of)
+    return found
 
 
 def _without_arrays(point: dict[str, Any]) -> dict[str, Any]:
