@@ -186,6 +186,33 @@ def test_the_build_for_old_browsers_predicts_the_same(open_app, tmp_path):
             same_prediction(asked(page, name, content), wanted)
 
 
+OLDER = """
+    const decode = self.createImageBitmap;
+    self.createImageBitmap = async (...given) => {
+        if (given[1]?.imageOrientation === "from-image") throw new TypeError("unknown value");
+        return decode(...given);
+    };
+    delete Object.hasOwn;
+"""
+
+
+def test_it_works_in_chrome_88(open_app, tmp_path, images):
+    """What Chrome got later is taken away here."""
+    folder = tmp_path / "app"
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("*.gz"))
+    worker = next(folder.glob("*/worker.js"))
+    worker.write_text(f"{{{OLDER}}}\n{worker.read_text()}")
+    with static(folder) as (_, url):
+        page = open_app(url, script=f"() => {{{OLDER}}}")
+        page.locator("#settings summary").click()
+        page.check("#keep")
+        page.set_input_files("#files", str(images / "lesion.png"))
+        assert results(page).locator(".headline").count() == 1
+        page.locator("#history-list img").wait_for()
+        with page.expect_download():
+            page.get_by_role("button", name="Save the image").click()
+
+
 INPUT = """async ([model, encoded]) => {
     const base = document.querySelector('script[type=module]').src;
     const engine = await import(new URL('engine.js', base));
@@ -631,6 +658,22 @@ def test_the_history_is_kept_only_on_request(open_app, server, images):
     page.get_by_role("button", name="Delete the history").click()
     page.get_by_text("No results are kept yet.").wait_for()
     assert page.locator("#history-list img").count() == 0
+
+
+def test_a_full_storage_stops_only_the_history(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    page.locator("#settings summary").click()
+    page.check("#keep")
+    page.get_by_text("No results are kept yet.").wait_for()
+    session = page.context.new_cdp_session(page)
+    origin = f"http://127.0.0.1:{server.port}"
+    session.send("Storage.overrideQuotaForOrigin", {"origin": origin, "quotaSize": 1})
+    page.set_input_files("#files", str(images / "lesion.png"))
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.includes('history cannot be used')"
+    )
+    page.set_input_files("#files", str(images / "page.png"))
+    results(page, 2)
 
 
 def test_another_language(open_app, server, images):

@@ -1,5 +1,6 @@
 // Results that stay on this device, only where it is switched on: in IndexedDB, with a small copy of the image.
 
+import { Fault } from "./fault.js";
 import { shown } from "./image.js";
 import { byId, say, spoken } from "./page.js";
 import { element, headline, paragraph } from "./result.js";
@@ -23,13 +24,22 @@ function opened() {
 }
 
 async function inStore(mode, act) {
+  try {
+    return await acted(mode, act);
+  } catch (error) { // no space, or a private window
+    throw new Fault("storage", error.message);
+  }
+}
+
+async function acted(mode, act) {
   const base = await opened();
   try {
     const transaction = base.transaction(STORE, mode);
     const request = act(transaction.objectStore(STORE));
     await new Promise((resolve, reject) => {
       transaction.oncomplete = resolve;
-      transaction.onerror = () => reject(transaction.error);
+      // If there is no space for the commit, no other event comes.
+      transaction.onabort = () => reject(transaction.error ?? new Error("aborted"));
     });
     return request?.result;
   } finally {
@@ -50,7 +60,7 @@ export async function keep({ name, found, file }) {
 }
 
 async function small(file) {
-  const bitmap = await createImageBitmap(await shown(file), { imageOrientation: "from-image" });
+  const bitmap = await createImageBitmap(await shown(file));
   const side = Math.min(bitmap.width, bitmap.height);
   const canvas = new OffscreenCanvas(SIDE_PX, SIDE_PX);
   const place = [(bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side];

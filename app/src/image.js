@@ -1,4 +1,5 @@
 // From a file or a frame of the camera to pixels that resample.js takes. Decoding and colours are the browser's.
+// createImageBitmap turns a JPEG upright by itself; older browsers do not know the option that says so.
 
 import { Fault } from "./fault.js";
 import { check, checkSize } from "./file.js";
@@ -16,7 +17,7 @@ export async function decode(blob) {
   const { orientation, parts } = orientationOf(bytes);
   let bitmap;
   try {
-    bitmap = upright(await createImageBitmap(new Blob(parts), { imageOrientation: "from-image" }), orientation);
+    bitmap = upright(await createImageBitmap(new Blob(parts)), orientation);
   } catch {
     throw new Fault("undecodable");
   }

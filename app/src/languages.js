@@ -93,6 +93,7 @@ const en = {
   otherUse: (name, key, made, found) => `profile ${name}: made with ${key} ${made}, and this is with ${found}`,
   unreachable: "the model cannot be loaded: the server cannot be reached",
   runtime: (why) => `this browser cannot run the model: ${why}`,
+  storage: (why) => `the history cannot be used: ${why}`,
   bug: (why) => `a fault of the app: ${why}`,
 };
 
@@ -205,6 +206,7 @@ const de = {
   otherUse: (name, key, made, found) => `Profil ${name}: gemacht mit ${key} ${made}; hier ist es ${found}`,
   unreachable: "das Modell kann nicht geladen werden: der Server ist nicht erreichbar",
   runtime: (why) => `dieser Browser kann das Modell nicht ausführen: ${why}`,
+  storage: (why) => `der Verlauf kann nicht benutzt werden: ${why}`,
   bug: (why) => `ein Fehler der App: ${why}`,
   "label-akiec": "Aktinische Keratose / intraepitheliales Karzinom",
   "label-bcc": "Basalzellkarzinom",
@@ -230,7 +232,7 @@ export const LANGUAGES = { en: { name: "English", words: { ...EN, ...en } }, de:
 
 /** Return the language that is to be spoken: the chosen one, or the first of the browser's that the app knows. */
 export function preferred(chosen, wanted) {
-  const known = (code) => Object.hasOwn(LANGUAGES, code);
+  const known = (code) => Object.keys(LANGUAGES).includes(code);
   if (known(chosen)) return chosen;
   return wanted.map((one) => one.slice(0, 2).toLowerCase()).find(known) ?? "en";
 }

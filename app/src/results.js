@@ -13,6 +13,7 @@ const entries = [];
 const queue = [];
 let counter = 0;
 let isRunning = false;
+let keeping = Promise.resolve();
 let model = null;
 let profile = null;
 
@@ -41,8 +42,11 @@ export function add(files) {
 async function work() {
   if (isRunning) return;
   isRunning = true;
-  while (queue.length) await classify(queue.shift());
-  isRunning = false;
+  try {
+    while (queue.length) await classify(queue.shift());
+  } finally {
+    isRunning = false;
+  }
 }
 
 function cardOf(entry) {
@@ -80,11 +84,12 @@ async function classify(entry) {
   if (!entries.includes(entry)) return;
   show(entry);
   if (!queue.length) say(summary(entry));
-  try {
-    if (entry.found) await history.keep(entry);
-  } catch (error) {
-    say(why(error)); // no space, or a private window
-  }
+  if (entry.found) keep(entry);
+}
+
+/** Keep results in the history one after the other; the next image does not wait for it. */
+function keep(entry) {
+  keeping = keeping.then(() => history.keep(entry)).catch((error) => say(why(error)));
 }
 
 /** Show what is known of an image, in the language that is spoken. */
