@@ -16,17 +16,29 @@ let counter = 0;
 
 // --- requests to the server --------------------------------------------------------------------
 
-let token = takeToken();
+let token = takeToken() ?? sessionStorage.getItem("token");
 
 function takeToken() {
-  // Browsers send nothing after "#" to the server, so a link may carry the token there.
-  const linked = new URLSearchParams(location.hash.slice(1)).get("token");
+  // Browsers send nothing after "#" to the server, so a link may carry the token there. A token has no spaces, so
+  // a plus sign in a link that was made by hand is itself.
+  const linked = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")).get("token");
   if (linked) {
     history.replaceState(null, "", location.pathname);
     sessionStorage.setItem("token", linked);
   }
-  return sessionStorage.getItem("token");
+  return linked;
 }
+
+// The page is open, and the same link with a token is opened in its place.
+addEventListener("hashchange", () => {
+  const linked = takeToken();
+  if (!linked) return;
+  token = linked;
+  if (byId("access").open) {
+    byId("token").value = linked;
+    byId("access").close();
+  }
+});
 
 async function request(path, options = {}) {
   for (;;) {
