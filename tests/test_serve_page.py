@@ -286,6 +286,29 @@ def test_a_link_with_a_token_opens_the_page(open_page, int8, images):
         assert not page.locator("#access").is_visible()
 
 
+CAMERAS = """
+    const open = navigator.mediaDevices.getUserMedia;
+    window.tracks = [];
+    navigator.mediaDevices.getUserMedia = async function (...given) {
+        const stream = await open.apply(this, given);
+        tracks.push(...stream.getTracks());
+        return stream;
+    };
+"""
+
+
+def test_a_camera_is_opened_once_and_may_be_unplugged(open_page, server):
+    page = open_page(server.url)
+    page.evaluate(f"() => {{{CAMERAS}}}")
+    page.locator("#camera-open").evaluate("button => { button.click(); button.click(); }")
+    page.locator("#viewfinder").wait_for(state="visible")
+    assert page.evaluate("tracks.length") == 1
+    page.evaluate("tracks[0].dispatchEvent(new Event('ended'))")
+    assert page.locator("#viewfinder").is_hidden()
+    assert page.inner_text("#status").startswith("The camera stopped: it was unplugged")
+    assert page.evaluate("tracks[0].readyState") == "ended"
+
+
 def test_the_live_view(open_page, int8, images, draw):
     folder = images.parent / "live"
     folder.mkdir(exist_ok=True)
