@@ -2,8 +2,9 @@
 
 import { Fault } from "./fault.js";
 import { shown } from "./image.js";
-import { byId, say, spoken } from "./page.js";
+import { byId, say, spoken, why } from "./page.js";
 import { element, headline, paragraph } from "./result.js";
+import { forget, remember, remembered } from "./storage.js";
 import { text } from "./words.js";
 
 const NAME = "lesionedge";
@@ -12,7 +13,8 @@ const SIDE_PX = 160;
 const MOST = 500;
 const SWITCH = "keep";
 
-const isOn = () => localStorage.getItem(SWITCH) === "yes";
+const isOn = () => remembered(SWITCH) === "yes";
+const isKnown = () => remembered(SWITCH) !== null; // once on: some results may still be kept
 
 function opened() {
   return new Promise((resolve, reject) => {
@@ -69,13 +71,12 @@ async function small(file) {
   return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
 }
 
-/** Show what is kept, or hide the history. */
+/** Show what is kept; hide the history where it is off and nothing is kept. */
 export async function show() {
-  byId("history").hidden = !isOn();
   byId("keep").checked = isOn();
   for (const image of byId("history-list").querySelectorAll("img")) URL.revokeObjectURL(image.src);
-  if (!isOn()) return;
-  const kept = await inStore("readonly", (store) => store.getAll());
+  const kept = isKnown() ? await inStore("readonly", (store) => store.getAll()) : [];
+  byId("history").hidden = !isOn() && !kept.length;
   const lines = kept.reverse().map(lineOf);
   byId("history-list").replaceChildren(...(lines.length ? lines : [element("li", "", text("noHistory"))]));
 }
@@ -94,19 +95,19 @@ function lineOf({ time, name, found, image }) {
 
 async function forgetAll() {
   await inStore("readwrite", (store) => store.clear());
+  if (!isOn()) forget(SWITCH);
   await show();
+  say(text("historyDeleted"));
 }
 
 /** Make the switch and the button work. */
 export async function begin() {
-  byId("keep").addEventListener("change", async (event) => {
-    if (event.target.checked) localStorage.setItem(SWITCH, "yes");
-    else localStorage.removeItem(SWITCH);
-    await show();
+  byId("keep").addEventListener("change", (event) => {
+    remember(SWITCH, event.target.checked ? "yes" : "no");
+    show().catch((error) => say(why(error)));
   });
-  byId("history-delete").addEventListener("click", async () => {
-    await forgetAll();
-    say(text("historyDeleted"));
+  byId("history-delete").addEventListener("click", () => {
+    forgetAll().catch((error) => say(why(error)));
   });
   await show();
 }
