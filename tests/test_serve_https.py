@@ -160,8 +160,11 @@ def renamed(name):
 
 
 def waited(server, words):
-    while not any(words in line for line in server.messages):
+    for _ in range(1200):
+        if any(words in line for line in server.messages):
+            return
         time.sleep(0.05)
+    pytest.fail(f"no line with {words!r}: {server.messages}")
 
 
 def test_after_the_machine_is_renamed_clients_still_trust_it(int8, tmp_path):
