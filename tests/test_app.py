@@ -186,6 +186,33 @@ def test_the_build_for_old_browsers_predicts_the_same(open_app, tmp_path):
             same_prediction(asked(page, name, content), wanted)
 
 
+OLDER = """
+    const decode = self.createImageBitmap;
+    self.createImageBitmap = async (...given) => {
+        if (given[1]?.imageOrientation === "from-image") throw new TypeError("unknown value");
+        return decode(...given);
+    };
+    delete Object.hasOwn;
+"""
+
+
+def test_it_works_in_chrome_88(open_app, tmp_path, images):
+    """What Chrome got later is taken away here."""
+    folder = tmp_path / "app"
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("*.gz"))
+    worker = next(folder.glob("*/worker.js"))
+    worker.write_text(f"{{{OLDER}}}\n{worker.read_text()}")
+    with static(folder) as (_, url):
+        page = open_app(url, script=f"() => {{{OLDER}}}")
+        page.locator("#settings summary").click()
+        page.check("#keep")
+        page.set_input_files("#files", str(images / "lesion.png"))
+        assert results(page).locator(".headline").count() == 1
+        page.locator("#history-list img").wait_for()
+        with page.expect_download():
+            page.get_by_role("button", name="Save the image").click()
+
+
 INPUT = """async ([model, encoded]) => {
     const base = document.querySelector('script[type=module]').src;
     const engine = await import(new URL('engine.js', base));
@@ -537,6 +564,17 @@ def test_the_heat_map_equals_python(open_app, server, images):
         assert drawn.height > 450
 
 
+def test_an_image_that_cannot_be_saved_is_reported(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    page.set_input_files("#files", str(images / "page.png"))
+    results(page)
+    page.evaluate(
+        "() => { HTMLCanvasElement.prototype.toBlob = () => { throw Error('no memory'); }; }"
+    )
+    page.get_by_role("button", name="Save the image").click()
+    page.get_by_text("no memory").wait_for()
+
+
 def test_the_camera_guides_the_aim_and_takes_a_photo(open_app, server):
     page = open_app(f"{server.url}app/")
     page.get_by_role("button", name="Use the camera").click()
@@ -554,6 +592,33 @@ def test_the_camera_guides_the_aim_and_takes_a_photo(open_app, server):
     page.get_by_role("button", name="Close the camera").click()
     assert page.locator("#viewfinder").is_hidden()
     assert page.evaluate("document.getElementById('video').srcObject") is None
+
+
+CAMERAS = """() => {
+    const open = navigator.mediaDevices.getUserMedia;
+    window.tracks = [];
+    navigator.mediaDevices.getUserMedia = async function (...given) {
+        const stream = await open.apply(this, given);
+        tracks.push(...stream.getTracks());
+        return stream;
+    };
+}"""
+
+
+def test_a_camera_is_opened_once_and_may_be_unplugged(open_app, server):
+    page = open_app(f"{server.url}app/", script=CAMERAS)
+    button = page.get_by_role("button", name="Use the camera")
+    button.evaluate("button => { button.click(); button.click(); }")
+    page.locator("#aim-warnings li").first.wait_for()
+    button.click()
+    page.wait_for_function(
+        "() => document.getElementById('video').srcObject.getTracks()[0] === window.tracks[1]"
+    )
+    assert page.evaluate("tracks.map((one) => one.readyState)") == ["ended", "live"]
+    page.evaluate("tracks[1].dispatchEvent(new Event('ended'))")
+    assert page.locator("#viewfinder").is_hidden()
+    assert page.inner_text("#status").startswith("The camera stopped: it was unplugged")
+    assert page.evaluate("tracks[1].readyState") == "ended"
 
 
 def test_the_zoom_of_a_camera_that_has_one(open_app, server):
@@ -631,6 +696,130 @@ def test_the_history_is_kept_only_on_request(open_app, server, images):
     page.get_by_role("button", name="Delete the history").click()
     page.get_by_text("No results are kept yet.").wait_for()
     assert page.locator("#history-list img").count() == 0
+
+
+def test_a_full_storage_stops_only_the_history(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    page.locator("#settings summary").click()
+    page.check("#keep")
+    page.get_by_text("No results are kept yet.").wait_for()
+    session = page.context.new_cdp_session(page)
+    origin = f"http://127.0.0.1:{server.port}"
+    session.send("Storage.overrideQuotaForOrigin", {"origin": origin, "quotaSize": 1})
+    page.set_input_files("#files", str(images / "lesion.png"))
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.includes('history cannot be used')"
+    )
+    page.set_input_files("#files", str(images / "page.png"))
+    results(page, 2)
+
+
+def test_the_history_can_be_deleted_after_it_is_switched_off(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    page.locator("#settings summary").click()
+    page.check("#keep")
+    page.set_input_files("#files", str(images / "lesion.png"))
+    page.locator("#history-list img").wait_for()
+    page.uncheck("#keep")
+    page.reload()
+    ready(page)
+    page.locator("#history-list img").wait_for()
+    page.get_by_role("button", name="Delete the history").click()
+    page.locator("#history").wait_for(state="hidden")
+    assert page.inner_text("#status") == "The history is deleted."
+
+
+BLOCKED = """() => {
+    const blocked = () => { throw new DOMException("blocked", "SecurityError"); };
+    Object.defineProperty(window, "localStorage", { get: blocked });
+    IDBFactory.prototype.open = blocked;
+}"""
+
+
+def test_without_storage_and_service_worker_it_still_classifies(open_app, tmp_path, images):
+    folder = tmp_path / "app"
+    shutil.copytree(APP, folder)
+    (folder / "sw.js").unlink()
+    with static(folder) as (_, url):
+        page = open_app(url, script=BLOCKED)
+        kept(page)
+        assert page.inner_text("#offline").startswith("Not ready for use without a network: ")
+        page.locator("#settings summary").click()
+        page.check("#keep")
+        page.get_by_text("the history cannot be used: blocked").wait_for()
+        page.set_input_files("#files", str(images / "page.png"))
+        assert results(page).first.locator(".headline").inner_text() == wording.CANNOT_TELL
+        page.select_option("#language", "de")
+        assert "Nur für die Forschung" in page.inner_text("footer")
+
+
+def test_an_image_chosen_before_the_model_is_known(browser, server, images):
+    page = browser.new_page()
+    held = []
+
+    def hold_the_first(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/facts.json", hold_the_first)
+    page.goto(f"{server.url}app/")
+    page.wait_for_function("() => document.getElementById('status').textContent")
+    page.set_input_files("#files", str(images / "page.png"))
+    page.get_by_text("Waiting for the prediction").wait_for()
+    page.select_option("#language", "de", force=True)
+    held[0].continue_()
+    shown = results(page).first.locator(".headline").inner_text()
+    assert shown == "Nicht zu sagen: kein dermatoskopisches Bild"
+    page.close()
+
+
+def test_code_that_does_not_load_is_an_error_and_is_tried_again(browser, tmp_path, images):
+    folder = tmp_path / "app"
+    shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("*.gz"))
+    code = next(folder.glob("*/work.js"))
+    code.rename(tmp_path / "work.js")
+    with static(folder) as (_, url):
+        page = browser.new_page()
+        page.goto(url)
+        page.wait_for_function("() => document.body.dataset.ready === 'failed'")
+        assert "the model cannot be loaded" in page.inner_text("#status")
+        (tmp_path / "work.js").rename(code)
+        page.set_input_files("#files", str(images / "page.png"))
+        assert results(page).first.locator(".headline").inner_text() == wording.CANNOT_TELL
+        page.close()
+
+
+READS = """() => {
+    const read = Blob.prototype.arrayBuffer;
+    window.reads = { now: 0, most: 0, bytes: 0 };
+    Blob.prototype.arrayBuffer = async function () {
+        reads.now += 1;
+        reads.most = Math.max(reads.most, reads.now);
+        reads.bytes = Math.max(reads.bytes, this.size);
+        try {
+            return await read.call(this);
+        } finally {
+            reads.now -= 1;
+        }
+    };
+}"""
+
+
+def test_files_are_read_one_at_a_time_and_too_large_ones_not_at_all(
+    open_app, server, images, tmp_path
+):
+    large = tmp_path / "large.jpg"
+    with large.open("wb") as file:
+        file.truncate(100_000_001)
+    page = open_app(f"{server.url}app/", script=READS)
+    page.set_input_files("#files", [str(large), *[str(images / "page.png")] * 5])
+    cards = results(page, 6)
+    assert "101 MB; expected at most 100 MB" in cards.last.locator(".fault").inner_text()
+    reads = page.evaluate("reads")
+    assert reads["bytes"] < 1_000_000
+    assert reads["most"] == 1
 
 
 def test_another_language(open_app, server, images):
@@ -719,6 +908,18 @@ def test_hostile_files_are_errors_and_the_page_keeps_working(open_app, server, i
     assert page.locator(".card .headline").count() == 1
 
 
+def test_jpegs_without_an_end_or_with_bytes_between_segments(open_app, server):
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn", threads=1)
+    whole = encoded(make_vectors.image(0).resize((300, 200)), "JPEG", quality=90)
+    tables = whole.index(b"\xff\xdb")
+    for content in (whole[:-2], whole[:-2] + bytes(500), whole[:tables] + b"abc" + whole[tables:]):
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() < 1
+    with pytest.raises(Exception, match="damaged"):
+        input_of(page, "cnn", whole[:-300])
+
+
 def test_an_animation_has_a_warning(open_app, server):
     page = open_app(f"{server.url}app/")
     frames = [make_vectors.image(0).resize((80, 60)), make_vectors.image(1).resize((80, 60))]
@@ -790,7 +991,48 @@ def test_an_update_is_complete_and_waits_for_the_user(open_app, tmp_path):
         page.wait_for_function("mark => document.title === mark", arg=new)
         ready(page)
         assert not [name for name in page.evaluate(loaded) if old in name]
-        assert page.evaluate("caches.keys()") == [f"lesionedge-{new}"]
+        assert page.evaluate("caches.keys()") == [f"lesionedge {url} {new}"]
+
+
+def test_an_update_during_the_first_visit_reloads_only_where_it_is_wanted(open_app, tmp_path):
+    old, new = "0" * 12, "1" * 12
+    for mark in (old, new):
+        another_version(APP, tmp_path / mark, mark)
+    folder = tmp_path / "served"
+    (tmp_path / old).rename(folder)
+    with static(folder) as (_, url):
+        page = open_app(url)
+        kept(page)
+        other = page.context.new_page()
+        other.goto(url)
+        ready(other)
+        kept(other)
+        shutil.rmtree(folder)
+        (tmp_path / new).rename(folder)
+        page.evaluate("navigator.serviceWorker.ready.then((found) => found.update())")
+        page.get_by_role("button", name="Reload").click()
+        page.wait_for_function("mark => document.title === mark", arg=new)
+        ready(page)
+        assert other.title() == old
+        other.get_by_role("button", name="Reload").click()
+        other.wait_for_function("mark => document.title === mark", arg=new)
+
+
+def test_two_copies_on_one_host_keep_their_files(browser, tmp_path):
+    for mark in ("0" * 12, "1" * 12):
+        another_version(APP, tmp_path / mark, mark)
+    context = browser.new_context()
+    page = context.new_page()
+    with static(tmp_path) as (_, url):
+        for mark in ("0" * 12, "1" * 12):
+            page.goto(f"{url}{mark}/")
+            kept(page)
+    assert len(page.evaluate("caches.keys()")) == 2
+    context.set_offline(True)
+    for mark in ("0" * 12, "1" * 12):
+        page.goto(f"{url}{mark}/")
+        assert page.title() == mark
+    context.close()
 
 
 def packed_bytes(path):

@@ -82,6 +82,20 @@ def test_orientation_of_pngs_and_webps(page):
         same(page, "cnn", png, encoded(image, "WEBP", exif=exif, lossless=True))
 
 
+def test_turned_jpegs_and_one_without_an_end(page):
+    """Browsers round otherwise when they decode JPEGs: by less than one level on average."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(make_vectors.image(0).resize((300, 200)), "JPEG", quality=95, exif=exif)
+    given = [base64.b64encode(one).decode() for one in (turned, turned[:-2])]
+    wanted = Classifier("cnn", threads=1).model_input(turned).ravel().astype(int)
+    with static(APP) as (_, url):
+        page.goto(url)
+        page.wait_for(READY)
+        for found in page.evaluate(ASK, ["cnn", given]):
+            assert abs(wanted - found["input"]).mean() < 1
+
+
 def test_it_works_without_the_server(page, tmp_path):
     image = tmp_path / "lesion.png"
     make_vectors.image(0).save(image)

@@ -38,7 +38,8 @@ def https(tmp_path_factory):
     with serving(*options, env={"XDG_DATA_HOME": str(folder)}) as running:
         while not any("fingerprint" in line for line in running.messages):
             time.sleep(0.05)
-        plain = re.search(r"from (http://\S+/) first", "".join(running.messages))[1]
+        port = re.search(r"from http://\S+:(\d+)/ first", "".join(running.messages))[1]
+        plain = f"http://127.0.0.1:{port}/"
         with urllib.request.urlopen(f"{plain}lesionedge-authority.crt", timeout=60) as response:
             (folder / "authority.crt").write_bytes(response.read())
         yield running, folder / "authority.crt"

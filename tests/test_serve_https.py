@@ -6,8 +6,12 @@ import datetime
 import http.client
 import os
 import re
+import select
+import shutil
 import ssl
 import stat
+import subprocess
+import sys
 import time
 import urllib.request
 
@@ -53,7 +57,8 @@ def ask(server, path, pem, name="localhost", **headers):
 
 
 def install_page(server):
-    return re.search(r"from (http://\S+/) first", "".join(server.messages))[1]
+    port = re.search(r"from http://\S+:(\d+)/ first", "".join(server.messages))[1]
+    return f"http://127.0.0.1:{port}/"
 
 
 def fetched(address):
@@ -148,6 +153,133 @@ def test_it_does_not_sign_for_public_names(tmp_path):
     for name in ("pi.example.org", "8.8.8.8"):
         with pytest.raises(authority.CertificateError, match="--certificate and --key"):
             authority.own([name], place=str(tmp_path / "https"))
+
+
+def renamed(name):
+    return f"import socket\nsocket.gethostname = lambda: {name!r}"
+
+
+def waited(server, words):
+    for _ in range(1200):
+        if any(words in line for line in server.messages):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"no line with {words!r}: {server.messages}")
+
+
+def test_after_the_machine_is_renamed_clients_still_trust_it(int8, tmp_path):
+    environment = {"XDG_DATA_HOME": str(tmp_path)}
+    authority.own([], place=str(tmp_path / "lesionedge" / "https"))
+    pem = (tmp_path / "lesionedge" / "https" / "ca.pem").read_text()
+    options = ("-m", int8, "--jobs", "1", *HTTPS)
+    with serving(*options, env=environment, before=renamed("another-name")) as running:
+        assert ask(running, "/health", pem)[0] == 200
+        assert ask(running, "/health", pem, host="another-name.local")[0] == 200
+    leaf = read(tmp_path / "lesionedge" / "https" / "server.pem")
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "another-name.local" in names.get_values_for_type(x509.DNSName)
+    assert "another-name" not in names.get_values_for_type(x509.DNSName)
+
+
+def test_a_machine_with_a_full_name_has_its_short_names_too(int8):
+    with serving("-m", int8, "--jobs", "1", before=renamed("Pi.example.org")) as running:
+        for host in ("pi", "pi.local", "pi.example.org"):
+            assert running.request("GET", "/health", Host=host).status == 200, host
+
+
+def test_files_that_do_not_belong_together_are_made_anew(tmp_path):
+    first = authority.own([], place=str(tmp_path / "first"))
+    other = authority.own([], place=str(tmp_path / "other"))
+    shutil.copy(other.key, first.key)  # the power failed between the two
+    again = authority.own([], place=str(tmp_path / "first"))
+    authority.given(again.certificate, again.key)
+    assert again.fingerprint == first.fingerprint
+    shutil.copy(tmp_path / "other" / "ca.key", tmp_path / "first" / "ca.key")
+    again = authority.own([], place=str(tmp_path / "first"))
+    assert again.fingerprint != first.fingerprint
+    read(tmp_path / "first" / "server.pem").verify_directly_issued_by(
+        read(tmp_path / "first" / "ca.pem")
+    )
+
+
+def test_after_the_clock_was_ahead_the_certificates_are_valid(tmp_path):
+    code = f"""
+import datetime
+class Ahead(datetime.datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return super().now(zone) + datetime.timedelta(days=90)
+datetime.datetime = Ahead
+from lesionedge.web import authority
+authority.own([], place={str(tmp_path)!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    ahead = read(tmp_path / "ca.pem")
+    now = datetime.datetime.now(datetime.timezone.utc)
+    assert ahead.not_valid_before_utc > now
+    authority.own([], place=str(tmp_path))
+    for name in ("ca.pem", "server.pem"):
+        assert read(tmp_path / name).not_valid_before_utc < now
+    # Phones that trust the former one trust the new one's signatures.
+    assert read(tmp_path / "ca.pem").public_key() == ahead.public_key()
+
+
+def test_a_machine_without_a_route_names_its_interfaces_addresses():
+    """A hotspot has no route to other networks."""
+    code = "from lesionedge.web.authority import machine_addresses as found; print(*found())"
+    begin = (
+        "ip link set lo up && ip link add hotspot type bridge && ip link set hotspot up && "
+        "ip addr add 10.42.0.1/24 dev hotspot && ip addr add fd12::1/64 dev hotspot"
+    )
+    alone = ["unshare", "-rn", "sh", "-c"]
+    try:
+        subprocess.run([*alone, begin], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs unshare and ip, and a kernel that lets users have networks")
+    line = [*alone, f'{begin} && exec "$0" -c "$1"', sys.executable, code]
+    found = subprocess.run(line, check=True, capture_output=True, text=True).stdout.split()
+    assert found[0] == "10.42.0.1"
+    assert "fd12::1" in found
+
+
+def test_a_renewal_that_fails_is_reported_and_tried_again(int8, tmp_path):
+    folder = tmp_path / "lesionedge" / "https"
+    soon = "import lesionedge.web.server as server\nserver.RENEWAL_S = 0.1"
+    options = ("-m", int8, "--jobs", "1", *HTTPS)
+    with serving(*options, env={"XDG_DATA_HOME": str(tmp_path)}, before=soon) as running:
+        waited(running, "fingerprint")
+        pem = (folder / "ca.pem").read_text()
+        (folder / "ca.pem").write_text("no certificate")
+        waited(running, "warning: the certificate is not renewed")
+        (folder / "ca.pem").write_text(pem)
+        (folder / "server.pem").unlink()
+        while not (folder / "server.pem").exists():
+            time.sleep(0.05)
+        assert ask(running, "/health", pem)[0] == 200
+
+
+def test_the_qr_code_on_a_terminal_holds_any_token(int8, tmp_path):
+    from lesionedge.web.install import qr_text
+
+    code = "from lesionedge.cli import main; main(prog_name='lesionedge')"
+    options = ["serve", "--port", "0", "-m", str(int8), "--jobs", "1", *HTTPS]
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "LESIONEDGE_TOKEN": "+/&=%#" * 3}
+    ours, theirs = os.openpty()
+    line = [sys.executable, "-c", code, *options]
+    with subprocess.Popen(line, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        try:
+            said = b""
+            while b"fingerprint" not in said or select.select([ours], [], [], 2)[0]:
+                said += os.read(ours, 4096)
+        finally:
+            process.terminate()
+            os.close(ours)
+    lines = said.decode().splitlines()
+    address = re.search(r"at (https://\S+:\d+/) ", lines[0])[1]
+    wanted = qr_text(f"{address}#token={'%2B%2F%26%3D%25%23' * 3}").splitlines()
+    begin = next(i for i, line in enumerate(lines) if "fingerprint" in line) + 1
+    assert lines[begin : begin + 20] == wanted[:20]
 
 
 def test_broken_files_are_an_error_that_says_what_to_do(tmp_path):

@@ -269,8 +269,44 @@ def test_the_page_requests_the_token_and_keeps_it_for_this_visit(open_page, int8
         page.set_input_files("#files", str(images / "lesion-0.jpg"))
         results(page)
         page.goto(f"{server.url}#token={TOKEN}")
-        page.reload()
+        page.wait_for_function("() => location.hash === ''")
         assert TOKEN not in page.url
+
+
+def test_a_link_with_a_token_opens_the_page(open_page, int8, images):
+    """Also in the tab of the page that asks for the token, and made by hand."""
+    token = "a+token/of=the+tests"
+    with serving("-m", int8, "--token", token) as server:
+        page = open_page(server.url)
+        page.locator("#access").wait_for(state="visible")
+        page.evaluate("token => { location.hash = `token=${token}`; }", token)
+        page.locator("#access").wait_for(state="hidden")
+        page.set_input_files("#files", str(images / "lesion-0.jpg"))
+        results(page)
+        assert not page.locator("#access").is_visible()
+
+
+CAMERAS = """
+    const open = navigator.mediaDevices.getUserMedia;
+    window.tracks = [];
+    navigator.mediaDevices.getUserMedia = async function (...given) {
+        const stream = await open.apply(this, given);
+        tracks.push(...stream.getTracks());
+        return stream;
+    };
+"""
+
+
+def test_a_camera_is_opened_once_and_may_be_unplugged(open_page, server):
+    page = open_page(server.url)
+    page.evaluate(f"() => {{{CAMERAS}}}")
+    page.locator("#camera-open").evaluate("button => { button.click(); button.click(); }")
+    page.locator("#viewfinder").wait_for(state="visible")
+    assert page.evaluate("tracks.length") == 1
+    page.evaluate("tracks[0].dispatchEvent(new Event('ended'))")
+    assert page.locator("#viewfinder").is_hidden()
+    assert page.inner_text("#status").startswith("The camera stopped: it was unplugged")
+    assert page.evaluate("tracks[0].readyState") == "ended"
 
 
 def test_the_live_view(open_page, int8, images, draw):

@@ -7,6 +7,7 @@ import { text } from "./words.js";
 
 const JPEG_QUALITY = 0.95;
 let stream = null;
+let isOpening = false;
 let take = null;
 let model = null;
 let profile = null;
@@ -17,24 +18,43 @@ export function use(facts, own) {
 }
 
 async function open() {
+  if (isOpening) return;
+  isOpening = true;
+  stop();
   try {
     const video = { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 }, zoom: true };
     stream = await navigator.mediaDevices.getUserMedia({ video });
   } catch (error) {
+    close();
     say(text("noCamera", error.message));
     return;
+  } finally {
+    isOpening = false;
   }
+  const [track] = stream.getVideoTracks();
+  track.addEventListener("ended", lost);
   byId("video").srcObject = stream;
   byId("viewfinder").hidden = false;
   byId("aim").textContent = text("aiming");
-  showTools(stream.getVideoTracks()[0]);
+  showTools(track);
   byId("camera-take").focus();
   watch(stream);
 }
 
-function close() {
+function stop() {
   for (const track of stream?.getTracks() ?? []) track.stop();
   stream = null;
+}
+
+/** The camera was unplugged, or another app took it. */
+function lost({ target }) {
+  if (!stream?.getTracks().includes(target)) return;
+  close();
+  say(text("lostCamera"));
+}
+
+function close() {
+  stop();
   byId("video").srcObject = null;
   byId("viewfinder").hidden = true;
   byId("camera-open").focus();
@@ -60,7 +80,7 @@ async function watch(watched) {
   while (stream === watched) {
     await new Promise((resolve) => { (video.requestVideoFrameCallback ?? requestAnimationFrame).call(
       video.requestVideoFrameCallback ? video : window, resolve); });
-    if (stream !== watched || !video.videoWidth || document.hidden) continue;
+    if (stream !== watched || !video.videoWidth || !model || document.hidden) continue;
     frame(video);
     try {
       const found = await engine.classify(model.name, await createImageBitmap(video), profile);

@@ -47,7 +47,7 @@ export async function drawHeat(canvas, entry, spoken) {
 }
 
 async function sheetOf(canvas, entry, lines, { grey = false } = {}) {
-  const bitmap = await createImageBitmap(await shown(entry.file), { imageOrientation: "from-image" });
+  const bitmap = await createImageBitmap(await shown(entry.file));
   try {
     return new Sheet(canvas, bitmap, entry.model.input, lines, grey);
   } finally {

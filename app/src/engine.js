@@ -9,7 +9,11 @@ const waiting = new Map();
 function started() {
   if (worker) return worker;
   worker = new Worker(new URL("worker.js", import.meta.url));
-  worker.onmessage = ({ data: { id, found, fault, progress } }) => {
+  worker.onmessage = ({ data: { id, found, fault, broken, progress } }) => {
+    if (broken) {
+      stop(new Fault(broken.key, ...broken.values));
+      return;
+    }
     const asked = waiting.get(id);
     if (progress !== undefined) {
       asked?.progress?.(progress);

@@ -14,11 +14,15 @@ const MAX_BYTES = 100_000_000;
  */
 export function check(bytes) {
   if (!bytes.length) throw new Fault("empty");
-  if (bytes.length > MAX_BYTES) throw new Fault("tooManyBytes", Math.round(bytes.length / 1e6), MAX_BYTES / 1e6);
   const found = look(bytes);
   if (found.size) checkSize(...found.size);
   if (!found.whole) throw new Fault("damaged");
   return { animated: found.animated ?? false, isOpaque: found.isOpaque ?? false };
+}
+
+/** Check how long a file is, before it is read. */
+export function checkLength({ size }) {
+  if (size > MAX_BYTES) throw new Fault("tooManyBytes", Math.ceil(size / 1e6), MAX_BYTES / 1e6);
 }
 
 export function checkSize(width, height) {

@@ -1,8 +1,10 @@
 // Results that stay on this device, only where it is switched on: in IndexedDB, with a small copy of the image.
 
+import { Fault } from "./fault.js";
 import { shown } from "./image.js";
-import { byId, say, spoken } from "./page.js";
+import { byId, say, spoken, why } from "./page.js";
 import { element, headline, paragraph } from "./result.js";
+import { forget, remember, remembered } from "./storage.js";
 import { text } from "./words.js";
 
 const NAME = "lesionedge";
@@ -11,7 +13,8 @@ const SIDE_PX = 160;
 const MOST = 500;
 const SWITCH = "keep";
 
-const isOn = () => localStorage.getItem(SWITCH) === "yes";
+const isOn = () => remembered(SWITCH) === "yes";
+const isKnown = () => remembered(SWITCH) !== null; // once on: some results may still be kept
 
 function opened() {
   return new Promise((resolve, reject) => {
@@ -23,13 +26,22 @@ function opened() {
 }
 
 async function inStore(mode, act) {
+  try {
+    return await acted(mode, act);
+  } catch (error) { // no space, or a private window
+    throw new Fault("storage", error.message);
+  }
+}
+
+async function acted(mode, act) {
   const base = await opened();
   try {
     const transaction = base.transaction(STORE, mode);
     const request = act(transaction.objectStore(STORE));
     await new Promise((resolve, reject) => {
       transaction.oncomplete = resolve;
-      transaction.onerror = () => reject(transaction.error);
+      // If there is no space for the commit, no other event comes.
+      transaction.onabort = () => reject(transaction.error ?? new Error("aborted"));
     });
     return request?.result;
   } finally {
@@ -50,7 +62,7 @@ export async function keep({ name, found, file }) {
 }
 
 async function small(file) {
-  const bitmap = await createImageBitmap(await shown(file), { imageOrientation: "from-image" });
+  const bitmap = await createImageBitmap(await shown(file));
   const side = Math.min(bitmap.width, bitmap.height);
   const canvas = new OffscreenCanvas(SIDE_PX, SIDE_PX);
   const place = [(bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side];
@@ -59,13 +71,12 @@ async function small(file) {
   return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
 }
 
-/** Show what is kept, or hide the history. */
+/** Show what is kept; hide the history where it is off and nothing is kept. */
 export async function show() {
-  byId("history").hidden = !isOn();
   byId("keep").checked = isOn();
   for (const image of byId("history-list").querySelectorAll("img")) URL.revokeObjectURL(image.src);
-  if (!isOn()) return;
-  const kept = await inStore("readonly", (store) => store.getAll());
+  const kept = isKnown() ? await inStore("readonly", (store) => store.getAll()) : [];
+  byId("history").hidden = !isOn() && !kept.length;
   const lines = kept.reverse().map(lineOf);
   byId("history-list").replaceChildren(...(lines.length ? lines : [element("li", "", text("noHistory"))]));
 }
@@ -84,19 +95,19 @@ function lineOf({ time, name, found, image }) {
 
 async function forgetAll() {
   await inStore("readwrite", (store) => store.clear());
+  if (!isOn()) forget(SWITCH);
   await show();
+  say(text("historyDeleted"));
 }
 
 /** Make the switch and the button work. */
 export async function begin() {
-  byId("keep").addEventListener("change", async (event) => {
-    if (event.target.checked) localStorage.setItem(SWITCH, "yes");
-    else localStorage.removeItem(SWITCH);
-    await show();
+  byId("keep").addEventListener("change", (event) => {
+    remember(SWITCH, event.target.checked ? "yes" : "no");
+    show().catch((error) => say(why(error)));
   });
-  byId("history-delete").addEventListener("click", async () => {
-    await forgetAll();
-    say(text("historyDeleted"));
+  byId("history-delete").addEventListener("click", () => {
+    forgetAll().catch((error) => say(why(error)));
   });
   await show();
 }

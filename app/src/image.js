@@ -1,8 +1,12 @@
 // From a file or a frame of the camera to pixels that resample.js takes. Decoding and colours are the browser's.
+// createImageBitmap turns a JPEG upright by itself; older browsers do not know the option that says so.
 
 import { Fault } from "./fault.js";
-import { check, checkSize } from "./file.js";
+import { check, checkLength, checkSize } from "./file.js";
 import { orientationOf, upright } from "./orientation.js";
+
+// Some cameras leave out the marker at a JPEG's end, and browsers then refuse the file. Bytes after an end are ignored.
+const JPEG_END = Uint8Array.of(0xff, 0xd9);
 
 /**
  * Decode an image file.
@@ -11,12 +15,13 @@ import { orientationOf, upright } from "./orientation.js";
  * @throws Fault It cannot be read.
  */
 export async function decode(blob) {
+  checkLength(blob);
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const { animated, isOpaque } = check(bytes);
   const { orientation, parts } = orientationOf(bytes);
   let bitmap;
   try {
-    bitmap = upright(await createImageBitmap(new Blob(parts), { imageOrientation: "from-image" }), orientation);
+    bitmap = upright(await createImageBitmap(new Blob([...parts, JPEG_END])), orientation);
   } catch {
     throw new Fault("undecodable");
   }
@@ -27,8 +32,9 @@ export async function decode(blob) {
 
 /** Return an image that the browser shows upright: the file, or a turned copy. */
 export async function shown(file) {
+  checkLength(file);
   const { orientation, parts } = orientationOf(new Uint8Array(await file.arrayBuffer()));
-  if (!(orientation > 1 && orientation < 9)) return file;
+  if (!(orientation > 1 && orientation < 9)) return new Blob([file, JPEG_END], { type: file.type });
   const bitmap = upright(await createImageBitmap(new Blob(parts)), orientation);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);

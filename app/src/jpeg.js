@@ -7,13 +7,16 @@ const isStandalone = (marker) => marker === 0x01 || (marker >= 0xd0 && marker <=
 const isFrame = (marker) => marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
 const isRestart = (marker) => marker >= 0xd0 && marker <= 0xd7;
 
-/** Walk a JPEG's segments: {size, whole}. The size is in its frame, and at its end comes a marker. */
+/** Walk a JPEG's segments: {size, whole}. The size is in its frame. Bytes between segments are skipped. */
 export function jpeg(view) {
-  const state = { frame: null, tables: new Map(), interval: 0, whole: true };
+  const state = { frame: null, tables: new Map(), interval: 0, whole: true, scanned: new Set() };
   const size = () => state.frame && [state.frame.width, state.frame.height];
   for (let at = 2; at < view.byteLength - 1;) {
-    if (view.getUint8(at) !== 0xff) return { size: size(), whole: false };
     const marker = view.getUint8(at + 1);
+    if (view.getUint8(at) !== 0xff || marker === 0) {
+      at += 1;
+      continue;
+    }
     if (marker === 0xd9) return { size: size(), whole: state.frame !== null && state.whole };
     if (marker === 0xff || isStandalone(marker)) {
       at += marker === 0xff ? 1 : 2;
@@ -25,10 +28,14 @@ export function jpeg(view) {
     if (marker === 0xda) {
       at = afterScan(view, next);
       state.whole &&= isWhole(state, state.scan, bytesOf(view, next, at));
+      for (const { id } of state.scan) state.scanned.add(id);
     }
   }
-  return { size: size(), whole: false };
+  return { size: size(), whole: hasAll(state) };
 }
+
+/** Return whether a file without a marker at its end is whole: some cameras leave the marker out. */
+const hasAll = ({ frame, scanned, whole }) => Boolean(frame?.isSequential && scanned.size === frame.parts.size && whole);
 
 const bytesOf = (view, from, to) => new Uint8Array(view.buffer, view.byteOffset + from, to - from);
 

@@ -19,6 +19,8 @@ const en = {
   zoom: "Zoom",
   aiming: "Aim at the lesion so that it fills the frame.",
   fine: "Nothing is wrong with light, sharpness and distance.",
+  lostCamera: "The camera stopped: it was unplugged, or another app uses it.",
+  notOffline: (why) => `Not ready for use without a network: ${why}`,
   noCamera: (why) => `The camera cannot be used: ${why}`,
   settings: "Settings",
   model: "Model",
@@ -93,6 +95,7 @@ const en = {
   otherUse: (name, key, made, found) => `profile ${name}: made with ${key} ${made}, and this is with ${found}`,
   unreachable: "the model cannot be loaded: the server cannot be reached",
   runtime: (why) => `this browser cannot run the model: ${why}`,
+  storage: (why) => `the history cannot be used: ${why}`,
   bug: (why) => `a fault of the app: ${why}`,
 };
 
@@ -129,6 +132,8 @@ const de = {
   zoom: "Zoom",
   aiming: "Richten Sie die Kamera so aus, dass die Läsion den Rahmen füllt.",
   fine: "Licht, Schärfe und Abstand sind in Ordnung.",
+  lostCamera: "Die Kamera ist ausgefallen: sie wurde abgezogen, oder eine andere App benutzt sie.",
+  notOffline: (why) => `Ohne Netz nicht benutzbar: ${why}`,
   noCamera: (why) => `Die Kamera ist nicht benutzbar: ${why}`,
   settings: "Einstellungen",
   model: "Modell",
@@ -205,6 +210,7 @@ const de = {
   otherUse: (name, key, made, found) => `Profil ${name}: gemacht mit ${key} ${made}; hier ist es ${found}`,
   unreachable: "das Modell kann nicht geladen werden: der Server ist nicht erreichbar",
   runtime: (why) => `dieser Browser kann das Modell nicht ausführen: ${why}`,
+  storage: (why) => `der Verlauf kann nicht benutzt werden: ${why}`,
   bug: (why) => `ein Fehler der App: ${why}`,
   "label-akiec": "Aktinische Keratose / intraepitheliales Karzinom",
   "label-bcc": "Basalzellkarzinom",
@@ -230,7 +236,7 @@ export const LANGUAGES = { en: { name: "English", words: { ...EN, ...en } }, de:
 
 /** Return the language that is to be spoken: the chosen one, or the first of the browser's that the app knows. */
 export function preferred(chosen, wanted) {
-  const known = (code) => Object.hasOwn(LANGUAGES, code);
+  const known = (code) => Object.keys(LANGUAGES).includes(code);
   if (known(chosen)) return chosen;
   return wanted.map((one) => one.slice(0, 2).toLowerCase()).find(known) ?? "en";
 }

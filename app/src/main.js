@@ -10,6 +10,7 @@ import { byId, say, translate, why } from "./page.js";
 import { element, row } from "./result.js";
 import * as results from "./results.js";
 import * as site from "./site.js";
+import { remember, remembered } from "./storage.js";
 import { has, speak, text } from "./words.js";
 
 let facts = null;
@@ -50,10 +51,10 @@ function offerLanguages() {
     byId("language").append(option);
   }
   byId("language").addEventListener("change", (event) => {
-    localStorage.setItem("language", event.target.value);
+    remember("language", event.target.value);
     speakIt(event.target.value);
     results.retell();
-    history.show();
+    history.show().catch((error) => say(why(error)));
   });
 }
 
@@ -64,7 +65,7 @@ function offerModels() {
     byId("model").append(option);
   }
   byId("model").addEventListener("change", (event) => {
-    localStorage.setItem("model", event.target.value);
+    remember("model", event.target.value);
     take(event.target.value);
   });
 }
@@ -127,18 +128,18 @@ function aboutOf({ name, card, labels }) {
 
 async function begin() {
   offerLanguages();
-  speakIt(preferred(localStorage.getItem("language"), navigator.languages));
+  speakIt(preferred(remembered("language"), navigator.languages));
   say(text("none"));
   results.begin();
   camera.begin(results.add);
   site.begin(useBoth);
   facts = await (await fetch(new URL("facts.json", import.meta.url))).json();
   offerModels();
-  const loading = take(localStorage.getItem("model"));
-  await history.begin();
+  const loading = take(remembered("model"));
+  await history.begin().catch((error) => say(why(error)));
   const loaded = await loading;
   document.body.dataset.ready = loaded ? loaded.runtime.kind : "failed";
-  if (loaded) await offline.begin(loaded);
+  if (loaded) await offline.begin(loaded).catch(offline.fail);
 }
 
 begin().catch((error) => say(why(error)));

@@ -3,15 +3,16 @@
 import { byId } from "./page.js";
 import { text } from "./words.js";
 
+let isAsked = false;
+
 /** Start it, where the browser lets this page have one. */
 export async function begin({ runtime }) {
   if (!navigator.serviceWorker) return; // plain HTTP, or a private window
-  const had = navigator.serviceWorker.controller;
-  let reloading = false;
+  let isControlled = navigator.serviceWorker.controller !== null;
   navigator.serviceWorker.addEventListener("controllerchange", () => {
-    if (!had || reloading) return; // the first one takes over silently
-    reloading = true;
-    location.reload();
+    if (isAsked) location.reload();
+    else if (isControlled) show(() => location.reload()); // another page of the app asked for it
+    isControlled = true; // the first one takes over silently
   });
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     if (data.kind === "kept") byId("offline").textContent = text("offline");
@@ -23,12 +24,25 @@ export async function begin({ runtime }) {
   ready.active.postMessage({ kind: "keep", runtime });
 }
 
+/** Say why it does not start. */
+export function fail(error) {
+  byId("offline").textContent = text("notOffline", error.message);
+}
+
 function offer(registration) {
-  const show = (worker) => {
+  const offerIt = (worker) => {
     if (worker?.state !== "installed" || !navigator.serviceWorker.controller) return;
-    byId("update").hidden = false;
-    byId("update-now").onclick = () => worker.postMessage({ kind: "take over" });
+    show(() => {
+      isAsked = true;
+      worker.postMessage({ kind: "take over" });
+    });
   };
-  show(registration.waiting);
-  registration.installing?.addEventListener("statechange", (event) => show(event.target));
+  offerIt(registration.waiting);
+  registration.installing?.addEventListener("statechange", (event) => offerIt(event.target));
+}
+
+/** Offer the new version; only the page in which somebody takes it loads anew, so that no results are lost. */
+function show(act) {
+  byId("update").hidden = false;
+  byId("update-now").onclick = act;
 }

@@ -13,12 +13,17 @@ const entries = [];
 const queue = [];
 let counter = 0;
 let isRunning = false;
+let keeping = Promise.resolve();
+let showing = Promise.resolve();
 let model = null;
 let profile = null;
 
 /** Use a model, and its site profile or null, for the images that come. */
 export function use(facts, own) {
   [model, profile] = [facts, own];
+  // Images that were chosen before the model was known.
+  for (const entry of queue) if (!entry.model) Object.assign(entry, { model, profile });
+  work();
 }
 
 /** Take images and classify them, one after the other. */
@@ -39,10 +44,13 @@ export function add(files) {
 }
 
 async function work() {
-  if (isRunning) return;
+  if (isRunning || !model) return;
   isRunning = true;
-  while (queue.length) await classify(queue.shift());
-  isRunning = false;
+  try {
+    while (queue.length) await classify(queue.shift());
+  } finally {
+    isRunning = false;
+  }
 }
 
 function cardOf(entry) {
@@ -55,7 +63,7 @@ function cardOf(entry) {
     preview.hidden = true;
     node.querySelector("figcaption").hidden = false;
   });
-  preshow(entry, preview);
+  showing = showing.then(() => preshow(entry, preview)); // each reads a whole file
   const remove = node.querySelector(".remove");
   remove.setAttribute("aria-label", text("removeName", entry.name));
   remove.addEventListener("click", () => forget(entry));
@@ -64,6 +72,7 @@ function cardOf(entry) {
 
 /** Show an image upright, as it is classified. */
 async function preshow(entry, preview) {
+  if (!entries.includes(entry)) return;
   const image = await shown(entry.file).catch(() => entry.file);
   if (!entries.includes(entry)) return;
   entry.url = URL.createObjectURL(image);
@@ -80,11 +89,12 @@ async function classify(entry) {
   if (!entries.includes(entry)) return;
   show(entry);
   if (!queue.length) say(summary(entry));
-  try {
-    if (entry.found) await history.keep(entry);
-  } catch (error) {
-    say(why(error)); // no space, or a private window
-  }
+  if (entry.found) keep(entry);
+}
+
+/** Keep results in the history one after the other; the next image does not wait for it. */
+function keep(entry) {
+  keeping = keeping.then(() => history.keep(entry)).catch((error) => say(why(error)));
 }
 
 /** Show what is known of an image, in the language that is spoken. */
@@ -110,6 +120,7 @@ function summary(entry) {
     return text("doneMany", known.length - failed, known.length, failed);
   }
   if (entry.error) return text("doneFailed", entry.name, entry.error);
+  if (!entry.found) return text("classifying", entry.name);
   return text("done", entry.name, headline(spoken(entry.found)));
 }
 
@@ -203,8 +214,12 @@ async function annotated(entry) {
 }
 
 async function keepImage(entry) {
-  const file = await annotated(entry);
-  save(file, file.type, file.name);
+  try {
+    const file = await annotated(entry);
+    save(file, file.type, file.name);
+  } catch (error) {
+    say(why(error));
+  }
 }
 
 /** Offer a file in the system's share sheet. */
@@ -240,7 +255,7 @@ const inOrder = () => [...entries].reverse();
 const CSV = "lesionedge.csv";
 
 function csvFile() {
-  const codes = [...new Set(entries.flatMap((one) => one.model.labels.map(({ label }) => label)))];
+  const codes = [...new Set(entries.flatMap((one) => (one.model?.labels ?? []).map(({ label }) => label)))];
   return new File([asCsv(inOrder(), codes)], CSV, { type: "text/csv" });
 }
 

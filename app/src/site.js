@@ -2,6 +2,7 @@
 
 import { byId, say, why } from "./page.js";
 import { check, MOST_CHARACTERS, read } from "./profile.js";
+import { forget, remember, remembered } from "./storage.js";
 import { text } from "./words.js";
 
 let model = null;
@@ -16,12 +17,12 @@ export const profile = () => chosen;
 /** Use a model, with the profile that is kept for it. */
 export function use(facts) {
   model = facts;
-  const kept = localStorage.getItem(place());
+  const kept = remembered(place());
   try {
     chosen = kept === null ? null : checked(kept);
   } catch (error) { // the app is newer, and so is its model
     chosen = null;
-    localStorage.removeItem(place());
+    forget(place());
     say(why(error));
   }
   changed();
@@ -45,7 +46,7 @@ async function choose(file) {
     chosen = checked(written);
     changed();
     say(text("profileUsed", chosen.name));
-    localStorage.setItem(place(), written);
+    remember(place(), written);
   } catch (error) {
     say(why(error));
   }
@@ -53,7 +54,7 @@ async function choose(file) {
 
 function remove() {
   chosen = null;
-  localStorage.removeItem(place());
+  forget(place());
   changed();
   byId("profile").focus();
   say(text("profileRemoved"));

@@ -6,8 +6,8 @@
 const VERSION = "{{version}}";
 const FILES = {{files}};
 const RUNTIMES = {{runtimes}};
-const CACHE = `lesionedge-${VERSION}`;
-const isOurs = (name) => name.startsWith("lesionedge-");
+const OWN = `lesionedge ${self.registration.scope} `; // another copy of the app may be beside this one
+const CACHE = OWN + VERSION;
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
 
@@ -28,7 +28,7 @@ async function keep(cache, files) {
 
 /** Return which build of the runtime an older version has kept: the new one needs the same. */
 async function formerRuntime() {
-  for (const name of (await caches.keys()).filter(isOurs)) {
+  for (const name of await ownCaches()) {
     const kept = (await (await caches.open(name)).keys()).map(({ url }) => url.split("/").pop());
     const found = Object.keys(RUNTIMES).find((kind) => RUNTIMES[kind].some((file) => kept.includes(file.split("/").pop())));
     if (found) return found;
@@ -36,10 +36,20 @@ async function formerRuntime() {
   return null;
 }
 
+/** Return the caches of this copy; up to version 0.2.0 they were not named after its place. */
+async function ownCaches() {
+  const found = [];
+  for (const name of await caches.keys()) {
+    const [first] = name.startsWith("lesionedge-") ? await (await caches.open(name)).keys() : [];
+    if (name.startsWith(OWN) || first?.url.startsWith(self.registration.scope)) found.push(name);
+  }
+  return found;
+}
+
 self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 
 async function takeOver() {
-  const old = (await caches.keys()).filter((name) => isOurs(name) && name !== CACHE);
+  const old = (await ownCaches()).filter((name) => name !== CACHE);
   await Promise.all(old.map((name) => caches.delete(name)));
   // Do not await it: every fetch waits for this event, and Firefox's promise waits for every thread of the page. The
   // threads of LiteRT.js block while they have no work, so Firefox would end this worker, and the fetches, after 60 s.

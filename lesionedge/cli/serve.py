@@ -120,7 +120,7 @@ def command(model_options: ModelOptions, **given: Any) -> None:
         side = None
         if second is not None and secure is not None:
             side = serve_https.install_page(given, secure(), wire, second, service, access)
-        run(application, wire, ready=ready, secure=secure, side=side)
+        run(application, wire, ready=ready, report=tell, secure=secure, side=side)
 
 
 def _check_app(folder: str | None) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -72,12 +73,12 @@ def install_page(
 
 def _phone_address(given: dict[str, Any], wire: socket.socket) -> str:
     """Return the address for a phone: a number, because not every phone knows .local names."""
-    from lesionedge.web.authority import machine_addresses
+    from lesionedge.web.authority import machine_addresses, machine_names
 
     port, host = wire.getsockname()[1], given["host"]
     if _is_any(host):
         outward = [one for one in machine_addresses() if not ipaddress.ip_address(one).is_loopback]
-        host = next((one for one in outward if ":" not in one), "127.0.0.1")
+        host = next((one for one in outward if ":" not in one), machine_names()[-1])
     path = "app/" if given["phone_app"] else ""
     return f"https://{f'[{host}]' if ':' in host else host}:{port}/{path}"
 
@@ -96,8 +97,14 @@ def tell_phones(
     tell(f"also called https://{machine_names()[-1]}:{wire.getsockname()[1]}/")
     tell(f"fingerprint of the authority (SHA-256): {certificate.fingerprint}")
     if sys.stderr.isatty():
-        token = f"#token={given['token']}" if given["token"] and not given["phone_app"] else ""
-        click.echo(qr_text(address + token), err=True)
+        click.echo(qr_text(address + _token_part(given)), err=True)
+
+
+def _token_part(given: dict[str, Any]) -> str:
+    """Return the end of an address that holds the token; browsers send nothing after "#"."""
+    if given["phone_app"] or not given["token"]:
+        return ""
+    return f"#token={quote(given['token'], safe='')}"
 
 
 def _host_of(address: str) -> str:

@@ -1,8 +1,8 @@
 """The server's own certificate authority: phones let a page use the camera only over HTTPS.
 
 The authority's key signs one certificate for this machine. It cannot sign for names of the public
-internet: its name constraints allow only this machine's names and private addresses. A phone that
-trusts it trusts only this server.
+internet: its name constraints allow only this machine's names, names that end in ``.local``, and
+private addresses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Iterable
+import struct
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
@@ -35,6 +37,9 @@ PRIVATE_NETWORKS = (
     "100.64.0.0/10", "::1/128", "fc00::/7", "fe80::/10",
 )  # fmt: skip
 """The addresses for which the authority may sign."""
+
+SIOCGIFADDR = 0x8915
+"""Linux's request for an interface's IPv4 address: netdevice(7)."""
 
 
 class CertificateError(LesionEdgeError):
@@ -103,13 +108,12 @@ def own(names: Iterable[str], *, place: str | None = None) -> Certificate:
             name.
     """
     place = place or folder()
-    wanted = sorted({*machine_names(), *machine_addresses(), *map(str.lower, names)})
     files = [os.path.join(place, name) for name in ("ca.pem", "ca.key", "server.pem", "server.key")]
     try:
         os.makedirs(place, mode=0o700, exist_ok=True)
         _check_private(place)
         authority = _authority(files[0], files[1])
-        _leaf(files[2], files[3], authority, wanted)
+        _leaf(files[2], files[3], authority, _signable(authority[0], names))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CertificateError(
@@ -126,16 +130,43 @@ def machine_names() -> list[str]:
 
 
 def machine_addresses() -> list[str]:
-    """Return this machine's private addresses; nothing is sent over the network."""
-    found = {"127.0.0.1", "::1"}
-    with suppress(OSError):
-        found.update(str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None))
+    """Return this machine's private addresses, best first; nothing is sent over the network."""
+    found = [*_outgoing_addresses(), *_named_addresses()]
+    if sys.platform == "linux":
+        found += _interface_addresses()
+    # A link-local address of IPv6 is of no use without the name of an interface.
+    usable = (one for one in found if "%" not in one and not one.startswith("fe80:"))
+    private = [one for one in dict.fromkeys((*usable, "127.0.0.1", "::1")) if _is_private(one)]
+    return sorted(private, key=lambda one: ipaddress.ip_address(one).is_loopback)
+
+
+def _outgoing_addresses() -> Iterator[str]:
+    """Yield the addresses of the interfaces that lead to other networks."""
     # A "connected" UDP socket sends nothing, but has the address of the outgoing interface.
     for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as wire:
             wire.connect((far, 9))
-            found.add(str(wire.getsockname()[0]))
-    return sorted(address for address in found if "%" not in address and _may_sign(address))
+            yield str(wire.getsockname()[0])
+
+
+def _named_addresses() -> list[str]:
+    with suppress(OSError):
+        return [str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)]
+    return []
+
+
+def _interface_addresses() -> Iterator[str]:
+    """Yield each interface's address: a Pi that is a hotspot has no route to other networks."""
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has no IPv4 address
+                found = fcntl.ioctl(wire, SIOCGIFADDR, struct.pack("40s", name.encode()))
+                yield socket.inet_ntoa(found[20:24])
+    with suppress(OSError), open("/proc/net/if_inet6", encoding="ascii") as file:
+        for line in file:
+            yield str(ipaddress.IPv6Address(int(line.split()[0], 16)))
 
 
 def _check_private(place: str) -> None:
@@ -148,14 +179,13 @@ def _check_private(place: str) -> None:
 
 def _authority(path: str, key_path: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """Read the authority, or make one."""
-    from cryptography import x509
-
-    if os.path.exists(path) and os.path.exists(key_path):
-        with open(path, "rb") as file:
-            certificate = x509.load_pem_x509_certificate(file.read())
-        if _days_left(certificate) > LEAF_DAYS:
-            return certificate, _read_key(key_path)
     key = _new_key()
+    if os.path.exists(path) and os.path.exists(key_path):
+        certificate, former = _read_certificate(path), _read_key(key_path)
+        if _belong(certificate, former) and _days_left(certificate) > LEAF_DAYS:
+            if _has_begun(certificate):
+                return certificate, former
+            key = former  # the clock is or was wrong, and phones may trust this key
     certificate = _signed(_authority_request(key), key)
     _write(key_path, _key_pem(key), 0o600)
     _write(path, _pem(certificate), 0o644)
@@ -164,6 +194,7 @@ def _authority(path: str, key_path: str) -> tuple[x509.Certificate, ec.EllipticC
 
 def _authority_request(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     name = _name(f"lesionedge on {socket.gethostname()}")
     networks = [x509.IPAddress(ipaddress.ip_network(one)) for one in PRIVATE_NETWORKS]
@@ -172,6 +203,7 @@ def _authority_request(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuild
         _request(name, name, key.public_key(), AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.NameConstraints([*names, *networks], None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
@@ -185,18 +217,31 @@ def _leaf(
     names: list[str],
 ) -> None:  # fmt: skip
     """Make the server's certificate, unless there is a valid one."""
-    if os.path.exists(key_path) and _is_good(path, authority[0], names):
-        return
-    foreign = [name for name in names if not _may_sign(name)]
+    if os.path.exists(path) and os.path.exists(key_path):
+        certificate = _read_certificate(path)
+        if _is_good(certificate, authority[0], names) and _belong(certificate, _read_key(key_path)):
+            return
+    key = _new_key()
+    certificate = _signed(_leaf_request(key, authority[0], names), authority[1])
+    _write(key_path, _key_pem(key), 0o600)
+    _write(path, _pem(certificate), 0o644)
+
+
+def _signable(authority: x509.Certificate, names: Iterable[str]) -> list[str]:
+    """Return all names of the server's certificate.
+
+    An authority that is older than the machine's name may not sign for the bare name; phones
+    would refuse the whole certificate. The name in ``.local`` is always allowed.
+    """
+    own = {*machine_names(), *machine_addresses()}
+    further = set(map(str.lower, names)) - own
+    foreign = sorted(name for name in further if not _may_sign(authority, name))
     if foreign:
         raise ValueError(
             f"the authority may not sign for {', '.join(foreign)}: use a certificate of your own "
             "with --certificate and --key"
         )
-    key = _new_key()
-    certificate = _signed(_leaf_request(key, authority[0], names), authority[1])
-    _write(key_path, _key_pem(key), 0o600)
-    _write(path, _pem(certificate), 0o644)
+    return sorted(name for name in own | further if _may_sign(authority, name))
 
 
 def _leaf_request(
@@ -220,22 +265,20 @@ def _leaf_request(
     )
 
 
-def _is_good(path: str, authority: x509.Certificate, names: list[str]) -> bool:
-    """Return whether a certificate has these names, is by this authority and expires late."""
+def _is_good(certificate: x509.Certificate, authority: x509.Certificate, names: list[str]) -> bool:
+    """Return whether a certificate has these names, is by this authority, and is valid for long."""
     from cryptography import x509
 
-    if not os.path.exists(path):
-        return False
-    with open(path, "rb") as file:
-        certificate = x509.load_pem_x509_certificate(file.read())
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if not {_entry(name) for name in names} <= set(found):
+        return False
+    if not all(_may_sign(authority, str(one.value)) for one in found):
         return False
     try:
         certificate.verify_directly_issued_by(authority)
     except Exception:  # noqa: BLE001 - not by this authority
         return False
-    return _days_left(certificate) > RENEWAL_DAYS
+    return _has_begun(certificate) and _days_left(certificate) > RENEWAL_DAYS
 
 
 def _entry(name: str) -> x509.DNSName | x509.IPAddress:
@@ -245,11 +288,21 @@ def _entry(name: str) -> x509.DNSName | x509.IPAddress:
     return x509.DNSName(name) if address is None else x509.IPAddress(address)
 
 
-def _may_sign(name: str) -> bool:
+def _may_sign(authority: x509.Certificate, name: str) -> bool:
+    """Return whether an authority's name constraints allow a name or an address."""
+    from cryptography import x509
+
+    limits = authority.extensions.get_extension_for_class(x509.NameConstraints).value
+    allowed = [one.value for one in limits.permitted_subtrees or ()]
     address = _address(name)
     if address is not None:
-        return any(address in ipaddress.ip_network(one) for one in PRIVATE_NETWORKS)
-    return name in machine_names() or name.endswith(".local")
+        return any(address in one for one in allowed if not isinstance(one, str))
+    return any(f".{name}".endswith(f".{one}") for one in allowed if isinstance(one, str))
+
+
+def _is_private(address: str) -> bool:
+    number = ipaddress.ip_address(address)
+    return any(number in ipaddress.ip_network(one) for one in PRIVATE_NETWORKS)
 
 
 def _address(name: str) -> Address | None:
@@ -305,6 +358,23 @@ def _usage(*wanted: str) -> x509.KeyUsage:
 def _days_left(certificate: x509.Certificate) -> float:
     left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
     return left.total_seconds() / 86_400
+
+
+def _has_begun(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate is valid already: the clock may have been ahead."""
+    return certificate.not_valid_before_utc <= datetime.datetime.now(datetime.timezone.utc)
+
+
+def _belong(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
+    """Return whether a key is the certificate's: the power may fail between writing the two."""
+    return certificate.public_key() == key.public_key()
+
+
+def _read_certificate(path: str) -> x509.Certificate:
+    from cryptography import x509
+
+    with open(path, "rb") as file:
+        return x509.load_pem_x509_certificate(file.read())
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:

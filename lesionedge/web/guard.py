@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lesionedge.web import limits, phone
+from lesionedge.web import authority, limits, phone
 from lesionedge.web.metrics import Metrics
 from lesionedge.web.refusal import Refusal
 
@@ -199,5 +199,4 @@ def _is_open(path: str) -> bool:
 
 
 def _own_names() -> tuple[str, ...]:
-    name = socket.gethostname()
-    return "localhost", name, f"{name}.local"
+    return *authority.machine_names(), socket.gethostname()

@@ -29,8 +29,8 @@ _PAGE = """<!doctype html>
 <main>
 <h2>Trust this server</h2>
 <p>A phone lets a page use the camera only over HTTPS, from a server that it trusts. Install this
-server's certificate authority once. It can sign only for this machine's names and for private
-addresses.</p>
+server's certificate authority once. It can sign only for this machine's names, for names that
+end in .local, and for private addresses.</p>
 <p><a class="button primary" href="{certificate}">Download the certificate</a></p>
 <p>Before you trust it, compare its SHA-256 fingerprint with the one in the server's terminal:</p>
 <p><code>{fingerprint}</code></p>

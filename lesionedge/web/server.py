@@ -67,7 +67,8 @@ class Side:
 
 def run(
     application: Guard, wire: socket.socket, *, ready: Callable[[], None],
-    secure: Callable[[], Certificate] | None = None, side: Side | None = None,
+    report: Callable[[str], None], secure: Callable[[], Certificate] | None = None,
+    side: Side | None = None,
 ) -> None:  # fmt: skip
     """Serve until SIGTERM or SIGINT; then finish the running requests, and return.
 
@@ -75,6 +76,7 @@ def run(
         application: From ``create_app``.
         wire: From ``listen``.
         ready: Called when the server accepts requests.
+        report: Called with what a person must know while it runs.
         secure: Returns the certificate for HTTPS, renewed if necessary; called twice a day.
         side: A second application to serve, over HTTP.
     """
@@ -87,7 +89,7 @@ def run(
         serving = asyncio.ensure_future(server.serve(sockets=[wire]))
         watching = [asyncio.ensure_future(_watch(one)) for one in (server, second) if one]
         if secure is not None:
-            watching.append(asyncio.ensure_future(_renew(config, secure)))
+            watching.append(asyncio.ensure_future(_renew(config, secure, report)))
         beside = (
             asyncio.ensure_future(second.serve(sockets=[side.wire])) if second and side else None
         )
@@ -128,13 +130,18 @@ class _SideServer(uvicorn.Server):
         yield
 
 
-async def _renew(config: uvicorn.Config, secure: Callable[[], Certificate]) -> None:
+async def _renew(
+    config: uvicorn.Config, secure: Callable[[], Certificate], report: Callable[[str], None]
+) -> None:
     """Use a renewed certificate for later connections."""
     while True:
         await asyncio.sleep(RENEWAL_S)
-        certificate = await asyncio.to_thread(secure)
-        if config.ssl is not None:
-            config.ssl.load_cert_chain(certificate.certificate, certificate.key)
+        try:
+            certificate = await asyncio.to_thread(secure)
+            if config.ssl is not None:
+                config.ssl.load_cert_chain(certificate.certificate, certificate.key)
+        except (LesionEdgeError, OSError) as error:
+            report(f"warning: the certificate is not renewed: {error}")
 
 
 async def _watch(server: uvicorn.Server) -> None:

@@ -16,17 +16,29 @@ let counter = 0;
 
 // --- requests to the server --------------------------------------------------------------------
 
-let token = takeToken();
+let token = takeToken() ?? sessionStorage.getItem("token");
 
 function takeToken() {
-  // Browsers send nothing after "#" to the server, so a link may carry the token there.
-  const linked = new URLSearchParams(location.hash.slice(1)).get("token");
+  // Browsers send nothing after "#" to the server, so a link may carry the token there. A token has no spaces, so
+  // a plus sign in a link that was made by hand is itself.
+  const linked = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")).get("token");
   if (linked) {
     history.replaceState(null, "", location.pathname);
     sessionStorage.setItem("token", linked);
   }
-  return sessionStorage.getItem("token");
+  return linked;
 }
+
+// The page is open, and the same link with a token is opened in its place.
+addEventListener("hashchange", () => {
+  const linked = takeToken();
+  if (!linked) return;
+  token = linked;
+  if (byId("access").open) {
+    byId("token").value = linked;
+    byId("access").close();
+  }
+});
 
 async function request(path, options = {}) {
   for (;;) {
@@ -231,15 +243,23 @@ document.addEventListener("paste", (event) => {
 onFilesDropped(byId("drop"), (files) => add(files));
 
 let stream = null;
+let isOpening = false;
 
 byId("camera-open").addEventListener("click", async () => {
+  if (isOpening) return;
+  isOpening = true;
+  stopCamera();
   try {
     const video = { facingMode: "environment", width: { ideal: 1920 }, height: { ideal: 1080 } };
     stream = await navigator.mediaDevices.getUserMedia({ video });
   } catch (error) {
+    closeCamera();
     say(`The camera cannot be used: ${error.message}`);
     return;
+  } finally {
+    isOpening = false;
   }
+  stream.getVideoTracks()[0].addEventListener("ended", loseCamera);
   byId("video").srcObject = stream;
   byId("viewfinder").hidden = false;
   byId("camera-take").focus();
@@ -255,11 +275,24 @@ byId("camera-take").addEventListener("click", () => {
   canvas.toBlob((blob) => add([new File([blob], name, { type: blob.type })]), "image/jpeg", 0.95);
 });
 
-byId("camera-close").addEventListener("click", () => {
+function stopCamera() {
   for (const track of stream?.getTracks() ?? []) track.stop();
+  stream = null;
+}
+
+function loseCamera({ target }) {
+  if (!stream?.getTracks().includes(target)) return;
+  closeCamera();
+  say("The camera stopped: it was unplugged, or another app uses it.");
+}
+
+byId("camera-close").addEventListener("click", closeCamera);
+
+function closeCamera() {
+  stopCamera();
   byId("viewfinder").hidden = true;
   byId("camera-open").focus();
-});
+}
 
 // A browser lets a page use the camera on this machine or over HTTPS. A phone's camera app always works.
 const mayUseCamera = Boolean(navigator.mediaDevices?.getUserMedia);

@@ -38,7 +38,7 @@ export function text(key, ...values) {
 }
 
 /** Return whether a key has a text in the language in use, or in English. */
-export const has = (key) => Object.hasOwn(texts, key);
+export const has = (key) => Object.keys(texts).includes(key);
 
 /** Return a probability, 0-1, in percent: never 0.0 %, and 100.0 % only for 1. */
 export function percent(share) {
