@@ -87,8 +87,9 @@ ak
     actinic keratosis
 
 bod
-    bowen disease; bowen; squamous cell carcinoma in situ; intraepithelial carcinoma;
-    intraepidermal carcinoma; intraepidermal squamous cell carcinoma; in situ carcinoma bowen;
+    bowen disease; bowen; squamous cell carcinoma in situ; scc in situ; in situ scc;
+    intraepithelial carcinoma; intraepidermal carcinoma; intraepidermal squamous cell carcinoma;
+    in situ carcinoma bowen;
     squamous cell carcinoma in situ bowen disease; bowen carcinoma | erythroplasia of queyrat
 
 scc

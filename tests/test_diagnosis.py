@@ -154,7 +154,8 @@ def test_the_place_in_the_archive_s_tree_decides_on_terms_to_come():
 def test_codes_are_those_of_the_datasets():
     for label, code in {
         "Melanoma Invasive": "mel", "0 mel": "mel", "Melanocytic nevi": "nv", "NEV": "nv",
-        "Actinic keratosis": "ak", "Bowen’s disease": "bod", "SEK": "sk", "seborrheic warts": "sk",
+        "Actinic keratosis": "ak", "Bowen’s disease": "bod", "SCC in situ": "bod",
+        "SEK": "sk", "seborrheic warts": "sk",
         "Squamous cell carcinoma, Invasive": "scc", "Haemangioma": "vasc", "Milium": "ben_oth",
         "Verruca": "inf", "Merkel cell carcinoma": "mal_oth", "Benign": "benign", "UNK": "unk",
         "basal cell carcinoma / squamous cell carcinoma": "malignant", "thing": None,
