@@ -22,6 +22,16 @@ if PROGRAM is None:
 
 FLAGS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-gpu"]
 SEVERE = {"serious", "critical"}
+CAMERAS = """() => {
+    const open = navigator.mediaDevices.getUserMedia;
+    window.tracks = [];
+    navigator.mediaDevices.getUserMedia = async function (...given) {
+        const stream = await open.apply(this, given);
+        tracks.push(...stream.getTracks());
+        return stream;
+    };
+}"""
+"""Makes the page keep every track of a camera that it opens in ``tracks``."""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import make_vectors
 import numpy as np
 import pytest
 from app_page import APP, kept, ready, results
-from chromium import launched, severe
+from chromium import CAMERAS, launched, severe
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from serving import serving, static
@@ -594,17 +594,6 @@ def test_the_camera_guides_the_aim_and_takes_a_photo(open_app, server):
     assert page.evaluate("document.getElementById('video').srcObject") is None
 
 
-CAMERAS = """() => {
-    const open = navigator.mediaDevices.getUserMedia;
-    window.tracks = [];
-    navigator.mediaDevices.getUserMedia = async function (...given) {
-        const stream = await open.apply(this, given);
-        tracks.push(...stream.getTracks());
-        return stream;
-    };
-}"""
-
-
 def test_a_camera_is_opened_once_and_may_be_unplugged(open_app, server):
     page = open_app(f"{server.url}app/", script=CAMERAS)
     button = page.get_by_role("button", name="Use the camera")
@@ -970,36 +959,42 @@ def another_version(folder, to, mark):
         os.utime(path, (1e9 + int(mark[0]) * 1000 + number,) * 2)
 
 
+OLD, NEW = "0" * 12, "1" * 12
+
+
+def two_versions(root):
+    """Return a folder with one version of the app; ``renew`` puts the other in its place."""
+    for mark in (OLD, NEW):
+        another_version(APP, root / mark, mark)
+    return (root / OLD).rename(root / "served")
+
+
+def renew(served):
+    shutil.rmtree(served)
+    (served.parent / NEW).rename(served)
+
+
 def test_an_update_is_complete_and_waits_for_the_user(open_app, tmp_path):
-    old, new = "0" * 12, "1" * 12
-    for mark in (old, new):
-        another_version(APP, tmp_path / mark, mark)
-    folder = tmp_path / "served"
-    (tmp_path / old).rename(folder)
+    folder = two_versions(tmp_path)
     with static(folder) as (_, url):
         page = open_app(url)
         kept(page)
-        shutil.rmtree(folder)
-        (tmp_path / new).rename(folder)
+        renew(folder)
         page.reload()  # the old one, whole, while the new one comes
         ready(page)
-        assert page.title() == old
+        assert page.title() == OLD
         page.locator("#update").wait_for(state="visible")
         loaded = "performance.getEntriesByType('resource').map((one) => one.name)"
-        assert not [name for name in page.evaluate(loaded) if new in name]
+        assert not [name for name in page.evaluate(loaded) if NEW in name]
         page.get_by_role("button", name="Reload").click()
-        page.wait_for_function("mark => document.title === mark", arg=new)
+        page.wait_for_function("mark => document.title === mark", arg=NEW)
         ready(page)
-        assert not [name for name in page.evaluate(loaded) if old in name]
-        assert page.evaluate("caches.keys()") == [f"lesionedge {url} {new}"]
+        assert not [name for name in page.evaluate(loaded) if OLD in name]
+        assert page.evaluate("caches.keys()") == [f"lesionedge {url} {NEW}"]
 
 
 def test_an_update_during_the_first_visit_reloads_only_where_it_is_wanted(open_app, tmp_path):
-    old, new = "0" * 12, "1" * 12
-    for mark in (old, new):
-        another_version(APP, tmp_path / mark, mark)
-    folder = tmp_path / "served"
-    (tmp_path / old).rename(folder)
+    folder = two_versions(tmp_path)
     with static(folder) as (_, url):
         page = open_app(url)
         kept(page)
@@ -1007,29 +1002,28 @@ def test_an_update_during_the_first_visit_reloads_only_where_it_is_wanted(open_a
         other.goto(url)
         ready(other)
         kept(other)
-        shutil.rmtree(folder)
-        (tmp_path / new).rename(folder)
+        renew(folder)
         page.evaluate("navigator.serviceWorker.ready.then((found) => found.update())")
         page.get_by_role("button", name="Reload").click()
-        page.wait_for_function("mark => document.title === mark", arg=new)
+        page.wait_for_function("mark => document.title === mark", arg=NEW)
         ready(page)
-        assert other.title() == old
+        assert other.title() == OLD
         other.get_by_role("button", name="Reload").click()
-        other.wait_for_function("mark => document.title === mark", arg=new)
+        other.wait_for_function("mark => document.title === mark", arg=NEW)
 
 
 def test_two_copies_on_one_host_keep_their_files(browser, tmp_path):
-    for mark in ("0" * 12, "1" * 12):
+    for mark in (OLD, NEW):
         another_version(APP, tmp_path / mark, mark)
     context = browser.new_context()
     page = context.new_page()
     with static(tmp_path) as (_, url):
-        for mark in ("0" * 12, "1" * 12):
+        for mark in (OLD, NEW):
             page.goto(f"{url}{mark}/")
             kept(page)
     assert len(page.evaluate("caches.keys()")) == 2
     context.set_offline(True)
-    for mark in ("0" * 12, "1" * 12):
+    for mark in (OLD, NEW):
         page.goto(f"{url}{mark}/")
         assert page.title() == mark
     context.close()

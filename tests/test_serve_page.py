@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
+from chromium import CAMERAS, launched, severe
 from serving import encoded, serving
 
 from lesionedge import Classifier, wording
 from lesionedge.profile import Owner, Profile, Recalibration, digest
 
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright: make test-device installs it"
-)
-axe = pytest.importorskip(
-    "axe_playwright_python.sync_playwright", reason="needs axe: make test-device installs it"
-)
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-if CHROMIUM is None:
-    pytest.skip("needs Chromium: sudo make tools", allow_module_level=True)
-
 TOKEN = "a-token-of-the-tests-0123"
-FLAGS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--disable-gpu"]
-SEVERE = {"serious", "critical"}
 
 
 @pytest.fixture(scope="module")
 def browser():
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *sandbox])
+    with launched() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +81,6 @@ def results(page, count=1):
         "n => document.querySelectorAll('.card .headline, .card .fault').length === n", arg=count
     )
     return page.locator(".card")
-
-
-def severe(page):
-    found = axe.Axe().run(page).response["violations"]
-    return [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in SEVERE]
 
 
 def test_a_dropped_file_shows_its_bars(open_page, server, images):
@@ -286,20 +263,9 @@ def test_a_link_with_a_token_opens_the_page(open_page, int8, images):
         assert not page.locator("#access").is_visible()
 
 
-CAMERAS = """
-    const open = navigator.mediaDevices.getUserMedia;
-    window.tracks = [];
-    navigator.mediaDevices.getUserMedia = async function (...given) {
-        const stream = await open.apply(this, given);
-        tracks.push(...stream.getTracks());
-        return stream;
-    };
-"""
-
-
 def test_a_camera_is_opened_once_and_may_be_unplugged(open_page, server):
     page = open_page(server.url)
-    page.evaluate(f"() => {{{CAMERAS}}}")
+    page.evaluate(CAMERAS)
     page.locator("#camera-open").evaluate("button => { button.click(); button.click(); }")
     page.locator("#viewfinder").wait_for(state="visible")
     assert page.evaluate("tracks.length") == 1

@@ -41,7 +41,7 @@ class Labelled:
     def groups(self, *columns: str) -> np.ndarray:
         """Return (N,) numbers of what is independent: by the first of the columns that is known.
 
-        Lesions that are numbered anew for each patient are told apart by the patient.
+        Where each patient has a lesion 1, they are different lesions.
 
         Args:
             columns: Such as ``patient``, ``lesion``; an image with none of them is alone.
