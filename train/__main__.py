@@ -176,9 +176,9 @@ def _collections(
     help="Processes on this machine that share each batch; on several machines set TF_CONFIG.",
 )  # fmt: skip
 def fit(
-    recipe_name: str, out: Path, worker_count: int, cache_folder: Path | None,
-    weights: Path | None, as_given: bool, epochs: int | None, images: int | None,
-    also: dict[str, Path], **given: Any,
+    recipe_name: str, source: Source, out: Path, seed: int, cache_folder: Path | None,
+    weights: Path | None, as_given: bool, also: dict[str, Path], epochs: int | None,
+    images: int | None, soft_labels: Path | None, teachers: tuple[Path, ...], worker_count: int,
 ) -> None:  # fmt: skip
     """Train as RECIPE says; the same command again resumes a training that was stopped.
 
@@ -203,16 +203,16 @@ def fit(
                              tuple(also))  # fmt: skip
     text = recipe.shortened_text(recipe.read(recipe_name), short)
     wanted = recipe.loads(text, recipe_name)
-    begun = Given(
-        weights=None if at_random else weights, cache_folder=_cache_of(out, cache_folder),
-        also=also, **given,
+    given = Given(
+        source, _cache_of(out, cache_folder), seed=seed, weights=None if at_random else weights,
+        soft_labels=soft_labels, teachers=teachers, also=also,
     )  # fmt: skip
     if wanted.gate is not None:
         from train.gate.fit import fit as train_gate
 
-        train_gate(wanted, text, run, begun)
+        train_gate(wanted, text, run, given)
         return
-    done = train(wanted, text, run, begun)
+    done = train(wanted, text, run, given)
     if not done and workers.is_chief():
         workers.go_on_alone()
 
@@ -299,7 +299,10 @@ def weights(models: tuple[Path, ...], out: Path) -> None:
 )  # fmt: skip
 @click.option("--split", type=click.Choice(["train", "validation", "calibration", "test"]),
               default="test", show_default=True, help="Which images.")  # fmt: skip
-def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given: Any) -> None:
+def evaluate(
+    folder: Path, cache_folder: Path | None, files: tuple[Path, ...], weights: tuple[Path, ...],
+    data: Path | None, layout: str | None, out: Path | None, split: str,
+) -> None:  # fmt: skip
     """Measure the run in FOLDER on held-out lesions.
 
     Writes metrics.json, plots/ and report.html, which holds all of it and opens offline. The test
@@ -310,10 +313,11 @@ def evaluate(folder: Path, cache_folder: Path | None, out: Path | None, **given:
     from train.run import Run
 
     found = evaluation.evaluate(
-        Run(folder), cache_folder=_cache_of(out or folder, cache_folder), out=out, **given
-    )
+        Run(folder), cache_folder=_cache_of(out or folder, cache_folder), files=files,
+        weights=weights, data=data, layout=layout, out=out, split=split,
+    )  # fmt: skip
     own = {kind: figures for kind, figures in found.items() if kind in ("float", "int8")}
-    if own and out is None and given["split"] == "test":
+    if own and out is None and split == "test":
         cards.add_metrics(Run(folder), own)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,6 +140,18 @@ class Run:
             raise RunError(f"{self.folder}: no recipe.toml; expected a run folder made by fit")
         return recipes.load(str(self.recipe))
 
+    def keep_recipe(self, text: str) -> None:
+        """Write the TOML of the recipe that the folder is a run of.
+
+        Raises:
+            RunError: It holds a run of another recipe.
+        """
+        if self.recipe.exists() and self.recipe.read_text(encoding="utf-8") != text:
+            raise RunError(
+                f"{self.folder}: holds a run of another recipe; choose another --out, or remove it"
+            )
+        atomic.write_text(self.recipe, text)
+
     def models(self) -> tuple[str, ...]:
         """Return the kinds of its Keras models: ``float`` and, after ``quantize``, ``int8``."""
         return tuple(kind for kind, file in self._model_files().items() if file.is_file())
@@ -160,6 +173,13 @@ class Run:
                 return keras.models.load_model(file, compile=False)
         except (OSError, ValueError) as error:
             raise RunError(f"{file}: not a Keras model that can be read ({error})") from error
+
+    def save_model(self, kind: str, model: keras.Model) -> None:
+        """Write a Keras model, ``float`` or ``int8``, whole or not at all."""
+        file = self._model_files()[kind]
+        with atomic.replacing(file, suffix=".h5") as part, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that HDF5 is Keras' older format
+            model.save(part, include_optimizer=False)
 
     def _model_files(self) -> dict[str, Path]:
         return {"float": self.float_weights, "int8": self.int8_weights}

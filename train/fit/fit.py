@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
-from lesionedge.atomic import replacing, write_text
 from train import card
 from train.data.prepare import Data, Source, prepare
-from train.fit import checkpoints, crops, distillation, others, validation, workers
+from train.fit import checkpoints, crops, distillation, network, others, validation, workers
 from train.fit.batches import Lessons
 from train.fit.checkpoints import State
 from train.fit.stages import Training, train_stage
 from train.fit.workers import Team
 from train.models import architectures
-from train.models.pixels import normalise
-from train.models.weights import load_weights
 from train.recipe import Recipe
-from train.run import Run, RunError
+from train.run import Run
 from train.settings import RecipeError
-
-STATISTICS_IMAGES = 512
-"""How many training images the statistics of batch normalisation are measured on."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
     """
     _check(recipe, given)
     if run.float_weights.exists() and run.card.exists():
-        keep_recipe(run, recipe_text)
+        run.keep_recipe(recipe_text)
         checkpoints.keep_seed(run, given.seed)
         run.say("is trained already; another --out begins another training")
         return True
@@ -82,7 +73,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
     _check_alone(recipe, team)
     with run.lock() if team.chief else nullcontext():
         if team.chief:
-            keep_recipe(run, recipe_text)
+            run.keep_recipe(recipe_text)
             checkpoints.keep_seed(run, given.seed)
         else:
             team.agree()  # when the chief has split and prepared the images
@@ -96,7 +87,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
         state = checkpoints.resume(run)
         training = _training(recipe, data, run, team, given, state)
         for number in range(state.stage, len(recipe.float_stages)):
-            model = begin(training, number, state, given.weights)
+            model = network.begin(training, number, state, given.weights)
             state = train_stage(training, recipe.stages[number], number, model, state)
         if workers.is_member():
             return False
@@ -139,19 +130,6 @@ def _check_alone(recipe: Recipe, team: Team) -> None:
         raise RecipeError(f"{recipe.name}: has {found}: for one worker with at most one GPU")
 
 
-def keep_recipe(run: Run, text: str) -> None:
-    """Write the recipe that a folder is a run of.
-
-    Raises:
-        RunError: It holds a run of another one.
-    """
-    if run.recipe.exists() and run.recipe.read_text(encoding="utf-8") != text:
-        raise RunError(
-            f"{run.folder}: holds a run of another recipe; choose another --out, or remove it"
-        )
-    write_text(run.recipe, text)
-
-
 def _training(
     recipe: Recipe, data: Data, run: Run, team: Team, given: Given, state: State
 ) -> Training:
@@ -177,39 +155,10 @@ def _training(
     return Training(recipe, run, lessons, own, held, team, given.seed)
 
 
-def begin(training: Training, number: int, state: State, weights: Path | None) -> keras.Model:
-    """Build a stage's model: with what the training starts from, or the stage before came to."""
-    recipe, run = training.recipe, training.run
-    # A stage may train at another size than the one that it is measured at.
-    fixed = recipe.model.flatten
-    model = architectures.build(
-        recipe.model, classes=training.held.classes,
-        height_px=recipe.input.height_px if fixed else None,
-        width_px=recipe.input.width_px if fixed else None,
-    )  # fmt: skip
-    if number:
-        model.set_weights(checkpoints.load_best(run, number - 1))
-    elif state.arrays and recipe.stages[0].fold_batch_norm:  # its statistics are the start's
-        model.set_weights(checkpoints.load_start(run))
-    elif not state.arrays and (recipe.model.weights == "imagenet" or weights is not None):
-        load_weights(model, weights, _sample(training, recipe.stages[0].input_px))
-        if training.team.chief:
-            checkpoints.save_start(run, model.get_weights())
-    return model
-
-
-def _sample(training: Training, side_px: int) -> np.ndarray:
-    """Return some training images, (n, side_px, side_px, 3) float32 in [-1, 1)."""
-    own = training.own
-    rows = np.random.default_rng(training.seed).permutation(own.rows)[:STATISTICS_IMAGES]
-    resized = tf.image.resize(own.pixels[np.sort(rows)], (side_px, side_px))
-    return normalise(resized).numpy()
-
-
 def _finish(training: Training, data: Data) -> None:
     """Write the best float model and the card."""
     recipe, run = training.recipe, training.run
-    save(finished(training), run.float_weights)
+    run.save_model("float", network.finished(training))
     crops.remove(run.crops)
     mixed = zip(recipe.others, training.lessons.others)
     also = {other.name: len(images.rows) for other, images in mixed}
@@ -219,21 +168,3 @@ def _finish(training: Training, data: Data) -> None:
         run.say(f"python -m train evaluate {run.folder} measures it on held-out lesions")
     else:
         run.say("no test images: python -m train pool measures its folds")
-
-
-def finished(training: Training) -> keras.Model:
-    """Return the network that the stages have come to, at the size that it is used at."""
-    recipe = training.recipe
-    model = architectures.build(
-        recipe.model, classes=training.held.classes,
-        height_px=recipe.input.height_px, width_px=recipe.input.width_px,
-    )  # fmt: skip
-    model.set_weights(checkpoints.load_best(training.run, len(recipe.float_stages) - 1))
-    return model
-
-
-def save(model: keras.Model, file: Path) -> None:
-    """Write a Keras model whole or not at all."""
-    with replacing(file, suffix=".h5") as part, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that HDF5 is Keras' older format
-        model.save(part, include_optimizer=False)

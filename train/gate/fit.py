@@ -23,9 +23,9 @@ from lesionedge.card import (
     TrainingData,
 )
 from train.calibration import softmax
-from train.fit import checkpoints, workers
+from train.fit import checkpoints, network, workers
 from train.fit.batches import Lessons
-from train.fit.fit import Given, begin, finished, keep_recipe, save
+from train.fit.fit import Given
 from train.fit.stages import Training, train_stage
 from train.fit.validation import ValidationImages
 from train.gate import prepared, sources
@@ -72,7 +72,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
     if workers.is_member():
         raise RecipeError(f"{recipe.name}: the gate is trained by one worker alone")
     with run.lock():
-        keep_recipe(run, recipe_text)
+        run.keep_recipe(recipe_text)
         checkpoints.keep_seed(run, given.seed)
         if run.float_weights.exists() and run.card.exists():
             run.say("is trained already; another --out begins another training")
@@ -85,7 +85,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
         lessons = copies.training(table, settings, recipe.cache_side_px)
         held = {split: copies.held_out(table, split, recipe.input.width_px) for split in HELD_OUT}
         model = _trained(recipe, run, lessons, held["validation"], given)
-        save(model, run.float_weights)
+        run.save_model("float", model)
         _finish(recipe, settings, model, held, table, run, given.seed)
 
 
@@ -95,9 +95,9 @@ def _trained(recipe: Recipe, run: Run, lessons: Images, held: Images, given: Giv
     training = Training(recipe, run, own, own, measured, workers.alone(), given.seed)
     state = checkpoints.resume(run)
     for number in range(state.stage, len(recipe.stages)):
-        model = begin(training, number, state, given.weights)
+        model = network.begin(training, number, state, given.weights)
         state = train_stage(training, recipe.stages[number], number, model, state)
-    return finished(training)
+    return network.finished(training)
 
 
 def _finish(

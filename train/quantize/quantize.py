@@ -12,7 +12,6 @@ from train.data import prepare
 from train.fit import checkpoints, validation, workers
 from train.fit.batches import Lessons, statistics_batches
 from train.fit.checkpoints import State
-from train.fit.fit import save
 from train.fit.stages import Training, train_stage
 from train.models.architectures import check_quantizable
 from train.quantize.rounding import rounded, unmeasured
@@ -54,7 +53,7 @@ def quantize(
         # Anew: what has been trained or measured has variables that HDF5 cannot hold.
         made = unmeasured(run.load_model("float"))
         made.set_weights(checkpoints.load_best(run, number))
-        save(made, run.int8_weights)
+        run.save_model("int8", made)
         card.calibrate(recipe, images, run)
         run.say(f"{run.int8_weights} written; python -m convert export converts it")
 
