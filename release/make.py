@@ -76,36 +76,54 @@ def main(
         steps += of_gate(gate.absolute(), runs, imagenet and imagenet.absolute())
     steps.append(Step("references", (ROOT / "release" / "reference.py", data)))
     steps.append(Step("figures into README and model card", (ROOT / "release" / "figures.py",)))
-    begin, marks = time.monotonic(), forget_changed(steps, runs)
-    for number, (step, mark) in enumerate(zip(steps, marks), start=1):
-        if mark.exists():
+    forget_changed(steps, runs)
+    begin = time.monotonic()
+    for number, step in enumerate(steps, start=1):
+        if said_of(step, runs) == str(step):
             continue
         minutes = (time.monotonic() - begin) / 60
         click.secho(f"[{number}/{len(steps)}, {minutes:.0f} min] {step.name}", bold=True, err=True)
-        take(step)
+        mark = mark_of(step, runs)
         mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(begun(step))
+        take(step)
         mark.write_text(str(step))
     click.echo(f"{MODELS}: made; compare with git diff --stat, then make test", err=True)
 
 
-def forget_changed(steps: Sequence[Step], runs: Path) -> list[Path]:
-    """Return the file that marks each step as done, without those that have to be done again.
+def forget_changed(steps: Sequence[Step], runs: Path) -> None:
+    """Forget the first step that is not done, and all behind it: they build on it.
 
-    With other collections given, a step and those behind it make something else: their runs begin
-    anew, with the same split.
+    With other collections given, steps are other commands, or new: the runs behind them begin
+    anew, with the same split. What was begun with the same command is kept, to be resumed.
     """
-    marks = [runs / "done" / f"{number:02d} {step.name}" for number, step in enumerate(steps, 1)]
-    changed = [mark.exists() and mark.read_text() != str(step) for step, mark in zip(steps, marks)]
-    first = changed.index(True) if any(changed) else len(steps)
-    for step, mark in zip(steps[first:], marks[first:]):
-        if step.run is not None and mark.exists():
+    done = [said_of(step, runs) == str(step) for step in steps]
+    for step in steps[done.index(False) if False in done else len(steps) :]:
+        if said_of(step, runs) in ("", begun(step)):
+            continue
+        if step.run is not None and step.run.is_dir():
             for path in step.run.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
                 elif path.name != "split.csv":
                     path.unlink()
-        mark.unlink(missing_ok=True)
-    return marks
+        mark_of(step, runs).unlink()
+
+
+def mark_of(step: Step, runs: Path) -> Path:
+    """Return the file that says how far a step is: it holds the command, once it has begun."""
+    return runs / "done" / step.name
+
+
+def said_of(step: Step, runs: Path) -> str:
+    """Return what the step's file says; nothing if it has not begun."""
+    mark = mark_of(step, runs)
+    return mark.read_text() if mark.exists() else ""
+
+
+def begun(step: Step) -> str:
+    """Return what the file of a step says that has begun, but has not ended."""
+    return f"begun: {step}"
 
 
 def take(step: Step) -> None:

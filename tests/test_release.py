@@ -68,31 +68,55 @@ def test_a_step_that_is_done_is_passed_over(make, tmp_path, monkeypatch):
         "mobilenetv2 a", "mobilenetv2 b", "cnn a", "cnn b", "references",
         "figures into README and model card",
     ]  # fmt: skip
-    (tmp_path / "runs" / "done" / "03 cnn a").unlink()
+    (tmp_path / "runs" / "done" / "cnn a").write_text("another command")
     make.main.main(line, standalone_mode=False)
-    assert taken[6:] == ["cnn a"]
-    (tmp_path / "runs" / "done" / "03 cnn a").write_text("another command")
-    make.main.main(line, standalone_mode=False)
-    assert taken[7:] == ["cnn a", "cnn b", "references", "figures into README and model card"]
+    assert taken[6:] == ["cnn a", "cnn b", "references", "figures into README and model card"]
 
 
-def test_a_training_that_changes_begins_anew_and_can_be_stopped(make, tmp_path):
-    run = tmp_path / "fold-1"
-    (run / "checkpoint").mkdir(parents=True)
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """What a training leaves in its folder."""
+    folder = tmp_path / "fold-1"
+    (folder / "checkpoint").mkdir(parents=True)
     for name in ("split.csv", "recipe.toml", "float.h5", "checkpoint/state.npz"):
-        (run / name).touch()
+        (folder / name).touch()
+    return folder
+
+
+def marked(make, runs: Path, *texts: tuple) -> None:
+    for step, text in texts:
+        make.mark_of(step, runs).parent.mkdir(exist_ok=True)
+        make.mark_of(step, runs).write_text(text)
+
+
+def test_a_training_that_changes_begins_anew_and_can_be_stopped(make, tmp_path, run):
     former = [make.Step("fit", ("fit",), run=run), make.Step("quantize", ("quantize", run))]
-    for mark, step in zip(make.forget_changed(former, tmp_path), former, strict=True):
-        mark.parent.mkdir(exist_ok=True)
-        mark.write_text(str(step))
-    assert all(mark.exists() for mark in make.forget_changed(former, tmp_path))
+    marked(make, tmp_path, *((step, str(step)) for step in former))
+    make.forget_changed(former, tmp_path)
+    assert [make.said_of(step, tmp_path) for step in former] == [*map(str, former)]
     changed = [make.Step("fit", ("fit", "--also"), run=run), former[1]]
-    marks = make.forget_changed(changed, tmp_path)
-    assert not any(mark.exists() for mark in marks), "all behind it is made again"
+    make.forget_changed(changed, tmp_path)
+    assert not any(make.said_of(step, tmp_path) for step in changed), "all behind it, too"
     assert [path.name for path in run.iterdir()] == ["split.csv"]
     (run / "recipe.toml").touch()  # it is killed here: the same command goes on
+    marked(make, tmp_path, (changed[0], make.begun(changed[0])))
     make.forget_changed(changed, tmp_path)
     assert (run / "recipe.toml").exists()
+
+
+def test_a_training_that_was_stopped_begins_anew_with_another_command(make, tmp_path, run):
+    step = make.Step("fit", ("fit",), run=run)
+    marked(make, tmp_path, (step, make.begun(step)))
+    make.forget_changed([make.Step("fit", ("fit", "--also"), run=run)], tmp_path)
+    assert [path.name for path in run.iterdir()] == ["split.csv"]
+
+
+def test_a_step_that_is_new_makes_those_behind_it_anew(make, tmp_path, run):
+    """--isic2017 puts a step before all others, and --gate puts some before the references."""
+    fit = make.Step("fit", ("fit",), run=run)
+    marked(make, tmp_path, (fit, str(fit)))
+    make.forget_changed([make.Step("halve", ("halve",)), fit], tmp_path)
+    assert [path.name for path in run.iterdir()] == ["split.csv"]
 
 
 def test_the_collections_are_those_of_the_recipe(make):
