@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import twins
 from PIL import Image
+from views import images
 
 import lesionedge
 from lesionedge.evaluation.intervals import share
@@ -65,11 +65,8 @@ def main() -> None:
 
 def held_out(folder: Path, split: Path, part: str, count: int) -> list[str]:
     """Return images of a part of the split, one for each lesion drawn."""
-    files = {path.stem: str(path) for path in folder.rglob("*.jpg")}
-    table = pd.read_csv(split)
-    names = table[table["split"] == part].groupby("group")["path"].first()
-    names = names.sample(min(count, len(names)), random_state=0)
-    return [files[Path(name).stem] for name in names if Path(name).stem in files]
+    files = images(folder, split, part).groupby("group")["file"].first()
+    return files.sample(min(count, len(files)), random_state=0).tolist()
 
 
 def falls(

@@ -28,8 +28,10 @@ import numpy as np
 import pandas as pd
 import twins
 from PIL import Image, ImageEnhance, ImageFilter
+from views import images
 
 import lesionedge
+from lesionedge.evaluation import weighted
 
 BASE_QUALITY = 95
 Change = Callable[[Image.Image, float], Image.Image]
@@ -64,12 +66,8 @@ def main() -> None:
 
 
 def held_out(folder: Path, split: Path, part: str, count: int) -> pd.DataFrame:
-    """Return a part's images, one for each lesion, with the split's mix of classes."""
-    files = {path.stem: str(path) for path in folder.rglob("*.jpg")}
-    table = pd.read_csv(split)
-    rows = table[table["split"] == part].groupby("group").first()
-    rows = rows.assign(file=rows["path"].map(lambda path: files.get(Path(path).stem)))
-    rows = rows.dropna(subset="file")
+    """Return images of a part of the split, one of each lesion."""
+    rows = images(folder, split, part).groupby("group").first()
     return rows.sample(min(count, len(rows)), random_state=0)
 
 
@@ -77,20 +75,20 @@ def measured(model: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Measure one model."""
     classifier = lesionedge.Classifier(twins.of(model), check=False)
     truth = rows["label"].to_numpy()
-    images = [opened(path) for path in rows["file"]]
-    plain = top_labels(classifier, [encoded(image) for image in images])
+    originals = [opened(path) for path in rows["file"]]
+    plain = top_labels(classifier, [encoded(image) for image in originals])
     print(f"{model}: {balanced_accuracy(truth, plain):.3f} as they are", flush=True)
     result: dict[str, Any] = {"as they are": balanced_accuracy(truth, plain), "changes": {}}
     for name, (change, strengths) in CHANGES.items():
         found = []
         for strength in strengths:
-            content = [changed(image, change, strength) for image in images]
+            content = [changed(image, change, strength) for image in originals]
             found.append(balanced_accuracy(truth, top_labels(classifier, content)))
         print(f"{model}: {name} {[round(value, 3) for value in found]}", flush=True)
         result["changes"][name] = {"strengths": list(strengths), "balanced_accuracy": found}
     result["another_top_label"] = {
-        name: float((top_labels(classifier, [turned(p, turn) for p in images]) != own).mean())
-        for own in [top_labels(classifier, [lossless(p) for p in images])]
+        name: float((top_labels(classifier, [turned(p, turn) for p in originals]) != own).mean())
+        for own in [top_labels(classifier, [lossless(p) for p in originals])]
         for name, turn in TURNS.items()
     }
     print(f"{model}: another top label {result['another_top_label']}", flush=True)
@@ -136,7 +134,8 @@ def top_labels(classifier: lesionedge.Classifier, content: list[bytes]) -> np.nd
 
 def balanced_accuracy(truth: np.ndarray, found: np.ndarray) -> float:
     """Return the mean of the classes' recalls."""
-    return float(np.mean([(found[truth == label] == label).mean() for label in np.unique(truth)]))
+    once = np.ones((1, len(truth)))
+    return float(weighted.balanced_accuracy(found == truth, truth, once)[0])
 
 
 def quality(image: Image.Image, _strength: float) -> Image.Image:

@@ -82,13 +82,23 @@ def main() -> None:
 
 
 def images(folder: Path, split: Path, part: str) -> pd.DataFrame:
-    """Return the rows of one part of a split, with the files' paths."""
+    """Return the rows of one part of a split, with the files' paths.
+
+    Raises:
+        SystemExit: The split has no such part, or the folder lacks images of it.
+    """
     files = {path.stem: str(path) for path in folder.rglob("*.jpg")}
     rows = pd.read_csv(split)
     rows = rows[rows["split"] == part].reset_index(drop=True)
+    if rows.empty:
+        raise SystemExit(f"{split}: has no {part} images")
     rows["file"] = rows["path"].map(lambda path: files.get(Path(path).stem))
     if rows["file"].isna().any():
-        raise SystemExit(f"{folder}: lacks {rows['file'].isna().sum()} of the split's images")
+        lost = rows["path"][rows["file"].isna()]
+        raise SystemExit(
+            f"{folder}: lacks {len(lost)} of the {len(rows)} {part} images of {split}, such as "
+            f"{lost.iloc[0]}"
+        )
     return rows
 
 

@@ -1,0 +1,77 @@
+"""The scripts of benchmarks/ refuse what they cannot measure, and the pages call them right."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from run_docs import blocks
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+
+pytest.importorskip("scipy", reason="needs the extra evaluate: make test installs it")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script by its name."""
+    for folder in (BENCHMARKS, BENCHMARKS / "research"):
+        monkeypatch.syspath_prepend(str(folder))
+    return import_module
+
+
+def test_the_commands_of_the_research_pages_name_scripts_and_options_that_there_are():
+    found = 0
+    for page in (ROOT / "docs" / "research").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        printed = [block.text.replace("\\\n", " ") for block in blocks(page) if block.kind == "sh"]
+        lines = [line.partition("#")[0] for text in printed for line in text.splitlines()]
+        lines += re.findall(r"`(python [^`]+)`", text.replace("\n", " "))
+        for line in lines:
+            if not (named := re.match(r"\s*python ((?:benchmarks|release)/\S+\.py)(.*)", line)):
+                continue
+            file = ROOT / named[1]
+            assert file.is_file(), f"{page.name}: {line}"
+            for option in re.findall(r"(?<=\s)--[a-z0-9-]+", named[2]):
+                assert f'"{option}"' in file.read_text(), f"{page.name}: {line}"
+            found += 1
+    assert found > 25
+
+
+def test_files_that_cannot_be_compared_are_refused(script, models, tmp_path):
+    def refused(*arguments: object) -> str:
+        done = CliRunner().invoke(script("compare_files").main, [*map(str, arguments)])
+        assert done.exit_code == 2
+        return done.output
+
+    one, other = models / "int8.tflite", models / "foreign.tflite"
+    assert "1 files; expected two" in refused(tmp_path, one)
+    assert "2 files; expected two, or one with --margin" in refused(
+        tmp_path, one, one, "--margin", 1.2
+    )
+    assert "its labels are thing 0" in refused(tmp_path, one, other)
+    assert "expected WIDTHxHEIGHT" in refused(tmp_path, one, "--margin", 1.2, "--size", "600")
+
+
+def test_images_that_are_missing_are_an_error(script, tmp_path):
+    """Figures of the images that happen to be there would look like those of the part."""
+    split = tmp_path / "split.csv"
+    split.write_text("path,label,group,split\na.jpg,nv,1,test\nb.jpg,mel,2,test\n")
+    (tmp_path / "a.jpg").touch()
+    for name, arguments in (("views", ()), ("robustness", (9,)), ("faithfulness", (9,))):
+        held_out = script(name).images if name == "views" else script(name).held_out
+        with pytest.raises(SystemExit, match=r"lacks 1 of the 2 test images .* b\.jpg"):
+            held_out(tmp_path, split, "test", *arguments)
+        with pytest.raises(SystemExit, match="has no tset images"):
+            held_out(tmp_path, split, "tset", *arguments)
+
+
+def test_robustness_measures_by_label(script):
+    truth = np.array(["nv", "nv", "mel"], object)
+    found = np.array(["nv", "mel", "mel"])
+    assert script("robustness").balanced_accuracy(truth, found) == 0.75
