@@ -39,6 +39,12 @@ def export(run: Path, file_format: str, output: Path) -> None:
     click.echo(
         f"{output}: {file_format} ({method}), {output.stat().st_size / 1e6:.2f} MB", err=True
     )
+    if method == "post-training":
+        click.echo(
+            f"{run} holds no network made for 8 bits, so TensorFlow rounded the float network; one "
+            f"that `python -m train quantize {run}` makes loses less",
+            err=True,
+        )
 
 
 @main.command()
@@ -129,6 +135,6 @@ def operating_points(file: Path, metrics: Path) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except LesionEdgeError as error:
+    except (LesionEdgeError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

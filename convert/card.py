@@ -30,7 +30,8 @@ def set_operating_points(file: Path, metrics: Path) -> tuple[OperatingPoint, ...
         The points as written.
 
     Raises:
-        ModelError: The file has no card, or was not measured there.
+        ModelError: The file has no card, or was not measured there: ``pool`` measures twins, whose
+            thresholds are not the file's.
     """
     card = read(file).card
     if card is None:
@@ -56,7 +57,10 @@ def set_figures(file: Path, metrics: Path) -> None:
     """
     card = read(file).card
     if card is None or card.file is None:
-        raise ModelError(f"{file}: has no card ({CARD_FILE}); expected a file made by export")
+        raise ModelError(
+            f"{file}: has no card ({CARD_FILE}) that says how it was made; expected a file made by "
+            "export"
+        )
     try:
         record = json.loads(metrics.read_text(encoding="utf-8"))
         figures = _figures(record["models"][file.name])
@@ -83,14 +87,20 @@ def _figures(found: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(file: Path, metrics: Path) -> tuple[OperatingPoint, ...]:
     try:
-        models = json.loads(metrics.read_text(encoding="utf-8"))["models"]
-        found = models[file.name]["operating_points"]
+        record = json.loads(metrics.read_text(encoding="utf-8"))
+        found = record["models"][file.name]["operating_points"]
         points = tuple(_point(point) for point in found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{metrics}: has no operating points of {file.name} ({error!r}); expected the "
             "metrics.json of: python -m train evaluate RUN --model FILE"
         ) from error
+    if "folds" in record:
+        raise ModelError(
+            f"{metrics}: python -m train pool wrote it, of twins of {file.name}, which have "
+            "thresholds of their own; expected the metrics.json of: python -m train evaluate RUN "
+            "--model FILE"
+        )
     if not points:
         raise ModelError(f"{metrics}: the calibration split gave {file.name} no operating points")
     return points

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 import lesionedge
 from convert.export import with_probabilities
@@ -15,6 +14,7 @@ from lesionedge.card import Card, present
 from lesionedge.errors import ModelError
 from lesionedge.evaluation.intervals import interval, resamples
 from lesionedge.evaluation.weighted import balanced_accuracy
+from lesionedge.image import Preprocessing
 from train.run import Run
 
 ALLOWED_LOSS = {"int8": 0.01, "float16": 0.002, "float32": 0.002}
@@ -80,6 +80,17 @@ def verify(
     labels = list(card.codes)
     if list(classifier.labels) != labels:
         raise ModelError(f"{file}: labels {classifier.labels}; the run's are {labels}")
+    own, wanted = (
+        _size(one) for one in (classifier.preprocessing, Preprocessing.from_card(card.input))
+    )
+    if own != wanted:
+        raise ModelError(f"{file}: takes images of {own} px; those of the run have {wanted}")
+    made = present(classifier.card.file, "file")
+    if made.format not in ALLOWED_LOSS:
+        raise ModelError(
+            f"{file}: its card says that its format is {made.format!r}; expected one of "
+            f"{', '.join(ALLOWED_LOSS)}"
+        )
     table = run.table()
     table = table[table["split"] == split]
     if limit is not None and limit < len(table):
@@ -87,32 +98,46 @@ def verify(
     if table.empty:
         raise ModelError(f"{run.split}: has no {split} images")
     inputs = np.stack([classifier.model_input(path) for path in table["path"]])
-    ours = np.stack([classifier.probabilities(path) for path in table["path"]])
+    ours = classifier.probabilities_of_inputs(list(inputs))
     truth = table["label"].map(labels.index).to_numpy()
-    made = present(classifier.card.file, "file")
     kinds = ["float"] if made.method in PLAIN else ["int8", "float"]
-    allowed = ALLOWED_LOSS[made.format]
     return {
-        kind: _compare(ours, _keras(run, card, kind, inputs), truth, table["group"], allowed)
+        kind: _compare(
+            ours, _keras(run, card, kind, inputs), truth, table["group"].to_numpy(),
+            decision=card.decision_threshold if len(labels) == 2 else None,
+            allowed=ALLOWED_LOSS[made.format],
+        )
         for kind in kinds
-    }
+    }  # fmt: skip
+
+
+def _size(preprocessing: Preprocessing) -> str:
+    return f"{preprocessing.width_px}x{preprocessing.height_px}"
 
 
 def _compare(
-    ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray, groups: pd.Series[int], allowed: float
-) -> Agreement:
-    right, reference = ours.argmax(1) == truth, theirs.argmax(1) == truth
+    ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray, groups: np.ndarray, *,
+    decision: float | None, allowed: float,
+) -> Agreement:  # fmt: skip
+    named, reference = (_named(one, decision) for one in (ours, theirs))
     gaps = np.abs(ours - theirs).max(1)
     return Agreement(
         images=len(truth),
-        top1_agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        top1_agreement=float((named == reference).mean()),
         largest_difference=float(gaps.max()),
         mean_difference=float(gaps.mean()),
-        keras_balanced_accuracy=_balanced(reference, truth),
-        tflite_balanced_accuracy=_balanced(right, truth),
-        change=_change(right, reference, truth, groups.to_numpy()),
+        keras_balanced_accuracy=_balanced(reference == truth, truth),
+        tflite_balanced_accuracy=_balanced(named == truth, truth),
+        change=_change(named == truth, reference == truth, truth, groups),
         allowed_loss=allowed,
     )
+
+
+def _named(probabilities: np.ndarray, decision: float | None) -> np.ndarray:
+    """Return the classes as ``predict`` names them, (N,): two by the card's decision threshold."""
+    if decision is None:
+        return probabilities.argmax(1)
+    return (probabilities[:, 1] >= decision).astype(np.int64)
 
 
 def _keras(run: Run, card: Card, kind: str, inputs: np.ndarray) -> np.ndarray:
