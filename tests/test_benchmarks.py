@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from importlib import import_module
 from pathlib import Path
 
@@ -75,3 +77,25 @@ def test_robustness_measures_by_label(script):
     truth = np.array(["nv", "nv", "mel"], object)
     found = np.array(["nv", "mel", "mel"])
     assert script("robustness").balanced_accuracy(truth, found) == 0.75
+
+
+def test_a_quick_comparison_of_recipes_keeps_the_published_figures(tmp_path):
+    """Nor do its runs, which are cut short, pass for those that are not."""
+    (tmp_path / "data" / "ham10000").mkdir(parents=True)
+    python = tmp_path / "python"  # writes down what it is asked to run, and makes run folders
+    python.write_text(
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n'
+        'while [ $# -gt 0 ]; do [ "$1" != --out ] || mkdir -p "$2"; shift; done\n'
+    )
+    python.chmod(0o755)
+
+    def asked(**settings: str) -> str:
+        script = BENCHMARKS / "research" / "published_recipes" / "compare.sh"
+        env = {**os.environ, "PYTHON": str(python), "RUNS": str(tmp_path / "runs"), **settings}
+        subprocess.run(["sh", str(script), str(tmp_path / "data")], env=env, check=True)
+        return (tmp_path / "asked").read_text()
+
+    quick = asked(QUICK="1")
+    assert "figures.py" not in quick
+    assert "/runs/isic9-cnn" not in quick and "--epochs 3" in quick
+    assert "figures.py write" in asked()
