@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -99,3 +102,28 @@ def test_a_quick_comparison_of_recipes_keeps_the_published_figures(tmp_path):
     assert "figures.py" not in quick
     assert "/runs/isic9-cnn" not in quick and "--epochs 3" in quick
     assert "figures.py write" in asked()
+
+
+def test_figures_of_other_models_stay(script, tmp_path, monkeypatch, capsys):
+    """The page's table is written of the file that keeps them."""
+    views = script("views")
+    file = tmp_path / "views.json"
+    shutil.copy(BENCHMARKS / "research" / "views.json", file)
+    before = json.loads(file.read_text())
+    monkeypatch.setattr(views, "latency", lambda models: {m: {"1": 2.5} for m in models})
+    line = ["views.py", str(tmp_path), "--parts", "latency", "--models", "cnn", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", line)
+    views.main()
+    after = json.loads(file.read_text())
+    assert after["accuracy"] == before["accuracy"]
+    assert after["latency"]["cnn"]["ms"] == {"1": 2.5}
+    assert after["latency"]["mobilenetv2"] == before["latency"]["mobilenetv2"]
+    shown = capsys.readouterr().out
+    assert "| `mobilenetv2-float16` | 8 |" in shown
+    assert "Milliseconds of `mobilenetv2`, `mobilenetv2-float16`:" in shown
+
+
+def test_the_page_has_the_figures_that_are_kept(script):
+    views = script("views")
+    kept = json.loads((BENCHMARKS / "research" / "views.json").read_text())
+    assert "\n".join(views.report(kept)) in views.PAGE.read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ A camera may be held in any direction. So accuracy and AUROC are also the mean o
 to turn and mirror an image, which varies less by chance than that of one way. The gain is the
 difference of these means, on the same resamples of lesions.
 
-FILE keeps the figures; with ``--parts``, the other part's figures stay. ``--write`` also puts the
-table into docs/research/accuracy.md. Accuracy takes minutes. Latency takes half a minute and needs
-a machine that does nothing else.
+FILE keeps the figures (views.json beside this script); those of other parts and models stay, so
+that the table has them, too. ``--write`` also puts the table into docs/research/accuracy.md.
+Accuracy takes minutes. Latency takes half a minute and needs a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from lesionedge.evaluation.intervals import interval, resamples
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "research" / "accuracy.md"
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
+PARTS = ("accuracy", "latency")
 VIEWS = (1, 2, 4, 8)
 SENSITIVITY = 0.95  # of the operating point in the table
 PROVED = 16  # images for which Classifier(views=N) itself is compared
@@ -62,22 +63,22 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--split", type=Path, default=twins.SPLIT,
                         help="which images are held out (release/split.csv)")  # fmt: skip
-    parser.add_argument("--parts", nargs="+", choices=["accuracy", "latency"],
-                        default=["accuracy", "latency"])  # fmt: skip
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument(
         "--write", action="store_true", help="put the table into docs/research/accuracy.md"
     )
     options = parser.parse_args()
-    figures = json.loads(options.json.read_text()) if options.json.is_file() else {}
-    if "accuracy" in options.parts:
-        found = {m: accuracy(m, options.folder, options.split) for m in options.models}
-        figures["accuracy"] = {"date": time.strftime("%Y-%m-%d"), "models": found}
+    kept = json.loads(options.json.read_text()) if options.json.is_file() else {}
+    figures: dict[str, Any] = {part: kept.get(part, {}) for part in PARTS}
+    today = time.strftime("%Y-%m-%d")
+    for model in options.models if "accuracy" in options.parts else ():
+        found = accuracy(model, options.folder, options.split)
+        figures["accuracy"][model] = {"date": today, **found}
     if "latency" in options.parts:
-        figures["latency"] = {
-            "date": time.strftime("%Y-%m-%d"), "machine": this_machine(),
-            "models": latency(options.models),
-        }  # fmt: skip
+        for model, times in latency(options.models).items():
+            here = {"date": today, "machine": this_machine(), "ms": times}
+            figures["latency"][model] = here
     publish(list(report(figures)), figures, options, "views")
 
 
@@ -255,19 +256,21 @@ def latency(models: Sequence[str]) -> dict[str, Any]:
 
 def report(figures: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of a Markdown table."""
-    found, timed = figures.get("accuracy", {}), figures.get("latency", {})
+    found, timed = figures["accuracy"], figures["latency"]
     yield f"| {' | '.join(COLUMNS)} |"
     yield "|---" * len(COLUMNS) + "|"
-    for model, one in found.get("models", {}).items():
+    for model, one in found.items():
         for views, row in one["views"].items():
-            took = timed.get("models", {}).get(model, {}).get(views)
+            took = timed.get(model, {}).get("ms", {}).get(views)
             yield f"| {' | '.join([f'`{model}`', views, *cells(row), milliseconds(took)])} |"
     yield ""
-    for model, one in found.get("models", {}).items():
+    for model, one in found.items():
         measured_on = f"{one['images']:,} images of {one['lesions']:,} lesions"
-        yield f"`{model}`: {measured_on}, {found['date']}."
-    if timed:
-        yield f"Milliseconds: {timed['machine']}, {timed['date']}."
+        yield f"`{model}`: {measured_on}, {one['date']}."
+    places = {model: f"{one['machine']}, {one['date']}" for model, one in timed.items()}
+    for place in dict.fromkeys(places.values()):
+        of = ", ".join(f"`{model}`" for model in places if places[model] == place)
+        yield f"Milliseconds{'' if len(set(places.values())) == 1 else f' of {of}'}: {place}."
 
 
 def cells(row: dict[str, Any]) -> Iterator[str]:
