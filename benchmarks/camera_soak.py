@@ -26,7 +26,7 @@ from lesionedge.preview.drawing import draw
 
 sys.path.insert(0, str(Path(__file__).parent))
 from camera import server
-from soak import SETTLED, held, report
+from soak import SETTLED, held, is_looked_at, report
 
 SAVED_EVERY = 100
 RATE = 250.0
@@ -67,7 +67,7 @@ def soak(count: int, model: str | None) -> dict[str, Any]:
                 for name in os.listdir(folder):
                     if not name.startswith("."):
                         os.unlink(os.path.join(folder, name))
-            if number == SETTLED or number % (count // 20) == 0:
+            if is_looked_at(number, count):
                 rows.append({"predictions": number, "seconds": time.monotonic() - begin, **held()})
                 print(rows[-1], file=sys.stderr)
             if number == count:

@@ -16,6 +16,8 @@ import pytest
 from click.testing import CliRunner
 from run_docs import blocks
 
+from lesionedge import ImageError
+
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -127,3 +129,38 @@ def test_the_page_has_the_figures_that_are_kept(script):
     views = script("views")
     kept = json.loads((BENCHMARKS / "research" / "views.json").read_text())
     assert "\n".join(views.report(kept)) in views.PAGE.read_text(encoding="utf-8")
+
+
+def test_a_soak_ends_with_an_error_where_whole_images_fail(script, monkeypatch):
+    """Errors were all called expected."""
+    soak = script("soak")
+
+    class Classifier:
+        model = "m"
+
+        def __init__(self, _model: object) -> None:
+            pass
+
+        def classify(self, source: str) -> None:
+            if source in fails:
+                raise ImageError(source)
+
+    monkeypatch.setattr(soak.lesionedge, "Classifier", Classifier)
+    sources = {name: lambda name=name: name for name in ("lesion.jpg", *soak.BROKEN)}
+    fails = list(soak.BROKEN)
+    rows = soak.soak(sources, 1010, None)["rows"]
+    assert rows[-1]["predictions"] == 1010, "what came after the last regular look counts, too"
+    for found in (["lesion.jpg", *soak.BROKEN], ["cut.jpg"]):
+        fails[:] = found
+        with pytest.raises(SystemExit, match="expected all 808 broken ones"):
+            soak.soak(sources, 1010, None)
+
+
+@pytest.mark.parametrize(
+    ("others", "status"), [({"422": 9}, 0), ({"422": 8}, 1), ({"422": 9, "500": 1}, 1)]
+)
+def test_a_soak_of_the_server_fails_with_errors_of_the_server(script, others, status):
+    rows = [{"requests": n, "rss_bytes": 9, "descriptors": 3} for n in (10, 20)]
+    figures = {"rows": rows, "others": others, "broken_images": 9, "drained": True,
+               "machine": "m", "date": "d"}  # fmt: skip
+    assert script("serve").report_soak(figures) == status
