@@ -7,8 +7,9 @@
 ``speed``: images per second after start-up, on the same files. It compares two bare processes that
 call ``classify_many`` with the engines ``local`` and ``ray`` with two workers each. The engines
 also write Parquet.
-``memory``: ``cnn`` classifies an archive of links to a few hundred small images. The result is the
-peak memory of the command, its workers and Ray's object store in each tenth of the run.
+``memory``: ``cnn`` classifies an archive of links to a few hundred small images, with Ray or with
+``--engine local``. The result is the peak memory of the command, its workers and Ray's object store
+in each tenth of the run.
 ``driver``: rows per second that the main process can receive and write if it never has to wait.
 """
 
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from latency import machine
+from latency import about
 
 import lesionedge
 from lesionedge.batch import cluster, processes, rows, run
@@ -64,7 +65,7 @@ def main() -> None:
         else:
             archive(folder, options.images or 100_000, (160, 120))
             figures = memory(folder, options.engine, options.workers)
-    figures = {"machine": machine(), **figures}
+    figures = {"machine": about(), **figures}
     print(json.dumps(figures, indent=1))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
@@ -166,6 +167,8 @@ def memory(folder: str, name: str, workers: int) -> dict[str, Any]:
         summary, _ = command.communicate()
         watcher.join()
         took = time.monotonic() - begin
+    if command.returncode:
+        raise SystemExit(f"{' '.join(line)} ended with {command.returncode}")
     tenths = [samples[n * len(samples) // 10 : (n + 1) * len(samples) // 10] for n in range(10)]
     return {
         "engine": name, "workers": workers, "took_s": round(took, 1),

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from lesionedge import machine
 from lesionedge.live import FrameClassifier
 
 sys.path.insert(0, str(Path(__file__).parent))
+from measured_process import cpu_s
 from mjpeg_server import images
 
 SETTLE_S = 4.0
@@ -111,8 +111,8 @@ def watched(
                 break
         took_s, seen = time.monotonic() - begin, camera.seen - first
     return {
-        "answers_per_s": len(ages) / took_s, "seen_per_s": seen / took_s, "age_ms": median(ages),
-        "our_share": median(shares), "our_share_of_time": ours / took_s,
+        "predictions_per_s": len(ages) / took_s, "seen_per_s": seen / took_s,
+        "age_ms": median(ages), "our_share": median(shares), "our_share_of_time": ours / took_s,
     }  # fmt: skip
 
 
@@ -153,17 +153,11 @@ def processor_share(url: str, options: argparse.Namespace) -> float:
     line += ["-m", options.model] if options.model else []
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         time.sleep(SETTLE_S)
-        begin, before_s = time.monotonic(), used_s(child.pid)
+        begin, before_s = time.monotonic(), cpu_s(child.pid)
         time.sleep(2 * options.seconds)
-        share = (used_s(child.pid) - before_s) / (time.monotonic() - begin)
+        share = (cpu_s(child.pid) - before_s) / (time.monotonic() - begin)
         child.terminate()
     return share
-
-
-def used_s(process: int) -> float:
-    """Return the processor time that all threads of a process have used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def report(figures: dict[str, Any]) -> None:
@@ -179,7 +173,7 @@ def report(figures: dict[str, Any]) -> None:
     )
     for name, case in figures["cases"].items():
         print(
-            f"{name:<22}{case['seen_per_s']:>10.1f}{case['answers_per_s']:>15.1f}"
+            f"{name:<22}{case['seen_per_s']:>10.1f}{case['predictions_per_s']:>15.1f}"
             f"{case['age_ms']:>7.1f} ms{case['our_share']:>11.1%}"
             f"{case['our_share_of_time']:>13.1%}"
         )

@@ -32,6 +32,7 @@ from typing import Any
 import measured_process
 
 import lesionedge
+from lesionedge import machine
 from lesionedge.interpreter import find_backend, quiet
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "synthetic_lesion.jpg"
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     classifier = lesionedge.Classifier(check=False)
     figures = {
-        "machine": machine(),
+        "machine": about(),
         "threads": classifier.threads,
         "image": os.path.basename(options.image),
         "warm": warm(classifier, options.image, options.rounds),
@@ -79,15 +80,11 @@ def main() -> None:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def machine() -> dict[str, str]:
+def about() -> dict[str, str]:
     """Return the machine and the versions that are measured."""
-    model = ""
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    backend = find_backend()
+    processor, backend = machine.processor(), find_backend()
     return {
-        "cpu": f"{model or platform.machine()}, {os.cpu_count()} cores",
+        "cpu": f"{processor.name}, {processor.hardware_threads} hardware threads",
         "python": platform.python_version(),
         "runtime": f"{backend.name} {backend.version}",
         "lesionedge": lesionedge.__version__,

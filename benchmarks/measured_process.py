@@ -1,4 +1,4 @@
-"""Runs a program and returns how long it took and its peak memory.
+"""Runs a program and returns how long it took and its peak memory; reads what a process has used.
 
 A small process starts the program. Linux counts the starting process's memory towards the
 program's peak, and a benchmark's own process would be larger than the program that it measures.
@@ -7,9 +7,11 @@ program's peak, and a benchmark's own process would be larger than the program t
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 _LAUNCHER = """
 import json, os, sys, time
@@ -39,3 +41,9 @@ def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[f
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {status}")
     return took_ms, peak_mb
+
+
+def cpu_s(process: int) -> float:
+    """Return the processor time that all threads of a process have used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -40,6 +40,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from measured_process import cpu_s
+
 from lesionedge import machine
 from lesionedge.benchmark import example_image
 
@@ -351,12 +353,6 @@ def held(process: int) -> dict[str, int]:
         "descriptors": len(os.listdir(f"/proc/{process}/fd")),
         "threads": len(os.listdir(f"/proc/{process}/task")),
     }
-
-
-def cpu_s(process: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def report(figures: dict[str, Any]) -> int:
