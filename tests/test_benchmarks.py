@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from run_docs import blocks
 
-from lesionedge import ImageError
+from lesionedge import Classifier, ImageError
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -27,7 +27,7 @@ pytest.importorskip("scipy", reason="needs the extra evaluate: make test install
 @pytest.fixture
 def script(monkeypatch):
     """Import a script by its name."""
-    for folder in (BENCHMARKS, BENCHMARKS / "research"):
+    for folder in (BENCHMARKS, BENCHMARKS / "research", BENCHMARKS / "peer"):
         monkeypatch.syspath_prepend(str(folder))
     return import_module
 
@@ -164,3 +164,26 @@ def test_a_soak_of_the_server_fails_with_errors_of_the_server(script, others, st
     figures = {"rows": rows, "others": others, "broken_images": 9, "drained": True,
                "machine": "m", "date": "d"}  # fmt: skip
     assert script("serve").report_soak(figures) == status
+
+
+def test_the_floor_decodes_as_the_model_does(script):
+    """Else its times are those of other pixels, and it is no floor."""
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT")
+    assert Classifier("mobilenetv2").preprocessing.decode_margin == script("by_hand").MARGIN
+
+
+def test_memory_of_a_command_that_fails_is_no_result(script, tmp_path):
+    pytest.importorskip("pyarrow", reason="needs the extra batch")
+    with pytest.raises(SystemExit, match="ended with 1"):
+        script("batch").memory(str(tmp_path), "local", 1)  # there is no image
+
+
+def test_models_that_prepare_images_in_another_way_are_not_compared(script, models, photo):
+    """The first one's inputs are given to all."""
+    ablations, pandas = script("ablations"), pytest.importorskip("pandas")
+    rows = pandas.DataFrame({"file": [str(photo)] * 2, "label": ["nv", "mel"], "group": [1, 2]})
+    prepared = ablations.Prepared(rows, str(models / "int8.tflite"))
+    assert len(list(ablations.files([str(models / "float32.tflite")], prepared))) == 1
+    prepared.whole = prepared.whole[:, ::-1]
+    with pytest.raises(SystemExit, match="prepared in another way"):
+        list(ablations.files([str(models / "float32.tflite")], prepared))

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from views import ROOT, classes, gain, gained, images, publish, turned_accuracy, turned_auroc
+from twins import ROOT, SPLIT
+from views import classes, gain, gained, images, publish, turned_accuracy, turned_auroc
 
 import lesionedge
 from lesionedge import tta
@@ -37,7 +38,6 @@ from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import resamples
 
-SPLIT = ROOT / "release" / "split.csv"
 QUALITY = 60  # of the JPEG of degraded images
 WAYS = (0, 1, 4, 6)  # views of lesionedge.tta
 NOISE = 4.0  # standard deviation, of 255
@@ -53,14 +53,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("folder", type=Path, help="HAM10000")
     parser.add_argument("models", nargs="+", help="[NAME=]FILE.tflite, or an embedded model's name")
-    parser.add_argument("--split", type=Path, help="split.csv; without it, release/split.csv")
+    parser.add_argument("--split", type=Path, default=SPLIT, help="(release/split.csv)")
     parser.add_argument("--part", default="validation", help="which of its images (validation)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument(
         "--write", action="store_true", help="put the table into docs/research/experiments.md"
     )
     options = parser.parse_args()
-    rows = images(options.folder, options.split or SPLIT, options.part)
+    rows = images(options.folder, options.split, options.part)
     prepared = Prepared(rows, options.models[0])
     variants = files(options.models, prepared)
     figures: dict[str, Any] = {
@@ -110,8 +110,8 @@ def files(models: Sequence[str], prepared: Prepared) -> Iterator[Variant]:
         own = lesionedge.Classifier(file, check=False)
         if own.labels != prepared.any.labels:
             raise SystemExit(f"{file}: its labels are {', '.join(own.labels)}")
-        if own.model_input(prepared.rows["file"][0]).shape != prepared.whole.shape[1:]:
-            raise SystemExit(f"{file}: its input has another size than the first model's")
+        if not np.array_equal(own.model_input(prepared.rows["file"][0]), prepared.whole[0]):
+            raise SystemExit(f"{file}: its input is prepared in another way than the first model's")
         predictions = [own.probabilities_of_inputs(list(turned)) for turned in prepared.turned()]
         yield (
             name or f"`{Path(file).stem}`",

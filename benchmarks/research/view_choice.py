@@ -36,7 +36,6 @@ import lesionedge
 from lesionedge import tta
 from lesionedge.evaluation.intervals import resamples
 
-SPLIT = twins.SPLIT
 CENTRES = (0.9, 0.8)
 CORNER = 0.85
 CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -58,13 +57,13 @@ def main() -> None:
         "--write", action="store_true", help="put the table into docs/research/accuracy.md"
     )
     options = parser.parse_args()
-    rows = images(options.folder, SPLIT, "validation")
+    rows = images(options.folder, twins.SPLIT, "validation")
     classifier = lesionedge.Classifier(options.model, check=False)
     truth, melanoma = classes(classifier, rows), classifier.labels.index("mel")
     draws = resamples(rows["group"].to_numpy())
     given = predicted(classifier, list(rows["file"]))
     figures = {
-        "model": Path(options.model).parent.name, "images": len(rows),
+        "model": Path(options.model).stem, "images": len(rows),
         "lesions": int(rows["group"].nunique()), "date": time.strftime("%Y-%m-%d"),
         "sets": measured(given, truth, melanoma, draws),
     }  # fmt: skip

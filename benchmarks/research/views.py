@@ -40,8 +40,7 @@ from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "research" / "accuracy.md"
+PAGE = twins.ROOT / "docs" / "research" / "accuracy.md"
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
 PARTS = ("accuracy", "latency")
 VIEWS = (1, 2, 4, 8)
