@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lesionedge import titles
+from lesionedge.atomic import write_text
 from lesionedge.card import Card
 from lesionedge.metadata import read
 
@@ -65,9 +66,8 @@ def main() -> None:
 
 
 def record(name: str) -> dict[str, Any]:
-    """Return a run's figures; lesionedge 0.1.0 wrote ``pictures`` for ``images``."""
-    text = (FIGURES / f"{name}.json").read_text()
-    found: dict[str, Any] = json.loads(text.replace('"pictures"', '"images"'))
+    """Return a run's figures."""
+    found: dict[str, Any] = json.loads((FIGURES / f"{name}.json").read_text())
     return found
 
 
@@ -139,9 +139,10 @@ def points(card: Card, twin: dict[str, Any]) -> Iterator[str]:
         "above it |"
     )
     yield "|---|---|---|---|---|"
+    wanted = [point.sensitivity for point in card.operating_points]
+    if wanted != (there := [point["sensitivity"] for point in twin["operating_points"]]):
+        raise SystemExit(f"the card has points for {wanted}, the twin for {there}")
     for own, point in zip(card.operating_points, twin["operating_points"]):
-        if own.sensitivity != point["sensitivity"]:
-            raise SystemExit(f"the card has {own.sensitivity}, the twin {point['sensitivity']}")
         found = point["test"]
         cells = [span(found[name]) for name in ("sensitivity", "specificity", "found")]
         yield f"| {own.sensitivity:.2f} | {own.threshold:.4f} | {' | '.join(cells)} |"
@@ -183,7 +184,7 @@ def rewrite(path: Path, lines: list[str]) -> None:
     )
     if count != 1:
         raise SystemExit(f"{path}: expected one pair of marks, found {count}")
-    path.write_text(new, encoding="utf-8")
+    write_text(path, new)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 Writes ``OUT/labels.csv`` with the columns path, label and split, which ``fit --also`` and
 ``lesionedge evaluate`` read. An image's half is fixed by its name, so that it is the same wherever
-the images lie. An image to measure on that looks like one to learn from is left out. ``--swap``
-exchanges the halves, so that two trainings together measure all images.
+the images lie. An image to measure on is left out if it looks like one to learn from, or if the
+download says that it is of the same lesion or patient. ``--swap`` exchanges the halves, so that two
+trainings together measure nearly all images.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ def main(folder: Path, out: Path, swap: bool) -> None:
     paths = [Path(path) for path in table["path"]]
     learnt = np.array([zlib.crc32(f"h{path.stem}".encode()) % 2 == swap for path in paths])
     hashes = cache.derived(paths, LOOKED_AT, out / "cache", "phash", splits.perceptual_hash)
-    alike = ~learnt & splits.looks_like(hashes, hashes[learnt])
+    known = splits.looks_like(hashes, hashes[learnt])
+    for name in ("lesion", "patient"):
+        known |= table[name].isin(table.loc[learnt, name].dropna()).to_numpy()
+    alike = known & ~learnt
     table = table.assign(
         path=[path.absolute() for path in paths], split=np.where(learnt, "train", "test")
     )[~alike]
     write_text(out / "labels.csv", table[["path", "label", "split"]].to_csv(index=False))
     counts = table["split"].value_counts().to_dict()
-    click.echo(f"{out / 'labels.csv'}: {counts}; left out: {int(alike.sum())} look-alikes")
+    click.echo(f"{out / 'labels.csv'}: {counts}; too like those to learn from: {alike.sum()}")
 
 
 if __name__ == "__main__":

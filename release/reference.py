@@ -18,6 +18,7 @@ import pandas as pd
 from PIL import Image
 
 import lesionedge
+from lesionedge.atomic import write_text
 from lesionedge.drift.reference import SUFFIX, Reference
 from lesionedge.drift.statistics import Seen, Statistics
 from lesionedge.profile import digest
@@ -42,7 +43,7 @@ def main(images: Path) -> None:
         seen = map(Seen.of, classifier.classify_many(paths))
         found = Reference(what, digest(str(file)), Statistics.of(seen))
         text = found.to_json(made=time.strftime("%Y-%m-%d"), lesionedge=lesionedge.__version__)
-        (MODELS / f"{name}{SUFFIX}").write_text(text, encoding="utf-8")
+        write_text(MODELS / f"{name}{SUFFIX}", text)
         click.echo(f"{name}{SUFFIX}: {found.statistics.shares}")
 
 

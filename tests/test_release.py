@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zlib
 from importlib import import_module
 from pathlib import Path
 
 import click
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from training import keras
 
 from lesionedge import Classifier
@@ -21,14 +24,42 @@ ROOT = Path(__file__).parent.parent
 BASE = ROOT / "release" / "base"
 
 
-@pytest.fixture(scope="module")
-def make():
-    """The script of ``make release-models``."""
-    spec = importlib.util.spec_from_file_location("release_make", ROOT / "release" / "make.py")
+def script(name: str):
+    """Import a script of release/."""
+    spec = importlib.util.spec_from_file_location(
+        f"release_{name}", ROOT / "release" / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look it up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def make():
+    """The script of ``make release-models``."""
+    return script("make")
+
+
+def test_halves_share_no_lesion_and_no_patient(draw, tmp_path):
+    halve, folder = script("halve"), tmp_path / "isic"
+    folder.mkdir()
+    rows = ["isic_id,benign_malignant,lesion_id,patient_id"]
+    names = [f"ISIC_{number:07d}" for number in range(16)]
+    learnt = [name for name in names if zlib.crc32(f"h{name}".encode()) % 2 == 0]
+    measured = [name for name in names if name not in learnt]
+    ids = {learnt[0]: "L1,P1", measured[0]: "L1,", measured[1]: "L2,P1", measured[2]: "L3,P3"}
+    for number, name in enumerate(names):
+        rows.append(f"{name},benign,{ids.get(name, ',')}")
+        pixels = np.random.default_rng(number).integers(
+            0, 256, (6, 8, 3), np.uint8
+        )  # no look-alikes
+        Image.fromarray(pixels).resize((160, 120)).save(folder / f"{name}.jpg")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    halve.main.main([str(folder), str(tmp_path / "out")], standalone_mode=False)
+    table = pd.read_csv(tmp_path / "out" / "labels.csv")
+    test = {Path(path).stem for path in table["path"][table["split"] == "test"]}
+    assert test == {*measured[2:]}
 
 
 def steps(make, data: Path, runs: Path) -> list:
