@@ -82,14 +82,16 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     originals = list(itertools.islice(files(options.folder, options.files), options.files))
+    if not originals:
+        parser.error(f"{options.folder}: holds no .jpg files")
     rows = [row for kind in KINDS for row in measure(kind, originals, options.times)]
     figures = {"files": len(originals), "seed": SEED, "rows": rows, "cost": cost(originals)}
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
     print(f"{'file':26}{'damage':20}{'found':>8}{'seen':>8}{'damaged':>9}")
     for row in rows:
-        print(f"{row['kind']:26}{row['damage']:20}{row['found']:8.1%}{row['seen']:8.1%}"
-              f"{row['count']:9}")  # fmt: skip
+        seen = "-" if row["seen"] is None else f"{row['seen']:.1%}"
+        print(f"{row['kind']:26}{row['damage']:20}{row['found']:8.1%}{seen:>8}{row['count']:9}")
     print(figures["cost"])
     return 0
 
@@ -117,7 +119,7 @@ def encoded(image: Image.Image, settings: dict[str, Any]) -> bytes:
 
 def place(data: bytes, count: int, chance: random.Random) -> int:
     """Choose a position for ``count`` bytes in the coded pixels."""
-    begin = data.rindex(b"\xff\xda") if data.count(b"\xff\xda") == 1 else data.index(b"\xff\xda")
+    begin = data.index(b"\xff\xda")
     return chance.randrange(begin + 14, max(begin + 15, len(data) - 2 - count))
 
 
@@ -132,8 +134,8 @@ def pixels(data: bytes) -> np.ndarray | None:
 def unchecked(data: bytes) -> np.ndarray:
     """Return the model's input as Pillow alone decodes it."""
     image = Image.open(io.BytesIO(data))
-    image.draft(None, images._least_size(image.size, MODEL, turned=False))
-    full, _ = image.size, image.load()
+    full = image.size
+    image.draft(None, images._least_size(full, MODEL, turned=False))
     return images.fit(image.convert("RGB"), MODEL, full_size=full).astype(int)
 
 
@@ -170,7 +172,7 @@ def row(kind: str, damage: str, found: list[bool], visible: list[bool]) -> dict[
     seen = [hit for hit, matters in zip(found, visible) if matters]
     return {
         "kind": kind, "damage": damage, "count": len(found), "found": sum(found) / len(found),
-        "seen": sum(seen) / max(1, len(seen)), "visible": sum(visible) / len(visible),
+        "seen": sum(seen) / len(seen) if seen else None, "visible": sum(visible) / len(visible),
     }  # fmt: skip
 
 
