@@ -187,3 +187,37 @@ def test_models_that_prepare_images_in_another_way_are_not_compared(script, mode
     prepared.whole = prepared.whole[:, ::-1]
     with pytest.raises(SystemExit, match="prepared in another way"):
         list(ablations.files([str(models / "float32.tflite")], prepared))
+
+
+def test_a_collection_with_few_malignant_lesions_has_figures_without_a_threshold(
+    script, monkeypatch
+):
+    pytest.importorskip("train.calibration", reason="needs the extra train")
+    guarantee = script("guarantee")
+    monkeypatch.setattr(guarantee, "FITS", 2)
+    rng = np.random.default_rng(0)
+    malignant = (np.arange(400) < 12).astype(float)
+    risk = np.clip(0.2 + 0.3 * malignant + rng.normal(0, 0.1, 400), 0.01, 0.99)
+    sample = guarantee.Sample(
+        np.stack([1 - risk, risk], 1), malignant.astype(int), malignant, np.arange(400)
+    )
+    found = guarantee.shifted(sample, (False, True), 0.5)
+    assert "at_90" not in found
+    assert 0 < found["told"]["log_loss"] < found["without"]["log_loss"]
+
+
+def test_no_more_images_are_looked_at_than_wanted(script, draw, tmp_path, monkeypatch):
+    limits, seen = script("quality_limits"), []
+    for number in range(5):
+        draw(40, 30, seed=number).save(tmp_path / f"{number}.jpg")
+    monkeypatch.setattr(limits, "changes", dict)
+    monkeypatch.setattr(limits, "motion", seen.extend)
+    monkeypatch.setattr(sys, "argv", ["quality_limits.py", str(tmp_path), "--images", "3"])
+    limits.main()
+    assert len(seen) == 3
+
+
+def test_a_folder_without_images_has_no_share_of_known_ones(script, tmp_path):
+    """It was NaN, which went into the filter's JSON."""
+    with pytest.raises(SystemExit, match="holds no images"):
+        script("known_images").share(None, tmp_path)

@@ -265,11 +265,12 @@ def quality(
 def shifted(sample: Sample, malignant: Sequence[bool], share: float) -> dict[str, Any]:
     """A profile of the collection's mix meets another share of malignant lesions.
 
-    Three ways to use it: not at all, as it is, and with ``--prevalence malignant=SHARE``.
+    Three ways to use it: not at all, as it is, and with ``--prevalence malignant=SHARE``. What a
+    threshold for 90 % reaches is left out if a sample holds too few malignant lesions for one.
     """
     drawing, rng = Drawing(sample), np.random.default_rng(0)
     scores = unchanged(malignant).suspicion
-    found = []
+    found, reached = [], []
     for _ in range(FITS):
         own, drawn = drawing.images(500, rng)
         rest = drawing.others(drawn)
@@ -279,15 +280,16 @@ def shifted(sample: Sample, malignant: Sequence[bool], share: float) -> dict[str
         positives = np.flatnonzero(own.malignant == 1)
         _, first = np.unique(own.lesions[positives], return_index=True)
         limit = guarantee.threshold(scores(own.probabilities[positives[first]]), 0.9)
-        assert limit is not None
-        reached = scores(rest.probabilities) >= limit
+        if limit is not None:
+            above = scores(rest.probabilities) >= limit
+            reached.append({"at_90": _two(rest, above, weights)})
         found.append({
             "without": quality(rest, rest.probabilities, malignant, weights),
             "as_it_is": quality(rest, change.apply(rest.probabilities), malignant, weights),
             "told": quality(rest, told.apply(rest.probabilities), malignant, weights),
-            "at_90": _two(rest, reached, weights),
         })  # fmt: skip
-    return {"fits": FITS, **_means(found)}
+    at_90 = _means(reached) if len(reached) == FITS else {}
+    return {"fits": FITS, **_means(found), **at_90}
 
 
 def _told(
@@ -375,10 +377,11 @@ def report(results: dict[str, Any]) -> Iterator[str]:
     yield from _table(
         ("malignant", "log loss: without, as it is, told", "ECE", "at 90 %"),
         (
-            (share, _three(one, "log_loss"), _three(one, "malignant_ece"), _pair(one["at_90"]))
+            (share, _three(one, "log_loss"), _three(one, "malignant_ece"),
+             _pair(one["at_90"]) if "at_90" in one else "too few")
             for share, one in results["prevalence"].items()
         ),
-    )
+    )  # fmt: skip
     yield from _table(
         ("degraded", "images", "malignant lesions", "ECE", "wanted", "profile of plain images",
          "of degraded ones"),

@@ -1,9 +1,11 @@
 """Write the filter of a collection that the embedded models were trained on.
 
     python benchmarks/research/known_images.py NAME SOURCE --others FOLDER... [--same FOLDER]
+        [--every N]
 
 ``lesionedge evaluate`` warns of such images. The filter, in ``lesionedge/models``, holds numbers
-and hashes, no image. SOURCE is a dataset; images of its published test split are left out.
+and hashes, no image. SOURCE is a dataset; images of its published validation and test splits are
+left out.
 ``--others`` are images of other collections, to count false positives. ``--same`` are the
 dataset's images at another size, to count how many are found again. Prints both shares.
 ``--every`` keeps fewer hashes: enough to notice the collection, not each of its images.
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionedge import datasets
+from lesionedge import datasets, formats
 from lesionedge.evaluation import known
 
 BITS = 3
@@ -59,8 +61,14 @@ def main() -> None:
 
 
 def share(found: known.Filter, folder: Path) -> float:
-    """Return the share of a folder's images that look like one of the filter's."""
-    files = sorted(folder.rglob("*.jpg"))
+    """Return the share of a folder's images that look like one of the filter's.
+
+    Raises:
+        SystemExit: It has no images.
+    """
+    files = sorted(path for path in folder.rglob("*") if formats.is_image_name(path.name))
+    if not files:
+        raise SystemExit(f"{folder}: holds no images")
     return float(np.mean([found.has_look(known.hash_of(str(file))) for file in files]))
 
 

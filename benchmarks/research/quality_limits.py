@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     paths = sorted(options.folder.rglob("*.jpg"))
-    paths = paths[:: max(1, len(paths) // options.images)]
+    paths = paths[:: max(1, len(paths) // options.images)][: options.images]
     squares = [square(path) for path in paths]
     print(f"{len(paths)} images")
     figures = {name: report(name, squares, change) for name, change in changes().items()}
