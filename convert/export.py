@@ -49,7 +49,7 @@ def export(run: Run, file_format: str, output: Path) -> Card:
         method = "post-training"
         content = _int8_by_sample(converter, _representative(run, card), card)
     elif file_format == "int8":
-        method, content = ready, _int8(converter)
+        method, content = ready, int8(converter)
     else:
         content = _floating(converter, half=file_format == "float16")
     temperature = present(card.calibration, "calibration").temperature[kind]
@@ -101,10 +101,16 @@ def _by_class(logits: tf.Tensor, sharper: Sequence[float]) -> tf.Tensor:
     return logits * tf.reduce_sum(weighted, axis=-1, keepdims=True)
 
 
-def _int8(converter: tf.lite.TFLiteConverter) -> bytes:
+def int8(converter: tf.lite.TFLiteConverter) -> bytes:
     """Quantize what has its ranges in the graph to int8, with uint8 pixels in.
 
     What has none (the scaling by the temperature and the softmax) stays float.
+
+    Args:
+        converter: Of a quantization-aware Keras model.
+
+    Returns:
+        A .tflite file's bytes, without metadata.
     """
     _set_int8(converter)
     return _converted(converter)

@@ -23,8 +23,6 @@ ALLOWED_LOSS = {"int8": 0.01, "float16": 0.002, "float32": 0.002}
 PLAIN = ("none", "post-training")
 """Methods of files that are made of the run's float model, the only one it has."""
 
-RESAMPLES = 2000
-
 
 @dataclass(frozen=True)
 class Agreement:
@@ -158,6 +156,6 @@ def _change(
     """Return the difference of balanced accuracy with its paired bootstrap interval by lesion."""
     found = interval(
         lambda w: balanced_accuracy(ours, truth, w) - balanced_accuracy(theirs, truth, w),
-        resamples(groups, count=RESAMPLES),
+        resamples(groups),
     )
     return found["value"], found["low"], found["high"]

@@ -25,7 +25,6 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +43,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from quantization_inputs import MEASURED, SIDE, Inputs
 
+from convert import export
 from lesionedge.atomic import write_bytes
 from lesionedge.diagnosis import describe
 from lesionedge.errors import LesionEdgeError
@@ -196,7 +196,8 @@ def measured(given: Settings, inputs: Inputs) -> dict[str, Any]:
     divergence = student.learn()
     seconds = round(time.monotonic() - begin)
     file = inputs.folder / f"{given.name}.tflite"
-    write_bytes(file, converted(student.finished()))
+    converter = tf.lite.TFLiteConverter.from_keras_model(student.finished())
+    write_bytes(file, export.int8(converter))
     found = {name: predicted(file, inputs.measured(name)) for name in MEASURED}
     return {
         "settings": _plain(given), "date": time.strftime("%Y-%m-%d"), "training_s": seconds,
@@ -327,17 +328,6 @@ def _is_range(variable: tf.Variable) -> bool:
 
 def _of_kernel(variable: tf.Variable) -> bool:
     return _name(variable).endswith(("kernel_min", "kernel_max"))
-
-
-def converted(model: keras.Model) -> bytes:
-    """Return an int8 .tflite file from uint8 pixels to logits, as ``convert export`` makes it."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.float32
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
-        return bytes(converter.convert())
 
 
 def predicted(file: Path, images: np.ndarray) -> np.ndarray:
