@@ -36,6 +36,7 @@ from lesionedge.datasets import isic_archive
 from lesionedge.diagnosis import malignant_of
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import interval, resamples
+from lesionedge.image import decode
 
 MODELS = ("mobilenetv2", "mobilenetv2-float16", "cnn")
 SPECIFICITY = 0.9
@@ -105,12 +106,11 @@ def predicted(
     """Return the (N, classes) probabilities of images, restored to ``aspect``."""
 
     def prepared(path: str) -> np.ndarray:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-        if aspect:
-            size = (round(image.height * aspect), image.height)
-            image = image.resize(size, Image.Resampling.BICUBIC)
-        return classifier.model_input(image)
+        if aspect is None:
+            return classifier.model_input(path)
+        image = decode(path).image
+        size = (round(image.height * aspect), image.height)
+        return classifier.model_input(image.resize(size, Image.Resampling.BICUBIC))
 
     return classifier.probabilities_of_inputs([prepared(path) for path in paths])
 
