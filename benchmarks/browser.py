@@ -99,7 +99,9 @@ def measure(app: Path, count: int, peer: Path | None, starts: int) -> dict[str, 
     """
     images = jpegs(count)
     with sync_playwright() as playwright:
-        program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        if program is None:
+            raise SystemExit("Chromium is not installed: apt install chromium")
         flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         found: dict[str, Any] = {}
         for title, headers in (("without threads", {}), ("with threads", ISOLATED)):

@@ -26,13 +26,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from measured_process import cpu_s
+from mjpeg_server import images
+
 import lesionedge
 from lesionedge import machine
 from lesionedge.live import FrameClassifier
-
-sys.path.insert(0, str(Path(__file__).parent))
-from measured_process import cpu_s
-from mjpeg_server import images
 
 SETTLE_S = 4.0
 

@@ -19,14 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from camera import server
+from soak import SETTLED, held, is_looked_at, report
+
 import lesionedge
 from lesionedge import machine
 from lesionedge.frame_recorder import FrameRecorder
 from lesionedge.preview.drawing import draw
-
-sys.path.insert(0, str(Path(__file__).parent))
-from camera import server
-from soak import SETTLED, held, is_looked_at, report
 
 SAVED_EVERY = 100
 RATE = 250.0

@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
+    if options.images <= SMALL:
+        parser.error(f"--images must be over {SMALL}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         drawn = draw(folder / "drawn")

@@ -170,7 +170,13 @@ def others(before: machine.Condition, server_cpu_s: float, load: Load) -> float 
 
 
 def row(load: Load, server_cpu_s: float) -> dict[str, Any]:
-    """Summarise a turn."""
+    """Summarise a turn.
+
+    Raises:
+        SystemExit: No request was successful.
+    """
+    if not load.classified:
+        raise SystemExit(f"no image was classified: {load.others}")
     ranked = sorted(load.latencies_ms)
     return {
         "rate": load.classified / load.seconds,
