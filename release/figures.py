@@ -18,6 +18,7 @@ from typing import Any
 from lesionedge import titles
 from lesionedge.atomic import write_text
 from lesionedge.card import Card
+from lesionedge.classifier import DEFAULT_SENSITIVITY
 from lesionedge.metadata import read
 
 HERE = Path(__file__).parent
@@ -155,8 +156,21 @@ def points(card: Card, twin: dict[str, Any]) -> Iterator[str]:
 
 def subgroups(model: dict[str, Any]) -> Iterator[str]:
     """Yield one row per subgroup; sensitivity and specificity are at the first operating point."""
+    chosen_for = model["operating_points"][0]["sensitivity"]
     yield from ("", "### Subgroups, `mobilenetv2` (int8)", "")
-    yield "| | images (malignant) | balanced accuracy | malignant AUROC | sens. | spec. |"
+    yield (
+        f"Sensitivity and specificity are those of the operating point for {chosen_for:.2f} (the "
+        f"default is {DEFAULT_SENSITIVITY:.2f}). Groups of fewer than {FEWEST} images are left out."
+    )
+    yield ""
+    heads = (
+        "images (malignant)",
+        "balanced accuracy",
+        "malignant AUROC",
+        "sensitivity",
+        "specificity",
+    )
+    yield f"| | {' | '.join(heads)} |"
     yield "|---|---|---|---|---|---|"
     names = ("balanced_accuracy", "malignant_auroc", "sensitivity", "specificity")
     for kind, groups in model["subgroups"].items():

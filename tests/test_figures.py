@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -69,6 +70,18 @@ def test_the_tables_equal_the_cards(page, figures):
     for title, by_model in found.items():
         for model, cell in by_model.items():
             assert cell == span(figures[model][ROWS[title]]), (page.name, title, model)
+
+
+def test_the_pages_are_what_the_script_writes(monkeypatch):
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "release" / "figures.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    written = {}
+    monkeypatch.setattr(script, "write_text", written.__setitem__)
+    script.main()
+    assert set(written) == {README, CARD, ACCURACY}
+    for page, text in written.items():
+        assert text == page.read_text(encoding="utf-8"), f"{page.name}: run release/figures.py"
 
 
 def test_sizes_are_those_of_the_files(cards):
