@@ -3,14 +3,15 @@
     python benchmarks/peers.py [--quick] [--json FILE] [--markdown FILE] [--plot FILE.png]
 
 It makes a virtual environment for each peer (in ``.venv-peers``, 4 GB in all; kept for the next
-run). Then it measures, always in turns, so that a change of the processor's clock affects all:
+run). Then it measures, all but the folder in turns, so that a change of the processor's clock
+affects all:
 
 - warm: the time from an image's file to its prediction, in a process that has loaded the model; the
   next image follows at once (MLPerf's single stream). The table shows the median and the middle
   half of each turn's ratio to the floor;
 - alone: the same for one image after a pause of 20 ms, when threads and caches have gone cold;
 - cold: the time from the start of a process to its first prediction, and its peak memory;
-- images per second for a folder of 1,000 images, one after the other;
+- images per second for a folder of 1,000 images, one after the other; each peer once;
 - the size of the environment on disk.
 
 The peers are the modules of ``benchmarks/peer``; their docstrings describe them.
