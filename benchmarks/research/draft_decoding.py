@@ -41,36 +41,47 @@ def main() -> None:
     reduced = classifier.preprocessing
     if options.margin is not None:
         reduced = replace(reduced, decode_margin=options.margin)
-    gaps: list[float] = []
-    yardstick: list[float] = []
-    noisy_same = 0
-    times: tuple[list[float], list[float]] = ([], [])
-    same = 0
-    for path in paths[:: max(1, len(paths) // options.count)][: options.count]:
-        content = enlarged(path, (width, height))
-        begin = time.perf_counter()
-        fast = images.model_input(content, reduced)
-        middle = time.perf_counter()
-        full = images.fit(images.decode(content).image, classifier.preprocessing)
-        rest = np.random.default_rng(0).integers(-1, 2, full.shape)
-        noisy = np.clip(full + rest, 0, 255).astype(np.uint8)
-        times[0].append((middle - begin) * 1000)
-        times[1].append((time.perf_counter() - middle) * 1000)
-        a, b = classifier.probabilities(fast), classifier.probabilities(full)
-        gaps.append(float(np.abs(a - b).max()))
-        c = classifier.probabilities(noisy)
-        yardstick.append(float(np.abs(c - b).max()))
-        noisy_same += int(c.argmax() == b.argmax())
-        same += int(a.argmax() == b.argmax())
+    step = max(1, len(paths) // options.count)
+    found = [
+        compared(classifier, enlarged(path, (width, height)), reduced)
+        for path in paths[::step][: options.count]
+    ]
+    if not found:
+        parser.error(f"{options.folder}: holds no .jpg and no .png files")
     print(
-        f"{len(gaps)} images at {options.size}, {classifier.model}: same top label {same}; "
-        f"largest difference of a probability: mean {statistics.mean(gaps):.4f}, "
-        f"95 % below {np.percentile(gaps, 95):.4f}, at most {max(gaps):.4f}\n"
-        f"for comparison, pixels changed by -1, 0 or 1 at random: same top label {noisy_same}; "
-        f"mean {statistics.mean(yardstick):.4f}, 95 % below {np.percentile(yardstick, 95):.4f}, "
-        f"at most {max(yardstick):.4f}\n"
-        f"decode and preprocess: reduced {statistics.median(times[0]):.1f} ms, "
-        f"full {statistics.median(times[1]):.1f} ms"
+        f"{len(found)} images at {options.size}, {classifier.model}: {differences(found, 'full')}"
+    )
+    print(f"for comparison, pixels changed by -1, 0 or 1 at random: {differences(found, 'noise')}")
+    fast, full = (statistics.median(one[name] for one in found) for name in ("fast_ms", "full_ms"))
+    print(f"decode and preprocess: reduced {fast:.1f} ms, full {full:.1f} ms")
+
+
+def compared(
+    classifier: lesionedge.Classifier, content: bytes, reduced: images.Preprocessing
+) -> dict[str, float]:
+    """Return how far predictions of an image are apart, whether labels differ, and the times."""
+    begin = time.perf_counter()
+    fast = images.model_input(content, reduced)
+    middle = time.perf_counter()
+    full = images.fit(images.decode(content).image, classifier.preprocessing)
+    end = time.perf_counter()
+    noise = np.random.default_rng(0).integers(-1, 2, full.shape)
+    noisy = np.clip(full + noise, 0, 255).astype(np.uint8)
+    a, b, c = (classifier.probabilities(pixels) for pixels in (fast, full, noisy))
+    return {
+        "fast_ms": (middle - begin) * 1000, "full_ms": (end - middle) * 1000,
+        "full": float(np.abs(a - b).max()), "full_same": a.argmax() == b.argmax(),
+        "noise": float(np.abs(c - b).max()), "noise_same": c.argmax() == b.argmax(),
+    }  # fmt: skip
+
+
+def differences(found: list[dict[str, float]], name: str) -> str:
+    """Say for how many images the label is the same, and how far probabilities are apart."""
+    gaps, same = [one[name] for one in found], sum(one[f"{name}_same"] for one in found)
+    return (
+        f"same top label {same}; largest difference of a probability: mean "
+        f"{statistics.mean(gaps):.4f}, 95 % below {np.percentile(gaps, 95):.4f}, "
+        f"at most {max(gaps):.4f}"
     )
 
 
