@@ -21,6 +21,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ def plot(figures: dict[str, Any], path: str) -> None:
     figure, axes = pyplot.subplots(2, 4, figsize=(13, 6), sharey=True, layout="constrained")
     styles = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", ":"))
     for panel, name in zip(axes.flat, CHANGES):
-        for (model, found), (colour, mark, line) in zip(figures["models"].items(), styles):
+        for (model, found), (colour, mark, line) in zip(figures["models"].items(), cycle(styles)):
             row = found["changes"][name]
             places = range(len(row["strengths"]))
             panel.plot(
