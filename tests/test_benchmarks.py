@@ -40,14 +40,18 @@ def test_the_commands_of_the_research_pages_name_scripts_and_options_that_there_
         lines = [line.partition("#")[0] for text in printed for line in text.splitlines()]
         lines += re.findall(r"`(python [^`]+)`", text.replace("\n", " "))
         for line in lines:
-            if not (named := re.match(r"\s*python ((?:benchmarks|release)/\S+\.py)(.*)", line)):
+            named = re.match(
+                r"\s*python (?:-m ([\w.]+)|((?:benchmarks|release)/\S+\.py))(.*)", line
+            )
+            if named is None:
                 continue
-            file = ROOT / named[1]
+            module, script, rest = named.groups()
+            file = ROOT / (script or f"{module.replace('.', '/')}/__main__.py")
             assert file.is_file(), f"{page.name}: {line}"
-            for option in re.findall(r"(?<=\s)--[a-z0-9-]+", named[2]):
+            for option in re.findall(r"(?<=\s)--[a-z0-9-]+", rest):
                 assert f'"{option}"' in file.read_text(), f"{page.name}: {line}"
             found += 1
-    assert found > 25
+    assert found > 50
 
 
 def test_files_that_cannot_be_compared_are_refused(script, models, tmp_path):
