@@ -1,6 +1,7 @@
 """Reads a model's labels: one per line, in output order or numbered.
 
 Coral's and Teachable Machine's files number their lines (``0 mel``, ``1: nv``), in any order.
+Keras' ``class_indices``, written line by line, has the numbers behind (``mel: 0``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ _NUMBERED = (
     r"(?i)\s*(?:class\s+)?[\[(#]?(?P<number>[0-9]{1,6})"
     r"(?:[\])]\s*[:.,;=|–-]?\s*|\s*[:;=|]\s*|\s*,\s+|\s*[.,)–-](?![0-9])\s*|_(?=[^\W\d])|\s+)"
     r"(?P<label>\S.*)"
+)
+# A label, a separator, then a number; "1.5" and "x-ray 3D" do not match.
+_NUMBERED_BEHIND = (
+    r"\s*(?P<label>\S.*?)(?:\s*[:;=|,]\s*|\s+[–-]?\s*|_)[\[(#]?(?P<number>[0-9]{1,6})[\])]?\s*,?"
 )
 
 
@@ -57,24 +62,28 @@ def split(text: str) -> tuple[str, ...]:
 
 
 def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
-    """Sort labels by the numbers before them and remove the numbers.
+    """Sort labels by the numbers before or behind them and remove the numbers.
 
     Labels without numbers stay unchanged, also if they begin with a digit: ``3D``, ``2 mm``. If
-    such labels look numbered, number them: ``0 2 mm``.
+    such labels look numbered, number them: ``0 2 mm``. Numbers behind labels count only if they
+    are a number for each output.
 
     Args:
         labels: One per class.
         source: Where they come from, for messages.
 
     Raises:
-        ModelError: Some are numbered and others not, or a number is missing or occurs twice.
+        ModelError: Some are numbered and others not, or a number is missing or occurs twice, or
+            the numbers are in the order of text (1, 10, 2).
     """
     if isinstance(labels, OrderedLabels):
         return labels
     found = [re.fullmatch(_NUMBERED, label) for label in labels]
     numbered = [match for match in found if match]
     rests = {match["label"] for match in numbered}
-    if not numbered or (len(numbered) > 1 and len(rests) == 1):  # "2 mm", "4 mm": units
+    if not numbered:
+        return _by_numbers_behind(labels, source)
+    if len(numbered) > 1 and len(rests) == 1:  # "2 mm", "4 mm": units
         return tuple(labels)
     plain = [n for n, (label, match) in enumerate(zip(labels, found)) if label and not match]
     if plain:
@@ -85,6 +94,18 @@ def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
             f"have, such as {numbered[0][0].strip()!r}; number all labels, from 0, or none"
         )
     return _sorted(numbered, source)
+
+
+def _by_numbers_behind(labels: Sequence[str], source: str) -> tuple[str, ...]:
+    found = [re.fullmatch(_NUMBERED_BEHIND, label) for label in labels]
+    numbered = [match for match in found if match]
+    numbers = sorted(int(match["number"]) for match in numbered)
+    rests = {match["label"] for match in numbered}
+    for first in (0, 1):
+        # "Class 1", "Class 2" are names.
+        if len(rests) == len(labels) > 1 and numbers == list(range(first, first + len(labels))):
+            return _sorted(numbered, source)
+    return tuple(labels)
 
 
 def _sorted(numbered: Sequence[re.Match[str]], source: str) -> tuple[str, ...]:
@@ -104,6 +125,14 @@ def _sorted(numbered: Sequence[re.Match[str]], source: str) -> tuple[str, ...]:
         raise ModelError(
             f"{source}: its {len(by_number)} labels are numbered up to {max(by_number)}, but the "
             f"number {missing[0]} is missing; expected {wanted[0]} to {wanted[-1]}, each once"
+        )
+    # The order of text may be that of Keras, which sorts class folders such as "10. Warts" so.
+    if list(by_number) == sorted(wanted, key=str) != list(wanted):
+        raise ModelError(
+            f"{source}: its labels are numbered, but in the order of text "
+            f"({', '.join(map(str, list(by_number)[:3]))}, …): the numbers may be those of the "
+            "outputs, or parts of class names that are in output order already; list the labels "
+            "in output order, without numbers"
         )
     return tuple(by_number[number] for number in wanted)
 

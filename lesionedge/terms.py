@@ -12,6 +12,7 @@ LONGEST = 300
 
 _OPEN = ("ind", "unk")  # classes that leave open what a lesion is
 _ROOTS = ("benign", "malignant", "normal")  # classes that only say whether it is malignant
+_WIDE = (*_ROOTS, "inf")  # classes of many kinds, of which "other" names the rest
 _MOST_WORDS = 16  # the longest term
 _MEASURES = {"mm", "cm", "level", "stage", "grade"}  # words that go with a number
 
@@ -72,6 +73,8 @@ def meaning(label: str) -> Meaning | None:
     if found is None and bare.count(",") == 1:  # "keratosis, seborrheic"
         last, first = bare.split(",")
         found = _of_words(words(f"{first} {last}"))
+    if found is None and (named := _without_count(bare)) != bare:
+        found = _of_words(words(named))
     if found is None and ":" in bare:
         return _of_path([part for part in bare.split(":") if part.strip()])
     return found
@@ -95,6 +98,14 @@ def without_number(label: str) -> str:
     return label[found.end() :] if found else label
 
 
+def _without_count(label: str) -> str:
+    """Remove the number of images behind a folder's name: ``Eczema 1677``, ``Melanoma 15.75k``.
+
+    Fewer digits may say something else, such as "no" in ``melanoma 0``.
+    """
+    return re.sub(r"(?i)[\s_-]+(?:[0-9]{4,6}|[0-9]{1,3}(?:\.[0-9]+)?k)\s*$", "", label)
+
+
 def words(text: str) -> list[str]:
     """Split a label into plain words: lower case, singular, American spelling, no accents."""
     import unicodedata
@@ -115,7 +126,8 @@ _SPELLINGS = (
 )  # fmt: skip
 _ENDINGS = (
     ("nevi", "nevus"), ("nevuses", "nevus"), ("oses", "osis"), ("metastases", "metastasis"),
-    ("lentigines", "lentigo"), ("lentigos", "lentigo"), ("omata", "oma"), ("verrucae", "verruca"),
+    ("lentigines", "lentigo"), ("lentigos", "lentigo"), ("omata", "oma"), ("omae", "oma"),
+    ("verrucae", "verruca"),
     ("ephelides", "ephelis"), ("comedones", "comedo"), ("milia", "milium"), ("ies", "y"),
     ("ches", "ch"), ("xes", "x"),
 )  # fmt: skip
@@ -226,7 +238,7 @@ def _says_nothing(phrase: Sequence[str], at: int) -> bool:
         return not _MEASURES.isdisjoint(phrase)
     if word == "other":  # only if the others are named: "other benign tumors"
         parts = [_part((later,)) for later in phrase[at + 1 :]]
-        return any(part is not None and part.code in _ROOTS for part in parts)
+        return any(part is not None and part.code in _WIDE for part in parts)
     return word in _tables().neutral
 
 

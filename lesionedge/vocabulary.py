@@ -296,8 +296,8 @@ only if it is the whole label."""
 GENERIC = """
 a an the of in on at by to from with and or et type subtype variant form pattern class category
 group skin cutaneous lesion tumor neoplasm neoplastic growth proliferation disease condition
-diagnosis dx image photo dermoscopy dermoscopic dermatoscopic clinical histopathology nos
-unspecified cell
+diagnosis dx image photo picture related dermoscopy dermoscopic dermatoscopic clinical
+histopathology nos unspecified cell
 """
 """Words that say nothing about a lesion."""
 

@@ -14,7 +14,8 @@ MALIGNANT = {
     "ham10000": {"mel", "bcc", "akiec", "Melanoma", "melanoma (mel)", "Basal cell carcinoma",
                  "Actinic keratoses and intraepithelial carcinoma / Bowen's disease (akiec)",
                  "akiec, Actinic Keratoses (Solar Keratoses) or intraepithelial Carcinoma (Bowen’s "
-                 "disease)", "Actinic keratoses"},
+                 "disease)", "Actinic keratoses",
+                 "Actinic keratoses and intraepithelial carcinomae (akiec)"},
     "isic 2016 to 2020": {"malignant", "melanoma", "MEL", "BCC", "AK", "SCC",
                           "Actinic keratosis / Bowen's disease (intraepithelial carcinoma)"},
     "nine folders": {"actinic keratosis", "basal cell carcinoma", "melanoma",
@@ -33,7 +34,8 @@ MALIGNANT = {
     "others": {"Merkel cell carcinoma", "Kaposi's sarcoma", "lentigo maligna", "MCC", "DFSP",
                "mycosis fungoides", "cutaneous T-cell lymphoma", "metastases", "keratoacanthomas",
                "skin cancer", "Cancer", "non-melanoma skin cancer", "NMSC", "amelanotic melanoma",
-               "Actinic Keratosis Basal Cell Carcinoma and other Malignant Lesions"},
+               "Actinic Keratosis Basal Cell Carcinoma and other Malignant Lesions",
+               "Melanoma 15.75k", "Basal Cell Carcinoma (BCC) 3323"},
 }  # fmt: skip
 BENIGN = {
     "ham10000": {"bkl", "df", "nv", "vasc", "Melanocytic nevi", "Melanocytic nevi (nv)",
@@ -59,7 +61,9 @@ BENIGN = {
                        "genodermatoses", "non-neoplastic"},
     "others": {"Seborrhoeic keratoses", "angiomas", "Spitz naevus", "dysplastic nevi", "moles",
                "not malignant", "non-malignant", "noncancerous", "no cancer", "healthy skin",
-               "Seborrheic Keratoses and other Benign Tumors", "viral warts", "skin tag"},
+               "Seborrheic Keratoses and other Benign Tumors", "viral warts", "skin tag",
+               "Warts Molluscum and other Viral Infections - 2103", "Eczema 1677",
+               "Psoriasis pictures Lichen Planus and related diseases - 2k"},
 }  # fmt: skip
 OPEN = {
     "left open": {"unknown", "UNK", "other", "indeterminate", "none of the others", "lesion",
@@ -71,7 +75,8 @@ OPEN = {
     "negated": {"non-melanoma", "NotMelanoma", "not melanoma", "no melanoma", "nonmelanoma",
                 "Nevus, not melanoma", "nevus vs melanoma", "melanoma-negative", "melanoma -",
                 "!mel", "rule out melanoma", "melanoma free", "melanoma_0", "melanoma: no",
-                "非melanoma", "kein Melanom", "not benign", "non-benign", "melanoma = false"},
+                "非melanoma", "kein Melanom", "not benign", "non-benign", "melanoma = false",
+                "melanoma 100", "melanoma and other infections"},
     "unsure": {"melanoma?", "suspected melanoma", "suspicious nevus", "melanoma-like nevus",
                "nevus or other", "other/nevus", "severely dysplastic nevus", "benign?"},
     "not skin": {"thing", "Class 1", "0", "", " ", "-", "cat", "squamous cell papilloma",

@@ -31,10 +31,31 @@ def test_numbered_labels_are_put_in_order_without_their_numbers(form, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "form", ["{}: {}", "{}:{}", "{} {}", "{}\t{}", "{},{}", "{}_{}", "{} ({})"]
+)
+def test_numbers_behind_labels_count_too(form, tmp_path):
+    file = tmp_path / "labels.txt"  # Keras' class_indices, line by line
+    numbers = {"mel": 4, "nv": 5, "akiec": 0, "bcc": 1, "bkl": 2, "df": 3, "vasc": 6}
+    for first in (0, 1):
+        lines = [form.format(code, number + first) for code, number in numbers.items()]
+        file.write_text("\n".join(lines))
+        assert labels.read(file) == ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+
+
+def test_numbers_in_the_order_of_text_are_refused():
+    """Keras sorts folders so: then the labels are in output order, and the numbers mislead."""
+    folders = sorted(f"{number}. c{number}" for number in range(1, 12))
+    with pytest.raises(ModelError, match=r"in the order of text \(1, 10, 11, …\).* output order"):
+        labels.in_order(folders, "list")
+    assert labels.in_order(folders[:1] + folders[3:], "list")[0] == "c1"
+
+
+@pytest.mark.parametrize(
     "lines",
     [["mel", "nv"], ["3D white", "3D XP"], ["2 mm", "4 mm"], ["20-29", "30-39"], ["1st", "2nd"],
      ["0.76 mm", "1.5 mm thick"], ["Class 1", "Class 2"], ["5-fluorouracil rash", "nevus"],
-     ["2 spots", "nevus", "melanoma", "3 dots", "mole"], ["0", "1", "2"], ["", "nevus", "mel"]],
+     ["2 spots", "nevus", "melanoma", "3 dots", "mole"], ["a 10", "b 11"], ["mel 0", "nv"],
+     ["T-cell 1", "B 3"], ["mel v1", "nv v0"], ["0", "1", "2"], ["", "nevus", "mel"]],
 )  # fmt: skip
 def test_labels_that_only_begin_with_digits_stay(lines):
     assert labels.in_order(lines, "list") == tuple(lines)
