@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile
 
-from lesionedge import jpeg_scan
+from lesionedge import jpeg_scan, pixels
 from lesionedge.errors import ImageError, MissingDecoderError
 from lesionedge.notice import Notice
 
@@ -38,6 +38,7 @@ _NOT_DEFLATED = b"1.2.840.10008.1.2.1\0\0\0"
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70))
 _JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
+_LEAST_OBLONG, _MOST_OBLONG = 0.01, 2.5  # a pixel's sides: a smaller difference is ignored
 _YBR = ("YBR_FULL", "YBR_FULL_422")
 _MORE = "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pyjpegls, or convert it"
 
@@ -46,8 +47,8 @@ _TAGS = [
     "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "NumberOfFrames", "ICCProfile", "OpticalPathSequence",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth",
-    "VOILUTFunction", "VOILUTSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-    "PixelData",
+    "VOILUTFunction", "VOILUTSequence", "PixelSpacing", "PixelAspectRatio", "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths", "PixelData",
     *(f"{colour}PaletteColorLookupTable{part}"
       for colour in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
     *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
@@ -84,7 +85,7 @@ class DicomImageFile(ImageFile.ImageFile):
     format_description = "DICOM photograph"
 
     notices: tuple[Notice, ...] = ()
-    """Warnings for people."""
+    """Warnings for people; ``load`` may add some."""
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -101,9 +102,10 @@ class DicomImageFile(ImageFile.ImageFile):
     def load(self) -> Any:
         """Decode the first frame."""
         if self._dataset is not None:
-            image = _decoded(self._dataset)
+            image, notices = _decoded(self._dataset)
             self._dataset = None
-            self.im, self._mode = image.im, image.mode
+            self.im, self._mode, self._size = image.im, image.mode, image.size
+            self.notices += notices
             if "icc_profile" in image.info:
                 self.info.setdefault("icc_profile", image.info["icc_profile"])
             if self.fp is not None and getattr(self, "_exclusive_fp", False):
@@ -189,19 +191,46 @@ def _profile(dataset: Any) -> bytes | None:
     return bytes(profile) if profile else None
 
 
-def _decoded(dataset: Any) -> Image.Image:
+def _decoded(dataset: Any) -> tuple[Image.Image, tuple[Notice, ...]]:
     try:
-        if _is_stream(dataset):
-            return _from_stream(dataset)
-        if _integer(dataset, "SamplesPerPixel") == 1:
-            return _from_single(dataset)
-        return _from_colours(dataset)
+        image, notices = _from_pixels(dataset)
+        return _with_square_pixels(image, dataset), notices
     except (ImageError, MemoryError):
         raise
     except RuntimeError as error:  # also NotImplementedError
         raise _undecodable(dataset) from error
     except Exception as error:
         raise _damaged(error) from error
+
+
+def _from_pixels(dataset: Any) -> tuple[Image.Image, tuple[Notice, ...]]:
+    if _is_stream(dataset):
+        return _from_stream(dataset), ()
+    if _integer(dataset, "SamplesPerPixel") == 1:
+        return _from_single(dataset)
+    return _from_colours(dataset)
+
+
+def _with_square_pixels(image: Image.Image, dataset: Any) -> Image.Image:
+    """Enlarge one side of an image whose pixels are oblong, as a viewer does."""
+    share = _oblong(dataset)
+    if not 1 / _MOST_OBLONG <= share <= _MOST_OBLONG:
+        raise ImageError(f"DICOM with pixels {share:.3g} times as wide as high")
+    if abs(share - 1) < _LEAST_OBLONG:
+        return image
+    size = round(image.width * max(1, share)), round(image.height * max(1, 1 / share))
+    resized = image.resize(size, Image.Resampling.BICUBIC)
+    resized.info = image.info
+    return resized
+
+
+def _oblong(dataset: Any) -> float:
+    """Return how many times as wide as high a pixel is (PS3.3 10.7.1.3 and C.7.6.3.1.7)."""
+    for keyword in ("PixelSpacing", "PixelAspectRatio"):
+        found = dataset.get(keyword)
+        if hasattr(found, "__len__") and len(found) == 2 and all(float(side) > 0 for side in found):
+            return float(found[1]) / float(found[0])
+    return 1.0
 
 
 def _is_stream(dataset: Any) -> bool:
@@ -212,7 +241,7 @@ def _is_stream(dataset: Any) -> bool:
     if _photometric(dataset) == "PALETTE COLOR" or _integer(dataset, "PixelRepresentation", 0):
         return False
     colours = _integer(dataset, "SamplesPerPixel") == 3
-    return colours or (_is_eight_bits(dataset) and _photometric(dataset) == "MONOCHROME2")
+    return colours or (_is_eight_bits(dataset) and _is_grey(dataset))
 
 
 def _from_stream(dataset: Any) -> Image.Image:
@@ -238,9 +267,22 @@ def _from_stream(dataset: Any) -> Image.Image:
         jpeg_scan.load(image)
         return _relabelled(image, "RGB")
     image = _loaded(image)
+    if _is_grey(dataset):
+        return _shown(dataset, image)
     if image.format == "JPEG2000" and photometric in _YBR and not _is_transformed(frame):
         return _relabelled(image, "YCbCr").convert("RGB")
     return image if image.mode == "L" else image.convert("RGB")
+
+
+def _shown(dataset: Any, image: Image.Image) -> Image.Image:
+    """Return a frame's grey values of 8 bits as a viewer shows them."""
+    import numpy as np
+
+    inverted = _photometric(dataset) == "MONOCHROME1"
+    table = _greys(dataset, np.arange(256), inverted=inverted)
+    shown = Image.fromarray(table[np.asarray(image.convert("L"))])
+    shown.info = image.info
+    return shown
 
 
 def _loaded(image: Image.Image) -> Image.Image:
@@ -278,7 +320,7 @@ def _is_transformed(frame: bytes) -> bool:
     return start < 0 or frame[start + 8 : start + 9] == b"\x01"
 
 
-def _from_colours(dataset: Any) -> Image.Image:
+def _from_colours(dataset: Any) -> tuple[Image.Image, tuple[Notice, ...]]:
     """Decode RGB or YBR samples that are stored one by one, 8 or more bits each."""
     photometric = _photometric(dataset)
     if photometric not in ("RGB", *_YBR) or _integer(dataset, "SamplesPerPixel") != 3:
@@ -290,16 +332,18 @@ def _from_colours(dataset: Any) -> Image.Image:
         raise ImageError("DICOM with signed colours cannot be read; expected unsigned ones")
     import numpy as np
 
-    samples, most = _samples(dataset), 2 ** _bits(dataset) - 1
-    if most != 255:
-        samples = ((samples.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+    samples, bits = _samples(dataset), _bits(dataset)
+    warnings: tuple[Notice, ...] = ()
+    if bits != 8:
+        deep, warnings = pixels.full_range(samples & (2**bits - 1), bits)
+        samples = pixels.rounded(deep)
     size = samples.shape[1], samples.shape[0]
     mode = "YCbCr" if photometric in _YBR else "RGB"
     image = Image.frombytes(mode, size, np.ascontiguousarray(samples).tobytes())
-    return image.convert("RGB")
+    return image.convert("RGB"), warnings
 
 
-def _from_single(dataset: Any) -> Image.Image:
+def _from_single(dataset: Any) -> tuple[Image.Image, tuple[Notice, ...]]:
     """Decode grey or palette values, by a table of all possible values."""
     import numpy as np
 
@@ -316,8 +360,19 @@ def _from_single(dataset: Any) -> Image.Image:
             "DICOM of the photometric interpretation "
             f"{_plain_photometric(photometric)} with 1 sample cannot be read"
         )
-    values = _samples(dataset).astype(np.int32) - lowest
-    return Image.fromarray(table[np.clip(values, 0, len(table) - 1)])
+    values = _samples(dataset)
+    if photometric != "PALETTE COLOR" and not signed and not _says_its_range(dataset):
+        values, warnings = pixels.full_range(values & (2**bits - 1), bits)
+        values = 65535 - values if photometric == "MONOCHROME1" else values
+        return Image.fromarray(pixels.rounded(values)), warnings
+    values = values.astype(np.int32) - lowest
+    return Image.fromarray(table[np.clip(values, 0, len(table) - 1)]), ()
+
+
+def _says_its_range(dataset: Any) -> bool:
+    """Return whether a grey image says which of its values are black and white."""
+    found = ("WindowWidth", "VOILUTSequence", "ModalityLUTSequence", "RescaleSlope")
+    return any(dataset.get(keyword) not in (None, "") for keyword in found)
 
 
 def _greys(dataset: Any, stored: NDArray[Any], *, inverted: bool) -> NDArray[np.uint8]:

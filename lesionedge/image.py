@@ -383,6 +383,9 @@ def _loaded(
         else:
             jpeg_scan.load(image) if image.format in _SHRINKING else image.load()
             found = pixels.flattened(image, colours)
+    if image.format == "DICOM":
+        notices = getattr(image, "notices", ())
+        found = found._replace(warnings=(*notices, *found.warnings))
     # Pillow turns TIFF itself, and older versions keep the tag.
     as_stored = isinstance(image, ImageFile.ImageFile) and image.format != "TIFF"
     return found, _UPRIGHT.get(_orientation(image)) if as_stored else None
@@ -424,8 +427,6 @@ def _least_size(
 
 
 def _frames_warning(image: Image.Image) -> tuple[Notice, ...]:
-    if image.format == "DICOM":
-        return tuple(getattr(image, "notices", ()))
     if image.format == "HEIF" and getattr(image, "is_animated", False):
         return (Notice("pages", "file of several images: only its main one was classified"),)
     # The other images in a phone's photograph (MPO) are depth maps and previews.

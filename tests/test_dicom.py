@@ -227,6 +227,43 @@ def test_a_voi_table(tmp_path):
     assert_near(read(path), grey_table(255 - stored.astype(int)))
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("colours", [False, True])
+def test_few_bits_in_16_are_scaled_with_a_warning(tmp_path, rgb, bits, colours):
+    """A file that says 16 bits and uses fewer would be nearly black."""
+    expected = rgb if colours else grey_table(rgb[..., 0])
+    stored = np.rint(expected / 255 * (2**bits - 1)).astype(np.uint16)
+    stored[0, 0] = 2**bits - 1
+    path = write(
+        tmp_path / "a.dcm", stored if colours else stored[..., 0],
+        "RGB" if colours else "MONOCHROME2", bits=16,
+    )  # fmt: skip
+    decoded = images.decode(str(path))
+    assert [notice.code for notice in decoded.warnings] == ["bit-depth"]
+    assert_near(np.asarray(decoded.image)[1:], expected[1:], most=0)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "aspect", "size"),
+    [(None, ["1", "2"], (240, 80)), (None, ["16", "15"], (120, 85)), (None, ["1", "1"], (120, 80)),
+     (["0.2", "0.1"], None, (120, 160)), (["0.1", "0.1"], ["1", "2"], (120, 80))],
+)  # fmt: skip
+def test_oblong_pixels_become_square(tmp_path, rgb, spacing, aspect, size):
+    elements = {"PixelSpacing": spacing, "PixelAspectRatio": aspect}
+    elements = {name: value for name, value in elements.items() if value}
+    path = write(tmp_path / "a.dcm", rgb, "RGB", **elements)
+    decoded = images.decode(str(path))
+    assert decoded.size == decoded.image.size == size
+    small = np.asarray(decoded.image.resize((120, 80), Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - rgb).mean() < 2
+
+
+def test_pixels_that_cannot_be_so_oblong_are_refused(tmp_path, rgb):
+    path = write(tmp_path / "a.dcm", rgb, "RGB", PixelAspectRatio=["1", "9"])
+    with pytest.raises(lesionedge.ImageError, match="pixels 9 times as wide as high"):
+        read(path)
+
+
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
 @pytest.mark.parametrize("entry_bits", [8, 16])
 @pytest.mark.parametrize("compressed", [False, True])
@@ -442,6 +479,23 @@ def test_grey_jpeg(tmp_path, rgb):
 needs_jpeg_2000 = pytest.mark.skipif(
     not features.check("jpg_2000"), reason="this Pillow has no JPEG 2000"
 )
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEG2000Lossless])
+def test_compressed_grey_is_shown_as_uncompressed_grey_is(tmp_path, photometric, syntax):
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (32, 1))
+    stream = jpeg(ramp) if syntax == uid.JPEGBaseline8Bit else jpeg_2000(ramp)
+    shown = {
+        "a window": {"WindowCenter": "100", "WindowWidth": "80"},
+        "a negative": {"RescaleSlope": "-1", "RescaleIntercept": "255"},
+        "nothing": {},
+    }
+    for elements in shown.values():
+        one = write(tmp_path / "a.dcm", ramp, photometric, **elements)
+        other = write(tmp_path / "b.dcm", [stream], photometric, syntax=syntax, size=(256, 32),
+                      **elements)  # fmt: skip
+        assert_near(read(other), read(one), most=4)
 
 
 def jpeg_2000(array, **options):
