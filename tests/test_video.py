@@ -222,7 +222,7 @@ def test_formats_with_another_layout(form, full):
     source.color_range = full
     frame = source.reformat(format=form)
     frame.color_range, frame.colorspace = full, BT709
-    seen = video.to_rgb(frame, video.Tags.of(frame, None), None, None)
+    seen = video.to_rgb(frame, video.Tags.of(frame, None), video.Display(), None)
     assert abs(np.asarray(seen, float) - patches(*SIZE) * 255).mean() < 1
 
 
@@ -385,6 +385,39 @@ def test_a_display_matrix_is_applied_to_classified_and_saved_images(
 def test_a_display_matrix_is_applied_to_a_file_address(portrait):
     path = portrait((0, 1, -1, 0))
     assert abs(first(f"file://{path}") - upright(6)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "name"),
+    [
+        ("libx264", "yuv444p", "a.mp4"),
+        ("mpeg4", "yuv420p", "a.mkv"),
+        ("mjpeg", "yuvj444p", "a.avi"),
+    ],
+)
+@pytest.mark.parametrize("oblong", [Fraction(64, 45), Fraction(1, 2), Fraction(9)])
+def test_oblong_pixels_become_square(tmp_path, codec, form, name, oblong):
+    """Video of capture devices often has them, and a round lesion would look oval."""
+    picture = np.zeros((256, 320, 3))
+    picture[64:192, 80:240] = 1
+    frame = frame_of(to_yuv(picture, BT601, FULL, 8), form)
+    path = write(tmp_path / name, [frame], codec=codec, form=form, size=SIZE,
+                 sample_aspect_ratio=oblong, color_range=FULL)  # fmt: skip
+    wide, high = (320 * max(1, oblong), 256 / min(1, oblong)) if oblong < 9 else SIZE
+    seen = first(path)
+    assert seen.shape[:2] == (round(high), round(wide))
+    inside = seen[..., 1] > 128
+    assert abs(inside.any(0).sum() - wide / 2) <= 2
+    assert abs(inside.any(1).sum() - high / 2) <= 2
+    small = first(path, SMALL)
+    assert abs(small.shape[1] / small.shape[0] - wide / high) < 0.05
+
+
+def test_oblong_pixels_are_made_square_before_the_frame_is_turned(tmp_path):
+    frame = frame_of(to_yuv(np.zeros((256, 320, 3)), BT709, LIMITED, 8), "yuv420p")
+    path = write(tmp_path / "a.mp4", [frame], codec="libx264", form="yuv420p", size=SIZE,
+                 sample_aspect_ratio=Fraction(2))  # fmt: skip
+    assert first(with_matrix(path, (0, 1, -1, 0))).shape == (640, 256, 3)
 
 
 def test_frames_decoded_from_damaged_ones_are_skipped(tmp_path, draw):

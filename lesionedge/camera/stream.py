@@ -6,16 +6,13 @@ import functools
 import http.client
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from lesionedge.camera import video
 from lesionedge.camera.damage import Damage
 from lesionedge.camera.frame import Content, Shot, shown
 from lesionedge.camera.library import load
 from lesionedge.errors import CameraError
-
-if TYPE_CHECKING:
-    from PIL.Image import Transpose
 
 OPEN_S = 10.0
 """A server that does not respond for this long counts as disconnected."""
@@ -106,7 +103,7 @@ class StreamSource:
         self._lateness = _Lateness()
         self._damage, self._failed = Damage(), 0
         self.description = self._described()
-        self._turn = self._turn_of_stream() if self._codec == "mjpeg" else None
+        self._display = self._display_of_jpegs() if self._codec == "mjpeg" else video.Display()
 
     def frames(self) -> Iterator[Shot | None]:
         """Yield frames when they arrive; MJPEG undecoded."""
@@ -178,26 +175,30 @@ class StreamSource:
         for frame in decoded:
             place_s = _seconds(frame.time)
             tags = video.Tags.of(frame, self._stream.codec_context)
-            content = None if self._damage.holds(frame) else _content(frame, tags)
+            content = None if self._damage.holds(frame) else self._content(frame, tags)
             yield Shot(content, self._sent_s(place_s), place_s, tags.notices)
         if self.live:
             self._catch_up(packet)
 
     def _jpeg(self, data: bytes) -> Content:
-        """Return a JPEG unchanged, or a function that decodes and turns it."""
-        if self._turn is None:
+        """Return a JPEG unchanged, or a function that decodes it as a player shows it."""
+        if self._display == video.Display():
             return data
-        return functools.partial(video.turned_jpeg, data, self._turn)
+        return functools.partial(video.shown_jpeg, data, self._display)
 
-    def _turn_of_stream(self) -> Transpose | None:
-        """Return the turn that makes the stream's JPEGs upright; decode a blank one to find it."""
-        context = self._stream.codec_context
+    def _display_of_jpegs(self) -> video.Display:
+        """Return how a player shows the stream's JPEGs; decode a blank one to find their turn."""
+        context, oblong = self._stream.codec_context, video.oblong_of(self._stream)
         blank = video.blank_jpeg((context.width or 16, context.height or 16))
         try:
             frames = context.decode(self._av.Packet(blank))
         except self._av.error.FFmpegError:
-            return None
-        return video.turn_of(frames[0]) if frames else None
+            return video.Display(oblong=oblong)
+        return video.Display(video.turn_of(frames[0]) if frames else None, oblong)
+
+    def _content(self, frame: Any, tags: video.Tags) -> Content:
+        display = video.Display.of(frame, self._stream)
+        return functools.partial(video.to_rgb, frame, tags, display)
 
     def _sent_s(self, place_s: float | None) -> float:
         """Return the monotonic time at which a frame that was just decoded was sent."""
@@ -236,10 +237,6 @@ class _Lateness:
         self._before_s = now_s
         self.now_s = offset_s - self._least_s
         return self.now_s
-
-
-def _content(frame: Any, tags: video.Tags) -> Content:
-    return functools.partial(video.to_rgb, frame, tags, video.turn_of(frame))
 
 
 def _options(address: str) -> dict[str, str]:

@@ -32,6 +32,8 @@ SWAPPING = (
 HD_WIDTH_PX, SD_HEIGHT_PX = 1280, 576
 """Video without colour tags counts as BT.709 from this width on, or above this height."""
 
+_LEAST_OBLONG, _MOST_OBLONG = 0.01, 2.5  # a smaller difference is ignored; more is a broken tag
+
 HDR = Notice("hdr", "high dynamic range: light brighter than white was cut off; record without HDR")
 UNKNOWN_MATRIX = Notice(
     "video-colours", "the video's colour coding is unknown: its colours may be wrong"
@@ -90,37 +92,64 @@ class Tags:
         return hdr if known else (*hdr, UNKNOWN_MATRIX)
 
 
+@dataclass(frozen=True)
+class Display:
+    """How a player shows a video's frames."""
+
+    turn: Image.Transpose | None = None
+    """The turn that makes them upright; None: they are upright."""
+    oblong: float = 1.0
+    """How many times as wide as high a pixel is, before the turn."""
+
+    @classmethod
+    def of(cls, frame: Any, stream: Any) -> Display:
+        """Read the turn of a frame and the shape of its stream's pixels.
+
+        Args:
+            frame: PyAV's.
+            stream: The stream that it is from.
+        """
+        return cls(turn_of(frame), oblong_of(stream))
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """Return a frame as it is shown: with square pixels, upright."""
+        if self.oblong != 1:
+            width, height = image.size
+            size = round(width * max(1, self.oblong)), round(height * max(1, 1 / self.oblong))
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        return image if self.turn is None else image.transpose(self.turn)
+
+
 def to_rgb(
-    frame: Any, tags: Tags, turn: Image.Transpose | None,
-    preprocessing: images.Preprocessing | None,
-) -> Image.Image:  # fmt: skip
+    frame: Any, tags: Tags, display: Display, preprocessing: images.Preprocessing | None
+) -> Image.Image:
     """Convert a frame, at a reduced scale if that is enough.
 
     Args:
         frame: PyAV's.
         tags: Its colour tags.
-        turn: The turn that makes it upright; None: it is upright.
+        display: How a player shows it.
         preprocessing: The model's preprocessing; None for full scale.
     """
-    divisor = reduction((frame.width, frame.height), _before(turn, preprocessing))
+    divisor = reduction((frame.width, frame.height), _before(display.turn, preprocessing))
     made = _from_rgb(frame, divisor) if _is_rgb(frame) else _from_yuv(frame, tags, divisor)
-    return made if turn is None else made.transpose(turn)
+    return display.apply(made)
 
 
-def turned_jpeg(
-    data: bytes, turn: Image.Transpose, preprocessing: images.Preprocessing | None
+def shown_jpeg(
+    data: bytes, display: Display, preprocessing: images.Preprocessing | None
 ) -> Image.Image:
-    """Decode a JPEG of a video whose frames have to be turned.
+    """Decode a JPEG of a video whose frames have to be turned or have oblong pixels.
 
     Args:
         data: The JPEG.
-        turn: The turn that makes it upright.
+        display: How a player shows it.
         preprocessing: The model's preprocessing; None for full scale.
 
     Raises:
         ImageError: It is damaged.
     """
-    return images.decode(data, _before(turn, preprocessing)).image.transpose(turn)
+    return display.apply(images.decode(data, _before(display.turn, preprocessing)).image)
 
 
 def blank_jpeg(size: tuple[int, int]) -> bytes:
@@ -260,6 +289,16 @@ def _matrix(tags: Tags, size: tuple[int, int]) -> str:
         return "2020"
     is_hd = size[0] >= HD_WIDTH_PX or size[1] > SD_HEIGHT_PX
     return "709" if is_hd else "601"
+
+
+def oblong_of(stream: Any) -> float:
+    """Return how many times as wide as high a stream's pixels are; 1 if it is unknown.
+
+    Video of standard definition and of capture devices often has oblong pixels.
+    """
+    share = float(getattr(stream, "sample_aspect_ratio", None) or 1)
+    is_oblong = abs(share - 1) >= _LEAST_OBLONG and 1 / _MOST_OBLONG <= share <= _MOST_OBLONG
+    return share if is_oblong else 1.0
 
 
 def turn_of(frame: Any) -> Image.Transpose | None:
