@@ -307,6 +307,33 @@ def test_resume_refuses_the_results_of_other_images(cli_run, int8, photo, tmp_pa
     assert (tmp_path / "a.jsonl.part").read_text().startswith('{"path": "other.jpg"')
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+@pytest.mark.parametrize(
+    ("options", "alike"),
+    [([], True), (["--threads", 2], True), (["-m", "cnn"], False), (["-k", 1], False),
+     (["--malignant", "nv"], False), (["--no-check"], False), (["--views", 4], False)],
+)  # fmt: skip
+def test_resume_refuses_the_results_of_other_options(cli_run, draw, tmp_path, name, options, alike):
+    """A table with predictions of two models would say so nowhere."""
+    images = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, image in enumerate(images):
+        draw(60, 60, seed=number).save(image)
+    output = tmp_path / name
+    line = ["predict", *images, "--threads", 1, "-o", output]
+    assert cli_run(*line).exit_code == 0
+    lines = output.read_text().splitlines(keepends=True)
+    part = tmp_path / f"{name}.part"
+    part.write_text("".join(lines[:-1]))
+    output.unlink()
+    done = cli_run(*line, "--resume", *options)
+    assert done.exit_code == (0 if alike else 1), done.stderr
+    if alike:
+        assert len(output.read_text().splitlines()) == len(lines)
+    else:
+        assert "another model or other options" in done.stderr
+        assert part.read_text() == "".join(lines[:-1])
+
+
 def test_output_through_a_link_and_to_a_device(cli_run, int8, photo, tmp_path):
     target = tmp_path / "real.csv"
     target.touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,8 +15,15 @@ import click
 from lesionedge import formats
 from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.loading import load
-from lesionedge.cli.output import FORMATS, writer_of
-from lesionedge.cli.result_file import Target, format_of, opened
+from lesionedge.cli.output import FORMATS, OutputError, writer_of
+from lesionedge.cli.result_file import (
+    Record,
+    Target,
+    format_of,
+    is_alike,
+    opened,
+    record_of,
+)
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.cli.work import Drawings, Result, Settings, jobs_of, results
 from lesionedge.notice import MALIGNANT_UNKNOWN
@@ -91,6 +100,11 @@ def command(
         opened(output, form, resume=resume, labels=labels, profile=profile) as target,
     ):
         _check_done(target, sources, output)
+        writes = functools.partial(
+            writer_of, form, abstain=settings.abstain, labels=labels, profile=profile
+        )
+        if target.sample is not None:
+            _check_alike(target.sample, settings, writes, form, output)
         drawings = (
             None if annotate is None else Drawings(annotate, (source.path for source in sources))
         )
@@ -98,10 +112,7 @@ def command(
         count = len(sources) - len(target.done)
         progress = _progress(count, shown=output in (None, "-"))
         predictions = results(work, settings, processes=jobs, count=count)
-        writer = writer_of(
-            form, target.file, abstain=settings.abstain, labels=labels, header=not target.done,
-            profile=profile,
-        )  # fmt: skip
+        writer = writes(target.file, header=not target.done)
         with closing(predictions):
             failed = _write(predictions, writer, progress, flush=target.file.flush)
     if len(passed_over):
@@ -135,6 +146,26 @@ def _check_done(target: Target, sources: list[Source], output: str | None) -> No
                 f"{output}.part holds the results of other images: {path} in place of {expected}. "
                 "Name the same images in the same order, or remove it"
             )
+
+
+def _check_alike(
+    sample: Record, settings: Settings, writes: Callable[..., Any], form: str, output: str | None
+) -> None:
+    """Refuse to continue the results of another model or of other options.
+
+    It classifies one of the images again, since a table does not say what made it.
+    """
+    job = next(jobs_of([Source(sample["path"])], None, streams=False))
+    prediction = settings.run(settings.load(), job).prediction
+    if prediction is None:
+        return  # it is not there any more, or cannot be read twice
+    line = io.StringIO(newline="")
+    writes(line, header=False).success(job.path, prediction)
+    if not is_alike(sample, record_of(line.getvalue(), form, list(sample))):
+        raise OutputError(
+            f"{output}.part: another model or other options made its prediction of {job.path}; "
+            "repeat the options of that run, or remove it"
+        )
 
 
 def _summarise(failed: int, count: int) -> None:

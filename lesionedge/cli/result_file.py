@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple, TextIO
 
 import click
 
@@ -25,6 +25,11 @@ SUFFIXES = {".csv": "csv", ".jsonl": "json", ".json": "json"}
 RESUME = "the same command with --resume continues"
 """How to continue an interrupted run, where a command has this option."""
 
+_SIMILAR = 1e-3  # the same model's probabilities on another machine differ by less
+
+Record = dict[str, Any]
+"""A result, by JSON's keys or CSV's columns."""
+
 _ENCODING = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
@@ -35,6 +40,8 @@ class Target(NamedTuple):
     """Open for writing, after the results that it has already."""
     done: tuple[tuple[str, bool], ...] = ()
     """(path, whether it failed) of each image that an interrupted run finished, in order."""
+    sample: Record | None = None
+    """The first of their predictions, as ``record_of`` returns it; None if there is none."""
 
 
 def format_of(form: str | None, output: str | None) -> str:
@@ -116,13 +123,14 @@ def _collected(
     if resume and not os.path.exists(part):
         raise OutputError(f"{part}: no such file: there is nothing to resume")
     done: tuple[tuple[str, bool], ...] = ()
+    sample = None
     if resume:
-        done, length = _read_part(part, form, columns)
+        done, sample, length = _read_part(part, form, columns)
         os.truncate(part, length)
     whole = False
     try:
         with open(part, "a", **_ENCODING) as file:  # type: ignore[call-overload]
-            yield Target(file, done)
+            yield Target(file, done, sample)
         if path.lower().endswith(".json"):
             _into_array(part)
         atomic.move_into_place(part, path)
@@ -147,28 +155,63 @@ def _leave(part: str, advice: str | None) -> None:
 
 def _read_part(
     part: str, form: str, columns: list[str]
-) -> tuple[tuple[tuple[str, bool], ...], int]:
-    """Return an interrupted run's images, and the length of its complete lines in bytes."""
+) -> tuple[tuple[tuple[str, bool], ...], Record | None, int]:
+    """Return an interrupted run's images, a prediction, and the bytes of its complete lines."""
     read = {"json": _json_lines, "csv": _csv_rows}.get(form)
     if read is None:
         raise click.UsageError("--resume needs --format json or csv; text cannot be read again")
     done: list[tuple[str, bool]] = []
-    length = 0
+    sample, length = None, 0
     with open(part, **_ENCODING) as file:  # type: ignore[call-overload]
         try:
             for entry, consumed in read(file, columns):
                 length += consumed
                 if entry is not None:
-                    done.append(entry)
+                    done.append((entry["path"], bool(entry.get("error"))))
+                    sample = sample or (None if done[-1][1] else entry)
         except (ValueError, KeyError, TypeError, LookupError) as error:
             raise OutputError(
                 f"{part}: cannot be continued ({error}); repeat the options of that run, "
                 "or remove it"
             ) from error
-    return tuple(done), length
+    return tuple(done), sample, length
 
 
-Entry = tuple["tuple[str, bool] | None", int]
+Entry = tuple["Record | None", int]
+
+
+def record_of(text: str, form: str, columns: list[str]) -> Record:
+    """Return the result in a line of JSON or CSV.
+
+    Args:
+        text: The line.
+        form: Its format.
+        columns: The columns of CSV.
+    """
+    import csv
+    import json
+
+    if form == "json":
+        found: Record = json.loads(text)
+        return found
+    return dict(zip(columns, next(csv.reader([text]))))
+
+
+def is_alike(one: Any, other: Any) -> bool:
+    """Return whether two results of one image may come from the same model and options."""
+    if one == other:
+        return True
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = one.keys() - {"timings_ms"}
+        return keys == other.keys() - {"timings_ms"} and all(
+            is_alike(one[k], other[k]) for k in keys
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_alike, one, other))
+    try:
+        return abs(float(one) - float(other)) <= _SIMILAR
+    except (TypeError, ValueError):
+        return False
 
 
 def _json_lines(file: IO[str], _columns: list[str]) -> Iterator[Entry]:
@@ -177,8 +220,7 @@ def _json_lines(file: IO[str], _columns: list[str]) -> Iterator[Entry]:
     for line in file:
         if not line.endswith("\n"):
             return  # the interruption cut this line off
-        found = json.loads(line)
-        yield (found["path"], "error" in found), _bytes(line)
+        yield json.loads(line), _bytes(line)
 
 
 def _csv_rows(file: IO[str], columns: list[str]) -> Iterator[Entry]:
@@ -199,7 +241,7 @@ def _csv_rows(file: IO[str], columns: list[str]) -> Iterator[Entry]:
         consumed.clear()
         if first and row != columns:
             raise ValueError("its columns are those of another model")
-        yield (None if first else (row[0], bool(row[-1]))), length
+        yield (None if first else dict(zip(columns, row))), length
         first = False
 
 

@@ -155,7 +155,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def jobs_of(
-    sources: Iterable[Source], drawings: Drawings | None, *, skip: int = 0
+    sources: Iterable[Source], drawings: Drawings | None, *, skip: int = 0, streams: bool = True
 ) -> Iterator[Job]:
     """Yield each source's job; read standard input and pipes when it is their turn.
 
@@ -163,6 +163,7 @@ def jobs_of(
         sources: The images.
         drawings: Names the drawings; None for no drawings.
         skip: How many images are done already; they keep the names of their drawings.
+        streams: Whether standard input and pipes may be read.
     """
     for number, source in enumerate(sources):
         job = Job(source.path, error=source.error)
@@ -171,7 +172,7 @@ def jobs_of(
                 drawings.name(job.path)
             continue
         if job.error is None and (source.path == "-" or _is_pipe(source.path)):
-            job = _read(job)
+            job = _read(job) if streams else job._replace(error=f"{job.path}: is a stream")
         elif job.error is None and is_elsewhere(source.path):
             job = job._replace(content=DeferredImage(source.path))
         if drawings is not None and job.error is None:
