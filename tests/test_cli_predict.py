@@ -233,6 +233,19 @@ def test_a_suffix_and_a_format_that_contradict_each_other_are_refused(
     assert not (tmp_path / "a.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("a.parquet", "batch writes Parquet"), ("a.png", "--annotate"), ("a.tsv", "another suffix"),
+     ("a.csv.gz", ".gz files are not written")],
+)  # fmt: skip
+def test_no_text_gets_the_suffix_of_another_format(cli_run, int8, photo, tmp_path, name, hint):
+    done = cli_run("predict", photo, "-m", int8, "-o", tmp_path / name)
+    assert done.exit_code == 2
+    assert hint in done.stderr
+    assert not (tmp_path / name).exists()
+    assert cli_run("predict", photo, "-m", int8, "-o", tmp_path / "a.txt").exit_code == 0
+
+
 def test_k_leaves_the_other_cells_empty(cli_run, int8, photo):
     done = cli_run("predict", photo, "-m", int8, "--format", "csv", "-k", 2)
     row = next(csv.DictReader(io.StringIO(done.stdout)))

@@ -16,11 +16,19 @@ from typing import IO, Any, NamedTuple, TextIO
 
 import click
 
+from lesionedge import formats
 from lesionedge.cli import printable
 from lesionedge.cli.output import FORMATS, OutputError, csv_header
 
 SUFFIXES = {".csv": "csv", ".jsonl": "json", ".json": "json"}
 """Suffix of ``-o FILE`` -> format; a ``.json`` file holds one array."""
+
+_OTHERS = frozenset((
+    ".parquet", ".feather", ".arrow", ".tsv", ".xlsx", ".xls", ".ods", ".html", ".xml", ".yaml",
+    ".yml", ".pdf", ".db", ".sqlite", ".gz", ".xz", ".zst", ".bz2", ".zip", ".npy", ".npz",
+    ".tflite",
+))  # fmt: skip
+"""Suffixes of formats that are not written, so that no text gets their names."""
 
 RESUME = "the same command with --resume continues"
 """How to continue an interrupted run, where a command has this option."""
@@ -48,9 +56,16 @@ def format_of(form: str | None, output: str | None) -> str:
     """Return the format: from ``--format``, or by the file's suffix, or text.
 
     Raises:
-        click.UsageError: The suffix and ``--format`` contradict each other.
+        click.UsageError: The suffix and ``--format`` contradict each other, or the suffix is that
+            of a format that is not written.
     """
     suffix = os.path.splitext(output or "")[1].lower()
+    if (suffix in _OTHERS or formats.is_image_name(output or "")) and _is_regular(output or ""):
+        hint = "lesionedge batch writes Parquet" if suffix == ".parquet" else "or another suffix"
+        hint = "--annotate DIR writes images" if formats.is_image_name(output or "") else hint
+        raise click.UsageError(
+            f"-o {output}: {suffix} files are not written; expected .csv, .jsonl or .json; {hint}"
+        )
     implied = SUFFIXES.get(suffix)
     if form is not None and implied is not None and form != implied:
         raise click.UsageError(
