@@ -29,8 +29,6 @@ class Outputs(NamedTuple):
 
     model: str
     """The model's file, for messages."""
-    combined: bool
-    """Whether they are computed from probabilities; if so, they must add up to 1."""
     threshold: float | None
     """The author's limit: no prediction if the best class's probability is below it."""
 
@@ -54,14 +52,14 @@ class Outputs(NamedTuple):
                 "expected a softmax or a sigmoid at its end"
             )
         if len(outputs) > 1:
-            if self.combined:
-                self._check_sum(outputs)
+            self._check_sum(outputs)
             return outputs
         import numpy as np
 
         return np.array([1 - outputs[0], outputs[0]], np.float32)
 
     def _check_sum(self, outputs: NDArray[np.float32]) -> None:
+        # Those of a softmax over another axis do not, or if some are cut off after it.
         total = float(outputs.sum())
         if abs(total - 1) > _ROUNDING + len(outputs) * _STEP / 2:
             raise ModelError(
@@ -112,4 +110,4 @@ def read(path: str, outputs: int, found: ModelMetadata) -> Outputs:
             f"{path}: its one output is a softmax over one class, which is always 1; expected a "
             "sigmoid, or a softmax over two classes"
         )
-    return Outputs(path, end.kind == "combined", found.score_threshold)
+    return Outputs(path, found.score_threshold)

@@ -113,6 +113,7 @@ ENDS = {
     "heads": lambda x: tf.concat([tf.sigmoid(dense(1)(x)) for _ in range(3)], -1),
     "one-softmax": lambda x: tf.nn.softmax(dense(1)(x)),
     "doubled": lambda x: tf.nn.softmax(dense(7)(x)) * 0.5,
+    "first-axis": lambda x: tf.nn.softmax(dense(7)(x), axis=0),  # of one image: all ones
 }  # fmt: skip
 """How a small network ends, and so what its outputs are."""
 

@@ -90,8 +90,10 @@ def test_a_softmax_over_one_class_is_refused(models):
         loaded(models, "end-one-softmax", 2)
 
 
-@pytest.mark.parametrize(("name", "classes"), [("end-heads", 3), ("end-doubled", 7)])
-def test_combinations_that_do_not_add_up_to_1_are_refused(models, photo, name, classes):
+@pytest.mark.parametrize(
+    ("name", "classes"), [("end-heads", 3), ("end-doubled", 7), ("end-first-axis", 7)]
+)
+def test_outputs_that_do_not_add_up_to_1_are_refused(models, photo, name, classes):
     with pytest.raises(ModelError, match=rf"{name}\.tflite: its outputs add up to [0-9.]+, so"):
         loaded(models, name, classes).classify(photo)
 
@@ -117,7 +119,7 @@ def test_a_score_below_the_models_own_threshold_is_a_warning(models, draw):
 
 
 def test_numbers_out_of_range_are_refused():
-    outputs = Outputs("m.tflite", combined=False, threshold=None)
+    outputs = Outputs("m.tflite", threshold=None)
     for values in ([0.2, float("nan")], [1.2, -0.2], [3.0]):
         with pytest.raises(ModelError, match=r"m\.tflite: its outputs, .* are not probabilities"):
             outputs.probabilities(np.array(values, np.float32))
