@@ -12,6 +12,7 @@ from lesionedge import image as images
 from lesionedge.camera import scene
 from lesionedge.camera.frame import Content, counted, decode
 from lesionedge.errors import CameraError, ImageError
+from lesionedge.prediction import by_class
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,8 +132,8 @@ class FrameClassifier:
         self, prediction: Prediction, warnings: tuple[Notice, ...], timings: dict[str, float]
     ) -> Prediction:
         """Return the prediction from the arithmetic mean of the last frames' probabilities."""
-        by_label = {candidate.label: candidate.probability for candidate in prediction.top}
-        self._scores.append([by_label[label] for label in self._classifier.labels])
+        listed = by_class(prediction.top, self._classifier.labels)
+        self._scores.append([share for share in listed if share is not None])
         means = [sum(column) / len(column) for column in zip(*self._scores)]
         # Take the gate's verdict from the newest frame alone: older ones may show something else.
         return self._classifier.prediction(

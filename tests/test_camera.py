@@ -314,6 +314,17 @@ def test_only_the_cropped_part_is_classified(tmp_path, classifier, draw):
     assert seen.window == (125 / 400, 75 / 300, 275 / 400, 225 / 300)
 
 
+def test_a_label_that_occurs_twice_keeps_both_probabilities(folder, int8):
+    own = ["mel", "nv", "bcc", "other", "other", "other", "df"]
+    classifier = Classifier(int8, threads=1, labels=own, malignant=["mel", "bcc"])
+    with lesionedge.Camera(str(folder)) as camera:
+        for observation in lesionedge.watch(camera, classifier):
+            alone = classifier.classify(observation.frame.image)
+            found = [c.probability for c in observation.prediction.top]
+            assert sum(found) == pytest.approx(1, abs=0.02)
+            assert found == pytest.approx([c.probability for c in alone.top], abs=0.02)
+
+
 @pytest.mark.parametrize("settings", [{"smooth": 0}, {"crop": 0.0}, {"crop": 1.5}])
 def test_settings_out_of_range(classifier, settings):
     with pytest.raises(ValueError, match="expected"):
