@@ -123,6 +123,9 @@ def _statements(image: Image.Image) -> Iterator[Statement]:
         with _file(image) as file:
             if file is not None:
                 yield from _CONTAINERS[image.format](file)
+    found = image.info.get("nclx_profile")  # of pillow-heif, if the caller opened a file with it
+    if found:
+        yield _nclx(found["color_primaries"], found["transfer_characteristics"])
     yield from _png_chunks(image.info)
     if "exif" in image.info or image.format == "TIFF":
         yield from _exif(image)

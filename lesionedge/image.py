@@ -75,7 +75,9 @@ _SHRINKING = ("JPEG", "MPO")  # formats that Image.draft can decode at a reduced
 _RARE = ("JPEG2000", "PNG", "TGA", "TIFF")  # encodings.FORMATS
 # Formats that describe their colours where Pillow does not look; colour.py does.
 _TELLING = ("AVIF", "BMP", "DIB", "GIF", "JPEG2000", "PNG", "TIFF")
-_COLOUR_TAGS = ("icc_profile", "exif", "gamma", "chromaticity", "srgb", "cicp")
+_COLOUR_TAGS = (
+    "icc_profile", "exif", "gamma", "chromaticity", "srgb", "cicp", "nclx_profile",
+)  # fmt: skip
 _PILLOWS_LIMIT = 89_000_000  # just below Pillow's default limit
 
 

@@ -101,9 +101,9 @@ def _head(content: Any) -> bytes:
     if not hasattr(content, "read"):
         with open(content, "rb") as file:
             return file.read(formats.HEAD_BYTES)
-    start = content.tell()
+    content.seek(0)  # as Pillow does: a file that was just written is at its end
     head: bytes = content.read(formats.HEAD_BYTES)
-    content.seek(start)
+    content.seek(0)
     return head
 
 

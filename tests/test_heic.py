@@ -151,6 +151,14 @@ def test_display_p3_becomes_srgb(tmp_path):
     assert_near(plain, patch)
 
 
+def test_an_image_that_pillow_heif_opened_has_the_same_colours(tmp_path, drawn):
+    path = write(tmp_path / "a.heic", drawn, color_primaries=12)
+    file = pillow_heif.open_heif(path).to_pillow()
+    assert "icc_profile" not in file.info
+    assert np.array_equal(np.asarray(images.decode(file).image), read(path))
+    assert np.abs(read(path).astype(int) - np.asarray(drawn)).max() > 10
+
+
 @pytest.mark.parametrize("matrix", [1, 6, 9])
 @pytest.mark.parametrize("full", [0, 1])
 def test_matrix_and_range(tmp_path, drawn, matrix, full):
@@ -192,8 +200,11 @@ def test_every_kind_of_source_is_read(tmp_path, drawn, int8):
     path = write(tmp_path / "a.jpg", drawn)  # in spite of its name
     classifier = lesionedge.Classifier(int8)
     content = path.read_bytes()
+    written = io.BytesIO()
+    written.write(content)  # its position is the end
     with open(path, "rb") as file:
-        found = {classifier.classify(source).probability for source in (path, content, file)}
+        sources = (path, content, file, written)
+        found = {classifier.classify(source).probability for source in sources}
     assert len(found) == 1
     if np.array_equal(read(path), np.asarray(drawn)):
         assert found == {classifier.classify(drawn).probability}
