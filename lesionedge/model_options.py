@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,9 @@ class ModelOptions:
             ValueError: One is out of range.
         """
         check_views(self.views)
+        if isinstance(self.labels, (Mapping, Set)):  # Keras' class_indices, for example
+            kind = type(self.labels).__name__
+            raise ValueError(f"labels is a {kind}; expected a list of labels in output order")
         if isinstance(self.malignant, str):
             raise ValueError(f"malignant is {self.malignant!r}; expected a list of labels")
         pair = self.normalize

@@ -103,6 +103,13 @@ def test_impossible_normalisation_is_refused(int8, normalize):
         Classifier(int8, normalize=normalize)
 
 
+def test_labels_without_an_order_are_refused(int8):
+    """Keras' class_indices would be taken in the order of its keys."""
+    for labels in ({"mel": 1, "nv": 0}, {"mel", "nv"}):
+        with pytest.raises(ValueError, match="labels is a (dict|set); expected a list"):
+            Classifier(int8, labels=labels)
+
+
 def test_float_networks_get_the_difference_over_the_deviation(models, photo):
     classifier = Classifier(models / "float32.tflite")
     pixels = classifier.model_input(photo)
