@@ -60,6 +60,11 @@ def open_image(source: Any, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         by_name = formats.unreadable_kind(name)
         kind = kind or (by_name if by_name not in formats.EXTRAS else None)
+        if kind is None and formats.suffix_of(name) in formats.DICOM_SUFFIXES:
+            raise ImageError(
+                f"{name}: not DICOM, or without its preamble (128 bytes and DICM); save it again "
+                "as a DICOM file"
+            ) from error
         raise ImageError(f"{name}: {_unidentified(kind, content)}") from error
     except PermissionError as error:
         raise ImageError(f"{name}: no permission to read it") from error

@@ -712,6 +712,13 @@ def test_an_unreadable_file_is_one_line_of_error(tmp_path, rgb, elements, words)
     assert PATIENT not in str(caught.value)
 
 
+def test_a_file_without_its_preamble_is_named_as_such(tmp_path, rgb):
+    path = write(tmp_path / "a.dcm", rgb, "RGB")
+    path.write_bytes(path.read_bytes()[132:])
+    with pytest.raises(lesionedge.ImageError, match=r"a\.dcm: not DICOM, or without its preamble"):
+        read(path)
+
+
 def test_a_file_that_was_cut_short(tmp_path, rgb):
     path = write(tmp_path / "a.dcm", rgb, "RGB")
     content = path.read_bytes()
