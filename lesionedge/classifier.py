@@ -61,7 +61,7 @@ class Classifier:
     def __init__(
         self, model: str | os.PathLike[str] | None = None, *, threads: int | None = None,
         labels: str | os.PathLike[str] | Sequence[str] | None = None,
-        malignant: Sequence[str] | None = None, normalize: tuple[float, float] | None = None,
+        malignant: Sequence[str] | None = None, normalize: tuple[float, ...] | None = None,
         check: bool = True, verbose: bool = False, views: int = 1,
         operating_point: float | None = None,
         profile: str | os.PathLike[str] | Profile | None = None,
@@ -79,7 +79,8 @@ class Classifier:
                 list, all labels). None: the model's card decides, or else what is known about the
                 labels (``lesionedge.diagnosis``).
             normalize: (mean, std): the network gets (pixel - mean) / std, pixels 0-255; for a model
-                file without this information.
+                file without this information. Or six numbers: three means, then three stds, of
+                red, green and blue.
             check: Check whether each image is dermoscopic and of good quality, if the model is for
                 dermoscopic images (``lesionedge.reliability``).
             verbose: Show the native library's log lines.

@@ -205,8 +205,8 @@ def _preprocessing(path: str, card: Card, input_info: TensorInfo) -> Preprocessi
 def _normalisation(
     path: str, options: ModelOptions, found: ModelMetadata
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if options.normalize is not None:
-        return (options.normalize[0],), (options.normalize[1],)
+    if options.mean_and_std is not None:
+        return options.mean_and_std
     mean, std = found.mean or (), found.std or ()
     for values in (mean, std):
         if len(values) not in (1, 3):

@@ -30,8 +30,9 @@ class ModelOptions:
     """Labels file (one per line) or the labels, in output order; None for those in the file."""
     malignant: Sequence[str] | None = None
     """The malignant labels; all others are benign. None for what is known about the labels."""
-    normalize: tuple[float, float] | None = None
-    """(mean, std) of the pixels, 0-255; None for the file's own."""
+    normalize: tuple[float, ...] | None = None
+    """(mean, std) of the pixels, 0-255, or three means and three stds, of red, green and blue;
+    None for the file's own."""
     check: bool = True
     """Whether each image is checked (``lesionedge.reliability``)."""
     verbose: bool = False
@@ -56,11 +57,21 @@ class ModelOptions:
             raise ValueError(f"labels is a {kind}; expected a list of labels in output order")
         if isinstance(self.malignant, str):
             raise ValueError(f"malignant is {self.malignant!r}; expected a list of labels")
-        pair = self.normalize
-        if pair is None:
+        given = self.normalize
+        if given is None:
             return
-        if len(pair) != 2 or not all(map(math.isfinite, pair)) or pair[1] == 0:
-            raise ValueError(f"normalize is {pair}; expected (mean, std), std not 0")
+        if len(given) not in (2, 6) or not all(map(math.isfinite, given)) or 0 in _stds(given):
+            raise ValueError(f"normalize is {given}; expected (mean, std), std not 0")
+
+    @property
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """``normalize`` in two parts, each of one value or one per channel."""
+        given = self.normalize
+        return None if given is None else (given[: len(given) // 2], _stds(given))
+
+
+def _stds(normalize: tuple[float, ...]) -> tuple[float, ...]:
+    return normalize[len(normalize) // 2 :]
 
 
 def check_views(views: int) -> None:

@@ -22,6 +22,9 @@ MAX_CLIPPED = 0.05
 MIN_USED = 0.51
 """The grey levels must span at least this share of the input's range: half, plus rounding."""
 
+MAX_SPAN = 300
+"""Pixels of 0 to 255 may span at most this much of a float input: the pixels themselves do 255."""
+
 MIN_LEVELS = 128
 """At least this many of the 256 grey levels must differ in a float input."""
 
@@ -113,11 +116,13 @@ def stored_levels(
     fault = _float_fault(table) if is_float else _integer_fault(real, info)
     if fault:
         fits = fitting(info)
-        advice = (
-            f"--normalize {fits}, which spreads the levels over the whole range"
-            if fits
-            else "what it was trained with as --normalize MEAN,STD"
-        )
+        if fits:
+            advice = f"--normalize {fits}, which spreads the levels over the whole range"
+        elif np.isfinite(table).all() and _is_too_wide(table):
+            scaled = f"{_text(255 * mean)},{_text(255 * std)}"
+            advice = f"--normalize {scaled} if these numbers are for pixels from 0 to 1"
+        else:
+            advice = "what it was trained with as --normalize MEAN,STD"
         raise ModelError(
             f"{model}: normalisation by mean {_text(mean)} and std {_text(std)} does not fit its "
             f"{info.dtype} input{'' if is_float else _range(info)}: it {fault}; give {advice}"
@@ -134,8 +139,14 @@ def _float_fault(table: NDArray[Any]) -> str | None:
 
     if not np.isfinite(table).all():
         return "makes numbers that the input cannot hold"
+    if _is_too_wide(table):
+        return f"makes {float(table.min()):.4g} to {float(table.max()):.4g} of pixels from 0 to 255"
     fewest = min(len(np.unique(table[:, channel])) for channel in range(3))
     return f"leaves {fewest} of the 256 grey levels" if fewest < MIN_LEVELS else None
+
+
+def _is_too_wide(table: NDArray[Any]) -> bool:
+    return bool((table.max(axis=0) - table.min(axis=0)).max() > MAX_SPAN)
 
 
 def _integer_fault(real: NDArray[np.float64], info: TensorInfo) -> str | None:

@@ -135,7 +135,7 @@ class Owner(NamedTuple):
     """Whether each is malignant; None where that is not known."""
     views: int = 1
     """How many views of an image the probabilities were averaged over."""
-    normalize: tuple[float, float] | None = None
+    normalize: tuple[float, ...] | None = None
     """As ``ModelOptions.normalize``."""
 
 
@@ -316,7 +316,7 @@ def _owner(content: Mapping[str, Any]) -> Owner:
     return Owner(
         _text(content["name"]), _text(content["sha256"]), labels, malignant,
         int(content.get("views", 1)),
-        None if normalize is None else (_number(normalize[0]), _number(normalize[1])),
+        None if normalize is None else tuple(map(_number, normalize)),
     )  # fmt: skip
 
 

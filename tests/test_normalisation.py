@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,42 @@ def test_metadata_that_contradicts_the_input_is_refused_and_normalize_fixes_it(m
     classifier = Classifier(path, normalize=TO_ONE)
     pixels = classifier.model_input(photo)
     assert np.array_equal(classifier.probabilities(photo), classifier.interpreter.run(pixels))
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [((0.5, 0.5), "127.5,127.5"), ((0.485, 0.229), "123.675,58.395"), ((0, 0.00392157), "0,1"),
+     ((0.485, 0.456, 0.406, 0.229, 0.224, 0.225),
+      "123.675,116.28,103.53,58.395,57.12,57.375")],
+)  # fmt: skip
+def test_numbers_for_pixels_from_0_to_1_are_refused_with_those_for_255(models, given, hint):
+    """A float network would take them, and see only numbers that it has never seen."""
+    path = models / "bare-float.tflite"
+    with pytest.raises(ModelError, match=rf"of pixels from 0 to 255; give --normalize {hint} if"):
+        Classifier(path, labels=THINGS, normalize=given)
+    usual = [(0, 1), (0, 255), (127.5, 127.5), (127, 128), (128, 1)]
+    for normalize in (*usual, tuple(map(float, hint.split(",")))):
+        Classifier(path, labels=THINGS, normalize=normalize)
+
+
+def test_each_channel_may_have_its_own_numbers(models, photo, cli_run):
+    path = models / "bare-float.tflite"
+    six = (123.675, 116.28, 103.53, 58.395, 57.12, 57.375)
+    classifier = Classifier(path, labels=THINGS, normalize=six)
+    mean, std = np.float32(six[:3]), np.float32(six[3:])
+    real = (classifier.model_input(photo).astype(np.float32) - mean) / std
+    wanted = classifier.interpreter.run(real)
+    assert np.array_equal(classifier.probabilities(photo), wanted)
+    other = Classifier(path, labels=THINGS, normalize=(114.5, 57.6))
+    assert np.abs(other.probabilities(photo) - wanted).max() > 0.001
+    file = photo.parent / "things.txt"
+    file.write_text("\n".join(THINGS))
+    done = cli_run("predict", photo, "-m", path, "--labels", file, "--normalize",
+                   ",".join(map(str, six)), "--format", "json")  # fmt: skip
+    top = json.loads(done.stdout)["top"][0]
+    assert top["probability"] == pytest.approx(float(wanted.max()))
+    for bad in ("1,2,3", "1,2,3,4,5,0", "1,2,3,4"):
+        assert cli_run("predict", photo, "-m", path, "--normalize", bad).exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["bare", "int8-to-one", "int8-tensors"])

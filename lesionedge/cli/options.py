@@ -56,25 +56,27 @@ abstain = click.option(
 
 
 class Normalisation(click.ParamType):  # type: ignore[type-arg]
-    """``MEAN,STD``: two numbers."""
+    """``MEAN,STD``: two numbers, or three means and three stds."""
 
     name = "M,S"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float]:
+    ) -> tuple[float, ...]:
         """Parse ``127.5,127.5``."""
         if isinstance(value, tuple):
             return value
         try:
-            mean, std = (float(part) for part in str(value).split(","))
+            found = tuple(float(part) for part in str(value).split(","))
         except ValueError:
-            mean = std = math.nan
-        if not (math.isfinite(mean) and math.isfinite(std)):
-            self.fail(f"{value!r} is not MEAN,STD, such as 127.5,127.5", param, ctx)
-        if not std:
+            found = ()
+        if len(found) not in (2, 6) or not all(map(math.isfinite, found)):
+            self.fail(
+                f"{value!r} is not MEAN,STD, such as 127.5,127.5, nor three of each", param, ctx
+            )
+        if 0 in found[len(found) // 2 :]:
             self.fail("STD is 0; pixels are divided by it", param, ctx)
-        return mean, std
+        return found
 
 
 class Labels(click.ParamType):  # type: ignore[type-arg]
@@ -225,7 +227,8 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "normalize": click.option(
         "--normalize", type=Normalisation(), metavar="M,S",
-        help="The network's input is (pixel - M) / S, for a model file without this information.",
+        help="The network's input is (pixel - M) / S, pixels 0-255, for a model file without this "
+        "information. Six numbers are M of red, green and blue, then S of each.",
     ),
 }  # fmt: skip
 """Field of ``ModelOptions`` -> its command-line option, in the order of ``--help``."""
