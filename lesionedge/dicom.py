@@ -227,9 +227,12 @@ def _with_square_pixels(image: Image.Image, dataset: Any) -> Image.Image:
 def _oblong(dataset: Any) -> float:
     """Return how many times as wide as high a pixel is (PS3.3 10.7.1.3 and C.7.6.3.1.7)."""
     for keyword in ("PixelSpacing", "PixelAspectRatio"):
-        found = dataset.get(keyword)
-        if hasattr(found, "__len__") and len(found) == 2 and all(float(side) > 0 for side in found):
-            return float(found[1]) / float(found[0])
+        try:
+            high, wide = (float(side) for side in dataset.get(keyword))
+        except (TypeError, ValueError):
+            continue  # it is missing, or empty
+        if high > 0 and wide > 0:
+            return wide / high
     return 1.0
 
 

@@ -246,7 +246,8 @@ def test_few_bits_in_16_are_scaled_with_a_warning(tmp_path, rgb, bits, colours):
 @pytest.mark.parametrize(
     ("spacing", "aspect", "size"),
     [(None, ["1", "2"], (240, 80)), (None, ["16", "15"], (120, 85)), (None, ["1", "1"], (120, 80)),
-     (["0.2", "0.1"], None, (120, 160)), (["0.1", "0.1"], ["1", "2"], (120, 80))],
+     (["0.2", "0.1"], None, (120, 160)), (["0.1", "0.1"], ["1", "2"], (120, 80)),
+     (["", ""], ["1", "2"], (240, 80)), (["0", "0.1"], None, (120, 80))],
 )  # fmt: skip
 def test_oblong_pixels_become_square(tmp_path, rgb, spacing, aspect, size):
     elements = {"PixelSpacing": spacing, "PixelAspectRatio": aspect}
