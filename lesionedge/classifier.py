@@ -114,6 +114,7 @@ class Classifier:
             output_info=self._interpreter.output,
         )  # fmt: skip
         self.card = found.card
+        self._other_malignant = found.other_malignant
         self.diagnoses = found.diagnoses
         self.preprocessing = found.preprocessing
         self._outputs = found.outputs
@@ -280,6 +281,11 @@ class Classifier:
             raise ModelError(
                 f"{self.model}: an operating point is a threshold of the malignant probability, "
                 f"which is unknown: {unknown}"
+            )
+        if wanted is not None and self._other_malignant and self.profile is None:
+            raise ModelError(
+                f"{self.model}: its card's operating points are for other malignant labels; leave "
+                "--operating-point out, or --malignant and --labels"
             )
         if wanted is not None:
             return find(wanted, points=self.operating_points, model=self.model)

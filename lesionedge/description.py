@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from lesionedge import labels, metadata, normalisation, outputs
@@ -30,7 +31,11 @@ class Description(NamedTuple):
     """The facts about a model that a classifier needs."""
 
     card: Card
-    """The model card; empty if the file has none."""
+    """The model card; empty if the file has none. It has no operating points if
+    ``other_malignant``."""
+    other_malignant: bool
+    """Whether the options name other classes as malignant than those that the card's operating
+    points are for."""
     diagnoses: tuple[Diagnosis, ...]
     """What the classes mean, in output order."""
     preprocessing: Preprocessing
@@ -103,8 +108,10 @@ def describe_model(
     diagnoses = diagnoses_of(path, options, found)
     _check_count(path, options, diagnoses, count)
     mean, std = _normalisation(path, options, found)
+    other = has_other_malignant(path, options, found, diagnoses)
     return Description(
-        card=card, diagnoses=diagnoses, preprocessing=_preprocessing(path, card, input_info),
+        card=replace(card, operating_points=()) if other else card, other_malignant=other,
+        diagnoses=diagnoses, preprocessing=_preprocessing(path, card, input_info),
         outputs=meaning, mean=mean, std=std, decision=_decision(path, card, len(diagnoses)),
     )  # fmt: skip
 
@@ -149,6 +156,28 @@ def diagnoses_of(path: str, options: ModelOptions, found: ModelMetadata) -> tupl
     spelled = _spelled(path, options.labels, found.labels or card.codes, card)
     known = tuple(_diagnosis(label, entries.get(label)) for label in spelled)
     return known if options.malignant is None else marked(known, options.malignant, model=path)
+
+
+def has_other_malignant(
+    path: str, options: ModelOptions, found: ModelMetadata, diagnoses: Sequence[Diagnosis]
+) -> bool:
+    """Return whether options name other classes as malignant than the file's operating points.
+
+    A threshold of the malignant probability says nothing about a sum over other classes.
+
+    Args:
+        path: The .tflite file.
+        options: Options that override the file.
+        found: The file's metadata.
+        diagnoses: What the classes mean with these options.
+    """
+    has_points = found.card is not None and found.card.operating_points
+    if not has_points or (options.labels is None and options.malignant is None):
+        return False
+    own = diagnoses_of(path, replace(options, labels=None, malignant=None), found)
+    return any(
+        before.malignant not in (None, after.malignant) for before, after in zip(own, diagnoses)
+    )
 
 
 def _spelled(

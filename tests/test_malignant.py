@@ -286,11 +286,35 @@ def test_operating_points_need_known_labels(int8, photo, cli_run, tmp_path, mode
         assert "error: " in done.stderr and HINT in done.stderr
         assert "Traceback" not in done.stderr
     done = cli_run(
-        "predict", photo, "-m", card_with_points, "--labels", labels, "--malignant", "thing 1",
-        "--operating-point", 0.95, "--format", "json",
+        "predict", photo, "-m", card_with_points, "--labels", labels, "--malignant",
+        "thing 0,thing 1,thing 4", "--operating-point", 0.95, "--format", "json",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["operating_point"]["threshold"] == 0.5
+
+
+def test_operating_points_are_for_the_cards_own_malignant_labels(int8, photo, cli_run, tmp_path):
+    """Of a sum over other classes, a threshold says nothing."""
+    point = {"sensitivity": 0.95, "threshold": 0.5, "measured_sensitivity": 0.95,
+             "measured_specificity": 0.6}  # fmt: skip
+    model = with_card(int8, tmp_path / "points.tflite", operating_points=[point])
+    own = Classifier(int8).labels
+    turned = tmp_path / "turned.txt"
+    turned.write_text("\n".join(reversed(own)))
+    for options, fits in (
+        (["--malignant", "mel,bcc,akiec"], True), (["--malignant", "mel"], False),
+        (["--malignant", ""], False), (["--labels", turned], False),
+        (["--labels", turned, "--malignant", ",".join(own[-1 - n] for n in (0, 1, 4))], True),
+    ):  # fmt: skip
+        line = ["predict", photo, "-m", model, *options, "--format", "json"]
+        done = cli_run(*line)
+        assert (json.loads(done.stdout)["operating_point"] is not None) == fits
+        done = cli_run(*line, "--operating-point", 0.95)
+        assert done.exit_code == (0 if fits else 1)
+        assert fits or "operating points are for other malignant labels" in done.stderr
+        done = cli_run("info", model, *options)
+        assert done.exit_code == 0
+        assert ("Operating points" in done.stdout) == fits
 
 
 def test_annotated_images(things, photo, cli_run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,7 +64,7 @@ def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
     """
     from lesionedge import metadata
     from lesionedge.card import Card
-    from lesionedge.description import diagnoses_of, find_model, name_of
+    from lesionedge.description import diagnoses_of, find_model, has_other_malignant, name_of
     from lesionedge.interpreter import Interpreter
 
     name = name_of(model_options)
@@ -71,14 +72,14 @@ def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
     found = metadata.read(path)
     network = Interpreter(path)
     card = found.card or Card()
+    diagnoses = diagnoses_of(path, model_options, found)
+    if has_other_malignant(path, model_options, found, diagnoses):
+        card = replace(card, operating_points=())
     return card, {
         "model": name,
         "path": path,
         "size_bytes": os.path.getsize(path),
-        "labels": [
-            {"label": d.label, "name": d.name, "malignant": d.malignant}
-            for d in diagnoses_of(path, model_options, found)
-        ],
+        "labels": [{"label": d.label, "name": d.name, "malignant": d.malignant} for d in diagnoses],
         "tensors": {
             "input": {"shape": list(network.input.shape), "dtype": network.input.dtype},
             "output": {"shape": list(network.output.shape), "dtype": network.output.dtype},
