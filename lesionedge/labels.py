@@ -21,7 +21,7 @@ _NUMBERED = (
 )
 # A label, a separator, then a number; "1.5" and "x-ray 3D" do not match.
 _NUMBERED_BEHIND = (
-    r"\s*(?P<label>\S.*?)(?:\s*[:;=|,]\s*|\s+[–-]?\s*|_)[\[(#]?(?P<number>[0-9]{1,6})[\])]?\s*,?"
+    r"(?P<label>\S.*?)(?: ?[:;=|,] ?| (?:[–-] ?)?|_)[\[(#]?(?P<number>[0-9]{1,6})[\])]? ?,?"
 )
 
 
@@ -97,8 +97,9 @@ def in_order(labels: Sequence[str], source: str) -> tuple[str, ...]:
 
 
 def _by_numbers_behind(labels: Sequence[str], source: str) -> tuple[str, ...]:
-    found = [re.fullmatch(_NUMBERED_BEHIND, label) for label in labels]
-    numbered = [match for match in found if match]
+    # With single spaces, the search takes no longer than the label is long.
+    spaced = (" ".join(label.split()) for label in labels)
+    numbered = [match for label in spaced if (match := re.fullmatch(_NUMBERED_BEHIND, label))]
     numbers = sorted(int(match["number"]) for match in numbered)
     rests = {match["label"] for match in numbered}
     for first in (0, 1):

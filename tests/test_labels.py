@@ -50,6 +50,12 @@ def test_numbers_in_the_order_of_text_are_refused():
     assert labels.in_order(folders[:1] + folders[3:], "list")[0] == "c1"
 
 
+@pytest.mark.parametrize("line", ["a" + " " * 20_000 + "b", "a :_ " * 5000, "x" + "_" * 20_000])
+def test_a_line_of_any_length_takes_no_time(line):
+    """A model's labels may be anybody's."""
+    assert labels.in_order([line, f"{line} 1"], "list") == (line, f"{line} 1")
+
+
 @pytest.mark.parametrize(
     "lines",
     [["mel", "nv"], ["3D white", "3D XP"], ["2 mm", "4 mm"], ["20-29", "30-39"], ["1st", "2nd"],
