@@ -260,6 +260,17 @@ def test_retry_failed_tries_failures_again(cli_run, archive, int8, tmp_path, dra
     assert (rows.num_rows, rows["error"].null_count) == (10, 9)
 
 
+def test_retry_failed_keeps_the_errors_of_other_sources(cli_run, archive, int8, tmp_path, draw):
+    other, out = tmp_path / "other", tmp_path / "out"
+    other.mkdir()
+    draw(120, 100, seed=3).save(other / "new.jpg")
+    cli_run("batch", archive, "-o", out, "-m", int8, "--jobs", 1)
+    for source in (other, other / "mistyped"):
+        cli_run("batch", source, "-o", out, "-m", int8, "--jobs", 1, "--retry-failed")
+        rows = table(out)
+        assert (rows.num_rows, rows["error"].null_count) == (11, 9)
+
+
 def test_names_that_are_not_utf8_are_kept_apart_and_found_again(cli_run, archive, int8, tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()

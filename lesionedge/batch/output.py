@@ -93,23 +93,22 @@ class Output:
             self._tables, self._rows = [], 0
         self._saved = time.monotonic()
 
-    def forget_failures(self) -> int:
-        """Remove the rows with an error, so that their images are tried again.
+    def forget_failures(self, listed: Any) -> None:
+        """Remove the rows of these images that have an error, so that they are tried again.
 
-        Returns:
-            How many there were.
+        Args:
+            listed: The images' names (a ``pyarrow.ChunkedArray``). Errors of others stay.
         """
-        forgotten = 0
+        pc = need("pyarrow.compute")
         for part in list(self._parts):
             table = self._read(part)
-            kept = table.filter(need("pyarrow.compute").is_null(table["error"]))
-            forgotten += len(table) - len(kept)
+            others = pc.invert(pc.is_in(table["path"], value_set=listed))
+            kept = table.filter(pc.or_(pc.is_null(table["error"]), others))
             if len(kept) == 0:
                 self._folder.remove(part)
                 self._parts.remove(part)
             elif len(kept) < len(table):
                 self._folder.write(part, kept)
-        return forgotten
 
     def failures(self) -> Iterator[str]:
         """Yield the error of each image that failed."""

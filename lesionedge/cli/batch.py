@@ -89,9 +89,10 @@ def command(
             return
         if model.unknown_notice is not None:
             warn(model.unknown_notice)
+        listed = _listed(sources)
         if retry_failed:
-            output.forget_failures()
-        todo = _todo(output, sources)
+            output.forget_failures(listed)
+        todo = _todo(listed, output)
         if len(todo) > 0:
             with _engine(engine, address, jobs, verbose=model_options.verbose) as (
                 predictions,
@@ -138,8 +139,8 @@ def _engine(
     yield partial(processes.predictions, workers=count), count
 
 
-def _todo(output: Output, sources: tuple[str, ...]) -> Any:
-    """Return the names of the images that have no row yet (a ``pyarrow.ChunkedArray``).
+def _listed(sources: tuple[str, ...]) -> Any:
+    """Return the names of the sources' images (a ``pyarrow.ChunkedArray``).
 
     Raises:
         LesionEdgeError: A source is missing, or cannot be listed.
@@ -156,6 +157,13 @@ def _todo(output: Output, sources: tuple[str, ...]) -> Any:
         fail(error)
     if errors:  # stop before hours of work, since it may be a typing error
         raise LesionEdgeError(next(iter(errors.values())))
+    return listed
+
+
+def _todo(listed: Any, output: Output) -> Any:
+    """Return the names of the images that have no row yet."""
+    from lesionedge.batch import run
+
     todo = run.without(listed, output.done())
     if len(todo) < len(listed):
         click.echo(f"{len(listed) - len(todo)} of {counted(len(listed))} done before", err=True)
