@@ -62,8 +62,7 @@ class ThresholdSide:
     @property
     def of(self) -> str | None:
         """The label that the threshold is to find; None for all malignant ones."""
-        label = self.point.extra.get("of", "malignant")
-        return None if label == "malignant" else str(label)
+        return of_label(self.point)
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,12 @@ class Prediction:
             **({} if self.views == 1 else {"views": self.views}),
             **({} if self.profile is None else {"profile": self.profile}),
         }
+
+
+def of_label(point: OperatingPoint) -> str | None:
+    """Return the label that an operating point is to find; None for all malignant ones."""
+    label = point.extra.get("of", "malignant")
+    return None if label == "malignant" else str(label)
 
 
 def by_class(top: Sequence[Candidate], labels: Sequence[str]) -> list[float | None]:

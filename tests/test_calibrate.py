@@ -24,6 +24,7 @@ from lesionedge.calibration.held_out import report
 from lesionedge.calibration.sample import Sample
 from lesionedge.calibration.site import make
 from lesionedge.card import Card
+from lesionedge.model_options import ModelOptions
 from lesionedge.profile import Owner, Profile, Recalibration, digest, read
 
 ROOT = Path(__file__).parent.parent
@@ -511,6 +512,19 @@ def test_batch_takes_it_to_its_workers(calibrated, cli_run, int8, photo, tmp_pat
     assert row["malignant_probability"] == expected.malignant_probability
     without = cli_run("batch", photo, "-o", tmp_path / "out", "-m", int8, "--jobs", 1)
     assert (without.exit_code, "--profile" in without.stderr) == (1, True)
+
+
+def test_the_rows_of_batch_name_the_label_that_a_threshold_is_to_find(calibrated, int8, photo):
+    pytest.importorskip("pyarrow", reason="batch needs it")
+    from lesionedge.batch import rows
+    from lesionedge.batch.model import Model
+
+    file, _ = calibrated(600, "--of", "mel")
+    model = Model.of(ModelOptions(int8, profile=file))
+    row = rows.classified([str(photo)], model.load(), model).to_pylist()[0]
+    assert row["operating_point"]["of"] == "mel"
+    expected = Classifier(int8, profile=file).classify(photo).to_dict()
+    assert row["operating_point"] == expected["operating_point"]
 
 
 def test_a_resumed_csv_keeps_its_column(calibrated, cli_run, int8, photo, tmp_path):

@@ -13,7 +13,7 @@ from lesionedge.batch.reading import contents, local_path
 from lesionedge.description import name_of
 from lesionedge.errors import LesionEdgeError
 from lesionedge.labels import distinct
-from lesionedge.prediction import by_class
+from lesionedge.prediction import by_class, of_label
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -36,11 +36,12 @@ def schema(model: Model) -> Any:
     values than ``path``, ``model`` and empty lists.
     """
     pa = need("pyarrow")
+    points = () if model.profile is None else model.profile.operating_points
     number, text, flag = pa.float64(), pa.string(), pa.bool_()
     candidate = pa.struct({"label": text, "name": text, "probability": number})
     point = pa.struct({
         "sensitivity": number, "specificity": number, "threshold": number, "above": flag,
-        "source": text,
+        "source": text, **({"of": text} if any(of_label(point) for point in points) else {}),
     })  # fmt: skip
     columns = {
         "path": text, "label": text, "name": text, "probability": number,
