@@ -325,6 +325,22 @@ def test_missing_sources_are_errors(cli_run, int8, tmp_path, arguments, status, 
     assert message in done.stderr
 
 
+def test_sides_of_other_thresholds_are_not_mixed_in(tmp_path):
+    from lesionedge.batch import rows
+    from lesionedge.batch.model import Model
+    from lesionedge.batch.output import Output
+
+    usual, high, low = (
+        Model.of(ModelOptions("cnn", operating_point=point)) for point in (None, 0.95, 0.9)
+    )
+    with Output(str(tmp_path), usual, save_every_s=0) as output:
+        output.add(rows.failed({"a.jpg": "damaged"}, usual))
+    with Output(str(tmp_path), high, save_every_s=0) as output:
+        assert len(output.done()) == 1
+    with pytest.raises(lesionedge.LesionEdgeError, match="--operating-point 0.95, not 0.9;"):
+        Output(str(tmp_path), low, save_every_s=0)
+
+
 def test_predictions_of_another_model_are_not_mixed_in(cli_run, archive, int8, models, tmp_path):
     cli_run("batch", archive, "-o", tmp_path, "-m", int8, "--jobs", 1)
     other = models / "float32.tflite"

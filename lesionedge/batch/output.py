@@ -17,6 +17,7 @@ from lesionedge.batch import rows, statistics
 from lesionedge.batch.folder import folder as folder_at
 from lesionedge.batch.libraries import need
 from lesionedge.batch.model import Model
+from lesionedge.classifier import DEFAULT_SENSITIVITY
 from lesionedge.drift.statistics import Statistics
 from lesionedge.errors import LesionEdgeError
 
@@ -25,7 +26,7 @@ ROWS_PER_FILE = 100_000
 
 _SETTINGS = {
     "model": "model", "labels": "--labels", "malignant": "--malignant", "normalize": "--normalize",
-    "views": "--views", "profile": "--profile",
+    "views": "--views", "profile": "--profile", "operating_point": "--operating-point",
 }  # fmt: skip
 
 
@@ -166,9 +167,12 @@ class Output:
             # Older folders lack these settings.
             before.setdefault("views", 1)
             before.setdefault("malignant", list(self._model.malignant or ()))
+            before.setdefault("operating_point", None)
         except (KeyError, ValueError, AttributeError):
             raise LesionEdgeError(f"{path}: was not written by lesionedge batch") from None
         now = rows.about(self._model)
+        for settings in (before, now):  # without the option, it is the default
+            settings["operating_point"] = settings["operating_point"] or DEFAULT_SENSITIVITY
         for key, name in _SETTINGS.items():
             if before.get(key) != now[key]:
                 raise LesionEdgeError(
