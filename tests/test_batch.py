@@ -371,6 +371,46 @@ def test_two_commands_at_once_are_refused(cli_run, archive, long_archive, int8, 
         run.communicate()
 
 
+def test_show_failed_disturbs_no_command_that_writes(cli_run, int8, tmp_path):
+    from lesionedge.batch import rows
+    from lesionedge.batch.model import Model
+    from lesionedge.batch.output import Output
+
+    model = Model.of(ModelOptions(int8))
+    with Output(str(tmp_path), model, save_every_s=0) as output:
+        output.add(rows.failed({"a.jpg": "damaged"}, model))
+        (tmp_path / "_unfinished").touch()
+        (tmp_path / ".hidden").touch()
+        done = cli_run("batch", "-o", tmp_path, "--show-failed")
+        assert (done.exit_code, done.stdout) == (0, "a.jpg: damaged\n"), done.output
+        assert (tmp_path / "_unfinished").exists()
+
+
+def test_show_failed_makes_no_folder(cli_run, tmp_path):
+    done = cli_run("batch", "-o", tmp_path / "mistyped", "--show-failed")
+    assert done.exit_code == 1
+    assert "mistyped: cannot be listed (No such file or directory)" in done.stderr
+    assert os.listdir(tmp_path) == []
+    done = cli_run("batch", "-o", tmp_path, "--show-failed")
+    assert "holds no results of lesionedge batch" in done.stderr
+    done = cli_run("batch", "-o", tmp_path, "--show-failed", "--retry-failed")
+    assert (done.exit_code, "without --retry-failed" in done.stderr) == (2, True)
+
+
+def test_a_folder_that_is_gone_is_an_error(int8, tmp_path):
+    from lesionedge.batch import rows
+    from lesionedge.batch.model import Model
+    from lesionedge.batch.output import Output
+
+    model = Model.of(ModelOptions(int8))
+    with (
+        pytest.raises(lesionedge.LesionEdgeError, match=r"1\.parquet: cannot be written \(No such"),
+        Output(str(tmp_path / "out"), model, save_every_s=0) as output,
+    ):
+        shutil.rmtree(tmp_path / "out")
+        output.add(rows.failed({"a.jpg": "damaged"}, model))
+
+
 def test_equal_labels_have_their_own_columns(cli_run, archive, models, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("???\n" * 6 + "mel\n")

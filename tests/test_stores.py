@@ -259,7 +259,7 @@ def test_the_later_of_two_commands_owns_the_folder_and_no_row_is_duplicated(url,
             first.add(some("c"))
     with Output(url, model, save_every_s=0) as third:
         third.add(some("c"))
-        third.forget_failures()
+        third.forget_failures(third.done())
         third.add(some("d"))
     assert [row["path"] for row in table(url)] == ["d"]
 

@@ -1,6 +1,7 @@
 """The folder for the Parquet files, on this machine or behind a URL.
 
-In both, a file appears whole or not at all, and only one command may write at a time.
+In both, a file appears whole or not at all, and only one command may write at a time. Reading
+disturbs no command that writes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lesionedge.errors import LesionEdgeError
 
 _UNFINISHED = "_unfinished"
 _LOCK = "_lock"
+_NOT_ROWS = ("_", ".")  # what libraries that read folders of Parquet files pass over, too
 # In these stores a file appears when all of it has arrived. Elsewhere it is written, then renamed.
 _OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
@@ -29,7 +31,7 @@ class Folder(Protocol):
     """The name for people: an absolute path or a URL."""
 
     def names(self) -> list[str]:
-        """List the files, except those whose names start with ``_``."""
+        """List the files, except those whose names start with ``_`` or a dot."""
 
     def path(self, name: str) -> str:
         """Return the path or URL of a file."""
@@ -51,38 +53,41 @@ class Folder(Protocol):
         """Release the folder for other commands."""
 
 
-def folder(where: str) -> Folder:
-    """Open a folder for writing; make it if necessary.
+def folder(where: str, *, write: bool = True) -> Folder:
+    """Open a folder.
 
     Args:
         where: A path, or a URL such as ``s3://bucket/folder``.
+        write: Whether to write there: then it is made if necessary, and no other command may.
 
     Raises:
         LesionEdgeError: It cannot be used, or is in use.
     """
     path = local_path(where)
-    return StoredFolder(where) if path is None and is_url(where) else LocalFolder(path or where)
+    if path is None and is_url(where):
+        return StoredFolder(where, write=write)
+    return LocalFolder(path or where, write=write)
 
 
 class LocalFolder:
     """A folder on this machine; its lock ends with this process, even if that is killed."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, write: bool = True) -> None:
         self.name = os.path.abspath(path)
         self._shown = path
-        try:
+        self._lock: int | None = None
+        if not write:
+            return
+        with self._tried("written"):
             os.makedirs(path, exist_ok=True)
             self._lock = _locked(os.path.join(path, _LOCK))
-        except OSError as error:
-            raise LesionEdgeError(
-                f"{error.filename or path}: cannot be written ({error.strerror})"
-            ) from error
-        with suppress(FileNotFoundError):
-            os.unlink(self.path(_UNFINISHED))
+            with suppress(FileNotFoundError):
+                os.unlink(self.path(_UNFINISHED))
 
     def names(self) -> list[str]:
         """List the files."""
-        return [name for name in os.listdir(self._shown) if not name.startswith("_")]
+        with self._tried("listed"):
+            return [name for name in os.listdir(self._shown) if not name.startswith(_NOT_ROWS)]
 
     def path(self, name: str) -> str:
         """Return the path of a file."""
@@ -94,16 +99,29 @@ class LocalFolder:
 
     def write(self, name: str, table: Any) -> None:
         """Write rows to a file."""
-        with replacing(self.path(name), part=self.path(_UNFINISHED)) as part:
-            need("pyarrow.parquet").write_table(table, part, compression="zstd")
+        write_table = need("pyarrow.parquet").write_table
+        unfinished = self.path(_UNFINISHED)
+        with self._tried("written", name), replacing(self.path(name), part=unfinished) as part:
+            write_table(table, part, compression="zstd")
 
     def remove(self, name: str) -> None:
         """Remove a file."""
-        os.unlink(self.path(name))
+        with self._tried("removed", name):
+            os.unlink(self.path(name))
 
     def close(self) -> None:
         """Release the folder for other commands."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+
+    @contextmanager
+    def _tried(self, what: str, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or (self.path(name) if name else self._shown)
+            why = os.strerror(error.errno) if error.errno else error  # pyarrow's text is long
+            raise LesionEdgeError(f"{where}: cannot be {what} ({why})") from error
 
 
 class StoredFolder:
@@ -113,11 +131,13 @@ class StoredFolder:
     its mark, and an older command that finds another mark stops writing.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, write: bool = True) -> None:
         self.name = url.rstrip("/")
         self._files, self._top = opened(self.name)
         self._mark = secrets.token_hex(16).encode()
         self._whole = url.partition("://")[0] in _OBJECT_STORES
+        if not write:
+            return
         with self._tried("written"):
             if not self._whole:
                 self._files.makedirs(self._top, exist_ok=True)
@@ -130,7 +150,7 @@ class StoredFolder:
             paths = self._files.ls(self._top, detail=False)
         names = (path.rstrip("/").rpartition("/")[2] for path in paths)
         own = self._top.rstrip("/").rpartition("/")[2]  # some list the folder itself too
-        return [name for name in names if not name.startswith("_") and name not in ("", own)]
+        return [name for name in names if not name.startswith(_NOT_ROWS) and name not in ("", own)]
 
     def path(self, name: str) -> str:
         """Return the URL of a file."""

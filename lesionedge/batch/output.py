@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from lesionedge.batch import rows, statistics
+from lesionedge.batch.folder import Folder
 from lesionedge.batch.folder import folder as folder_at
 from lesionedge.batch.libraries import need
 from lesionedge.batch.model import Model
@@ -51,7 +52,7 @@ class Output:
         self._folder = folder_at(folder)
         self.name = self._folder.name
         try:
-            self._parts = self._listed()
+            self._parts = _listed(self._folder)
             for part in self._parts:
                 self._check(part)
         except BaseException:
@@ -111,11 +112,6 @@ class Output:
             elif len(kept) < len(table):
                 self._folder.write(part, kept)
 
-    def failures(self) -> Iterator[str]:
-        """Yield the error of each image that failed."""
-        for part in self._parts:
-            yield from self._read(part, ["error"])["error"].drop_null().to_pylist()
-
     def refused(self) -> int:
         """Count the images that the gate refuses."""
         pc = need("pyarrow.compute")
@@ -144,32 +140,17 @@ class Output:
 
     def _there(self, part: str) -> list[str]:
         """Return the columns for statistics that a part has."""
-        names = self._parquet("read_schema", part).names
+        names = _parquet(self._folder, "read_schema", part).names
         return [name for name in (*statistics.COLUMNS, "colour") if name in names]
-
-    def _listed(self) -> list[str]:
-        names = self._folder.names()
-        for name in names:
-            number = name.removeprefix("part-").removesuffix(".parquet")
-            if name != f"part-{number}.parquet" or not (number.isdecimal() and len(number) == 6):
-                raise LesionEdgeError(
-                    f"{self._folder.path(name)}: was not written by lesionedge batch; "
-                    "expected an empty or new folder, or one to continue in"
-                )
-        return sorted(names)
 
     def _check(self, part: str) -> None:
         """Refuse to mix predictions that were made with different settings."""
         path = self._folder.path(part)
-        metadata = self._parquet("read_schema", part).metadata or {}
-        try:
-            before = json.loads(metadata[rows.ABOUT])
-            # Older folders lack these settings.
-            before.setdefault("views", 1)
-            before.setdefault("malignant", list(self._model.malignant or ()))
-            before.setdefault("operating_point", None)
-        except (KeyError, ValueError, AttributeError):
-            raise LesionEdgeError(f"{path}: was not written by lesionedge batch") from None
+        before = _settings(self._folder, part)
+        # Older folders lack these settings.
+        before.setdefault("views", 1)
+        before.setdefault("malignant", list(self._model.malignant or ()))
+        before.setdefault("operating_point", None)
         now = rows.about(self._model)
         for settings in (before, now):  # without the option, it is the default
             settings["operating_point"] = settings["operating_point"] or DEFAULT_SENSITIVITY
@@ -181,18 +162,60 @@ class Output:
                 )
 
     def _read(self, part: str, columns: list[str] | None = None) -> Any:
-        return self._parquet("read_table", part, columns=columns, partitioning=None)
+        return _parquet(self._folder, "read_table", part, columns=columns, partitioning=None)
 
-    def _parquet(self, function: str, part: str, **options: Any) -> Any:
-        path = self._folder.path(part)
-        content = self._folder.read(part)
-        try:
-            return getattr(need("pyarrow.parquet"), function)(content, **options)
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+
+def failures(where: str) -> Iterator[str]:
+    """Yield the error of each image that failed; a command that writes there is not disturbed.
+
+    Args:
+        where: The folder: a path or a URL.
+
+    Raises:
+        LesionEdgeError: It cannot be read, or holds no rows.
+    """
+    folder = folder_at(where, write=False)
+    parts = _listed(folder)
+    if not parts:
+        raise LesionEdgeError(f"{folder.name}: holds no results of lesionedge batch")
+    for part in parts:
+        _settings(folder, part)
+        table = _parquet(folder, "read_table", part, columns=["error"], partitioning=None)
+        yield from table["error"].drop_null().to_pylist()
+
+
+def _listed(folder: Folder) -> list[str]:
+    names = folder.names()
+    for name in names:
+        number = name.removeprefix("part-").removesuffix(".parquet")
+        if name != f"part-{number}.parquet" or not (number.isdecimal() and len(number) == 6):
             raise LesionEdgeError(
-                f"{path}: cannot be read as Parquet ({error}); remove it, and its images are "
-                "classified again"
-            ) from error
+                f"{folder.path(name)}: was not written by lesionedge batch; "
+                "expected an empty or new folder, or one to continue in"
+            )
+    return sorted(names)
+
+
+def _settings(folder: Folder, part: str) -> dict[str, Any]:
+    """Return the settings that a part was made with."""
+    metadata = _parquet(folder, "read_schema", part).metadata or {}
+    try:
+        return dict(json.loads(metadata[rows.ABOUT]))
+    except (KeyError, ValueError, TypeError):
+        path = folder.path(part)
+        raise LesionEdgeError(f"{path}: was not written by lesionedge batch") from None
+
+
+def _parquet(folder: Folder, function: str, part: str, **options: Any) -> Any:
+    path = folder.path(part)
+    content = folder.read(part)
+    try:
+        return getattr(need("pyarrow.parquet"), function)(content, **options)
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise LesionEdgeError(
+            f"{path}: cannot be read as Parquet ({error}); remove it, and its images are "
+            "classified again"
+        ) from error
 
 
 def _short(value: object) -> str:

@@ -78,15 +78,17 @@ def command(
     that fails becomes a row with an error. The exit status is 1 if an image failed.
     """
     _check(sources, engine, address, show_failed=show_failed)
+    if show_failed and (retry_failed or metrics is not None):
+        raise click.UsageError("--show-failed only lists: without --retry-failed and --metrics")
     from lesionedge.batch.model import Model
-    from lesionedge.batch.output import Output
+    from lesionedge.batch.output import Output, failures
 
+    if show_failed:
+        for error in failures(out):
+            click.echo(printable(error))
+        return
     model = Model.of(model_options)
     with ended_by_signals(), Output(out, model, save_every_s=save_every_s) as output:
-        if show_failed:
-            for error in output.failures():
-                click.echo(printable(error))
-            return
         if model.unknown_notice is not None:
             warn(model.unknown_notice)
         listed = _listed(sources)
