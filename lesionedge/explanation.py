@@ -58,7 +58,7 @@ class Explanation:
     cells: NDArray[np.float32]
     """(8, 8) float32: the same before enlarging, one value per cell of the grid."""
     label: str
-    """The label that is explained."""
+    """The label that is explained; where several classes have it, all of them together."""
     name: str
     """Its name."""
     probability: float
@@ -115,13 +115,13 @@ def explain(
         label = prediction.label
     if label not in classifier.labels:
         raise ValueError(f"label is {label!r}; this model knows {', '.join(classifier.labels)}")
-    number = classifier.labels.index(label)
+    numbers = [n for n, own in enumerate(classifier.labels) if own == label]
     pixels = decoded.fit(classifier.preprocessing)
-    whole = next(c.probability for c in prediction.top if c.label == label)
-    cells, passes = _cells(_Drops(classifier, pixels, number, whole))
+    whole = sum(c.probability for c in prediction.top if c.label == label)
+    cells, passes = _cells(_Drops(classifier, pixels, numbers, whole))
     return Explanation(
         heat=_enlarged(cells, pixels.shape[:2]), cells=cells, label=label,
-        name=classifier.names[number], probability=whole, prediction=prediction,
+        name=classifier.names[numbers[0]], probability=whole, prediction=prediction,
         preprocessing=classifier.preprocessing, passes=passes,
     )  # fmt: skip
 
@@ -130,11 +130,11 @@ class _Drops:
     """Covers boxes of an image and measures how far a label's probability falls."""
 
     def __init__(
-        self, classifier: Classifier, pixels: NDArray[np.uint8], number: int, whole: float
+        self, classifier: Classifier, pixels: NDArray[np.uint8], numbers: list[int], whole: float
     ) -> None:
         import numpy as np
 
-        self._classifier, self._pixels, self._number = classifier, pixels, number
+        self._classifier, self._pixels, self._numbers = classifier, pixels, numbers
         self._cover = np.asarray(surroundings(Image.fromarray(pixels)))
         self._whole = whole
         self.passes = 1  # the prediction itself
@@ -158,8 +158,8 @@ class _Drops:
         return covered
 
     def _scores(self, inputs: list[NDArray[np.uint8]]) -> list[float]:
-        scores = self._classifier.probabilities_of_inputs(inputs, views=1)[:, self._number]
-        return [float(score) for score in scores]
+        scores = self._classifier.probabilities_of_inputs(inputs, views=1)[:, self._numbers]
+        return [float(score) for score in scores.sum(1)]
 
 
 def surroundings(image: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,12 @@ def test_another_class_can_be_explained(int8, lesion):
     assert found.name == "Melanoma"
     chances = {c.label: c.probability for c in found.prediction.top}
     assert found.probability == pytest.approx(chances["mel"])
+
+
+def test_classes_of_one_label_are_explained_together(models, lesion):
+    model = lesionedge.Classifier(models / "float32.tflite", labels=[*"abcde", "x", "x"])
+    found = lesionedge.explain(lesion, model=model, label="x")
+    assert found.probability == pytest.approx(model.probabilities(lesion)[5:].sum())
 
 
 def test_an_unknown_class_is_refused(int8, lesion):
@@ -132,3 +139,27 @@ def test_the_command_needs_an_image(cli_run, tmp_path, int8):
     assert done.exit_code == 1
     assert "no such file" in done.output
     assert not (tmp_path / "heat.png").exists()
+
+
+def test_a_missing_image_leaves_an_older_heat_map(cli_run, tmp_path, int8):
+    (tmp_path / "heat.png").write_text("older")
+    done = cli_run("explain", tmp_path / "none.jpg", "-o", tmp_path / "heat.png", "-m", int8)
+    assert (done.exit_code, "no such file" in done.stderr) == (1, True), done.output
+    assert (tmp_path / "heat.png").read_text() == "older"
+
+
+def test_a_closed_standard_input_is_an_error(cli_run, tmp_path, int8, monkeypatch):
+    from lesionedge.cli import explain
+
+    monkeypatch.setattr(explain.sys, "stdin", None)
+    with pytest.raises(lesionedge.ImageError, match="standard input is closed"):
+        explain._explain("-", str(tmp_path / "heat.png"), None, None, abstain=True)
+
+
+def test_a_probability_that_only_rises_is_said_so(int8, lesion):
+    from lesionedge.cli.explain import _lines
+
+    found = lesionedge.explain(lesion, model=int8)
+    assert "lowers this by up to" in _lines("a.jpg", found, abstain=False)[1]
+    risen = replace(found, heat=-np.abs(found.heat) - 0.1)
+    assert _lines("a.jpg", risen, abstain=False)[1].endswith("the image does not lower this")

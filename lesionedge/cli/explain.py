@@ -11,7 +11,7 @@ import click
 from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.loading import load
 from lesionedge.cli.output import OutputError
-from lesionedge.errors import LesionEdgeError
+from lesionedge.errors import ImageError, LesionEdgeError
 from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, is_own_name, is_refused, percent, risk
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def _check_name(path: str, output: str) -> None:
     if os.path.splitext(output)[1].lower() not in ENDINGS:
         expected = ", ".join(ENDINGS)
         raise click.UsageError(f"-o {printable(output)}: expected a name that ends in {expected}")
-    if path != "-" and os.path.exists(output) and os.path.samefile(path, output):
+    both = path != "-" and os.path.exists(path) and os.path.exists(output)
+    if both and os.path.samefile(path, output):
         raise click.UsageError(f"-o {printable(output)}: is the image itself")
 
 
@@ -113,6 +114,8 @@ def _explain(
 ) -> None:
     from lesionedge.explanation import explain
 
+    if path == "-" and sys.stdin is None:
+        raise ImageError("-: standard input is closed")
     source: str | bytes = sys.stdin.buffer.read() if path == "-" else path
     found = explain(source, model=classifier, label=label)
     if target.lower().endswith(".npy"):
@@ -131,11 +134,11 @@ def _lines(path: str, found: Explanation, *, abstain: bool) -> list[str]:
         lines.append(f"  {CANNOT_TELL}")
     else:
         most = found.heat.max() * 100
+        fall = f"lowers this by up to {most:.1f} points" if most > 0 else "does not lower this"
         name, label = printable(found.name), printable(found.label)
         named = name if is_own_name(label, name) else f"{name} ({label})"
         lines += [
-            f"  {named} {percent(found.probability)}: "
-            f"covering a part of the image lowers this by up to {most:.1f} points",
+            f"  {named} {percent(found.probability)}: covering a part of the image {fall}",
             f"  {risk(found.prediction)}",
         ]
     return [*lines, *(f"  warning: {printable(text)}" for text in found.prediction.remarks)]
