@@ -20,6 +20,8 @@ from lesionedge.image import ImageSource
 from lesionedge.interpreter import Interpreter
 from lesionedge.model_options import ModelOptions, check_views
 from lesionedge.normalisation import Normalisation
+from lesionedge.notice import MALIGNANT_UNKNOWN
+from lesionedge.outputs import BELOW_THRESHOLD
 from lesionedge.prediction import Prediction, notice_of_unknown, predict
 
 if TYPE_CHECKING:
@@ -408,16 +410,16 @@ class Classifier:
             views: Over how many views of each image the probabilities are averaged.
             colour: As ``Prediction.colour``.
         """
+        # Those of a mean's last image may include the model's own, which may not fit the mean.
+        others = tuple(n for n in warnings if n.code not in (BELOW_THRESHOLD, MALIGNANT_UNKNOWN))
         found = predict(
             probabilities, self.diagnoses, model=self.model, decision=self.threshold,
-            point=self._point, top_k=top_k, warnings=warnings, timings_ms=timings_ms,
+            point=self._point, top_k=top_k, warnings=others, timings_ms=timings_ms,
             reliable=reliable, views=views, colour=colour,
             profile=None if self.profile is None else self.profile.name,
         )  # fmt: skip
-        notices = (*self._outputs.notices(found.probability), *filter(None, (self._unknown,)))
-        # The warnings of a mean's last image may already include these.
-        notices = tuple(notice for notice in notices if notice not in warnings)
-        return replace(found, warnings=(*warnings, *notices)) if notices else found
+        own = (*self._outputs.notices(found.probability), *filter(None, (self._unknown,)))
+        return replace(found, warnings=(*others, *own)) if own else found
 
     def _predictions(
         self, images: Iterator[ImageSource], top_k: int | None, errors: str

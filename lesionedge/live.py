@@ -138,7 +138,7 @@ class FrameClassifier:
         # Take the gate's verdict from the newest frame alone: older ones may show something else.
         return self._classifier.prediction(
             means, warnings=warnings, timings_ms=timings, reliable=prediction.reliable,
-            views=prediction.views,
+            views=prediction.views, colour=prediction.colour,
         )  # fmt: skip
 
     def _moved(self, frame: Frame, seen: NDArray[np.float32], changed: float) -> float:

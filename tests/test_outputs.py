@@ -118,6 +118,18 @@ def test_a_score_below_the_models_own_threshold_is_a_warning(models, draw):
     assert warned == {True, False}
 
 
+def test_the_models_own_threshold_is_of_a_mean_and_not_of_its_last_image(models):
+    classifier = Classifier(models / "score-threshold.tflite")
+    rest = [0.0] * (len(classifier.labels) - 2)
+    last = classifier.prediction([0.6, 0.4, *rest])
+    assert [notice.code for notice in last.remarks] == [BELOW_THRESHOLD]
+    mean = classifier.prediction([0.8, 0.2, *rest], warnings=last.warnings)
+    assert mean.remarks == ()
+    assert (
+        classifier.prediction([0.7, 0.3, *rest], warnings=last.warnings).warnings == last.warnings
+    )
+
+
 def test_numbers_out_of_range_are_refused():
     outputs = Outputs("m.tflite", threshold=None)
     for values in ([0.2, float("nan")], [1.2, -0.2], [3.0]):
