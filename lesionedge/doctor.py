@@ -46,9 +46,11 @@ def examine() -> Iterator[Finding]:
     yield _processor()
     yield _libc()
     yield _library("numpy")
-    yield _pillow()
-    yield from _runtime()
-    yield from _cameras()
+    pillow = _pillow()
+    yield pillow
+    images = pillow.state != "fault"  # without them there are neither predictions nor cameras
+    yield from _runtime(images)
+    yield from _cameras() if images else ()
     yield from _extras()
     yield _memory()
     yield from _temperature()
@@ -112,14 +114,14 @@ def _library(name: str) -> Finding:
     try:
         __import__(name)
         return Finding(name, "ok", _version(name))
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 (a broken library may raise anything)
         return Finding(name, "fault", _first_line(error), f"pip install --force-reinstall {name}")
 
 
 def _pillow() -> Finding:
     try:
         from PIL import features
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 (a broken library may raise anything)
         return Finding(
             "Pillow", "fault", _first_line(error), "pip install --force-reinstall pillow"
         )
@@ -137,7 +139,7 @@ def _pillow() -> Finding:
     return Finding("Pillow", "ok", f"{found}, libjpeg-turbo {features.version('libjpeg_turbo')}")
 
 
-def _runtime() -> Iterator[Finding]:
+def _runtime(images: bool) -> Iterator[Finding]:
     from lesionedge.interpreter import find_backend
 
     try:
@@ -151,7 +153,8 @@ def _runtime() -> Iterator[Finding]:
         yield Finding("runtime", "note", f"{found}; LiteRT is faster", "pip install ai-edge-litert")
     else:
         yield Finding("runtime", "ok", found)
-    yield _model()
+    if images:
+        yield _model()
 
 
 def _model() -> Finding:

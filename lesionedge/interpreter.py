@@ -114,12 +114,11 @@ def _tflite_runtime() -> Backend:
 def _fault(of_tflite_runtime: bool, error: BaseException) -> str:
     """Return why a library does not work."""
     if of_tflite_runtime and not isinstance(error, ModuleNotFoundError):
-        import numpy as np
-
-        if int(np.__version__.split(".")[0]) >= 2:
+        numpy = _version("numpy")  # importing it may fail, too
+        if numpy.split(".")[0] not in ("1", "unknown"):
             return (
                 f"tflite-runtime {_version('tflite-runtime')} was built for numpy 1 and numpy is "
-                f'{np.__version__}: pip install "numpy<2"'
+                f'{numpy}: pip install "numpy<2"'
             )
     return _reason(error)
 

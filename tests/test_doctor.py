@@ -87,12 +87,16 @@ def test_without_a_runtime_it_fails_with_the_command_to_run(command, tmp_path):
     assert fault["fix"] == "pip install ai-edge-litert"
 
 
-def test_without_numpy_it_fails_and_does_not_stop(command, tmp_path):
-    (tmp_path / "numpy.py").write_text("raise ImportError('no numpy')\n")
+@pytest.mark.parametrize("kind", ["ImportError", "RuntimeError"])
+def test_without_libraries_it_fails_and_does_not_stop(command, tmp_path, kind):
+    for name in ("numpy", "PIL", "tflite_runtime", "ai_edge_litert"):
+        (tmp_path / f"{name}.py").write_text(f"raise {kind}('no {name} for this processor')\n")
     result = command("doctor", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert result.returncode == 1
     assert b"Prediction cannot work here." in result.stdout
-    assert b"FAULT  numpy: no numpy" in result.stdout
+    assert b"FAULT  numpy: no numpy for this processor" in result.stdout
+    assert b"FAULT  Pillow: no PIL for this processor" in result.stdout
+    assert b"FAULT  runtime: " in result.stdout
     assert b"memory" in result.stdout
     assert b"Traceback" not in result.stderr
 
