@@ -12,14 +12,13 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from lesionedge import machine
 from lesionedge.classifier import Classifier
 from lesionedge.cores import physical_cores, usable_cpus
+from lesionedge.description import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,13 +211,47 @@ def measure_apart(
     """Run ``measure`` in a new process.
 
     Raises:
-        LesionEdgeError: The model or an image cannot be used.
+        LesionEdgeError: The model or an image cannot be used, or the process was killed.
         ValueError: There are no images.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(
-            measure, images, model=model, threads=threads, queries=queries, seconds=seconds
-        ).result()
+    from contextlib import closing
+
+    from lesionedge.parallel import in_processes
+
+    setting = _Setting(images, model, threads, queries, seconds)
+    killed = "it was not measured. If memory ran out, close other programs"
+    with closing(
+        in_processes(iter([setting]), _Apart(), processes=1, count=1, killed=killed)
+    ) as found:
+        return next(found)
+
+
+class _Setting(NamedTuple):
+    """The arguments of ``measure``."""
+
+    images: Sequence[EncodedImage]
+    model: str | None
+    threads: int | None
+    queries: int
+    seconds: float
+
+
+class _Apart:
+    """What the other process does (``parallel.Task``)."""
+
+    def load(self) -> None:
+        """Load nothing: loading is measured, too."""
+
+    def run(self, _loaded: None, job: _Setting) -> Measurement:
+        """Measure a setting."""
+        return measure(
+            job.images, model=job.model, threads=job.threads, queries=job.queries,
+            seconds=job.seconds,
+        )  # fmt: skip
+
+    def name(self, job: _Setting) -> str:
+        """Return the model's name."""
+        return job.model or DEFAULT_MODEL
 
 
 def thread_counts() -> list[int]:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing.process import BaseProcess
 
+KILLED = (
+    "this image and those after it were not classified. If memory ran out, run again with fewer "
+    "--jobs"
+)
+"""What follows from a killed process, for people."""
+
 MOST_AT_A_TIME = 8
 """The most jobs that a worker process gets at a time."""
 
@@ -45,8 +51,9 @@ class Task(Protocol[_Job_contra, _Result_co]):
 
 
 def in_processes(
-    work: Iterator[Job], task: Task[Job, Result], *, processes: int, count: int
-) -> Generator[Result, None, None]:
+    work: Iterator[Job], task: Task[Job, Result], *, processes: int, count: int,
+    killed: str = KILLED,
+) -> Generator[Result, None, None]:  # fmt: skip
     """Do jobs in worker processes.
 
     Args:
@@ -54,6 +61,7 @@ def in_processes(
         task: What to do.
         processes: How many processes.
         count: How many jobs there are.
+        killed: What follows if a process was killed.
 
     Returns:
         One result per job, in order. Close the generator if you stop early.
@@ -79,7 +87,8 @@ def in_processes(
     except BrokenProcessPool as error:
         pool.shutdown(wait=True)
         first = ahead[0][0] if ahead else task.name(chunk[0])
-        raise LesionEdgeError(_killed_message(workers, first)) from error
+        by = _signal_of(workers)
+        raise LesionEdgeError(f"{first}: a worker process was killed{by}; {killed}") from error
     except BaseException:
         for worker in workers:  # their results are no longer needed
             worker.terminate()
@@ -122,16 +131,12 @@ def _submit(
     return future
 
 
-def _killed_message(workers: Iterable[BaseProcess], name: str) -> str:
-    """Return the message about a killed worker (the pool ends the others by SIGTERM)."""
+def _signal_of(workers: Iterable[BaseProcess]) -> str:
+    """Return by which signal a worker was killed (the pool ends the others by SIGTERM)."""
     signals = {-(worker.exitcode or 0) for worker in workers}
     killers = sorted(number for number in signals if number > 0)
     others = [number for number in killers if number != signal.SIGTERM] or killers
-    by = f" by {signal.Signals(others[0]).name}" if others else ""
-    return (
-        f"{name}: a worker process was killed{by}; this image and those after it were not "
-        "classified. If memory ran out, run again with fewer --jobs"
-    )
+    return f" by {signal.Signals(others[0]).name}" if others else ""
 
 
 _worker: list[Any] = []

@@ -3,11 +3,17 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from lesionedge import ImageError, ModelError, benchmark
+from lesionedge import ImageError, LesionEdgeError, ModelError, benchmark, parallel
 
 QUICK = {"queries": 4, "seconds": 0.0}
 
@@ -59,6 +65,34 @@ def test_faults_come_through_the_other_process(int8, tmp_path):
         benchmark.measure_apart([str(tmp_path / "none.jpg")], model=int8, **QUICK)
     with pytest.raises(ValueError, match="no images"):
         benchmark.measure([], model=int8)
+
+
+def test_a_killed_process_is_an_error(int8, monkeypatch):
+    monkeypatch.setattr(parallel, "_work", die)
+    with pytest.raises(LesionEdgeError, match="killed by SIGKILL; it was not measured"):
+        benchmark.measure_apart([benchmark.example_image()], model=int8, **QUICK)
+
+
+def die(_chunk):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_an_interrupted_process_says_nothing(int8):
+    line = [sys.executable, "-m", "lesionedge", "benchmark", "-m", int8]
+    run = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert "measuring 1 of 1" in run.stderr.readline()
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        while len(children.read_text().split()) < 2:  # the first one tracks resources
+            time.sleep(0.01)
+        time.sleep(0.1)  # the other one imports libraries now
+        os.killpg(run.pid, signal.SIGINT)
+        output, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert (run.returncode, output, errors.strip()) == (130, "", "")
 
 
 def test_fewer_threads_win_if_they_are_equally_fast(measured):
