@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -52,6 +54,25 @@ def test_other_names_than_this_machines_are_refused(web):
     with pytest.raises(urllib.error.HTTPError, match="403") as error:
         urllib.request.urlopen(request, timeout=10)
     error.value.close()
+
+
+def test_a_browser_that_goes_away_prints_nothing(web, observation, capfd):
+    port = int(web.address.rstrip("/").rpartition(":")[2])
+    web.show(observation)
+    for asked in (
+        b"GET / HTTP/1.0\r\nHost: ",
+        b"GET /stream.mjpg HTTP/1.0\r\nHost: localhost\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", port)) as browser:
+            browser.sendall(asked)
+            # It resets the connection.
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    deadline = time.monotonic() + 20
+    while any("process_request" in thread.name for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        web.show(observation)
+        time.sleep(0.05)
+    assert capfd.readouterr().err == ""
 
 
 def test_ipv6():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import re
 import socket
+import sys
 import threading
 import time
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lesionedge.errors import CameraError, ImageError
 from lesionedge.preview.drawing import LEAST_S, draw
@@ -58,6 +58,10 @@ class WebPreview:
         class Server(ThreadingHTTPServer):
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
             daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                if not isinstance(sys.exc_info()[1], OSError):  # the browser went away
+                    super().handle_error(request, client_address)
 
         try:
             self._server = Server((host, port), Handler)
@@ -130,8 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_error(503, f"{MOST_VIEWERS} browsers are watching already")
                 return
             try:
-                with suppress(OSError):  # the browser goes away
-                    self._stream()
+                self._stream()
             finally:
                 self.show.viewers.release()
         else:
