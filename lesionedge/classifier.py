@@ -290,7 +290,10 @@ class Classifier:
                 "--operating-point out, or --malignant and --labels"
             )
         if wanted is not None:
-            return find(wanted, points=self.operating_points, model=self.model)
+            profile = None if self.profile is None else self.profile.name
+            return find(
+                wanted, points=self.operating_points, model=self.model, profile=profile
+            )  # fmt: skip
         return nearest(self.operating_points, DEFAULT_SENSITIVITY)
 
     def _own_profile(self) -> Profile | None:

@@ -514,6 +514,14 @@ def test_batch_takes_it_to_its_workers(calibrated, cli_run, int8, photo, tmp_pat
     assert (without.exit_code, "--profile" in without.stderr) == (1, True)
 
 
+def test_an_operating_point_that_it_lacks_is_an_error(calibrated, int8):
+    file, _ = calibrated(60, "--of", "mel")
+    with pytest.raises(
+        ModelError, match=r"profile site: it has no operating point .* 0\.98; it has"
+    ):
+        Classifier(int8, profile=file, operating_point=0.98)
+
+
 def test_the_rows_of_batch_name_the_label_that_a_threshold_is_to_find(calibrated, int8, photo):
     pytest.importorskip("pyarrow", reason="batch needs it")
     from lesionedge.batch import rows
