@@ -106,7 +106,7 @@ def describe_model(
     meaning = outputs.read(path, count, found)
     _demand(path, options, found, input_info, count)
     diagnoses = diagnoses_of(path, options, found)
-    _check_count(path, options, diagnoses, count)
+    check_count(path, options, diagnoses, count)
     mean, std = _normalisation(path, options, found)
     other = has_other_malignant(path, options, found, diagnoses)
     return Description(
@@ -192,9 +192,20 @@ def _spelled(
     return inside if inside == card.codes else labels.in_order(inside, f"{path}: its metadata")
 
 
-def _check_count(
+def check_count(
     path: str, options: ModelOptions, diagnoses: Sequence[Diagnosis], count: int
 ) -> None:
+    """Check that there are as many labels as an output needs.
+
+    Args:
+        path: The .tflite file.
+        options: Options that override the file.
+        diagnoses: What the labels mean.
+        count: How many numbers the output has.
+
+    Raises:
+        ModelError: There are more or fewer.
+    """
     source = "the list of labels"
     if options.labels is None:
         source = "its metadata"

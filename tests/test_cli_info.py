@@ -32,6 +32,13 @@ def test_info_of_a_model_from_elsewhere(cli_run, models):
     assert "--labels" in bare.stdout
 
 
+def test_info_refuses_labels_that_do_not_fit(cli_run, models, tmp_path):
+    (tmp_path / "labels.txt").write_text("nv\nmel\n")
+    done = cli_run("info", models / "bare.tflite", "--labels", tmp_path / "labels.txt")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "labels.txt has 2 labels; its output needs 7" in done.stderr
+
+
 def test_info_of_a_missing_model(cli_run, tmp_path):
     result = cli_run("info", tmp_path / "none.tflite")
     assert result.exit_code == 1

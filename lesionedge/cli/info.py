@@ -60,11 +60,18 @@ def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
         model_options: The model, and options about its labels.
 
     Raises:
-        ModelError: It is missing, corrupt or not an image classifier, or has no such labels.
+        ModelError: It is missing, corrupt or not an image classifier, or has no such labels, or
+            more or fewer.
     """
     from lesionedge import metadata
     from lesionedge.card import Card
-    from lesionedge.description import diagnoses_of, find_model, has_other_malignant, name_of
+    from lesionedge.description import (
+        check_count,
+        diagnoses_of,
+        find_model,
+        has_other_malignant,
+        name_of,
+    )
     from lesionedge.interpreter import Interpreter
 
     name = name_of(model_options)
@@ -73,6 +80,8 @@ def describe(model_options: ModelOptions) -> tuple[Card, dict[str, Any]]:
     network = Interpreter(path)
     card = found.card or Card()
     diagnoses = diagnoses_of(path, model_options, found)
+    if model_options.labels is not None:
+        check_count(path, model_options, diagnoses, network.output.shape[-1])
     if has_other_malignant(path, model_options, found, diagnoses):
         card = replace(card, operating_points=())
     return card, {
