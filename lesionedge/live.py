@@ -203,7 +203,7 @@ def _observations(
         if frame is None:
             meanwhile()
             continue
-        due_s = max(due_s + every_s, time.monotonic())
+        due_s = time.monotonic() + every_s  # not from when it was due: the frame may be late
         try:
             observation = frame_classifier.look(frame)
         except ImageError as error:

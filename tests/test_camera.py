@@ -15,13 +15,14 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cards import with_card
 from PIL import Image
 
 import lesionedge
-from lesionedge import CameraError, Classifier, frame_recorder
+from lesionedge import CameraError, Classifier, frame_recorder, live
 from lesionedge.camera import choice, scene
 from lesionedge.camera.mjpeg import Cutter
 from lesionedge.camera.yuyv import Layout, to_rgb
@@ -669,6 +670,35 @@ def test_the_time_between_predictions_is_passed_on(folder, classifier):
         )
         assert len([next(seen) for _ in range(3)]) == 3
     assert len(times) >= 4
+
+
+def test_a_late_frame_does_not_shorten_the_time_to_the_next_prediction(monkeypatch):
+    now_s, seen_s = 0.0, []
+
+    class Slow:
+        """A camera without frames until the sixth second."""
+
+        live, closed, seen, description = True, False, 1, "slow"
+
+        @property
+        def ended(self):
+            return now_s > 20
+
+        def rest(self, seconds):
+            nonlocal now_s
+            now_s += seconds
+
+        def wait(self, seconds):
+            self.rest(seconds)
+            return None if now_s < 6 else object()
+
+    class Looked:
+        def look(self, frame):
+            seen_s.append(now_s)
+
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now_s))
+    assert len(list(live._observations(Slow(), Looked(), 5.0, lambda: None))) == 3
+    assert all(b - a >= 5.0 - 1e-9 for a, b in pairwise(seen_s))
 
 
 def test_options_without_effect_are_refused(cli_run, folder, int8):
