@@ -672,6 +672,17 @@ def test_the_time_between_predictions_is_passed_on(folder, classifier):
     assert len(times) >= 4
 
 
+def test_it_goes_on_if_nobody_reads_standard_error(folder, int8, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    line = [sys.executable, "-m", "lesionedge", "camera", "--source", folder, "-m", int8, "--save",
+            tmp_path / "saved", "--save-when", "always", "--format", "json"]  # fmt: skip
+    done = subprocess.run(line, stdout=subprocess.PIPE, stderr=writer, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 6)
+    assert len(list((tmp_path / "saved").glob("*.jpg"))) == 6
+
+
 def test_a_late_frame_does_not_shorten_the_time_to_the_next_prediction(monkeypatch):
     now_s, seen_s = 0.0, []
 

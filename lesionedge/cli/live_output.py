@@ -6,6 +6,7 @@ import array
 import random
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,7 +88,8 @@ def tell(text: str) -> None:
     """Write a line to standard error; from any thread."""
     # In one write. On a terminal it replaces the line of the current prediction.
     clear = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
-    click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
+    with suppress(OSError):  # if standard error is gone, go on: threads that save images tell, too
+        click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
 
 
 def line_of(observation: Observation) -> str:
