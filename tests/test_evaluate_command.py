@@ -105,6 +105,13 @@ def test_an_interrupted_run_is_continued(cli_run, reported, photos, int8, tmp_pa
     assert "images, " not in again.stderr.replace("images, which", "")
     other = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", "cnn", "-o", out)
     assert (other.exit_code, "made by the model int8" in other.stderr) == (1, True)
+    other = cli_run(
+        "evaluate", photos[0], "--truth", photos[1], "-m", int8, "-o", out, "--malignant", "nv"
+    )
+    assert (other.exit_code, "or with other options" in other.stderr) == (1, True)
+    (out / "predictions.json").write_text("[]")
+    other = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", int8, "-o", out)
+    assert (other.exit_code, "it holds no object" in other.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -261,7 +268,8 @@ def test_images_that_were_replaced_are_noticed(
     (out / name).unlink()
     measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
     record = json.loads((out / "predictions.json").read_text())
-    del record["predictions.csv"]["images"]  # as older versions wrote it
+    for key in ("images", "malignant"):  # as older versions wrote it
+        del record["predictions.csv"][key]
     (out / "predictions.json").write_text(json.dumps(record))
     measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
 

@@ -21,6 +21,8 @@ MADE_BY = "predictions.json"
 """File of a folder that says which model made its predictions."""
 IMAGES = "images"
 """Its key for a digest of the images."""
+MALIGNANT = "malignant"
+"""Its key for which labels are malignant; older versions left it out."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def _maker(classifier: Classifier, model_options: ModelOptions) -> dict[str, Any
     return {
         "model": short(classifier.model), "sha256": digest(classifier.path),
         "labels": list(classifier.labels), "views": classifier.views,
+        MALIGNANT: [one.malignant for one in classifier.diagnoses],
         "normalize": None if given is None else list(given), "check": model_options.check,
     }  # fmt: skip
 
@@ -172,6 +175,8 @@ def _record(folder: str, name: str, maker: dict[str, Any]) -> str | None:
     try:
         with open(file, "rb") as text:
             found = json.load(text)
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
     except FileNotFoundError:
         found = {}
     except (OSError, ValueError) as error:
@@ -195,7 +200,8 @@ def _check_maker(path: str, found: Any, maker: dict[str, Any]) -> str | None:
             "another DIR"
         )
     images: str | None = found.get(IMAGES)
-    if {**found, IMAGES: None} != {**maker, IMAGES: None}:
+    known = {MALIGNANT: maker[MALIGNANT], **found}
+    if {**known, IMAGES: None} != {**maker, IMAGES: None}:
         raise OutputError(
             f"{path}: made by the model {found.get('model')}, or with other options; name another "
             "DIR"
