@@ -342,6 +342,8 @@ def test_batch_continues_a_folder_without_colours(known, cli_run, tmp_path):
     assert done.exit_code == 0, done.output
     found = series(file.read_text())
     assert found["images", None] == 24
+    assert ("median", "confidence") in found
+    assert ("median", "lightness") not in found  # of one image, it is compared with nothing
     assert len(parquet.read_table(out)) == 24
 
 

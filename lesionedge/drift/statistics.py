@@ -79,7 +79,7 @@ class Statistics:
     shares: Mapping[str, float] = field(default_factory=dict)
     """``refused`` by the gate, and each of ``WARNINGS``, 0-1; empty if none was checked."""
     values: Mapping[str, Array] = field(default_factory=dict)
-    """Those of ``VALUES`` that are known -> (101,) their percentiles."""
+    """Those of ``VALUES`` that are known of all images -> (101,) their percentiles."""
 
     @classmethod
     def of(cls, seen: Iterable[Seen]) -> Statistics:
@@ -119,7 +119,11 @@ class Statistics:
         return cls(
             len(confidence), checked,
             {name: count / checked for name, count in counts.items()} if checked else {},
-            {name: np.percentile(column, grid) for name, column in known.items() if len(column)},
+            {
+                name: np.percentile(column, grid)
+                for name, column in known.items()
+                if len(column) == len(confidence) > 0
+            },
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
