@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 from lesionedge import machine
 from lesionedge.classifier import Classifier
-from lesionedge.cores import physical_cores, usable_cpus
+from lesionedge.cores import usable_cores
 from lesionedge.description import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -255,8 +255,8 @@ class _Apart:
 
 
 def thread_counts() -> list[int]:
-    """List the numbers of threads worth trying here: 1, 2, ... up to the physical cores."""
-    cores = physical_cores(usable_cpus())
+    """List the numbers of threads worth trying here: 1, 2, ... up to the usable cores."""
+    cores = usable_cores()
     counts = [n for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if n < cores]
     return [*counts, cores]
 
