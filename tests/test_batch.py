@@ -386,6 +386,13 @@ def test_show_failed_disturbs_no_command_that_writes(cli_run, int8, tmp_path):
         assert (tmp_path / "_unfinished").exists()
 
 
+def test_metrics_among_the_results_are_refused(cli_run, archive, int8, tmp_path):
+    """The next command would take them for files of somebody else."""
+    file = tmp_path / "out" / "drift.prom"
+    done = cli_run("batch", archive, "-o", tmp_path / "out", "-m", int8, "--metrics", file)
+    assert (done.exit_code, "name a file outside" in done.stderr) == (2, True)
+
+
 def test_show_failed_makes_no_folder(cli_run, tmp_path):
     done = cli_run("batch", "-o", tmp_path / "mistyped", "--show-failed")
     assert done.exit_code == 1

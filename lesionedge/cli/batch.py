@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -80,6 +81,8 @@ def command(
     _check(sources, engine, address, show_failed=show_failed)
     if show_failed and (retry_failed or metrics is not None):
         raise click.UsageError("--show-failed only lists: without --retry-failed and --metrics")
+    if metrics is not None and os.path.realpath(out) == os.path.realpath(os.path.dirname(metrics)):
+        raise click.UsageError(f"--metrics {printable(metrics)}: name a file outside {out}")
     from lesionedge.batch.model import Model
     from lesionedge.batch.output import Output, failures
 
