@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Union
 
@@ -126,7 +126,6 @@ def example_image(
 def measure(
     images: Sequence[EncodedImage], *, model: str | None = None, threads: int | None = None,
     queries: int = MIN_QUERIES, seconds: float = MIN_SECONDS,
-    progress: Callable[[float], None] | None = None,
 ) -> Measurement:  # fmt: skip
     """Classify images one after the other in this process and measure the times.
 
@@ -136,7 +135,6 @@ def measure(
         threads: Threads that run the network; None for the default.
         queries: Least number of predictions.
         seconds: Least duration.
-        progress: Called about once a second with the share done so far, 0-1.
 
     Raises:
         LesionEdgeError: The model or an image cannot be used.
@@ -152,7 +150,7 @@ def measure(
     for number in range(WARM_UP_QUERIES):
         classifier.classify(images[number % len(images)])
     before = machine.condition()
-    times = _timed(classifier, images, queries, seconds, progress)
+    times = _timed(classifier, images, queries, seconds)
     after = machine.condition()
     duration = after.time_s - before.time_s
     return Measurement(
@@ -173,11 +171,10 @@ def measure(
 
 
 def _timed(
-    classifier: Classifier, images: Sequence[EncodedImage], queries: int, seconds: float,
-    progress: Callable[[float], None] | None,
-) -> dict[str, list[float]]:  # fmt: skip
+    classifier: Classifier, images: Sequence[EncodedImage], queries: int, seconds: float
+) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    begin = shown = now = time.perf_counter()
+    begin = now = time.perf_counter()
     while len(times["whole"]) < queries or now - begin < seconds:
         image = images[len(times["whole"]) % len(images)]
         start = time.perf_counter()
@@ -186,10 +183,6 @@ def _timed(
         times["whole"].append((now - start) * 1000)
         for stage, value in prediction.timings_ms.items():
             times[stage].append(value)
-        if progress is not None and now - shown > 1:
-            shown = now
-            done = (len(times["whole"]) / queries, (now - begin) / seconds if seconds else 1.0)
-            progress(min(1.0, *done))
     return times
 
 

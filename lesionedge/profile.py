@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the format."""
-VARIABLE = "LESIONEDGE_PROFILE"
-"""Environment variable that names a profile for the command line."""
 LEAST = 1e-9
 """Probabilities below it are taken for it, so that they have a logarithm."""
 MARGIN = 1e-6

@@ -48,14 +48,10 @@ def test_every_stage_is_measured(measured):
 
 
 def test_runs_until_both_the_time_and_the_number_are_reached(int8):
-    shares = []
-    found = benchmark.measure(
-        [benchmark.example_image(64, 64)], model=int8, queries=1, seconds=2.2,
-        progress=shares.append,
-    )  # fmt: skip
+    image = benchmark.example_image(64, 64)
+    found = benchmark.measure([image], model=int8, queries=1, seconds=0.5)
     assert found.queries > 1
-    assert found.duration_s >= 2.2
-    assert shares and shares == sorted(shares) and shares[-1] <= 1
+    assert found.duration_s >= 0.5
 
 
 def test_faults_come_through_the_other_process(int8, tmp_path):

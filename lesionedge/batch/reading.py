@@ -47,11 +47,6 @@ def is_url(source: str) -> bool:
     return bool(_URL.match(source))
 
 
-def by_arrow(name: str) -> bool:
-    """Return whether pyarrow itself opens a path or URL."""
-    return not is_url(name) or name.partition("://")[0] in (*_BY_ARROW, "file")
-
-
 def local_name(path: str) -> str:
     """Return a local file's name: its path, or a URL if the path is not UTF-8, as Parquet needs."""
     path = os.path.abspath(path)
