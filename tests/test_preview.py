@@ -16,7 +16,7 @@ from PIL import Image, ImageGrab
 import lesionedge
 from lesionedge import CameraError, Classifier
 from lesionedge.camera.mjpeg import Cutter
-from lesionedge.preview.web import WebPreview
+from lesionedge.preview.web import MOST_VIEWERS, WebPreview
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,13 @@ def test_a_browser_that_goes_away_prints_nothing(web, observation, capfd):
         web.show(observation)
         time.sleep(0.05)
     assert capfd.readouterr().err == ""
+
+
+def test_browsers_that_left_before_the_first_image_are_forgotten(web):
+    for _ in range(MOST_VIEWERS):
+        urllib.request.urlopen(web.address + "stream.mjpg", timeout=10).close()
+    for _ in range(MOST_VIEWERS):
+        assert web.viewers.acquire(timeout=20)
 
 
 def test_ipv6():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import select
 import socket
 import sys
 import threading
@@ -157,6 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.show.closed:
             number, observation = self.show.next(seen)
             if observation is None or number == seen:
+                if self._is_gone():  # without a camera it would keep its place among the viewers
+                    return
                 continue
             seen = number
             try:
@@ -168,6 +171,11 @@ class _Handler(BaseHTTPRequestHandler):
             head = f"\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             self.wfile.write(b"--" + _BOUNDARY + head.encode() + jpeg + b"\r\n")
             time.sleep(LEAST_S)
+
+    def _is_gone(self) -> bool:
+        """Return whether the browser has closed the connection; it sends nothing else now."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1024)
 
     def log_message(self, *_arguments: object) -> None:
         """Log nothing: standard error belongs to the command."""
