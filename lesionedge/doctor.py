@@ -21,6 +21,10 @@ LITTLE_MEMORY_BYTES = 80_000_000
 PI_CAMERAS = ("picamera2", "rpicam")
 """Camera interfaces that only a Raspberry Pi has."""
 
+OWN_CLOCK = ("intel_pstate", "amd-pstate-epp")
+"""Drivers whose governor ``powersave`` raises the clock under load (kernel.org, "intel_pstate",
+"amd-pstate"); with others it stays at the lowest."""
+
 HOT_C = 80.0
 """From this temperature on, a Raspberry Pi slows down (raspberrypi.com, "Frequency management")."""
 
@@ -92,7 +96,7 @@ def _processor() -> Finding:
     chip = machine.processor()
     parts = [chip.name, chip.architecture, f"hardware threads: {chip.hardware_threads}"]
     parts.append(", ".join(chip.features) or "none of the features that speed these networks up")
-    if chip.governor == "powersave":
+    if chip.governor == "powersave" and chip.driver not in OWN_CLOCK:
         return Finding(
             "processor", "note", f"{'; '.join(parts)}; governor powersave",
             "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",

@@ -42,6 +42,8 @@ class Processor:
     """Which of ``FEATURES`` it has."""
     governor: str | None
     """How Linux chooses the clock: ``performance``, ``ondemand``, ..."""
+    driver: str | None
+    """What sets the clock: ``cpufreq-dt``, ``intel_pstate``, ..."""
     max_clock_mhz: float | None
     """The highest clock."""
 
@@ -74,13 +76,15 @@ def processor(root: str = "/") -> Processor:
     board = read(f"{root}proc/device-tree/model").rstrip("\0")
     names = [board, facts.get("model name") or facts.get("hardware") or ""]
     flags = set((facts.get("flags") or facts.get("features") or "").split())
-    clock = read(f"{root}sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
+    cpufreq = f"{root}sys/devices/system/cpu/cpu0/cpufreq"
+    clock = read(f"{cpufreq}/cpuinfo_max_freq")
     return Processor(
         name=", ".join(name for name in names if name) or platform.machine(),
         architecture=platform.machine(),
         hardware_threads=os.cpu_count() or 1,
         features=tuple(dict.fromkeys(name for flag, name in FEATURES.items() if flag in flags)),
-        governor=read(f"{root}sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
+        governor=read(f"{cpufreq}/scaling_governor") or None,
+        driver=read(f"{cpufreq}/scaling_driver") or None,
         max_clock_mhz=int(clock) / 1000 if clock.isdigit() else None,
     )
 

@@ -120,11 +120,21 @@ def test_the_python_version_and_width(monkeypatch, width, version, chip, state, 
     assert bool(finding.fix) == (state != "ok")
 
 
+@pytest.mark.parametrize(
+    ("driver", "state"),
+    [("cpufreq-dt", "note"), ("intel_cpufreq", "note"), (None, "note"), ("intel_pstate", "ok")],
+)
+def test_the_governor_powersave_is_slow_with_most_drivers(monkeypatch, driver, state):
+    chip = dataclasses.replace(machine.processor(), governor="powersave", driver=driver)
+    monkeypatch.setattr(machine, "processor", lambda: chip)
+    assert doctor._processor().state == state
+
+
 def test_heat_and_undervoltage_are_reported(monkeypatch):
     monkeypatch.setattr(machine, "temperature_c", lambda: 84.2)
     monkeypatch.setattr(machine, "throttle_flags", lambda: 0x50005)
     monkeypatch.setattr(machine, "free_memory_bytes", lambda: 30_000_000)
-    slow = dataclasses.replace(machine.processor(), governor="powersave")
+    slow = dataclasses.replace(machine.processor(), governor="powersave", driver="cpufreq-dt")
     monkeypatch.setattr(machine, "processor", lambda: slow)
     found = by_name(doctor.examine())
     for about in ("temperature", "power", "memory", "processor"):

@@ -21,6 +21,7 @@ PI = {
     "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
     "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "2400000\n",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+    "sys/devices/system/cpu/cpu0/cpufreq/scaling_driver": "cpufreq-dt\n",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1500000\n",
     "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1800000\n",
     "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
@@ -40,6 +41,7 @@ def test_a_raspberry_pi_is_described(tmp_path):
     assert found.name == "Raspberry Pi 5 Model B Rev 1.0"
     assert set(found.features) == {"neon", "fp16", "dotprod"}
     assert (found.governor, found.max_clock_mhz) == ("ondemand", 2400)
+    assert found.driver == "cpufreq-dt"
     now = machine.condition(here)
     assert (now.temperature_c, now.clock_mhz) == (61.25, 1800)
     assert machine.throttled(now.throttle_flags) == (
