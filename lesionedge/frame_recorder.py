@@ -110,8 +110,8 @@ class FrameRecorder:
         Returns:
             The path that the image will have; None if it is not saved.
         """
-        label = observation.prediction.label
-        changed, self._label = label != self._label, label
+        label, before = observation.prediction.label, self._label
+        changed, self._label = label != before, label
         wanted = {
             "always": True, "changed": changed, "malignant": label in self._malignant,
             "key": key_pressed,
@@ -125,6 +125,7 @@ class FrameRecorder:
         try:
             self._jobs.put(_Job(frame, json.dumps(facts).encode() + b"\n", path), block=wait)
         except queue.Full:
+            self._label = before  # so that the next frame of this label is saved in its place
             self._skip()
             return None
         self._taken += 1

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -494,6 +495,29 @@ def test_a_slow_disk_delays_no_prediction(folder, classifier, tmp_path, monkeypa
     assert (recorder.saved, recorder.skipped) == (len(kept), 12 - len(kept))
     assert all(os.path.exists(path) for path in kept)
     assert len(messages) == 1 and "too slow" in messages[0]
+
+
+def test_a_new_label_is_saved_when_a_slow_disk_is_ready_again(
+    folder, classifier, tmp_path, monkeypatch
+):
+    first = observations(folder, classifier)[0]
+    go_on, synchronise = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        go_on.wait(30)
+        synchronise(descriptor)
+
+    def labelled(label):
+        return replace(first, prediction=replace(first.prediction, label=label))
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with recorder_of(tmp_path / "out", [], "changed") as recorder:
+        labels = iter("abcdefghij")
+        label = next(label for label in labels if recorder.offer(labelled(label), {}) is None)
+        go_on.set()
+        path = recorder.offer(labelled(label), {}, wait=True)
+        assert recorder.offer(labelled(label), {}, wait=True) is None
+    assert path is not None and os.path.exists(path)
 
 
 def test_files_wait_for_a_slow_disk_so_that_no_image_is_missed(folder, classifier, tmp_path):
