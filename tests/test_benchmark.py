@@ -152,6 +152,14 @@ def test_the_command_prints_json_and_draws(cli_run, int8, photo, tmp_path, monke
         assert drawn.width == 960
 
 
+def test_what_was_measured_is_shown_if_a_later_setting_fails(cli_run, int8, monkeypatch):
+    monkeypatch.setattr(benchmark, "QUICK_QUERIES", 2)
+    monkeypatch.setattr(benchmark, "QUICK_SECONDS", 0.0)
+    done = cli_run("benchmark", "-m", int8, "-m", "none", "--quick", "--format", "json")
+    assert (done.exit_code, "none: no such model" in done.stderr) == (1, True)
+    assert [one["model"] for one in json.loads(done.stdout)["measurements"]] == [int8]
+
+
 def test_the_command_prints_text_and_markdown(cli_run, int8, monkeypatch):
     monkeypatch.setattr(benchmark, "QUICK_QUERIES", 2)
     monkeypatch.setattr(benchmark, "QUICK_SECONDS", 0.0)

@@ -81,7 +81,17 @@ def command(
     """
     if plot is not None and not plot.lower().endswith(".png"):
         raise click.UsageError(f"--plot {plot}: expected a name that ends in .png")
-    found = list(_measured(images, models or DEFAULT_MODELS, threads, quick=quick))
+    found: list[Measurement] = []
+    try:
+        for one in _measured(images, models or DEFAULT_MODELS, threads, quick=quick):
+            found.append(one)
+    finally:  # minutes of work, also if a later setting fails or is interrupted
+        if found:
+            _show(found, form, plot)
+
+
+def _show(found: list[Measurement], form: str, plot: str | None) -> None:
+    """Print what was measured, and draw it if a plot is asked for."""
     if form == "json":
         click.echo(_json(found))
     else:
