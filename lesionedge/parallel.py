@@ -107,7 +107,7 @@ def _pool(processes: int, task: Task[Any, Any]) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(task,))
     except OSError as error:
         raise LesionEdgeError(
-            f"--jobs {processes}: processes cannot be started here ({error.strerror})"
+            f"worker processes cannot be started here ({error.strerror})"
         ) from error
 
 
