@@ -650,6 +650,11 @@ def test_closed_standard_streams(folder, int8):
     options = {"shell": True, "capture_output": True, "text": True, "cwd": ROOT}
     without_input = subprocess.run(f"{line} --save-when key --save {folder}/out <&-", **options)
     assert without_input.returncode == 0, without_input.stderr
+    assert without_input.stderr.count("no key there can save an image") == 1
+    at_its_end = f"{line} --save-when key --save {folder}/out </dev/null"
+    ended = subprocess.run(at_its_end, **options)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("no key there can save an image") == 1
     without_output = subprocess.run(f"{line} >&-", **options)
     assert without_output.returncode == 1
     assert "cannot be written (it is closed)" in without_output.stderr

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from lesionedge.preview import Preview
 
 
+NO_KEYS = "warning: standard input has ended, so no key there can save an image"
+
+
 @click.command(
     "camera",
     epilog=options.examples(
@@ -216,7 +219,7 @@ def _pressed(
     if given["save_when"] != "key":
         return lambda: False
     tell("press any key to save an image")
-    in_terminal = stack.enter_context(keys())
+    in_terminal = stack.enter_context(keys(lambda: tell(NO_KEYS)))
 
     def pressed() -> bool:
         in_window = preview is not None and preview.pressed()

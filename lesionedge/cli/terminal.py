@@ -30,9 +30,14 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def keys() -> Iterator[Callable[[], bool]]:
-    """Return a function that returns whether a key was pressed since its last call."""
+def keys(ended: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Return a function that returns whether a key was pressed since its last call.
+
+    Args:
+        ended: Called once if standard input is closed or has ended: then no key can come.
+    """
     if sys.stdin is None or sys.stdin.closed:
+        ended()
         yield lambda: False
         return
     import select
@@ -43,8 +48,10 @@ def keys() -> Iterator[Callable[[], bool]]:
     def pressed() -> bool:
         if not listening[0] or not select.select([file], [], [], 0)[0]:
             return False
-        listening[0] = bool(got := os.read(file, 1024))  # empty at the end of the input
-        return bool(got)
+        listening[0] = bool(os.read(file, 1024))  # empty at the end of the input
+        if not listening[0]:
+            ended()
+        return listening[0]
 
     with _single_keys(file):
         yield pressed
