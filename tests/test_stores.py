@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -29,7 +28,7 @@ import lesionedge
 from lesionedge.batch import rows, run
 from lesionedge.batch.folder import folder
 from lesionedge.batch.model import Model
-from lesionedge.batch.output import Output
+from lesionedge.batch.output import Output, failures
 from lesionedge.batch.reading import opened
 from lesionedge.model_options import ModelOptions
 
@@ -212,10 +211,11 @@ def test_images_and_predictions_in_a_store(scheme, engine, archive, expected, in
 
 def test_show_failed_reads_the_errors_from_the_store(archive, int8):
     put(archive, "s3://bucket/shown")
-    done = batch("s3://bucket/shown", "s3://bucket/shown-predictions", int8)
-    line = next(line for line in done.stdout.splitlines() if "python -c" in line)
-    words = shlex.split(line[line.index("python -c") :])
-    shown = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True)
+    batch("s3://bucket/shown", "s3://bucket/shown-predictions", int8)
+    line = ["batch", "-o", "s3://bucket/shown-predictions", "--show-failed"]
+    shown = subprocess.run(
+        [sys.executable, "-m", "lesionedge", *line], capture_output=True, text=True
+    )
     errors = [row["error"] for row in table("s3://bucket/shown-predictions") if row["error"]]
     assert sorted(shown.stdout.splitlines()) == sorted(errors)
     assert len(errors) == 2
@@ -253,7 +253,9 @@ def test_the_later_of_two_commands_owns_the_folder_and_no_row_is_duplicated(url,
         pytest.raises(lesionedge.LesionEdgeError, match="another lesionedge batch writes"),
         Output(url, model, save_every_s=0) as first,
     ):
-        first.add(some("a", "b"))
+        first.add(some("a"))
+        assert list(failures(url)) == ["a: seen"]  # reading does not take the folder over
+        first.add(some("b"))
         with Output(url, model, save_every_s=0) as second:
             assert sorted(second.done().to_pylist()) == ["a", "b"]
             first.add(some("c"))
