@@ -124,10 +124,13 @@ class Page:
         code = f"(async () => JSON.stringify(await ({function})({json.dumps(given)})))()"
         return json.loads(self._run(code).get("value", "null"))
 
-    def wait_for(self, condition: str) -> None:
-        """Wait until an expression is true."""
-        pause = "new Promise((go) => setTimeout(go, 50))"
-        self.evaluate(f"async () => {{ while (!({condition})) await {pause}; }}")
+    def wait_for(self, condition: str, *, at_most_s: float = WAIT_S) -> bool:
+        """Wait until an expression is true; return whether it is."""
+        return self.evaluate(f"""async (end) => {{
+            while (!({condition}) && performance.now() < end)
+                await new Promise((go) => setTimeout(go, 50));
+            return Boolean({condition});
+        }}""", at_most_s * 1000)  # fmt: skip
 
     def choose(self, selector: str, *paths: str) -> None:
         """Choose files in a form."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+import warnings
 
 import make_vectors
 import pytest
@@ -17,6 +18,8 @@ from lesionedge import Classifier
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
 READY = "document.body.dataset.ready"
 SHOWN = "document.querySelector('.card .headline')"
+LOADED = """() => performance.getEntriesByType('resource').map(
+    ({ name, responseEnd }) => `${name.split('/').pop()} ${Math.round(responseEnd)} ms`)"""
 ASK = """async ([model, contents]) => {
     const base = document.querySelector('script[type=module]').src;
     const engine = await import(new URL('engine.js', base));
@@ -36,6 +39,21 @@ def page(tmp_path_factory):
         yield running
 
 
+def start(page, url):
+    """Open the app, and wait until it can classify.
+
+    In two of about thirty runs of all tests it never could, after 300 s; alone, or beside other
+    work, it always could. So it is opened again, as a person would, and a warning tells of it.
+    """
+    for _ in range(3):
+        page.goto(url)
+        if page.wait_for(READY, at_most_s=90):
+            return
+        loaded = page.evaluate(LOADED)
+        warnings.warn(f"{url} was not ready after 90 s; loaded: {loaded}", stacklevel=2)
+    pytest.fail(f"{url} does not get ready")
+
+
 def same(page, model, *contents):
     """Compare predictions of files with Python's."""
     encoded = [base64.b64encode(one).decode() for one in contents]
@@ -52,8 +70,7 @@ def same(page, model, *contents):
 def test_with_threads_predictions_are_python_s(page):
     contents = [encoded(make_vectors.image(number), "PNG") for number in range(3)]
     with serving("--app", APP, "--jobs", "1") as running:
-        page.goto(f"{running.url}app/")
-        page.wait_for(READY)
+        start(page, f"{running.url}app/")
         assert page.evaluate(f"() => {READY}") == "threaded"
         same(page, "mobilenetv2", *contents)
 
@@ -62,10 +79,9 @@ def test_a_model_comes_at_once_while_the_service_worker_takes_over(page):
     """Its threads block where they have no work, and the worker must not wait for them."""
     content = encoded(make_vectors.image(0), "PNG")
     with serving("--app", APP, "--jobs", "1") as running:
-        page.goto(f"{running.url}app/")
-        page.wait_for(READY)
+        start(page, f"{running.url}app/")
         same(page, "mobilenetv2", content)
-        page.wait_for("document.getElementById('offline').textContent")
+        assert page.wait_for("document.getElementById('offline').textContent")
         begin = time.monotonic()
         same(page, "cnn", content)
         assert time.monotonic() - begin < 20
@@ -73,8 +89,7 @@ def test_a_model_comes_at_once_while_the_service_worker_takes_over(page):
 
 def test_orientation_of_pngs_and_webps(page):
     with static(APP) as (_, url):
-        page.goto(url)
-        page.wait_for(READY)
+        start(page, url)
         exif = Image.Exif()
         exif[0x0112] = 6
         image = make_vectors.image(0).resize((300, 200))
@@ -90,8 +105,7 @@ def test_turned_jpegs_and_one_without_an_end(page):
     given = [base64.b64encode(one).decode() for one in (turned, turned[:-2])]
     wanted = Classifier("cnn", threads=1).model_input(turned).ravel().astype(int)
     with static(APP) as (_, url):
-        page.goto(url)
-        page.wait_for(READY)
+        start(page, url)
         for found in page.evaluate(ASK, ["cnn", given]):
             assert abs(wanted - found["input"]).mean() < 1
 
@@ -100,12 +114,12 @@ def test_it_works_without_the_server(page, tmp_path):
     image = tmp_path / "lesion.png"
     make_vectors.image(0).save(image)
     with static(APP) as (_, url):
-        page.goto(url)
-        page.wait_for(f"{READY} && document.getElementById('offline').textContent")
+        start(page, url)
+        assert page.wait_for("document.getElementById('offline').textContent")
     page.reload()
-    page.wait_for(READY)
+    assert page.wait_for(READY)
     assert page.evaluate(f"() => {READY}") == "plain"
     page.choose("#files", image)
-    page.wait_for(SHOWN)
+    assert page.wait_for(SHOWN)
     wanted = Classifier().classify(image)
     assert page.evaluate(f"() => {SHOWN}.textContent").startswith(wanted.name)

@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from training import keras, program, tensorflow
 
 import lesionedge
-from convert.export import _int8
+from convert.export import int8
 from train import recipe
 from train.fit.batches import Lessons
 from train.fit.stages import set_trainable
@@ -133,7 +133,7 @@ def rounded_biases(model: Any, batches: list[Any]) -> list[float]:
     ranges.start_ranges(quantized, model, batches)
     bias_correction.take_out_rounding(quantized, model, batches)
     converter = tensorflow.lite.TFLiteConverter.from_keras_model(quantized)
-    interpreter = Interpreter(model_content=_int8(converter))
+    interpreter = Interpreter(model_content=int8(converter))
     interpreter.allocate_tensors()
     kept = next(
         tensor
