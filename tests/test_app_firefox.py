@@ -16,6 +16,7 @@ from serving import encoded, serving, static
 from lesionedge import Classifier
 
 pytest.importorskip("fastapi", reason="needs lesionedge[web]")
+pytestmark = pytest.mark.filterwarnings("default:.*was not ready:UserWarning")
 READY = "document.body.dataset.ready"
 SHOWN = "document.querySelector('.card .headline')"
 LOADED = """() => performance.getEntriesByType('resource').map(
