@@ -387,7 +387,7 @@ def test_images_and_pages_of_links_over_http(archive, int8, tmp_path):
     errors = {row["path"]: row["error"] for row in table(tmp_path / "some")}
     assert errors.pop(f"{host}/0.jpg?size=large") is None
     assert "403" in errors.pop(f"{host}/secret.jpg")
-    assert errors == {f"{host}/none.jpg": f"{host}/none.jpg: no such file"}
+    assert errors == {f"{host}/none.jpg": f"{host}/none.jpg: no such file (404 File not found)"}
 
 
 def test_images_and_predictions_on_an_ftp_server(archive, expected, int8, tmp_path):
