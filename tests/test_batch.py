@@ -454,7 +454,8 @@ def test_ray_gives_the_same_rows(command, archive, int8, tmp_path):
             "--jobs", 1,
         )  # fmt: skip
         assert done.returncode == 1, done.stderr
-    assert table(tmp_path / "local").equals(table(tmp_path / "ray"))
+    both = [table(tmp_path / engine).drop_columns("timings_ms") for engine in ("local", "ray")]
+    assert both[0].equals(both[1])
     assert b"10 of 10 images" in done.stderr
 
 
