@@ -398,9 +398,9 @@ def test_a_display_matrix_is_applied_to_a_file_address(portrait):
 @pytest.mark.parametrize("oblong", [Fraction(64, 45), Fraction(1, 2), Fraction(9)])
 def test_oblong_pixels_become_square(tmp_path, codec, form, name, oblong):
     """Video of capture devices often has them, and a round lesion would look oval."""
-    picture = np.zeros((256, 320, 3))
-    picture[64:192, 80:240] = 1
-    frame = frame_of(to_yuv(picture, BT601, FULL, 8), form)
+    drawn = np.zeros((256, 320, 3))
+    drawn[64:192, 80:240] = 1
+    frame = frame_of(to_yuv(drawn, BT601, FULL, 8), form)
     path = write(tmp_path / name, [frame], codec=codec, form=form, size=SIZE,
                  sample_aspect_ratio=oblong, color_range=FULL)  # fmt: skip
     wide, high = (320 * max(1, oblong), 256 / min(1, oblong)) if oblong < 9 else SIZE
