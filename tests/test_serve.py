@@ -113,6 +113,19 @@ def test_several_images_per_request(server, jpeg, draw, int8):
     assert len(one.json["results"]) == 1
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "filename*=UTF-8''n%C3%A4vus%20%E5%90%8D.jpg", 'filename="nävus 名.jpg"',
+        "filename*=utf-8'de'n%C3%A4vus%20%E5%90%8D.jpg",
+    ],
+)  # fmt: skip
+def test_file_names_in_any_language(server, jpeg, given):
+    body = as_form(jpeg).replace(b'filename="a.jpg"', given.encode())
+    found = server.request("POST", "/v1/predict", body, **FORM).json
+    assert found["path"] == "nävus 名.jpg"
+
+
 def test_too_many_images_are_refused(server, jpeg):
     response = server.request("POST", "/v1/predict", as_form(*[jpeg] * 17), **FORM)
     assert (response.status, "at most 16" in response.error) == (413, True)

@@ -254,6 +254,15 @@ def _parameters(header: str) -> Message:
     return message
 
 
+def _plain(name: Any) -> str | None:
+    """Return a file's name; some clients send it encoded, as ``filename*`` (RFC 8187)."""
+    if not isinstance(name, tuple):
+        return None if name is None else str(name)
+    charset, _, text = name
+    kind = "latin-1" if str(charset).lower() == "iso-8859-1" else "utf-8"
+    return str(text).encode("latin-1", "replace").decode(kind, "replace")
+
+
 class _Parts:
     """Collects the parts that the parser of forms reports."""
 
@@ -293,9 +302,9 @@ class _Parts:
         header = _parameters(self._disposition.decode("utf-8", "replace"))
         name = header.get_param("name")
         # A part without a file name is a text field, unless its name is one of ``FIELDS``.
-        file_name = header.get_param("filename")
+        file_name = _plain(header.get_param("filename"))
         if isinstance(name, str) and (file_name or name in FIELDS):
-            self.files.append((name, Upload(b"".join(self._content), str(file_name or name))))
+            self.files.append((name, Upload(b"".join(self._content), file_name or name)))
 
     def _finish(self) -> None:
         self.ended = True
