@@ -234,6 +234,7 @@ def test_the_response_holds_no_position_or_camera(server, draw):
         (b"x", "multipart/form-data", 400, "boundary"),
         (b"x", FORM["Content_Type"], 400, "form"),
         (as_form(), FORM["Content_Type"], 422, "0 files"),
+        (as_form(*[b""] * 2000, field="text"), FORM["Content_Type"], 422, "more than images"),
         (as_form(b"\xff\xd8\xff" + bytes(900))[:200], FORM["Content_Type"], 400, "cut short"),
     ],
 )

@@ -36,3 +36,5 @@ DRAIN_S = 30
 MAX_HEAD_BYTES = 16_384
 MAX_JSON_PARTS = 1000
 """JSON with more commas and brackets than this is refused: it does not only hold images."""
+MAX_FORM_PARTS = 100
+"""A form of more parts is refused, too."""

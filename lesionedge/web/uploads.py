@@ -269,6 +269,7 @@ class _Parts:
     def __init__(self) -> None:
         self.files: list[tuple[str, Upload]] = []
         self.ended = False
+        self._count = 0
         self._field = self._value = b""
         self._disposition = b""
         self._content: list[bytes] = []
@@ -282,6 +283,9 @@ class _Parts:
         }  # fmt: skip
 
     def _begin(self) -> None:
+        self._count += 1
+        if self._count > limits.MAX_FORM_PARTS:
+            raise Refusal(422, "the form holds more than images; expected fields named image")
         self._content, self._disposition = [], b""
 
     def _name(self, data: bytes, start: int, end: int) -> None:
