@@ -1065,6 +1065,15 @@ def test_serve_sends_it_compressed_with_a_strict_policy(server):
     assert "wasm" not in server.request("GET", "/").headers["content-security-policy"]
 
 
+def test_the_app_needs_no_token_and_its_address_no_slash():
+    with serving("--app", APP, env={"LESIONEDGE_TOKEN": "a-token-of-the-tests-0123"}) as running:
+        response = running.request("GET", "/app")
+        assert response.status == 307
+        assert response.headers["location"] == f"{running.url}app/"
+        assert running.request("GET", "/app/").status == 200
+        assert running.request("GET", "/model").status == 401
+
+
 def test_serve_refuses_a_folder_without_a_built_app(cli_run, tmp_path):
     done = cli_run("serve", "--app", tmp_path)
     assert done.exit_code == 2

@@ -21,7 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")
+OPEN_PATHS = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico", phone.PATH.rstrip("/"))
 OPEN_FOLDERS = ("/assets/", "/docs/", phone.PATH)
 """Paths that need no token: the page, its files, and whether the server is ready."""
 
