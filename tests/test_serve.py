@@ -457,6 +457,39 @@ def test_many_at_once_beside_half_sent_ones(server, jpeg):
             wire.close()
 
 
+FAULTY = """
+from lesionedge.classifier import Classifier
+def classify(*given, **options):
+    raise RuntimeError("a bug")
+Classifier.classify = classify
+"""
+
+
+def test_an_error_in_the_server_is_counted_and_allowed_sites_can_read_it(int8, jpeg):
+    site = "https://good.example"
+    with serving("-m", int8, "--allow-origin", site, before=FAULTY) as server:
+        response = server.predict(jpeg, Origin=site)
+        assert (response.status, "its log" in response.error) == (500, True)
+        assert response.headers.get_all("access-control-allow-origin") == [site]
+        lines = server.request("GET", "/metrics").body.decode().splitlines()
+        assert 'lesionedge_errors_total{status="500"} 1.0' in lines
+        assert any("RuntimeError: a bug" in line for line in server.messages)
+
+
+def test_allowed_sites_can_read_that_a_token_is_missing(int8, jpeg):
+    site = "https://good.example"
+    given = {"env": {"LESIONEDGE_TOKEN": TOKEN}}
+    with serving("-m", int8, "--allow-origin", site, **given) as server:
+        response = server.predict(jpeg, Origin=site)
+        assert (response.status, bool(response.error)) == (401, True)
+        assert response.headers.get_all("access-control-allow-origin") == [site]
+        assert "Origin" in response.headers["vary"]
+        response = server.predict(jpeg, Origin=site, Authorization=f"Bearer {TOKEN}")
+        assert response.headers.get_all("access-control-allow-origin") == [site]
+        response = server.predict(jpeg, Origin="https://evil.example")
+        assert "access-control-allow-origin" not in response.headers
+
+
 def test_the_queue_has_a_limit(server, slow):
     with ThreadPoolExecutor(120) as pool:
         responses = list(pool.map(lambda _: server.predict(slow), range(120)))

@@ -7,7 +7,7 @@ import ipaddress
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ _POLICIES = {
     False: [(b"content-security-policy", CONTENT_POLICY.encode())],
 }
 
+_ALLOWED = b"access-control-allow-origin"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.IGNORECASE)
 
 
@@ -89,25 +90,38 @@ class Guard:
             await self._application(scope, receive, send)
             return
         begin_s, status = time.perf_counter(), 0
-        body = scope[BODY] = _Body(receive)
+        scope[BODY] = _Body(receive)
 
         async def send_out(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = _POLICIES[scope["path"].startswith(phone.PATH)]
-                message["headers"] = [*message.get("headers", ()), *own, *HEADERS]
+                message["headers"] = self._completed(scope, message.get("headers", ()))
             await send(message)
 
         try:
+            await self._respond(scope, send_out)
+        finally:  # after an error in the server, too, which passes on to uvicorn
+            if status:  # otherwise the client has gone
+                took_s = time.perf_counter() - begin_s
+                self._metrics.responded(scope["path"], scope["method"], status, took_s)
+
+    async def _respond(self, scope: Scope, send: Send) -> None:
+        try:
             self._check(scope, _headers(scope))
         except Refusal as refusal:
-            await refuse(refusal, scope, send_out)
+            await refuse(refusal, scope, send)
         else:
-            await self._application(scope, body, send_out)
-        if status:  # otherwise the client has gone
-            took_s = time.perf_counter() - begin_s
-            self._metrics.responded(scope["path"], scope["method"], status, took_s)
+            await self._application(scope, scope[BODY], send)
+
+    def _completed(self, scope: Scope, given: Iterable[tuple[bytes, bytes]]) -> list[Any]:
+        """Return a response's headers with those of every response."""
+        headers = [*given, *_POLICIES[scope["path"].startswith(phone.PATH)], *HEADERS]
+        origin = _headers(scope).get(b"origin")
+        # Allowed sites may read errors, too; the middleware for CORS does not see all of them.
+        if origin in self._origins and _ALLOWED not in dict(headers):
+            headers += [(_ALLOWED, origin.encode()), (b"vary", b"Origin")]
+        return headers
 
     def _check(self, scope: Scope, headers: dict[bytes, str]) -> None:
         host = headers.get(b"host", "").lower()
