@@ -271,9 +271,41 @@ def test_an_orientation_in_xmp_or_beside_damaged_exif(open_app, server):
         encoded(image, "PNG", pnginfo=about),
         encoded(image, "PNG", exif=b"MM\0*\xff\xff\xff\xff"),
         encoded(image, "PNG", exif=b"MM"),
+        encoded(image, "PNG", pnginfo=written("XML:com.adobe.xmp", xmp.decode(), packed=True)),
+        encoded(image, "PNG", pnginfo=written(PROFILE, raw_profile(6))),
+        encoded(image, "PNG", pnginfo=written(PROFILE, raw_profile(6), packed=True)),
+        encoded(image, "PNG", pnginfo=written(PROFILE, raw_profile(6)), exif=b"MM"),
+        encoded(image, "PNG", pnginfo=written(PROFILE, "no number")),
     ):
         wanted = classifier.model_input(content).ravel()
         assert np.array_equal(input_of(page, "cnn", content), wanted)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for options in ({"xmp": xmp}, {"xmp": xmp, "exif": exif}):
+        content = encoded(image, "JPEG", quality=95, **options)
+        wanted = classifier.model_input(content).ravel()
+        assert np.abs(input_of(page, "cnn", content) - wanted).mean() < 1, options
+
+
+PROFILE = "Raw profile type exif"
+
+
+def written(keyword, text, *, packed=False):
+    """Return a PNG's text, as ImageMagick and Photoshop write EXIF and XMP."""
+    about = PngInfo()
+    if keyword == PROFILE:
+        about.add_text(keyword, text, zip=packed)
+    else:
+        about.add_itxt(keyword, text, zip=packed)
+    return about
+
+
+def raw_profile(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+    lines = [content.hex()[at : at + 72] for at in range(0, 2 * len(content), 72)]
+    return "\n".join(["", "exif", f"{len(content):8}", *lines, ""])
 
 
 # --- the corpus

@@ -1,5 +1,5 @@
 // From a file or a frame of the camera to pixels that resample.js takes. Decoding and colours are the browser's.
-// createImageBitmap turns a JPEG upright by itself; older browsers do not know the option that says so.
+// createImageBitmap turns a JPEG upright by its EXIF; older browsers do not know the option that says so.
 
 import { Fault } from "./fault.js";
 import { check, checkLength, checkSize } from "./file.js";
@@ -18,7 +18,7 @@ export async function decode(blob) {
   checkLength(blob);
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const { animated, isOpaque } = check(bytes);
-  const { orientation, parts } = orientationOf(bytes);
+  const { orientation, parts } = await orientationOf(bytes);
   let bitmap;
   try {
     bitmap = upright(await createImageBitmap(new Blob([...parts, JPEG_END])), orientation);
@@ -33,9 +33,9 @@ export async function decode(blob) {
 /** Return an image that the browser shows upright: the file, or a turned copy. */
 export async function shown(file) {
   checkLength(file);
-  const { orientation, parts } = orientationOf(new Uint8Array(await file.arrayBuffer()));
+  const { orientation, parts } = await orientationOf(new Uint8Array(await file.arrayBuffer()));
   if (!(orientation > 1 && orientation < 9)) return new Blob([file, JPEG_END], { type: file.type });
-  const bitmap = upright(await createImageBitmap(new Blob(parts)), orientation);
+  const bitmap = upright(await createImageBitmap(new Blob([...parts, JPEG_END])), orientation);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
   return canvas.convertToBlob();

@@ -1,41 +1,98 @@
-// The orientation that a PNG's or WebP's EXIF or XMP names. Browsers differ in whether they follow it; Pillow does.
-// So the app reads it, hides it from the browser and turns the image by itself.
+// The orientation that a PNG's or WebP's EXIF or XMP names, or a JPEG's XMP. Browsers differ in whether they follow it,
+// and turn a JPEG by its EXIF only; Pillow follows all. So the app reads it, hides it from the browser and turns the image.
 
 const EXIF = "Exif\0\0";
+const XMP = "http://ns.adobe.com/xap/1.0/\0"; // in a JPEG
+const XMP_KEYWORD = "XML:com.adobe.xmp\0"; // in a PNG
+const PROFILE_KEYWORD = "Raw profile type exif\0"; // in a PNG of ImageMagick: EXIF in hexadecimal digits
+const MOST_BYTES = 4_000_000; // of a PNG's text
 const TAG = 0x0112;
 const SIZES = { 1: "getUint8", 3: "getUint16", 4: "getUint32" };
 const IN_XMP = /tiff:Orientation(?:="|>)([0-9])/;
 
 /**
  * Return a file's orientation, 1 to 8, and the parts of the file that do not name it.
- * @returns {orientation, parts}; of kinds other than PNG and WebP always 1, and all of the file.
+ * @returns {orientation, parts}; 1 and all of the file where the browser turns it, and for other kinds.
  */
-export function orientationOf(bytes) {
-  const told = isPng(bytes) ? ofPng(bytes) : isWebp(bytes) ? ofWebp(bytes) : null;
+export async function orientationOf(bytes) {
+  const told = isJpeg(bytes) ? ofJpeg(bytes) : isPng(bytes) ? await ofPng(bytes) : isWebp(bytes) ? ofWebp(bytes) : null;
   if (!told) return { orientation: 1, parts: [bytes] };
   const { exif, xmp, parts } = told;
-  return { orientation: (exif && inExif(exif)) ?? Number(IN_XMP.exec(xmp)?.[1] ?? 1), parts };
+  const first = exif && inExif(exif);
+  if (first !== null && isJpeg(bytes)) return { orientation: 1, parts };
+  return { orientation: first ?? Number(IN_XMP.exec(xmp)?.[1] ?? 1), parts };
 }
 
 const letters = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to));
-const isPng = (bytes) => letters(bytes, 0, 8) === "\x89PNG\r\n\x1a\n";
-const isWebp = (bytes) => letters(bytes, 0, 4) === "RIFF" && letters(bytes, 8, 12) === "WEBP";
+const startsWith = (bytes, text) => letters(bytes, 0, text.length) === text;
+const isJpeg = (bytes) => startsWith(bytes, "\xff\xd8\xff");
+const isPng = (bytes) => startsWith(bytes, "\x89PNG\r\n\x1a\n");
+const isWebp = (bytes) => startsWith(bytes, "RIFF") && letters(bytes, 8, 12) === "WEBP";
 const asText = (bytes) => new TextDecoder("latin1").decode(bytes);
 
-function ofPng(bytes) {
+function ofJpeg(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let [exif, xmp] = [null, ""];
+  for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda;) {
+    const end = at + 2 + view.getUint16(at + 2);
+    const content = bytes.subarray(at + 4, end);
+    if (bytes[at + 1] === 0xe1 && startsWith(content, EXIF)) exif ??= content;
+    if (bytes[at + 1] === 0xe1 && startsWith(content, XMP)) xmp = asText(content);
+    at = end;
+  }
+  return { exif, xmp, parts: [bytes] };
+}
+
+async function ofPng(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const parts = [bytes.subarray(0, 8)];
-  let [exif, xmp] = [null, ""];
+  let [exif, xmp, profile] = [null, "", null];
   for (let at = 8; at + 12 <= bytes.length;) {
     const end = at + 12 + view.getUint32(at);
     const kind = letters(bytes, at + 4, at + 8);
     const content = bytes.subarray(at + 8, end - 4);
     if (kind === "eXIf") exif = content;
+    else if (isText(kind) && startsWith(content, PROFILE_KEYWORD)) profile = fromHex(await textOf(kind, content));
     else parts.push(bytes.subarray(at, end));
-    if (kind === "iTXt" && letters(content, 0, 17) === "XML:com.adobe.xmp") xmp = asText(content);
+    if (kind === "iTXt" && startsWith(content, XMP_KEYWORD)) xmp = await textOf(kind, content);
     at = end;
   }
-  return { exif, xmp, parts };
+  return { exif: exif ?? profile, xmp, parts };
+}
+
+const isText = (kind) => ["tEXt", "zTXt", "iTXt"].includes(kind);
+
+/** Return the text of a PNG's chunk. */
+async function textOf(kind, content) {
+  let at = content.indexOf(0) + 1;
+  const isPacked = kind === "zTXt" || (kind === "iTXt" && content[at] === 1);
+  if (kind === "zTXt") at += 1;
+  if (kind === "iTXt") at = content.indexOf(0, content.indexOf(0, at + 2) + 1) + 1; // behind its languages
+  return asText(isPacked ? await inflated(content.subarray(at)) : content.subarray(at));
+}
+
+/** Return inflated bytes; of damaged ones, those before the damage. */
+async function inflated(bytes) {
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  const parts = [];
+  try {
+    for (let length = 0; length < MOST_BYTES;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      parts.push(value);
+      length += value.length;
+    }
+    await reader.cancel();
+  } catch {
+    // damaged; the pixels may still be fine
+  }
+  return new Uint8Array(await new Blob(parts).arrayBuffer());
+}
+
+/** Return the bytes of a "raw profile": behind its name and its length. */
+function fromHex(text) {
+  const pairs = text.split("\n").slice(3).join("").match(/[0-9a-f]{2}/gi) ?? [];
+  return Uint8Array.from(pairs, (pair) => parseInt(pair, 16));
 }
 
 function ofWebp(bytes) {
