@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import sys
 from dataclasses import replace
 from functools import cache
@@ -939,6 +940,18 @@ def test_jpegs_without_an_end_or_with_bytes_between_segments(open_app, server):
         assert np.abs(input_of(page, "cnn", content) - wanted).mean() < 1
     with pytest.raises(Exception, match="damaged"):
         input_of(page, "cnn", whole[:-300])
+
+
+def test_bmps_with_an_old_header_and_gifs_without_an_end(open_app, server):
+    page = open_app(f"{server.url}app/")
+    classifier = Classifier("cnn", threads=1)
+    image = make_vectors.image(0).resize((300, 200))
+    rows = np.asarray(image)[::-1, :, ::-1].tobytes()
+    head = struct.pack("<IHHI", 26 + len(rows), 0, 0, 26)
+    old = b"BM" + head + struct.pack("<IHHHH", 12, 300, 200, 1, 24) + rows
+    for content in (old, encoded(image, "GIF")[:-1]):
+        wanted = classifier.model_input(content).ravel()
+        assert np.array_equal(input_of(page, "cnn", content), wanted)
 
 
 def test_an_animation_has_a_warning(open_app, server):

@@ -41,7 +41,7 @@ function look(bytes) {
     if (starts(0, "\x89PNG\r\n\x1a\n")) return png(view);
     if (starts(0, "GIF8")) return gif(view);
     if (starts(0, "RIFF") && starts(8, "WEBP")) return webp(view);
-    if (starts(0, "BM")) return { size: [view.getInt32(18, true), Math.abs(view.getInt32(22, true))], whole: true };
+    if (starts(0, "BM")) return bmp(view);
     // AVIF, HEIC and TIFF: some browsers read them, and then know best what is wrong.
     if (starts(4, "ftyp") || starts(0, "II*\0") || starts(0, "MM\0*")) return { whole: true };
   } catch (error) {
@@ -49,6 +49,12 @@ function look(bytes) {
     throw error;
   }
   throw new Fault("notAnImage");
+}
+
+function bmp(view) {
+  const isOld = view.getUint32(14, true) === 12; // OS/2's header has sides of 16 bits
+  const side = (number) => (isOld ? view.getUint16(18 + 2 * number, true) : view.getInt32(18 + 4 * number, true));
+  return { size: [side(0), Math.abs(side(1))], whole: true };
 }
 
 function png(view) {
@@ -74,6 +80,7 @@ function gif(view) {
   };
   let frames = 0;
   for (let at = 13 + table(view.getUint8(10)); ;) {
+    if (at === view.byteLength) return { size, animated: frames > 1, whole: frames > 0 }; // some end without a trailer
     const kind = view.getUint8(at);
     if (kind === 0x3b) return { size, animated: frames > 1, whole: frames > 0 };
     if (kind === 0x21) {
