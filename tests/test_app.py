@@ -1074,6 +1074,28 @@ def test_two_copies_on_one_host_keep_their_files(browser, tmp_path):
     context.close()
 
 
+def test_a_copy_below_another_is_its_own_page(browser, tmp_path):
+    another_version(APP, tmp_path / "root", OLD)
+    another_version(APP, tmp_path / "root" / "below", NEW)
+    (tmp_path / "root" / "notes.txt").write_text("other things of this host")
+    context = browser.new_context()
+    page = context.new_page()
+    with static(tmp_path / "root") as (_, url):
+        page.goto(url)
+        kept(page)
+        page.goto(f"{url}notes.txt")
+        assert "other things" in page.inner_text("body")
+        page.goto(f"{url}below/")
+        kept(page)
+        assert page.title() == NEW
+    context.set_offline(True)
+    for path, title in (("", OLD), ("?from=home", OLD), ("index.html", OLD), ("below/", NEW)):
+        page.goto(f"{url}{path}")
+        ready(page)
+        assert page.title() == title
+    context.close()
+
+
 def packed_bytes(path):
     packed = path.with_name(f"{path.name}.gz")
     return (packed if packed.is_file() else path).stat().st_size

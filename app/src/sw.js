@@ -75,7 +75,13 @@ self.addEventListener("fetch", (event) => {
 
 async function answer(request) {
   const cache = await caches.open(CACHE);
-  const isPage = request.mode === "navigate";
-  const found = await cache.match(isPage ? "./" : request, { ignoreSearch: true });
+  const found = await cache.match(isPage(request) ? "./" : request, { ignoreSearch: true });
   return found ?? fetch(request);
+}
+
+/** Return whether a request is for the app's page; other pages may lie below it. */
+function isPage({ mode, url }) {
+  const { origin, pathname } = new URL(url);
+  const { scope } = self.registration;
+  return mode === "navigate" && [scope, `${scope}index.html`].includes(origin + pathname);
 }
