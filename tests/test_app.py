@@ -775,8 +775,8 @@ def test_without_storage_and_service_worker_it_still_classifies(open_app, tmp_pa
         assert "Nur für die Forschung" in page.inner_text("footer")
 
 
-def test_an_image_chosen_before_the_model_is_known(browser, server, images):
-    page = browser.new_page()
+def without_facts(page, server):
+    """Open the app, and hold its first request for what it knows of the models."""
     held = []
 
     def hold_the_first(route):
@@ -788,12 +788,43 @@ def test_an_image_chosen_before_the_model_is_known(browser, server, images):
     page.route("**/facts.json", hold_the_first)
     page.goto(f"{server.url}app/")
     page.wait_for_function("() => document.getElementById('status').textContent")
+    return held
+
+
+def test_an_image_chosen_before_the_model_is_known(browser, server, images):
+    page = browser.new_page()
+    held = without_facts(page, server)
     page.set_input_files("#files", str(images / "page.png"))
     page.get_by_text("Waiting for the prediction").wait_for()
     page.select_option("#language", "de", force=True)
     held[0].continue_()
     shown = results(page).first.locator(".headline").inner_text()
     assert shown == "Nicht zu sagen: kein dermatoskopisches Bild"
+    page.close()
+
+
+def test_a_file_that_is_gone_is_not_a_fault_of_the_app(browser, server, tmp_path):
+    gone = tmp_path / "gone.png"
+    Image.new("RGB", (300, 200), "white").save(gone)
+    page = browser.new_page()
+    held = without_facts(page, server)
+    page.set_input_files("#files", str(gone))
+    gone.unlink()
+    held[0].continue_()
+    fault = results(page).first.locator(".fault").inner_text()
+    assert fault == "Failed: it cannot be read: it was moved, changed or deleted; choose it again"
+    page.close()
+
+
+def test_before_the_models_are_known_no_profile_can_be_chosen(browser, server):
+    page = browser.new_page()
+    held = without_facts(page, server)
+    assert page.locator("#profile").is_disabled()
+    held[0].abort()
+    page.get_by_text("the model cannot be loaded: the server cannot be reached").wait_for()
+    page.reload()
+    ready(page)
+    assert page.locator("#profile").is_enabled()
     page.close()
 
 

@@ -15,8 +15,7 @@ const JPEG_END = Uint8Array.of(0xff, 0xd9);
  * @throws Fault It cannot be read.
  */
 export async function decode(blob) {
-  checkLength(blob);
-  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const bytes = await contentOf(blob);
   const { animated, isOpaque } = check(bytes);
   const { orientation, parts } = await orientationOf(bytes);
   let bitmap;
@@ -30,10 +29,18 @@ export async function decode(blob) {
   return { bitmap, codes: animated ? ["animated"] : [] };
 }
 
+async function contentOf(blob) {
+  checkLength(blob);
+  try {
+    return new Uint8Array(await blob.arrayBuffer());
+  } catch {
+    throw new Fault("unreadable");
+  }
+}
+
 /** Return an image that the browser shows upright: the file, or a turned copy. */
 export async function shown(file) {
-  checkLength(file);
-  const { orientation, parts } = await orientationOf(new Uint8Array(await file.arrayBuffer()));
+  const { orientation, parts } = await orientationOf(await contentOf(file));
   if (!(orientation > 1 && orientation < 9)) return new Blob([file, JPEG_END], { type: file.type });
   const bitmap = upright(await createImageBitmap(new Blob([...parts, JPEG_END])), orientation);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);

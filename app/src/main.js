@@ -3,6 +3,7 @@
 import * as camera from "./camera.js";
 import { onFilesDropped } from "./drop.js";
 import * as engine from "./engine.js";
+import { fetchedFacts } from "./fetched.js";
 import * as history from "./history.js";
 import { LANGUAGES, preferred } from "./languages.js";
 import * as offline from "./offline.js";
@@ -133,7 +134,7 @@ async function begin() {
   results.begin();
   camera.begin(results.add);
   site.begin(useBoth);
-  facts = await (await fetch(new URL("facts.json", import.meta.url))).json();
+  facts = await fetchedFacts();
   offerModels();
   const loading = take(remembered("model"));
   await history.begin().catch((error) => say(why(error)));

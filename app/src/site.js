@@ -17,6 +17,7 @@ export const profile = () => chosen;
 /** Use a model, with the profile that is kept for it. */
 export function use(facts) {
   model = facts;
+  byId("profile").disabled = false;
   const kept = remembered(place());
   try {
     chosen = kept === null ? null : checked(kept);

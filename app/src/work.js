@@ -3,11 +3,11 @@
 import { Classifier, Network } from "./classifier.js";
 import { explain } from "./explain.js";
 import { Fault } from "./fault.js";
+import { fetched, fetchedFacts } from "./fetched.js";
 import { decode } from "./image.js";
 import * as litert from "./vendor/litert.js";
 
-const HERE = new URL(".", import.meta.url).href;
-const RUNTIME = `${HERE}vendor/`;
+const RUNTIME = new URL("vendor/", import.meta.url).href;
 const cancelled = new Set();
 const classifiers = new Map();
 let facts = null;
@@ -84,7 +84,7 @@ function classifierOf(name) {
 }
 
 async function loadClassifier(name) {
-  facts ??= await (await fetched("facts.json")).json();
+  facts ??= await fetchedFacts();
   const model = facts.models.find((one) => one.name === name);
   await startRuntime();
   gate ??= { network: await network(facts.gate), threshold: facts.gate.threshold };
@@ -93,17 +93,6 @@ async function loadClassifier(name) {
 
 async function network({ file, input }) {
   return Network.load(litert, new Uint8Array(await (await fetched(file)).arrayBuffer()), input);
-}
-
-async function fetched(name) {
-  let response;
-  try {
-    response = await fetch(HERE + name);
-  } catch {
-    throw new Fault("unreachable");
-  }
-  if (!response.ok) throw new Fault("unreachable");
-  return response;
 }
 
 let starting = null;
