@@ -902,6 +902,31 @@ def test_another_language(open_app, server, images):
     assert {f"label-{label}" for label in keys["labels"]} <= german
 
 
+def test_all_of_the_page_changes_its_language(open_app, server, images):
+    page = open_app(f"{server.url}app/")
+    kept(page)
+    page.set_input_files("#files", [str(images / "notes.jpg"), str(images / "lesion.png")])
+    broken = results(page, 2).filter(has_text="notes.jpg").locator(".preview")
+    broken.wait_for(state="hidden")
+    page.evaluate("""() => {
+        [...document.querySelectorAll('.card button')].find(
+            (one) => one.textContent === 'Heat map').click();
+        const chosen = document.getElementById('language');
+        chosen.value = 'de';
+        chosen.dispatchEvent(new Event('change'));
+    }""")
+    assert page.inner_text("#offline") == "Bereit für den Gebrauch ohne Netz."
+    assert broken.is_hidden()
+    page.wait_for_function(
+        "() => document.getElementById('status').textContent.includes('Die Wärmekarte ist ')"
+    )
+    button = page.get_by_role("button", name="Wärmekarte")
+    shown = page.locator("canvas.heat:visible").count() == 1
+    assert button.get_attribute("aria-pressed") == str(shown).lower()
+    page.get_by_role("button", name="Über das Modell").click()
+    assert page.locator("#about-content dd").first.get_attribute("lang") == "en"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1100])
 def test_the_page_is_accessible(open_app, server, images, width, scheme):

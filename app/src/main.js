@@ -40,6 +40,7 @@ function speakIt(code) {
   speak(LANGUAGES.en.words, LANGUAGES[code].words);
   byId("language").value = code;
   translate();
+  offline.retell();
   showModel();
   for (const option of byId("model").options) option.textContent = text(`model-${option.value}`);
 }
@@ -105,6 +106,8 @@ byId("about-open").addEventListener("click", () => {
 });
 byId("about-close").addEventListener("click", () => byId("about").close());
 
+const english = (kind, content) => Object.assign(element(kind, "", content), { lang: "en" });
+
 function aboutOf({ name, card, labels }) {
   const list = element("dl");
   const rows = {
@@ -112,14 +115,14 @@ function aboutOf({ name, card, labels }) {
     trainedOn: `${card.data.name}, ${card.data.split}`, licence: card.licence, attribution: card.attribution,
     software: `lesionedge ${facts.version}, LiteRT.js ${facts.litert}`,
   };
-  for (const [key, content] of Object.entries(rows)) list.append(element("dt", "", text(key)), element("dd", "", content));
+  for (const [key, content] of Object.entries(rows)) list.append(element("dt", "", text(key)), english("dd", content));
   const limits = element("ul");
-  for (const limit of card.limits) limits.append(element("li", "", limit));
+  for (const limit of card.limits) limits.append(english("li", limit));
   const table = element("table");
   table.append(element("caption", "hidden", text("knows")));
   table.append(row("th", [["", text("diagnosis")], ["", text("code")], ["", text("kind")]]));
-  for (const { label, name: english, malignant } of labels) {
-    const shown = has(`label-${label}`) ? text(`label-${label}`) : english;
+  for (const { label, name: own, malignant } of labels) {
+    const shown = has(`label-${label}`) ? text(`label-${label}`) : own;
     table.append(row("td", [["", shown], ["", label], ["", text(malignant ? "malignant" : "benign")]]));
   }
   return [list, element("h3", "", text("limits")), limits, table];

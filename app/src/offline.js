@@ -4,6 +4,17 @@ import { byId } from "./page.js";
 import { text } from "./words.js";
 
 let isAsked = false;
+let told = () => "";
+
+function tell(...words) {
+  told = () => text(...words);
+  retell();
+}
+
+/** Say whether it works without a network, in the language that is spoken. */
+export function retell() {
+  byId("offline").textContent = told();
+}
 
 /** Start it, where the browser lets this page have one. */
 export async function begin({ runtime }) {
@@ -15,7 +26,7 @@ export async function begin({ runtime }) {
     isControlled = true; // the first one takes over silently
   });
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
-    if (data.kind === "kept") byId("offline").textContent = text("offline");
+    if (data.kind === "kept") tell("offline");
   });
   const registration = await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
   registration.addEventListener("updatefound", () => offer(registration));
@@ -26,7 +37,7 @@ export async function begin({ runtime }) {
 
 /** Say why it does not start. */
 export function fail(error) {
-  byId("offline").textContent = text("notOffline", error.message);
+  tell("notOffline", error.message);
 }
 
 function offer(registration) {

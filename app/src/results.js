@@ -130,6 +130,7 @@ export function retell() {
     translate(entry.node);
     entry.node.querySelector(".remove").setAttribute("aria-label", text("removeName", entry.name));
     entry.node.querySelector(".preview").alt = text("imageOf", entry.name);
+    entry.explaining?.cancel();
     hideHeat(entry);
     show(entry);
   }
@@ -172,6 +173,7 @@ async function toggleHeat(entry, node) {
     entry.explained ??= await explained(entry, node);
     if (!entry.explained) return;
     await drawHeat(entry.node.querySelector(".heat"), entry, spoken);
+    if (!node.isConnected) return; // the language has changed
     entry.node.querySelector(".heat").hidden = false;
     entry.node.querySelector(".preview").hidden = true;
     node.setAttribute("aria-pressed", "true");
@@ -190,7 +192,7 @@ async function explained(entry, node) {
   entry.explaining = engine.explain(name, file, { label, progress, profile: own });
   node.textContent = text("cancel");
   node.after(bar);
-  say(text("heatRuns", 0));
+  say(text("heatRuns"));
   try {
     const explanation = await entry.explaining.promise;
     if (!explanation) say(text("heatCancelled"));
@@ -202,9 +204,9 @@ async function explained(entry, node) {
   }
 }
 
-function hideHeat(entry) {
-  entry.node.querySelector(".heat").hidden = true;
-  entry.node.querySelector(".preview").hidden = false;
+function hideHeat({ node }) {
+  node.querySelector(".heat").hidden = true;
+  node.querySelector(".preview").hidden = !node.querySelector("figcaption").hidden; // it cannot be shown
 }
 
 async function annotated(entry) {
