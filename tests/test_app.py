@@ -597,6 +597,48 @@ def test_the_heat_map_equals_python(open_app, server, images):
         assert drawn.height > 450
 
 
+PIXEL = """([place, ...at]) => {
+    const source = document.querySelector(place);
+    const { naturalWidth: width = source.width, naturalHeight: height = source.height } = source;
+    const context = new OffscreenCanvas(width, height).getContext('2d');
+    context.drawImage(source, 0, 0);
+    return [...context.getImageData(...at, 1, 1).data].slice(0, 3);
+}"""
+
+
+def test_the_heat_map_lies_over_grey_in_safari(open_app, server, images):
+    """Safari's canvas has no filters."""
+    script = "() => { delete CanvasRenderingContext2D.prototype.filter; }"
+    page = open_app(f"{server.url}app/", script=script)
+    page.select_option("#model", "cnn", force=True)
+    page.set_input_files("#files", str(images / "lesion.png"))
+    card = results(page).first
+    card.get_by_role("button", name="Heat map").click()
+    card.locator("canvas.heat").wait_for(state="visible")
+    with Image.open(images / "lesion.png") as image:
+        wanted = image.convert("L").getpixel((20, 200))
+    found = page.evaluate(PIXEL, ["canvas.heat", 20, 200])
+    assert max(found) - min(found) <= 1
+    assert found[0] == pytest.approx(wanted, abs=3)
+
+
+def test_transparency_is_drawn_over_white_as_it_is_classified(open_app, server):
+    image = make_vectors.image(0).convert("RGBA")
+    image.paste((200, 0, 0, 0), (0, 0, 600, 60))
+    page = open_app(f"{server.url}app/")
+    page.locator("#settings summary").click()
+    page.check("#keep")
+    given = {"name": "clear.png", "mimeType": "image/png", "buffer": encoded(image)}
+    page.set_input_files("#files", given)
+    results(page)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the image").click()
+    with Image.open(saved.value.path()) as drawn:
+        assert drawn.convert("RGB").getpixel((20, 30)) == (255, 255, 255)
+    page.locator("#history-list img").wait_for()
+    assert min(page.evaluate(PIXEL, ["#history-list img", 80, 5])) > 245
+
+
 def test_an_image_that_cannot_be_saved_is_reported(open_app, server, images):
     page = open_app(f"{server.url}app/")
     page.set_input_files("#files", str(images / "page.png"))

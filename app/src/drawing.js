@@ -69,9 +69,9 @@ class Sheet {
     this.wide = canvas.width;
     this.y = this.height + this.unit * 0.5;
     this.fill(PANEL, 0, 0, canvas.width, canvas.height);
-    this.context.filter = grey ? "grayscale(1)" : "none";
+    this.fill("#fff", 0, 0, this.width, this.height); // where the image is transparent
     this.context.drawImage(bitmap, 0, 0, this.width, this.height);
-    this.context.filter = "none";
+    if (grey) this.withoutColours();
     this.box = cropBox(this.width, this.height, input);
     this.frame();
   }
@@ -79,6 +79,13 @@ class Sheet {
   fill(colour, ...place) {
     this.context.fillStyle = colour;
     this.context.fillRect(...place);
+  }
+
+  /** Make the image grey; Safari's canvas has no filters. */
+  withoutColours() {
+    this.context.globalCompositeOperation = "saturation";
+    this.fill("#000", 0, 0, this.width, this.height);
+    this.context.globalCompositeOperation = "source-over";
   }
 
   frame() {

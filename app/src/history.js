@@ -66,7 +66,10 @@ async function small(file) {
   const side = Math.min(bitmap.width, bitmap.height);
   const canvas = new OffscreenCanvas(SIDE_PX, SIDE_PX);
   const place = [(bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side];
-  canvas.getContext("2d").drawImage(bitmap, ...place, 0, 0, SIDE_PX, SIDE_PX);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff"; // where the image is transparent
+  context.fillRect(0, 0, SIDE_PX, SIDE_PX);
+  context.drawImage(bitmap, ...place, 0, 0, SIDE_PX, SIDE_PX);
   bitmap.close();
   return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
 }
