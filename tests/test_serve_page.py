@@ -50,12 +50,14 @@ def open_page(browser):
     """Opens the page; afterwards checks that nothing else was requested and nothing was blocked."""
     contexts, faults = [], []
 
-    def opened(url, *, width=1100, height=900, scheme="light", **options):
+    def opened(url, *, width=1100, height=900, scheme="light", script=None, **options):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme,
             permissions=["clipboard-read", "clipboard-write", "camera"], **options,
         )  # fmt: skip
         contexts.append(context)
+        if script:
+            context.add_init_script(f"({script})()")
         page = context.new_page()
         page.set_default_timeout(60_000)
         # Chromium intercepts file choosers only while somebody listens for them, and playwright
@@ -248,6 +250,22 @@ def test_the_page_requests_the_token_and_keeps_it_for_this_visit(open_page, int8
         page.goto(f"{server.url}#token={TOKEN}")
         page.wait_for_function("() => location.hash === ''")
         assert TOKEN not in page.url
+
+
+BLOCKED = """() => {
+    const blocked = () => { throw new DOMException("blocked", "SecurityError"); };
+    Object.defineProperty(window, "sessionStorage", { get: blocked });
+}"""
+
+
+def test_a_browser_that_stores_nothing_keeps_the_token_for_the_page(open_page, int8, images):
+    with serving("-m", int8, env={"LESIONEDGE_TOKEN": TOKEN}) as server:
+        page = open_page(server.url, script=BLOCKED)
+        page.fill("#token", TOKEN)
+        page.keyboard.press("Enter")
+        page.get_by_text("Model: int8.tflite.").wait_for()
+        page.set_input_files("#files", str(images / "lesion-0.jpg"))
+        assert results(page).locator(".headline").count() == 1
 
 
 def test_a_link_with_a_token_opens_the_page(open_page, int8, images):

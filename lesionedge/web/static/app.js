@@ -16,7 +16,25 @@ let counter = 0;
 
 // --- requests to the server --------------------------------------------------------------------
 
-let token = takeToken() ?? sessionStorage.getItem("token");
+const KEY = "token";
+let token = takeToken() ?? kept();
+
+// Where the browser stores nothing for pages, the token lasts as long as this one.
+function kept() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
+
+function keep(found) {
+  try {
+    sessionStorage.setItem(KEY, found);
+  } catch {
+    // it is in "token"
+  }
+}
 
 function takeToken() {
   // Browsers send nothing after "#" to the server, so a link may carry the token there. A token has no spaces, so
@@ -24,7 +42,7 @@ function takeToken() {
   const linked = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")).get("token");
   if (linked) {
     history.replaceState(null, "", location.pathname);
-    sessionStorage.setItem("token", linked);
+    keep(linked);
   }
   return linked;
 }
@@ -58,7 +76,7 @@ function askForToken(fault) {
     byId("access").showModal();
     byId("access").addEventListener("close", () => {
       token = byId("token").value.trim();
-      sessionStorage.setItem("token", token);
+      keep(token);
       byId("token").value = "";
       asking = null;
       resolve();
