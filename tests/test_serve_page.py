@@ -313,6 +313,20 @@ def test_the_live_view(open_page, int8, images, draw):
         assert page.get_attribute("#live-pause", "aria-pressed") == "true"
 
 
+def test_a_live_view_without_new_frames_says_so(open_page, int8, draw, tmp_path):
+    for number in range(40):
+        draw(320, 240, seed=number).save(tmp_path / f"frame-{number:03}.jpg")
+    with serving("-m", int8, "--camera", tmp_path) as server:
+        page = open_page(server.url)
+        page.locator("#live-result .headline").wait_for()
+        newest = page.request.get(f"{server.url}live").json()
+        given = [{"status": 204}]
+        page.route("**/live?after=*", lambda route: route.fulfill(**given[0]))
+        page.get_by_text("The camera has sent no frame for ten seconds.").wait_for()
+        given[0] = {"json": {**newest, "number": 1000}}
+        page.locator("#live-fault").wait_for(state="hidden")
+
+
 def test_the_heat_map_can_be_shown_and_hidden(open_page, server, images):
     page = open_page(server.url)
     page.set_input_files("#files", str(images / "lesion-0.jpg"))

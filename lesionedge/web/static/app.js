@@ -424,8 +424,8 @@ async function watch() {
         seen = found.number;
         if (!paused) showLive(found);
         announced = announce(found, announced);
-      } else if (response.status !== 204) {
-        fault = await reasonOf(response);
+      } else {
+        fault = response.status === 204 ? "The camera has sent no frame for ten seconds." : await reasonOf(response);
       }
     } catch {
       fault = "the server cannot be reached";
