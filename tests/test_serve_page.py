@@ -327,6 +327,42 @@ def test_a_live_view_without_new_frames_says_so(open_page, int8, draw, tmp_path)
         page.locator("#live-fault").wait_for(state="hidden")
 
 
+def test_an_image_that_the_browser_cannot_show(open_page, server, images, draw):
+    page = open_page(server.url)
+    given = {
+        "name": "a.tif",
+        "mimeType": "image/tiff",
+        "buffer": encoded(draw(64, 48, seed=1), "TIFF"),
+    }
+    page.set_input_files("#files", given)
+    card = results(page).first
+    card.get_by_text("Your browser cannot show this kind of image.").wait_for()
+    button = card.get_by_role("button", name="Heat map")
+    button.click()
+    card.locator(".heat").wait_for(state="visible")
+    button.click()
+    card.locator(".heat").wait_for(state="hidden")
+    assert card.locator(".preview").is_hidden()
+
+
+def test_a_file_that_is_gone_and_a_server_that_is(open_page, int8, draw, tmp_path):
+    gone = tmp_path / "gone.jpg"
+    draw(64, 48, seed=1).save(gone)
+    with serving("-m", int8) as server:
+        page = open_page(server.url)
+        page.set_input_files("#files", str(gone))
+        results(page)
+        gone.unlink()
+        page.get_by_role("button", name="Heat map").click()
+        page.get_by_text(
+            "No heat map: it cannot be read: it was moved, changed or deleted; choose it again"
+        ).wait_for()
+    draw(64, 48, seed=1).save(gone)
+    page.set_input_files("#files", str(gone))
+    fault = results(page, 2).first.locator(".fault")
+    assert fault.inner_text() == "Failed: the server cannot be reached"
+
+
 def test_the_heat_map_can_be_shown_and_hidden(open_page, server, images):
     page = open_page(server.url)
     page.set_input_files("#files", str(images / "lesion-0.jpg"))

@@ -79,7 +79,6 @@ const en = {
   kind: "Kind",
   benign: "benign",
   software: "Software",
-  unreadable: "it cannot be read: it was moved, changed or deleted; choose it again",
   empty: "is empty (0 bytes)",
   notAnImage: "not an image that can be read (JPEG, PNG, …)",
   damaged: "damaged or cut short",

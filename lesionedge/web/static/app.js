@@ -95,6 +95,13 @@ async function reasonOf(response) {
   }
 }
 
+/** Return what people read of a request that failed: for browsers a file that is gone looks like a server that is. */
+async function whyNot(error, file) {
+  if (!(error instanceof TypeError)) return error.message;
+  const isThere = await file.stream().getReader().read().then(() => true, () => false);
+  return isThere ? "the server cannot be reached" : text("unreadable");
+}
+
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 async function post(path, file) {
@@ -159,7 +166,7 @@ async function classify(entry) {
     entry.found = await (await post("v1/predict", entry.file)).json();
     entry.tookMs = performance.now() - begin;
   } catch (error) {
-    entry.error = error instanceof TypeError ? "the server cannot be reached" : error.message;
+    entry.error = await whyNot(error, entry.file);
   }
   await ready; // a prediction may arrive before it is known whether there are heat maps
   if (!entries.includes(entry)) return;
@@ -200,7 +207,7 @@ function heatButton(entry) {
         image.src = URL.createObjectURL(await (await post("v1/explain", entry.file)).blob());
         say("The heat map is shown.");
       } catch (error) {
-        say(`No heat map: ${error.message}`);
+        say(`No heat map: ${await whyNot(error, entry.file)}`);
         return;
       } finally {
         button.disabled = false;
@@ -208,7 +215,8 @@ function heatButton(entry) {
     }
     button.setAttribute("aria-pressed", String(on));
     image.hidden = !on;
-    entry.node.querySelector(".preview").hidden = on;
+    const isShown = entry.node.querySelector("figcaption").hidden; // else the browser cannot show it
+    entry.node.querySelector(".preview").hidden = on || !isShown;
   });
   return button;
 }
