@@ -1088,6 +1088,43 @@ def test_threads_work_without_a_network(open_app, images):
     assert results(page).first.locator(".headline").count() == 1
 
 
+NOT_KEPT = (
+    "Not ready for use without a network: its files cannot be kept; perhaps the storage is full."
+)
+
+
+def limit_storage(page, url):
+    session = page.context.new_cdp_session(page)
+    given = {"origin": url.rstrip("/"), "quotaSize": 1}
+    session.send("Storage.overrideQuotaForOrigin", given)
+
+
+def test_a_full_storage_is_named_and_images_are_classified(browser, images):
+    """Before the first file is kept, and before a build of the runtime is."""
+    with static(APP) as (_, url):
+        context = browser.new_context()
+        page = context.new_page()
+        limit_storage(page, url)
+        page.goto(url)
+        kept(page)
+        assert page.inner_text("#offline") == NOT_KEPT
+        page.set_input_files("#files", str(images / "page.png"))
+        assert results(page).first.locator(".headline").inner_text() == wording.CANNOT_TELL
+        context.close()
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(url)
+        kept(page)
+        assert page.inner_text("#offline") == "Ready for use without a network."
+        limit_storage(page, url)
+        page.evaluate("""async () => {
+            const { active } = await navigator.serviceWorker.ready;
+            active.postMessage({ kind: 'keep', runtime: { kind: 'compat' } });
+        }""")
+        page.get_by_text(NOT_KEPT).wait_for()
+        context.close()
+
+
 def another_version(folder, to, mark):
     """Copy a built app as another version, with another title."""
     shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.gz"))

@@ -27,12 +27,23 @@ export async function begin({ runtime }) {
   });
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     if (data.kind === "kept") tell("offline");
+    if (data.kind === "not kept") tell("notKept");
   });
   const registration = await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
   registration.addEventListener("updatefound", () => offer(registration));
   offer(registration);
+  tellIfNotKept(registration);
   const ready = await navigator.serviceWorker.ready;
   ready.active.postMessage({ kind: "keep", runtime });
+}
+
+/** Say if the first version cannot be kept; an older one goes on. */
+function tellIfNotKept(registration) {
+  const { installing, waiting, active } = registration;
+  if (!installing && !waiting && !active) tell("notKept");
+  installing?.addEventListener("statechange", () => {
+    if (installing.state === "redundant" && !registration.active) tell("notKept");
+  });
 }
 
 /** Say why it does not start. */

@@ -63,8 +63,12 @@ self.addEventListener("message", (event) => {
 
 /** Keep the build of the runtime that the page uses, and tell the page. */
 async function keepRuntime(page, kind) {
-  await keep(await caches.open(CACHE), RUNTIMES[kind]);
-  page.postMessage({ kind: "kept" });
+  try {
+    await keep(await caches.open(CACHE), RUNTIMES[kind]);
+    page.postMessage({ kind: "kept" });
+  } catch {
+    page.postMessage({ kind: "not kept" });
+  }
 }
 
 self.addEventListener("fetch", (event) => {
