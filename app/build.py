@@ -61,7 +61,9 @@ LEAST_GAIN = 0.9
 def main() -> None:
     """Build into the folder that the command line names."""
     parser = argparse.ArgumentParser(description="Build the phone's app.")
-    parser.add_argument("folder", type=Path, nargs="?", help="such as dist/app; it is replaced")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="such as dist/app; an app in it is replaced"
+    )
     parser.add_argument("--peer", action="store_true", help=f"fetch {PEER}, and print its folder")
     options = parser.parse_args()
     if options.peer:
@@ -76,11 +78,15 @@ def build(folder: Path) -> str:
     """Build the app.
 
     Args:
-        folder: What is in it is replaced.
+        folder: A new or empty one, or a built app, which is replaced.
 
     Returns:
         The version: a hash of the content.
     """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "sw.js").is_file():
+        sys.exit(
+            f"app/build.py: {folder} holds other files; name another folder, or empty it first"
+        )
     with tempfile.TemporaryDirectory() as name:
         made = Path(name) / "made"
         parts = made / "parts"

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
@@ -1274,6 +1275,16 @@ def test_the_app_needs_no_token_and_its_address_no_slash():
         assert response.headers["location"] == f"{running.url}app/"
         assert running.request("GET", "/app/").status == 200
         assert running.request("GET", "/model").status == 401
+
+
+def test_a_build_replaces_no_other_folder(tmp_path):
+    """Only one that is empty, or that holds a built app."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    line = [sys.executable, str(ROOT / "app" / "build.py"), str(tmp_path)]
+    done = subprocess.run(line, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "holds other files" in done.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_serve_refuses_a_folder_without_a_built_app(cli_run, tmp_path):
