@@ -41,7 +41,7 @@ MODELS = Path(lesionedge.__file__).parent / "models"
 CACHE = HERE / ".packages"
 OFFERED = ("mobilenetv2", "cnn")
 LICENCES = {"models": MODELS / "LICENSE", "lesionedge": HERE.parent / "LICENSE"}
-SHARED_FILES = ("words.js", "result.js", "drop.js", "style.css", "icon.svg")
+SHARED_FILES = ("words.js", "result.js", "drop.js", "pixels.js", "style.css", "icon.svg")
 PEER = "@mediapipe/tasks-vision"
 """MediaPipe's web runtime: no part of the app."""
 RUNTIMES = {"plain": "", "compat": "_compat", "threaded": "_threaded"}

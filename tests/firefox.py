@@ -140,9 +140,9 @@ class Page:
 
 
 @contextmanager
-def opened(folder):
-    """Run Firefox with a fresh profile in a folder; yield its page."""
-    (folder / "user.js").write_text(PREFERENCES)
+def opened(folder, *, preferences=""):
+    """Run Firefox with a fresh profile in a folder, and further preferences; yield its page."""
+    (folder / "user.js").write_text(PREFERENCES + preferences)
     line = [PROGRAM, "--headless", "--no-remote", "--profile", str(folder)]
     line += ["--remote-debugging-port", "0"]
     environment = {**os.environ, "HOME": str(folder)}

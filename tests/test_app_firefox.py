@@ -124,3 +124,18 @@ def test_it_works_without_the_server(page, tmp_path):
     assert page.wait_for(SHOWN)
     wanted = Classifier().classify(image)
     assert page.evaluate(f"() => {SHOWN}.textContent").startswith(wanted.name)
+
+
+def test_pixels_that_the_browser_hides_are_not_classified(tmp_path):
+    """As in Tor Browser: what a page reads from a canvas is noise."""
+    image = tmp_path / "lesion.png"
+    make_vectors.image(0).save(image)
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    hidden = 'user_pref("privacy.resistFingerprinting", true);\n'
+    with static(APP) as (_, url), opened(profile, preferences=hidden) as page:
+        page.goto(url)
+        page.choose("#files", image)
+        assert page.wait_for("document.querySelector('.card .fault, .card .headline')")
+        shown = "document.querySelector('.card .fault')?.textContent"
+        assert "this browser hides pixels from pages" in page.evaluate(f"() => {shown}")

@@ -192,6 +192,25 @@ def test_the_browsers_camera(open_page, server):
     assert page.evaluate("document.getElementById('video').srcObject.active") is False
 
 
+NOISE = """() => {
+    const read = CanvasRenderingContext2D.prototype.getImageData;
+    CanvasRenderingContext2D.prototype.getImageData = function (...given) {
+        const found = read.apply(this, given);
+        crypto.getRandomValues(found.data);
+        return found;
+    };
+}"""
+
+
+def test_a_photo_whose_pixels_the_browser_hides_is_not_sent(open_page, server):
+    page = open_page(server.url, script=NOISE)
+    page.click("#camera-open")
+    page.wait_for_function("() => document.getElementById('video').videoWidth")
+    page.click("#camera-take")
+    page.get_by_text("No photo: this browser hides pixels from pages").wait_for()
+    assert page.locator(".card").count() == 0
+
+
 def test_the_model_and_its_limits_are_one_click_away(open_page, embedded):
     page = open_page(embedded.url)
     page.get_by_role("button", name="About the model").click()

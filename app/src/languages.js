@@ -193,6 +193,7 @@ const de = {
   kind: "Art",
   benign: "gutartig",
   software: "Software",
+  noise: "dieser Browser verbirgt Pixel vor Seiten, gegen Fingerprinting: schalten Sie das hier ab, oder nehmen Sie einen anderen",
   unreadable: "nicht lesbar: verschoben, geändert oder gelöscht; wählen Sie es neu",
   empty: "ist leer (0 Bytes)",
   notAnImage: "kein lesbares Bild (JPEG, PNG, …)",

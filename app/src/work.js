@@ -5,6 +5,7 @@ import { explain } from "./explain.js";
 import { Fault } from "./fault.js";
 import { fetched, fetchedFacts } from "./fetched.js";
 import { decode } from "./image.js";
+import { areTrue } from "./pixels.js";
 import * as litert from "./vendor/litert.js";
 
 const RUNTIME = new URL("vendor/", import.meta.url).href;
@@ -84,6 +85,7 @@ function classifierOf(name) {
 }
 
 async function loadClassifier(name) {
+  if (!areTrue(new OffscreenCanvas(1, 1))) throw new Fault("noise");
   facts ??= await fetchedFacts();
   const model = facts.models.find((one) => one.name === name);
   await startRuntime();

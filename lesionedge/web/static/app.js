@@ -1,6 +1,7 @@
 // The page of `lesionedge serve`. It uses no library and needs no build step.
 
 import { onFilesDropped } from "./drop.js";
+import { areTrue } from "./pixels.js";
 import { asCsv, asJson, element, factsOf, folded, headline, paragraph, row, save } from "./result.js";
 import { EN, text } from "./words.js";
 
@@ -294,6 +295,10 @@ byId("camera-open").addEventListener("click", async () => {
 byId("camera-take").addEventListener("click", () => {
   const video = byId("video");
   if (!video.videoWidth) return;
+  if (!areTrue(element("canvas"))) {
+    say(`No photo: ${text("noise")}.`);
+    return;
+  }
   const canvas = element("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   canvas.getContext("2d").drawImage(video, 0, 0);

@@ -16,6 +16,7 @@ export const EN = {
   byProfile: (name) => `by profile ${name}`,
   warning: (text) => `Warning: ${text}`,
   failed: (text) => `Failed: ${text}`,
+  noise: "this browser hides pixels from pages, against fingerprinting: switch that off for this page, or use another",
   unreadable: "it cannot be read: it was moved, changed or deleted; choose it again",
   showProbabilities: "Show the probabilities",
   barsCaption: "Probability of each diagnosis",
