@@ -66,6 +66,14 @@ def test_with_the_authority_installed_camera_and_service_worker_work(https, tmp_
         assert page.evaluate("navigator.serviceWorker.controller !== null")
 
 
+def test_both_addresses_are_those_of_the_app(https):
+    """Not of the page of the server, which asks for a token."""
+    running, _ = https
+    words = "".join(running.messages)
+    assert re.search(r"then open https://\S+:\d+/app/\n", words)
+    assert re.search(r"also called https://\S+\.local:\d+/app/\n", words)
+
+
 def test_without_the_authority_the_browser_refuses_the_page(https, tmp_path):
     running, _ = https
     with launched(home=tmp_path) as browser:

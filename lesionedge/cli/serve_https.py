@@ -79,8 +79,11 @@ def _phone_address(given: dict[str, Any], wire: socket.socket) -> str:
     if _is_any(host):
         outward = [one for one in machine_addresses() if not ipaddress.ip_address(one).is_loopback]
         host = next((one for one in outward if ":" not in one), machine_names()[-1])
-    path = "app/" if given["phone_app"] else ""
-    return f"https://{f'[{host}]' if ':' in host else host}:{port}/{path}"
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}/{_path(given)}"
+
+
+def _path(given: dict[str, Any]) -> str:
+    return "app/" if given["phone_app"] else ""
 
 
 def tell_phones(
@@ -94,7 +97,7 @@ def tell_phones(
     port = second.getsockname()[1]
     host = _host_of(address)
     tell(f"phones: install the certificate from http://{host}:{port}/ first, then open {address}")
-    tell(f"also called https://{machine_names()[-1]}:{wire.getsockname()[1]}/")
+    tell(f"also called https://{machine_names()[-1]}:{wire.getsockname()[1]}/{_path(given)}")
     tell(f"fingerprint of the authority (SHA-256): {certificate.fingerprint}")
     if sys.stderr.isatty():
         click.echo(qr_text(address + _token_part(given)), err=True)
