@@ -1164,7 +1164,7 @@ def test_an_update_is_complete_and_waits_for_the_user(open_app, tmp_path):
         page.reload()  # the old one, whole, while the new one comes
         ready(page)
         assert page.title() == OLD
-        page.locator("#update").wait_for(state="visible")
+        page.get_by_role("status").filter(has_text="A new version is here.").wait_for()
         loaded = "performance.getEntriesByType('resource').map((one) => one.name)"
         assert not [name for name in page.evaluate(loaded) if NEW in name]
         page.get_by_role("button", name="Reload").click()

@@ -443,8 +443,7 @@ async function watch() {
     } catch {
       fault = "the server cannot be reached";
     }
-    byId("live-fault").textContent = fault;
-    byId("live-fault").hidden = !fault;
+    if (byId("live-fault").textContent !== fault) byId("live-fault").textContent = fault; // is read out once
     if (fault) await pause(2);
   }
 }
