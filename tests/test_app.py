@@ -702,6 +702,27 @@ def test_the_zoom_of_a_camera_that_has_one(open_app, server):
     assert page.locator("#torch").is_hidden()  # this one has no light
 
 
+DIM = """() => {
+    const { prototype } = MediaStreamTrack;
+    prototype.getCapabilities = () => ({ torch: true });
+    prototype.applyConstraints = async () => {
+        if (!window.works) throw new DOMException("no light now", "OperationError");
+    };
+}"""
+
+
+def test_a_light_that_does_not_go_on_is_not_shown_as_on(open_app, server):
+    page = open_app(f"{server.url}app/", script=DIM)
+    page.get_by_role("button", name="Use the camera").click()
+    light = page.get_by_role("button", name="Light")
+    light.click()
+    page.get_by_text("The camera refuses that: no light now").wait_for()
+    assert light.get_attribute("aria-pressed") == "false"
+    page.evaluate("window.works = true")
+    light.click()
+    page.wait_for_function("() => document.querySelector('#torch[aria-pressed=true]')")
+
+
 def test_pasted_and_dropped_images(open_app, server, images):
     page = open_app(f"{server.url}app/")
     content = base64.b64encode((images / "page.png").read_bytes()).decode()

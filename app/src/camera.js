@@ -72,7 +72,16 @@ function showTools(track) {
   }
 }
 
-const adjust = (setting) => stream?.getVideoTracks()[0].applyConstraints({ advanced: [setting] });
+/** Change a setting of the camera; return whether it has changed. */
+async function adjust(setting) {
+  try {
+    await stream?.getVideoTracks()[0].applyConstraints({ advanced: [setting] });
+    return true;
+  } catch (error) {
+    say(text("refused", error.message));
+    return false;
+  }
+}
 
 /** Classify the newest frame, again and again; frames that come meanwhile are left out. */
 async function watch(watched) {
@@ -129,10 +138,9 @@ export function begin(add) {
   byId("camera-open").addEventListener("click", open);
   byId("camera-close").addEventListener("click", close);
   byId("camera-take").addEventListener("click", photograph);
-  byId("torch").addEventListener("click", (event) => {
-    const on = event.target.getAttribute("aria-pressed") !== "true";
-    event.target.setAttribute("aria-pressed", String(on));
-    adjust({ torch: on });
+  byId("torch").addEventListener("click", async ({ target }) => {
+    const on = target.getAttribute("aria-pressed") !== "true";
+    if (await adjust({ torch: on })) target.setAttribute("aria-pressed", String(on));
   });
   byId("zoom").addEventListener("input", (event) => adjust({ zoom: Number(event.target.value) }));
 }
