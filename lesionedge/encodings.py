@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from lesionedge import deep, jpeg2000, tiff
+from lesionedge import deep, jpeg2000, png_scan, tiff
 from lesionedge.colour import Colours
 from lesionedge.errors import ImageError
 from lesionedge.notice import Notice
@@ -45,6 +45,8 @@ def load(
     with nullcontext() if ready is image else ready:
         raw = deep.raw_mode(ready)
         ready.load()
+        if image.format == "PNG":
+            png_scan.check(ready, reopen)
         if raw is not None:
             bits = tiff.sample_bits(ready.tag_v2) if ready.format == "TIFF" else 16
             return deep.flattened(ready, raw, colours, reopen, bits), ready

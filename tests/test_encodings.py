@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+import zlib
 
 import make_images as files
 import numpy as np
@@ -380,6 +381,36 @@ def test_palette_pngs(bits, opacity, interlaced):
     expected = palette[indices] * alpha + 255 * (1 - alpha)
     content = files.png(indices, bits, 3, interlaced=interlaced, chunks=chunks)
     assert right_or_refused(content, expected)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 4), (3, 8), (4, 8),
+     (4, 16), (6, 8), (6, 16)],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(64, 47), (61, 40)])
+def test_pngs_without_their_last_rows_are_refused(size, kind, bits, interlaced):
+    shape = (size[1], size[0], {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind])
+    chunks = files.chunk(b"PLTE", bytes(range(256))[: 2**bits] * 3) if kind == 3 else b""
+    levels = np.full(shape, 2**bits - 1)
+    levels[-9:] = 0  # the end may well be black
+    whole = files.png(levels, bits, kind, interlaced=interlaced, chunks=chunks)
+    images.decode(whole)
+    place = whole.index(b"IDAT") + 4
+    data = zlib.decompress(whole[place:-16])
+    for cut in (1, len(data) // 3, len(data) - 1):
+        short = whole[: place - 8] + files.chunk(b"IDAT", zlib.compress(data[:-cut])) + whole[-12:]
+        with pytest.raises(ImageError, match="damaged or cut short"):
+            images.decode(short)
+
+
+def test_a_black_png_in_many_chunks_is_whole():
+    whole = files.png(np.zeros((300, 400, 3), int), 8, 2)
+    place = whole.index(b"IDAT") + 4
+    data = whole[place:-16]
+    parts = b"".join(files.chunk(b"IDAT", data[at : at + 7]) for at in range(0, len(data), 7))
+    assert not np.asarray(images.decode(whole[: place - 8] + parts + whole[-12:]).image).any()
 
 
 # --- BMP
