@@ -431,6 +431,23 @@ def test_predictions_that_cannot_be_used(cli_run, int8, models, tmp_path):
     assert (done.exit_code, "name the model that made it" in done.stderr) == (1, True)
     done = cli_run("calibrate", tmp_path / "p.csv", "-m", int8, "-o", tmp_path / "x.json")
     assert (done.exit_code, "--truth FILE says" in done.stderr) == (2, True)
+    (tmp_path / "p.csv").write_text((tmp_path / "p.csv").read_text().replace(",", ";"))
+    done = cli_run("calibrate", tmp_path / "p.csv", "-m", int8, *line)
+    assert (done.exit_code, "expected cells between commas" in done.stderr) == (1, True)
+
+
+def test_predictions_may_have_been_saved_again(cli_run, int8, tmp_path):
+    """Spreadsheets put a mark before the first column's name."""
+    probabilities, classes = drawn(30)
+    write_predictions(tmp_path / "p.csv", probabilities)
+    (tmp_path / "p.csv").write_text((tmp_path / "p.csv").read_text(), encoding="utf-8-sig")
+    write_truth(tmp_path / "t.csv", classes)
+    done = cli_run(
+        "calibrate", tmp_path / "p.csv", "--truth", tmp_path / "t.csv", "-m", int8, "-o",
+        tmp_path / "site.json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "site.json").read_text())["data"]["images"] == 30
 
 
 # --- who takes it

@@ -103,6 +103,9 @@ def test_an_interrupted_run_is_continued(cli_run, reported, photos, int8, tmp_pa
     again = measured(cli_run, photos, "-m", int8, "-o", out, "--format", "json")
     assert json.loads(again.stdout) == json.loads((out / "metrics.json").read_text())
     assert "images, " not in again.stderr.replace("images, which", "")
+    (out / "predictions.csv").write_text(whole, encoding="utf-8-sig")  # saved by a spreadsheet
+    again = measured(cli_run, photos, "-m", int8, "-o", out, "--format", "json")
+    assert json.loads(again.stdout) == json.loads((out / "metrics.json").read_text())
     other = cli_run("evaluate", photos[0], "--truth", photos[1], "-m", "cnn", "-o", out)
     assert (other.exit_code, "made by the model int8" in other.stderr) == (1, True)
     other = cli_run(

@@ -213,8 +213,10 @@ def _check_complete(path: str, paths: Sequence[str]) -> int:
     """Return how many images failed in predictions that are there; refuse those of others."""
     import csv
 
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = [(row["path"], bool(row["error"])) for row in csv.DictReader(file)]
+    from lesionedge.datasets import predicted
+
+    with predicted.opened(path) as file:
+        rows = [(row.get("path"), bool(row.get("error"))) for row in csv.DictReader(file)]
     if [found for found, _ in rows] != list(paths):
         raise OutputError(f"{path}: holds predictions of other images; name another DIR")
     return sum(failed for _, failed in rows)

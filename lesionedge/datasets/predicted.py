@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +78,11 @@ def read(path: str, labels: Sequence[str], *, model: str, raw: bool = False) -> 
     columns = [f"p_{label}" for label in distinct(labels)]
     found, failed = _Rows(), 0
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with opened(path) as file:
             table = csv.DictReader(file)
             _check_columns(path, table.fieldnames or (), columns, model=model, raw=raw)
             for number, row in enumerate(table, start=2):
-                if row["error"]:
+                if row.get("error"):
                     failed += 1
                 else:
                     found.add(row, [_share(row[name], path, number) for name in columns])
@@ -95,11 +96,25 @@ def read(path: str, labels: Sequence[str], *, model: str, raw: bool = False) -> 
     )  # fmt: skip
 
 
+def opened(path: str) -> TextIO:
+    """Open a table of predictions; a spreadsheet that saved it again may have marked it as UTF-8.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
 def _check_columns(
     path: str, found: Sequence[str], expected: Sequence[str], *, model: str, raw: bool
 ) -> None:
     """Refuse a table of another model's classes, or of a profile's probabilities."""
     classes = [name for name in found if name.startswith("p_")]
+    if not classes:
+        raise DatasetError(
+            f"{path}: has no columns {', '.join(expected)}; expected cells between commas, as "
+            "predict and evaluate write them"
+        )
     if classes != list(expected):
         raise DatasetError(
             f"{path}: has the classes {', '.join(classes)}; the model {model} has "
