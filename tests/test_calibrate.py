@@ -393,6 +393,28 @@ def test_images_are_predicted_where_no_predictions_are(cli_run, int8, tmp_path, 
 
 
 @pytest.mark.parametrize(
+    ("label", "options", "message"),
+    [
+        ("mel", ("--of", "nv"), "--of nv: it is benign"),
+        ("mel", ("--prevalence", "mel=2"), "--prevalence mel=2: 'mel=2' is unusable"),
+        ("mel", ("--prevalence", "card"), "the mix of diagnoses that the model was trained on"),
+        ("toad", (), "fewer than two of the model's classes"),
+        ("mel", ("-o", "none/site.json"), "site.json: cannot be written (No such file"),
+    ],
+)
+def test_what_cannot_be_made_is_not_classified(
+    cli_run, int8, tmp_path, monkeypatch, draw, label, options, message
+):
+    for folder in (label, "nv"):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        draw(80, 60, seed=len(folder)).save(tmp_path / "photos" / folder / f"{folder}.png")
+    monkeypatch.chdir(tmp_path)
+    done = cli_run("calibrate", "photos", "-m", int8, "-o", "site.json", *options)
+    assert (done.exit_code, message in done.stderr) == (1, True)
+    assert "of 2 images" not in done.stderr  # no progress: none was classified
+
+
+@pytest.mark.parametrize(
     ("truth", "message"),
     [
         ("id,label\n0,mel\n0,nv\n", "0 has the labels mel and nv"),

@@ -221,11 +221,12 @@ def test_a_profile_of_one_label_is_measured_on_it(cli_run, photos, int8, tmp_pat
 
 def test_every_models_predictions_are_kept(cli_run, photos, int8, models, tmp_path):
     """Each in a file of its own, whatever goes wrong afterwards."""
+    (tmp_path / "out" / "metrics.json").mkdir(parents=True)
     done = cli_run(
         "evaluate", photos[0], "--truth", photos[1], "-m", int8, "-m", models / "float32.tflite",
-        "--submission", tmp_path / "none" / "s.csv", "-o", tmp_path / "out",
+        "-o", tmp_path / "out",
     )  # fmt: skip
-    assert (done.exit_code, "s.csv: cannot be written" in done.stderr) == (1, True)
+    assert (done.exit_code, "out: the report cannot be written" in done.stderr) == (1, True)
     for name in ("predictions.csv", "predictions-float32.csv"):
         with (tmp_path / "out" / name).open() as file:
             assert len(list(csv.DictReader(file))) == 24
@@ -239,6 +240,10 @@ def test_what_cannot_be_measured_is_not_classified(cli_run, photos, int8, tmp_pa
     for options, text in (
         (("--truth", photos[1], "--profile", tmp_path / "none.json"), "none.json: the profile"),
         (("--truth", frogs), "fewer than two of the model's classes"),
+        (
+            ("--truth", photos[1], "--submission", tmp_path / "none" / "s.csv"),
+            "s.csv: cannot be written (No such file or directory)",
+        ),
     ):
         done = cli_run("evaluate", photos[0], *options, "-m", int8, "-o", tmp_path / "out")
         assert (done.exit_code, text in done.stderr) == (1, True)

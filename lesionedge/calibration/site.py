@@ -47,8 +47,9 @@ def make(
             not malignant.
         ModelError: The mix cannot be used.
     """
+    _check_label(owner, of)
     positive = _positive(sample, owner, of)
-    _check(sample, positive, of)
+    _check_kinds(sample, positive, of)
     change = fit(sample, owner.malignant)
     change, target = _for_mix(change, sample, owner, card, mix)
     thresholds = {point.sensitivity: point.threshold for point in card.operating_points}
@@ -74,9 +75,27 @@ def make(
     )  # fmt: skip
 
 
-def _positive(sample: Sample, owner: Owner, of: str) -> NDArray[np.bool_]:
+def check(owner: Owner, card: Card, *, of: str = MALIGNANT, mix: str = prevalence.MEASURED) -> None:
+    """Refuse what no profile of a model can be made for, before its images are classified.
+
+    Args:
+        owner: As in ``make``.
+        card: As in ``make``.
+        of: As in ``make``.
+        mix: As in ``make``.
+
+    Raises:
+        CalibrationError: The model has no such label, or it is not malignant.
+        ModelError: The mix cannot be used.
+    """
+    _check_label(owner, of)
+    kinds = tuple(bool(kind) for kind in owner.malignant)
+    _wanted(mix, owner, card, np.full(len(kinds), 1 / len(kinds)), kinds)
+
+
+def _check_label(owner: Owner, of: str) -> None:
     if of == MALIGNANT:
-        return np.equal(sample.malignant, 1)
+        return
     if of not in owner.labels:
         raise CalibrationError(
             f"--of {of}: the model has no such label; expected malignant or one of "
@@ -88,10 +107,15 @@ def _positive(sample: Sample, owner: Owner, of: str) -> NDArray[np.bool_]:
             f"--of {of}: it is benign, and the thresholds are of the malignant probability; "
             f"expected malignant or one of {', '.join(label for label, bad in kinds if bad)}"
         )
+
+
+def _positive(sample: Sample, owner: Owner, of: str) -> NDArray[np.bool_]:
+    if of == MALIGNANT:
+        return np.equal(sample.malignant, 1)
     return np.equal(sample.classes, owner.labels.index(of))
 
 
-def _check(sample: Sample, positive: NDArray[np.bool_], of: str) -> None:
+def _check_kinds(sample: Sample, positive: NDArray[np.bool_], of: str) -> None:
     counts = {of: int(positive.sum()), "benign": int((sample.malignant == 0).sum())}
     missing = [name for name, count in counts.items() if not count]
     if missing:
@@ -110,11 +134,18 @@ def _for_mix(
     implied = (old * weights[:, None]).sum(0) / weights.sum()
     if mix == prevalence.MEASURED:
         return change, implied
-    if mix == prevalence.CARD:
-        wanted = prevalence.of_card(card, owner.labels)
-    else:
-        wanted = prevalence.given(mix, owner.labels, implied, change.malignant)
+    wanted = _wanted(mix, owner, card, implied, change.malignant)
     return prevalence.shifted(change, implied, wanted), wanted
+
+
+def _wanted(
+    mix: str, owner: Owner, card: Card, measured: NDArray[np.float64], malignant: Sequence[bool]
+) -> NDArray[np.float64]:
+    if mix == prevalence.MEASURED:
+        return measured
+    if mix == prevalence.CARD:
+        return prevalence.of_card(card, owner.labels)
+    return prevalence.given(mix, owner.labels, measured, malignant)
 
 
 def _points(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge.cli import fail, options, printable, warn
-from lesionedge.cli.output import OutputError
+from lesionedge.cli.output import OutputError, check_place
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.wording import RESEARCH_USE, counted, percent
 
@@ -77,10 +77,16 @@ def command(
 
     classifier = Classifier.of(model_options)
     malignant_of(classifier.diagnoses, model=classifier.model)
-    labelled, probabilities = _predicted(source, truth, layout, jobs, classifier, model_options)
-    understood = _understood(labelled, classifier)
-    sample, unit = sample_of(labelled, probabilities, understood, classifier)
     owner = owner_of(classifier)
+    site.check(owner, classifier.card, of=of, mix=prevalence)
+    labelled, ready = _labelled(source, truth, layout, classifier)
+    understood = _understood(labelled, classifier)
+    check_place(output)
+    if ready is None:
+        labelled, probabilities = _predict(labelled, jobs, model_options, classifier.labels)
+    else:
+        probabilities = ready
+    sample, unit = sample_of(labelled, probabilities, understood, classifier)
     _warn_of_known(labelled, classifier, source)
     for label, count in site.few(sample, owner).items():
         warn(f"{label}: {counted(count)}, which is too few to say much")
@@ -117,11 +123,10 @@ def owner_of(classifier: Classifier) -> Any:
     )  # fmt: skip
 
 
-def _predicted(
-    source: str, truth: str | None, layout: str | None, jobs: int, classifier: Classifier,
-    model_options: ModelOptions,
-) -> tuple[Labelled, np.ndarray]:  # fmt: skip
-    """Return labelled images, and the model file's probabilities for them."""
+def _labelled(
+    source: str, truth: str | None, layout: str | None, classifier: Classifier
+) -> tuple[Labelled, np.ndarray | None]:
+    """Return labelled images, and the model file's probabilities if the source holds them."""
     from lesionedge.datasets import gather, predicted
 
     if predicted.is_predictions(source):
@@ -134,7 +139,7 @@ def _predicted(
         return labelled, found.probabilities[[rows[path] for path in labelled.paths]]
     labelled = gather.gather(source, truth_file=truth, layout=layout)
     gather.refuse_copies(labelled)
-    return _predict(labelled, jobs, model_options, classifier.labels)
+    return labelled, None
 
 
 def _check_maker(source: str, classifier: Classifier) -> None:

@@ -6,15 +6,15 @@ import importlib
 import json
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from lesionedge.cli import options, printable
-from lesionedge.cli.output import OutputError, make_folder
+from lesionedge.cli.output import OutputError, check_place, make_folder
 from lesionedge.cli.signals import ended_by_signals
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def command(
     images = _gathered(source, truth, layout)
     if profiles and not images.has_labels:
         raise click.UsageError("--profile: a profile is measured on labelled images; give --truth")
+    if submission is not None:
+        check_place(submission)
     chosen = [replace(model_options, model=name) for name in models or (None,)]
     loaded = _classifiers(chosen)
     plan = _plan(images, loaded, profiles) if images.has_labels else None
@@ -97,10 +99,11 @@ def command(
             for name, each, one in zip(predictions_folder.files(loaded), chosen, loaded)
         ]
         drifts = unlabelled.drifts(done, loaded, measuring.names(loaded))
-        if plan is not None:
-            results = measuring.measure(plan, images, done, drifts, output, with_images)
-        else:
-            results = unlabelled.measure(drifts, images, done, loaded, output)
+        with _written(output):
+            if plan is not None:
+                results = measuring.measure(plan, images, done, drifts, output, with_images)
+            else:
+                results = unlabelled.measure(drifts, images, done, loaded, output)
         if submission is not None:
             _submit(submission, done[0].path, loaded[0])
     if form == "json":
@@ -113,6 +116,22 @@ def command(
     if failed:
         click.echo(f"lesionedge: {failed} of {len(images.paths)} images failed", err=True)
         ctx.exit(1)
+
+
+@contextmanager
+def _written(folder: str | None) -> Iterator[None]:
+    """Say that the report cannot be written, such as onto a full disk."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if folder is None:
+            raise
+        raise OutputError(
+            f"{folder}: the report cannot be written ({error.strerror}); the predictions are in "
+            "it, and the same command goes on from them"
+        ) from error
 
 
 def _import_meanwhile(module: str) -> None:

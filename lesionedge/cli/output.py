@@ -35,6 +35,21 @@ def make_folder(folder: str) -> None:
         raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
+def check_place(path: str) -> None:
+    """Refuse, before long work, a file for which there is no place.
+
+    Raises:
+        OutputError: Its folder is missing, or no file can be made there.
+    """
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
 class TextWriter:
     """Writes for people: a block per image, and the research-use line at the end."""
 
