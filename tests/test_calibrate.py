@@ -390,6 +390,10 @@ def test_images_are_predicted_where_no_predictions_are(cli_run, int8, tmp_path, 
     one, other = (json.loads((tmp_path / f"{name}.json").read_text()) for name in "ab")
     assert one["recalibration"] == other["recalibration"]
     assert one["data"]["by_label"]["mel"] == 6
+    (tmp_path / "photos" / "nevus" / "0.png").write_bytes(b"no image")
+    done = cli_run("calibrate", tmp_path / "photos", "-m", int8, "-o", tmp_path / "c.json")
+    assert (done.exit_code, "1 of 12 images failed" in done.stderr) == (1, True)
+    assert json.loads((tmp_path / "c.json").read_text())["data"]["images"] == 11
 
 
 @pytest.mark.parametrize(

@@ -376,11 +376,15 @@ def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(photos[0], folder)
     (folder / "IMG_3.png").write_bytes(b"no image")
-    done = cli_run("evaluate", folder, "--truth", photos[1], "-m", int8, "--format", "json")
-    assert done.exit_code == 1
-    assert "1 of 24 images failed" in done.stderr
-    metrics = json.loads(done.stdout)
-    assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 23)
+    command = ("evaluate", folder, "--truth", photos[1], "-m", int8, "-o", tmp_path / "out")
+    for again in (False, True):
+        done = cli_run(*command, "--format", "json")
+        assert done.exit_code == 1
+        assert "IMG_3.png: " in done.stderr
+        assert ("remove it to try again" in done.stderr) == again
+        assert "1 of 24 images failed" in done.stderr
+        metrics = json.loads(done.stdout)
+        assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 23)
 
 
 def test_what_cannot_be_evaluated(cli_run, photos, int8, tmp_path):

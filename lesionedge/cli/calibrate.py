@@ -58,9 +58,10 @@ if TYPE_CHECKING:
     help="json: the profile itself.",
 )  # fmt: skip
 @options.model_options(without=("profile", "operating_point", "check"))
+@click.pass_context
 def command(
-    source: str, truth: str | None, output: str, of: str, prevalence: str, name: str | None,
-    layout: str | None, jobs: int, form: str, model_options: ModelOptions,
+    ctx: click.Context, /, source: str, truth: str | None, output: str, of: str, prevalence: str,
+    name: str | None, layout: str | None, jobs: int, form: str, model_options: ModelOptions,
 ) -> None:  # fmt: skip
     """Adjust a model to your own labelled images.
 
@@ -68,7 +69,8 @@ def command(
     or predictions.csv from evaluate or predict.
 
     It recalibrates the probabilities, chooses thresholds whose sensitivity is guaranteed, and
-    writes both into a profile. Use the profile with --profile in all commands that predict.
+    writes both into a profile. Use the profile with --profile in all commands that predict. The
+    exit status is 1 if an image failed.
     """
     from lesionedge import calibration  # noqa: F401  # says what is not installed
     from lesionedge.calibration import site
@@ -82,6 +84,7 @@ def command(
     labelled, ready = _labelled(source, truth, layout, classifier)
     understood = _understood(labelled, classifier)
     check_place(output)
+    given = len(labelled.paths)
     if ready is None:
         labelled, probabilities = _predict(labelled, jobs, model_options, classifier.labels)
     else:
@@ -96,6 +99,10 @@ def command(
     )  # fmt: skip
     _write(profile, output)
     click.echo(profile.to_json() if form == "json" else _text(profile, output), nl=False)
+    failed = 0 if ready is not None else given - len(probabilities)
+    if failed:
+        click.echo(f"lesionedge: {failed} of {given} images failed", err=True)
+        ctx.exit(1)
 
 
 def _warn_of_known(labelled: Labelled, classifier: Classifier, source: str) -> None:

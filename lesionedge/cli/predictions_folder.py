@@ -9,9 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lesionedge.cli import fail
+from lesionedge.cli import fail, warn
 from lesionedge.cli.output import OutputError
 from lesionedge.cli.result_file import opened
+from lesionedge.wording import counted
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -210,13 +211,22 @@ def _check_maker(path: str, found: Any, maker: dict[str, Any]) -> str | None:
 
 
 def _check_complete(path: str, paths: Sequence[str]) -> int:
-    """Return how many images failed in predictions that are there; refuse those of others."""
+    """Say which images failed in predictions that are there, and how many; refuse those of others.
+
+    Raises:
+        OutputError: They are of other images.
+    """
     import csv
 
     from lesionedge.datasets import predicted
 
     with predicted.opened(path) as file:
-        rows = [(row.get("path"), bool(row.get("error"))) for row in csv.DictReader(file)]
+        rows = [(row.get("path"), row.get("error")) for row in csv.DictReader(file)]
     if [found for found, _ in rows] != list(paths):
         raise OutputError(f"{path}: holds predictions of other images; name another DIR")
-    return sum(failed for _, failed in rows)
+    errors = [error for _, error in rows if error]
+    for error in errors:
+        fail(error)
+    if errors:
+        warn(f"{path}: {counted(len(errors))} failed when it was made; remove it to try again")
+    return len(errors)
