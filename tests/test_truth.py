@@ -77,6 +77,14 @@ def test_what_cannot_be_read_is_said(put, tmp_path):
     put("1.png")
     with pytest.raises(DatasetError, match=r"none.csv: cannot be read \(No such file"):
         gather.gather(str(tmp_path), truth_file=str(tmp_path / "none.csv"))
+    for name, content, text in (
+        ("labels.xlsx", b"PK\x03\x04\x14\0\x06\0[Content_Types].xml", "save a workbook as csv"),
+        ("labels.csv", b"\xff\xfep", "cannot be read"),
+        ("empty.csv", b"", "found an empty file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DatasetError, match=text):
+            gather.gather(str(tmp_path), truth_file=str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +93,8 @@ def test_what_cannot_be_read_is_said(put, tmp_path):
         "path,label,site\n1.png,mel,rücken\n2.png,nv,".encode("cp1252"),
         "sep=;\r\npath;label\r\n1.png;mel\r\n2.png;nv\r\n",
         '"sep=;"\r\npath;label,\r\n1.png;mel\r\n2.png;nv\r\n'.replace(",", ""),
+        "path\tlabel\r\n1.png\tmel\r\n2.png\tnv\r\n".encode("utf-16"),
+        ";;\r\n\r\npath;label;\r\n1.png;mel;\r\n2.png;nv;\r\n",
     ],
 )
 def test_tables_as_excel_writes_them(put, text):

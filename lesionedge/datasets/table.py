@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -22,6 +23,7 @@ NO_ID = ("unknown", "unk", "not known", "not available", "-", "--", "?", "??")
 DELIMITERS = ",\t;"
 """What parts a table's cells: csv, the Dataverse's tab, and Excel where commas are decimal."""
 
+_EMPTY = f'{DELIMITERS} "\r\n'
 _TOLD = re.compile(r'"?sep=([,;\t])"?\s*\Z', re.IGNORECASE)
 
 EXTRAS = ("sex", "age", "localization", "dx_type", "skin_type")
@@ -202,12 +204,18 @@ def read_csv(
 
 
 def _text(file: Path) -> str:
-    """Return a table's text: in UTF-8, or else in the code page that Excel writes on Windows."""
+    """Return a table's text: in Unicode, or else in the code page that Excel writes on Windows."""
     content = file.read_bytes()
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(_encoding(content))
     except UnicodeDecodeError:
         return content.decode("cp1252")
+
+
+def _encoding(begin: bytes) -> str:
+    """Return a table's encoding by its first bytes: Excel's "Unicode Text" is UTF-16."""
+    is_wide = begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_wide else "utf-8-sig"
 
 
 def _unreadable(file: Path, error: Exception) -> DatasetError:
@@ -218,10 +226,11 @@ def _unreadable(file: Path, error: Exception) -> DatasetError:
 def _lines(text: Iterable[str]) -> Iterator[list[str]]:
     """Split a table into cells; its first line shows what parts them. Empty lines are left out."""
     lines = iter(text)
-    first = next(lines, "")
+    begin = (line for line in lines if line.strip(_EMPTY))  # Excel writes empty rows above a table
+    first = next(begin, "")
     told = _TOLD.match(first)  # Excel's own line, which is no part of the table
     if told:
-        first = next(lines, "")
+        first = next(begin, "")
     delimiter = told[1] if told else max(DELIMITERS, key=first.count)
     for source in ([first], lines):
         reader = csv.reader(source, delimiter=delimiter, skipinitialspace=delimiter != "\t")
@@ -240,7 +249,9 @@ def header(file: Path) -> list[str]:
         DatasetError: It cannot be read.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as text:
+        with file.open("rb") as begin:
+            encoding = _encoding(begin.read(2))
+        with file.open(newline="", encoding=encoding, errors="surrogateescape") as text:
             return [cell.strip() for cell in next(_lines(text), [])]
-    except (OSError, csv.Error) as error:
+    except (OSError, UnicodeError, csv.Error) as error:
         raise _unreadable(file, error) from error

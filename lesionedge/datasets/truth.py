@@ -93,8 +93,8 @@ def _rows(file: Path) -> tuple[pd.DataFrame, dict[str, pd.Series[bool]], int]:
     mark = next((one for one in MARKS if one in cells), None)
     if key is None or not (labels or mark):
         raise DatasetError(
-            f"{file}: expected a table with a column path (or id) and a column label; found the "
-            f"columns {', '.join(list(cells.values())[:12]) or 'of an empty file'}"
+            f"{file}: expected a table with a column path (or id) and a column label; found "
+            f"{_found(list(cells.values()))}"
         )
     rows, malformed = read_csv(file, (key,))
     faults: dict[str, pd.Series[bool]] = {}
@@ -105,6 +105,14 @@ def _rows(file: Path) -> tuple[pd.DataFrame, dict[str, pd.Series[bool]], int]:
         rows["label"] = values.map(dict(enumerate(MARKS[mark])))
         faults[f"{mark} is neither 0 nor 1"] = values.isna() & rows[cells[mark]].notna()
     return rows.assign(path=rows[key]), faults, malformed
+
+
+def _found(columns: Sequence[str]) -> str:
+    if not columns:
+        return "an empty file"
+    if any(letter < " " for column in columns for letter in column):
+        return "no text; save a workbook as csv"
+    return f"the columns {', '.join(columns[:12])}"
 
 
 def _lower(rows: pd.DataFrame) -> dict[str, str]:
