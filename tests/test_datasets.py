@@ -88,6 +88,24 @@ def test_isic_archive_without_splits_and_with_the_new_column(tmp_path, paint):
     assert splits.identities(found.table) == ["patient P1", "patient P1"]
 
 
+@pytest.mark.parametrize("layout", ["isic-archive", "csv"])
+def test_the_archives_newer_columns(tmp_path, paint, layout):
+    """Its sites are in five columns now, and the last diagnosis is not always in the same one."""
+    paint(tmp_path / "images", "ISIC_1", "ISIC_2")
+    write_csv(
+        tmp_path / "metadata.csv",
+        ("isic_id", "anatom_site_1", "anatom_site_2", "anatom_site_general",
+         "diagnosis_1", "diagnosis_2", "diagnosis_3"),
+        ("ISIC_1", "Trunk", "Back", "", "Benign", "Benign melanocytic proliferations", "Nevus"),
+        ("ISIC_2", "Head", "", "", "Malignant", "Malignant adnexal tumor", ""),
+    )  # fmt: skip
+    found = datasets.load(tmp_path, layout=layout)
+    assert found.table["localization"].tolist() == ["Trunk", "Head"]
+    assert set(found.table["label"]) == {
+        "isic-archive": {"benign", "malignant"}, "csv": {"Nevus", "Malignant adnexal tumor"},
+    }[layout]  # fmt: skip
+
+
 def test_isic_challenge_one_hot_with_lesions(tmp_path, paint):
     paint(tmp_path / "ISIC_2019_Training_Input", *(f"ISIC_{n}_downsampled" for n in range(6)))
     write_csv(

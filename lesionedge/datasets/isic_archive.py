@@ -22,16 +22,12 @@ from lesionedge.datasets.table import (
     once,
     read_csv,
     tables,
+    with_facts,
 )  # fmt: skip
 
 LABELS = ("benign", "malignant")
 LABEL_COLUMNS = ("benign_malignant", "diagnosis_1")
 """Where the label stands: in downloads until 2024, and since."""
-RENAMED = {
-    "lesion_id": "lesion", "patient_id": "patient", "age_approx": "age",
-    "anatom_site_general": "localization", "diagnosis_confirm_type": "dx_type",
-    "fitzpatrick_skin_type": "skin_type",
-}  # fmt: skip
 _MODALITIES = {
     "dermoscopic": DERMOSCOPY,
     "clinical": "clinical",
@@ -123,7 +119,7 @@ def _part(file: Path, folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     labels = rows[columns].apply(lambda column: column.str.lower())
     rows["label"] = labels.bfill(axis=1).iloc[:, 0]
     rows["path"] = files.find(rows["isic_id"], [folder])
-    rows = rows.rename(columns=RENAMED)
+    rows = with_facts(rows)
     both = labels.where(labels.isin(LABELS)).nunique(axis=1) > 1
     rows, skipped = drop(
         rows,

@@ -13,6 +13,7 @@ from lesionedge.datasets.isic_truth import Truth
 from lesionedge.datasets.table import (
     DERMOSCOPIC,
     DERMOSCOPY,
+    FACTS,
     Dataset,
     DatasetError,
     add,
@@ -23,6 +24,7 @@ from lesionedge.datasets.table import (
     once,
     read_csv,
     tables,
+    with_facts,
 )  # fmt: skip
 
 _WORKS = {
@@ -38,11 +40,6 @@ _LICENCES = {"2016": "CC0 1.0", "2017": "CC0 1.0"}
 LICENCE = "CC BY-NC 4.0"
 """Of the others."""
 
-_EXTRAS = {
-    "lesion_id": "lesion", "patient_id": "patient", "age_approx": "age", "age_approximate": "age",
-    "anatom_site_general": "localization", "anatom_site_general_challenge": "localization",
-    "sex": "sex", "diagnosis confirm type": "dx_type", "diagnosis_confirm_type": "dx_type",
-}  # fmt: skip
 _KEYS = ("image", "image_id", "image_name", "isic_id")
 # Words in the names of tables and folders that do not tell one part of a challenge from another.
 _COMMON_WORDS = re.compile(r"groundtruth|input|data|jpeg|images|part3b?|v[0-9]+")
@@ -164,15 +161,15 @@ def _duplicates(root: Path, names: set[str]) -> set[str]:
 
 def _with_extras(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Add lesion, age, sex and site, also from other tables of the challenge that lie there."""
-    rows = rows.rename(columns=_EXTRAS)
+    rows = with_facts(rows)
     for file in tables(root, depth=isic_truth.DEPTH):
         key = next((name for name in _KEYS if name in header(file)), None)
         if key is None or not re.search("metadata|lesiongroupings", file.name.lower()):
             continue
         extra, _ = read_csv(file, (key,))
-        extra = extra.drop_duplicates(key).set_index(key).rename(columns=_EXTRAS)
-        for column in set(_EXTRAS.values()) & set(extra.columns):
+        extra = with_facts(extra.drop_duplicates(key).set_index(key))
+        for column in FACTS.keys() & set(extra.columns):
             known = rows["image"].map(extra[column])
             rows[column] = rows[column].fillna(known) if column in rows else known
-    columns = [column for column in set(_EXTRAS.values()) if column in rows]
+    columns = [column for column in FACTS if column in rows]
     return rows.assign(**{c: rows[c].where(rows[c] != "unknown", None) for c in columns})

@@ -19,6 +19,7 @@ from lesionedge.datasets.table import (
     once,
     read_csv,
     tables,
+    with_facts,
 )  # fmt: skip
 
 DIAGNOSES = {
@@ -55,9 +56,7 @@ def load(root: Path) -> Dataset:
     labels = _labels(truth)
     rows["label"] = rows["lesion_id"].map(labels)
     rows["path"] = files.find(rows["isic_id"], [root])
-    rows = rows.rename(columns={
-        "lesion_id": "lesion", "age_approx": "age", "site": "localization",
-    })  # fmt: skip
+    rows = with_facts(rows)
     rows, skipped = drop(rows, {
         "image_type is not dermoscopic": rows["image_type"].str.lower() != "dermoscopic",
         "not exactly one class is marked": rows["label"].isna(),

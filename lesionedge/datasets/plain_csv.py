@@ -17,6 +17,7 @@ from lesionedge.datasets.table import (
     once,
     read_csv,
     tables,
+    with_facts,
 )  # fmt: skip
 
 FULL = (("path",), ("label",))
@@ -50,11 +51,9 @@ def load(root: Path) -> Dataset:
         raise DatasetError(f"{root}: no csv with columns path, label")
     rows, malformed = read_csv(csv, ())
     columns = {str(column).lower(): column for column in reversed(rows.columns)}
-    rows["name"] = rows[_first(columns, truth.KEYS)]
-    rows["label"] = rows[_first(columns, truth.LABELS)]
-    for extra, known in truth.EXTRAS.items():
-        if any(one in columns for one in known):
-            rows[extra] = rows[_first(columns, known)]
+    rows["name"] = rows[_those(columns, truth.KEYS)[0]]
+    rows["label"] = truth.label_of(rows, _those(columns, truth.LABELS))
+    rows = with_facts(rows)
     rows["path"] = _places(rows["name"], csv, by_path="path" in columns)
     given = rows.get("split")
     rows["given"] = None if given is None else given.map(given_name)
@@ -86,8 +85,8 @@ def _places(names: pd.Series, csv: Path, *, by_path: bool) -> pd.Series:
     return paths.where(there, None)
 
 
-def _first(columns: dict[str, str], known: tuple[str, ...]) -> str:
-    return next(columns[one] for one in known if one in columns)
+def _those(columns: dict[str, str], known: tuple[str, ...]) -> list[str]:
+    return [columns[one] for one in known if one in columns]
 
 
 def _csv(root: Path) -> Path | None:

@@ -28,6 +28,22 @@ _TOLD = re.compile(r'"?sep=([,;\t])"?\s*\Z', re.IGNORECASE)
 
 EXTRAS = ("sex", "age", "localization", "dx_type", "skin_type")
 COLUMNS = ("path", "label", "lesion", "patient", "given", *EXTRAS)
+FACTS = {
+    "lesion": ("lesion", "lesion_id"),
+    "patient": ("patient", "patient_id"),
+    "sex": ("sex", "gender"),
+    "age": ("age", "age_approx", "age_approximate"),
+    "localization": (
+        "localization", "site", "location", "region", "body_site", "anatomical_site",
+        "anatom_site_general", "anatom_site_general_challenge", "anatom_site_1",
+        "anatom_site_special",
+    ),
+    "dx_type": (
+        "dx_type", "diagnosis_confirm_type", "diagnosis confirm type", "confirm_type",
+    ),
+    "skin_type": ("skin_type", "skin type", "fitzpatrick", "fitspatrick", "fitzpatrick_skin_type"),
+}  # fmt: skip
+"""What is known of an image besides its label -> columns that it may be in, in lower case."""
 GIVEN_NAMES = {
     "train": "train", "training": "train", "organized_train": "train",
     "val": "validation", "valid": "validation", "validation": "validation",
@@ -88,6 +104,20 @@ def with_known_ids(rows: pd.DataFrame) -> pd.DataFrame:
     words = {name: rows[name].astype(str).str.lower() for name in ("lesion", "patient")}
     known = {name: rows[name].where(~words[name].isin(NO_ID), None) for name in words}
     return rows.assign(**known)
+
+
+def with_facts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a table's rows with those columns of ``FACTS`` that it has under any name.
+
+    Of several names, such as the archive's old and new ones, the first that holds anything counts.
+    """
+    columns = {str(column).lower(): column for column in reversed(rows.columns)}
+    found = {}
+    for name, known in FACTS.items():
+        there = [rows[columns[one]] for one in known if one in columns]
+        if there:
+            found[name] = next((one for one in there if one.notna().any()), there[0])
+    return rows.assign(**found)
 
 
 def drop(

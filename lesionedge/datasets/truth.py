@@ -9,6 +9,7 @@ import pandas as pd
 
 from lesionedge.datasets import isic_truth, places, predicted
 from lesionedge.datasets.table import (
+    FACTS,
     Dataset,
     DatasetError,
     drop,
@@ -16,6 +17,7 @@ from lesionedge.datasets.table import (
     header,
     once,
     read_csv,
+    with_facts,
     with_known_ids,
 )
 from lesionedge.sources.names import base_name
@@ -33,20 +35,7 @@ LABELS = (
 MARKS = {"melanoma": ("not melanoma", "melanoma"), "malignant": ("benign", "malignant"),
          "target": ("benign", "malignant")}  # fmt: skip
 """Columns of 0 and 1 -> what these mean."""
-EXTRAS = {
-    "lesion": ("lesion", "lesion_id"),
-    "patient": ("patient", "patient_id"),
-    "sex": ("sex", "gender"),
-    "age": ("age", "age_approx", "age_approximate"),
-    "localization": (
-        "localization", "site", "location", "region", "anatom_site_general",
-        "anatom_site_general_challenge",
-    ),
-    "dx_type": ("dx_type", "diagnosis_confirm_type", "confirm_type"),
-    "skin_type": ("skin_type", "skin type", "fitzpatrick", "fitspatrick", "fitzpatrick_skin_type"),
-}  # fmt: skip
-"""What else is taken -> columns that it may be in."""
-COLUMNS = ("path", "label", *EXTRAS)
+COLUMNS = ("path", "label", *FACTS)
 """Columns of a table of labelled images."""
 
 _MARKED = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1}
@@ -74,11 +63,7 @@ def read(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         skipped["malformed line"] = malformed
     expect_rows(rows, file, skipped)
     rows, left_out = once(rows, "path", file)
-    columns = _lower(rows)
-    for name, known in EXTRAS.items():
-        found = next((columns[one] for one in known if one in columns), None)
-        rows[name] = None if found is None else rows[found]
-    rows = with_known_ids(rows.reindex(columns=list(COLUMNS)))
+    rows = with_known_ids(with_facts(rows).reindex(columns=list(COLUMNS)))
     return rows.reset_index(drop=True), {**skipped, **left_out}
 
 
@@ -98,8 +83,8 @@ def _rows(file: Path) -> tuple[pd.DataFrame, dict[str, pd.Series[bool]], int]:
         )
     rows, malformed = read_csv(file, (key,))
     faults: dict[str, pd.Series[bool]] = {}
-    if labels:  # the archive's diagnosis_3 is empty where diagnosis_2 says all
-        rows["label"] = rows[labels].bfill(axis=1).iloc[:, 0]
+    if labels:
+        rows["label"] = label_of(rows, labels)
     elif mark:
         values = rows[cells[mark]].map(lambda cell: _MARKED.get(str(cell).lower()))
         rows["label"] = values.map(dict(enumerate(MARKS[mark])))
@@ -115,11 +100,12 @@ def _found(columns: Sequence[str]) -> str:
     return f"the columns {', '.join(columns[:12])}"
 
 
-def _lower(rows: pd.DataFrame) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for column in rows.columns:
-        found.setdefault(str(column).lower(), str(column))
-    return found
+def label_of(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """Return each row's label, from the first column that has one.
+
+    The archive's ``diagnosis_3`` is empty where ``diagnosis_2`` says all.
+    """
+    return rows[list(columns)].bfill(axis=1).iloc[:, 0]
 
 
 def of_dataset(dataset: Dataset) -> pd.DataFrame:
