@@ -173,11 +173,23 @@ def test_groups_have_readable_names():
     assert subgroups.groups_of(table[["group"]].assign(sex="unknown", age=None)) == {}
 
 
+def test_how_a_diagnosis_was_confirmed_has_many_names():
+    names = {
+        "histopathology": "histology", "Histology": "histology", "histological": "histology",
+        "biopsy": "histology", "pathology report": "histology", "biopsy: no": "otherwise",
+        "no histology": "otherwise", "confocal microscopy": "otherwise", "Unknown": "unknown",
+    }  # fmt: skip
+    found = subgroups.groups_of(pd.DataFrame({"dx_type": list(names)}))
+    assert dict(zip(names, found["confirmation"])) == names
+
+
 def test_spellings_of_a_group_are_one():
     ages = {
         "45-50": "45-59", "45 to 59": "45-59", "85+": "75 and over", "50 years": "45-59",
         "<30": "under 30", "0": "under 30", ">75": "75 and over", "40-50": "unknown",
         "old": "unknown", "-5": "unknown", "300": "unknown", "6 months": "unknown",
+        "60+": "unknown", "<45": "unknown", ">=75": "75 and over", "<=29": "under 30",
+        "45,5": "45-59", "45 yo": "45-59",
     }  # fmt: skip
     table = pd.DataFrame({"age": list(ages), "group": range(len(ages))})
     assert subgroups.groups_of(table)["age_band"].tolist() == list(ages.values())
@@ -185,7 +197,7 @@ def test_spellings_of_a_group_are_one():
     table = pd.DataFrame(
         {
             "sex": ["M", "male", "Female", "f", "divers"],
-            "skin_type": ["3", "III", "Type 3.0", "FST iii", "-1"],
+            "skin_type": ["3", "III", "Type 3.0", "FST-iii", "-1"],
         }
     )
     found = subgroups.groups_of(table)

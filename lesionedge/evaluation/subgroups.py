@@ -33,11 +33,13 @@ SPELLINGS: dict[str, dict[str, str]] = {
     | {"-1": UNKNOWN, "-1.0": UNKNOWN},
 }
 """Property -> spelling -> the name of its group; other words are names themselves."""
-_TYPE = re.compile(r"^(fitzpatrick|fst|skin|type|\s)+")
+_TYPE = re.compile(r"^((fitzpatrick|fst|skin|type)[\s_:-]*)+")
 _AGE = re.compile(
-    r"(?P<sign><|>|>=|≥)?\s*(?P<first>\d+(\.\d+)?)\s*((-|–|to)\s*(?P<last>\d+(\.\d+)?)|\+)?"
-    r"\s*(y|yrs?|years?)?(\s*old)?"
+    r"(?P<sign><=?|>=?|≤|≥)?\s*(?P<first>\d+(\.\d+)?)"
+    r"\s*((-|–|to)\s*(?P<last>\d+(\.\d+)?)|(?P<more>\+))?\s*(y|yrs?|years?|yo)?(\s*old)?"
 )
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")  # of tables whose cells semicolons part
+_HISTOLOGY = re.compile(r"(histo|biops|patholog)(?!.*\b(no|not)\b)")
 HISTOLOGY, OTHERWISE = "histology", "otherwise"
 
 
@@ -68,9 +70,7 @@ def _named(variable: str, values: pd.Series) -> pd.Series:
         plain = text.map(lambda word: _TYPE.sub("", word), na_action="ignore")
         return plain.map(SPELLINGS[variable]).fillna(text)
     if variable == "confirmation":
-        return text.map({"histo": HISTOLOGY, "histopathology": HISTOLOGY}).where(
-            text.isna() | text.isin(("histo", "histopathology")), OTHERWISE
-        )
+        return text.map(_confirmed, na_action="ignore")
     return text
 
 
@@ -80,13 +80,27 @@ def _text(values: pd.Series) -> pd.Series:
     return text.replace("", pd.NA).astype(object)
 
 
+def _confirmed(how: str) -> str:
+    if how == UNKNOWN:
+        return UNKNOWN
+    return HISTOLOGY if _HISTOLOGY.match(how) else OTHERWISE
+
+
 def _band(age: str) -> str | None:
-    """Return the band of an age such as 50, 50 years, 85+, <30 or 45-50; None: it has not one."""
-    found = _AGE.fullmatch(age)
+    """Return the band of an age such as 50, 50 years, 85+, <30 or 45-50.
+
+    None: it has not one, or may be in several, such as 60+.
+    """
+    found = _AGE.fullmatch(_DECIMAL_COMMA.sub(".", age))
     if found is None:
         return None
-    first = float(found["first"]) - (0.1 if found["sign"] == "<" else 0)
-    bands = {_number_of_band(first), _number_of_band(float(found["last"] or first))}
+    first, sign = float(found["first"]), found["sign"] or ""
+    low, high = first, float(found["last"] or first)
+    if sign in ("<", "<=", "≤"):
+        low, high = 0.0, first - (0.1 if sign == "<" else 0)
+    elif sign or found["more"]:
+        high = AGE_BANDS[-1] - 1
+    bands = {_number_of_band(low), _number_of_band(high)}
     number = bands.pop()
     return None if bands or not 0 <= number < len(AGE_BANDS) - 1 else _bands()[number]
 
