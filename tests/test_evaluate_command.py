@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ pytest.importorskip("matplotlib", reason="needs the extra evaluate")
 from lesionedge import Classifier
 from lesionedge.datasets import DatasetError, gather, meaning
 from lesionedge.diagnosis import describe_all
+from lesionedge.evaluation import entries
 
 LABELS = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
@@ -510,3 +512,11 @@ def test_the_filters_are_small():
     half = known.load("isic2017")
     assert half.has_name("ISIC_0000001") and not half.has_name("ISIC_0000004")
     assert known.load("bcn20000").has_name("ISIC_0053879")
+
+
+def test_a_two_class_models_confidence_is_its_distance_from_the_threshold():
+    classifier = SimpleNamespace(threshold=0.3, card=SimpleNamespace(operating_points=()))
+    raw = np.array([[0.69, 0.31], [0.71, 0.29], [0.1, 0.9], [0.95, 0.05]])
+    found = entries.measured(entries.Entry("x", classifier), meaning.CLASSES, raw, [None] * 4)
+    assert found.predicted.tolist() == [1, 0, 1, 0]
+    assert np.argsort(-found.scores["confidence"]).tolist() == [2, 3, 1, 0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from lesionedge.card import Card, Label, OperatingPoint
 from lesionedge.datasets.meaning import CLASSES, MALIGNANT, MELANOMA
-from lesionedge.evaluation.measured import MeasuredModel
+from lesionedge.evaluation.measured import MeasuredModel, chosen, confidence
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -83,10 +83,8 @@ def measured(entry: Entry, kind: str, raw: np.ndarray, reliable: Sequence[bool |
     shares = raw if entry.profile is None else entry.profile.recalibration.apply(raw)
     shares = _two(entry.classifier, kind, shares)
     decision = entry.decision if kind == CLASSES else None
-    predicted = (
-        shares.argmax(1) if decision is None else (shares[:, 1] >= decision).astype(np.int64)
-    )
-    scores = {"confidence": shares.max(1)}
+    predicted = chosen(shares, decision)
+    scores = {"confidence": confidence(shares, decision)}
     gate = np.array([verdict is not False for verdict in reliable], float)
     if gate.min() < gate.max():
         scores["gate"] = gate
@@ -110,8 +108,8 @@ def _two(classifier: Classifier, kind: str, shares: np.ndarray) -> np.ndarray:
     if kind == CLASSES:
         return shares
     if kind == MALIGNANT:
-        chosen = np.array([bool(diagnosis.malignant) for diagnosis in classifier.diagnoses])
+        mask = np.array([bool(diagnosis.malignant) for diagnosis in classifier.diagnoses])
     else:
-        chosen = np.array([diagnosis.code == "mel" for diagnosis in classifier.diagnoses])
-    score = np.minimum(shares[:, chosen].sum(1), 1.0)
+        mask = np.array([diagnosis.code == "mel" for diagnosis in classifier.diagnoses])
+    score = np.minimum(shares[:, mask].sum(1), 1.0)
     return np.stack([1 - score, score], axis=1)

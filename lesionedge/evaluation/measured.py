@@ -16,6 +16,34 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.() -]", "-", name)
 
 
+def chosen(probabilities: np.ndarray, decision: float | None) -> np.ndarray:
+    """Return the classes that a model names, (N,) int.
+
+    Args:
+        probabilities: (N, classes).
+        decision: Probability from which a two-class model names the second class; None: the
+            likelier.
+    """
+    if decision is None:
+        found: np.ndarray = probabilities.argmax(1)
+        return found
+    return (probabilities[:, 1] >= decision).astype(np.int64)
+
+
+def confidence(probabilities: np.ndarray, decision: float | None) -> np.ndarray:
+    """Say how sure a model is of what it names, (N,): its probability, or way past the decision.
+
+    Args:
+        probabilities: (N, classes).
+        decision: As in ``chosen``.
+    """
+    if decision is None:
+        found: np.ndarray = probabilities.max(1)
+        return found
+    past = probabilities[:, 1] - decision
+    return np.where(past >= 0, past / max(1 - decision, 1e-9), -past / max(decision, 1e-9))
+
+
 @dataclass(frozen=True)
 class LabelledImages:
     """The images that models are measured on."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lesionedge.card import Card
 from lesionedge.evaluation import whole
-from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+from lesionedge.evaluation.measured import LabelledImages, MeasuredModel, chosen, confidence
 from lesionedge.reliability import is_for_dermoscopy
 from train.calibration import operating_points
 from train.data import located
@@ -90,9 +90,10 @@ def predict(
     for name, source in sources.items():
         say(f"evaluating {name}: {len(images.truth)} images ({split})")
         shares = source.predict(images)
-        fitness = {"confidence": source.confidence(shares), **gate}
+        fitness = {"confidence": confidence(shares, source.decision), **gate}
         points = {"operating_points": _points(source, card, calibration)}
-        models.append(MeasuredModel(name, shares, source.choose(shares), fitness, points))
+        named = chosen(shares, source.decision)
+        models.append(MeasuredModel(name, shares, named, fitness, points))
     return images, models
 
 

@@ -29,19 +29,6 @@ class Source:
     decision: float | None = None
     """Probability from which a two-class model names the second class; None: the likelier."""
 
-    def choose(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the classes that it names, (N,) int."""
-        if self.decision is None:
-            return probabilities.argmax(1)
-        return (probabilities[:, 1] >= self.decision).astype(np.int64)
-
-    def confidence(self, probabilities: np.ndarray) -> np.ndarray:
-        """Say how sure it is of what it names, (N,): probability, or way past the decision."""
-        if self.decision is None:
-            return probabilities.max(1)
-        past = probabilities[:, 1] - self.decision
-        return np.where(past >= 0, past / max(1 - self.decision, 1e-9), -past / self.decision)
-
 
 def sources(
     run: Run, card: Card, *, files: Sequence[Path], weights: Sequence[Path],
