@@ -69,6 +69,9 @@ class Explanation:
     """The model's preprocessing; it defines which part of the image ``heat`` covers."""
     passes: int
     """How often the network ran."""
+    most: float
+    """How far the probability falls, at most, when one of the first round's windows is covered; 0
+    or less if it falls for none. ``heat`` holds means, which are smaller."""
 
     def overlay(self, image: ImageSource, *, abstain: bool = True) -> Image.Image:
         """Return the image with the heat map drawn onto it, and a legend.
@@ -118,11 +121,12 @@ def explain(
     numbers = [n for n, own in enumerate(classifier.labels) if own == label]
     pixels = decoded.fit(classifier.preprocessing)
     whole = sum(c.probability for c in prediction.top if c.label == label)
-    cells, passes = _cells(_Drops(classifier, pixels, numbers, whole))
+    drops = _Drops(classifier, pixels, numbers, whole)
+    cells, most = _cells(drops)
     return Explanation(
         heat=_enlarged(cells, pixels.shape[:2]), cells=cells, label=label,
         name=classifier.names[numbers[0]], probability=whole, prediction=prediction,
-        preprocessing=classifier.preprocessing, passes=passes,
+        preprocessing=classifier.preprocessing, passes=drops.passes, most=most,
     )  # fmt: skip
 
 
@@ -167,7 +171,8 @@ def surroundings(image: Image.Image) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(_BLUR * min(image.size)))
 
 
-def _cells(drops: _Drops) -> tuple[NDArray[np.float32], int]:
+def _cells(drops: _Drops) -> tuple[NDArray[np.float32], float]:
+    """Return each cell's heat, and the largest fall of the first round."""
     import numpy as np
 
     windows = _windows(WINDOW)
@@ -184,7 +189,7 @@ def _cells(drops: _Drops) -> tuple[NDArray[np.float32], int]:
     beside = _averaged(finer, further)
     cells = coarse + np.where(np.isnan(beside), min(0.0, *further), beside)
     cells[inside] = coarse[inside] + max(0.0, float(np.nanmax(beside[~inside])))
-    return (cells / 2).astype(np.float32), drops.passes
+    return (cells / 2).astype(np.float32), most
 
 
 def _windows(side: int) -> list[Box]:

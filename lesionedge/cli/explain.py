@@ -133,7 +133,7 @@ def _lines(path: str, found: Explanation, *, abstain: bool) -> list[str]:
     if is_refused(found.prediction, abstain=abstain):
         lines.append(f"  {CANNOT_TELL}")
     else:
-        most = found.heat.max() * 100
+        most = found.most * 100
         fall = f"lowers this by up to {most:.1f} points" if most > 0 else "does not lower this"
         name, label = printable(found.name), printable(found.label)
         named = name if is_own_name(label, name) else f"{name} ({label})"
