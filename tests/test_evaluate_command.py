@@ -355,6 +355,20 @@ def test_images_of_an_archive_are_shown(cli_run, photos, int8, tmp_path):
     assert "The worst mistakes" in (out / "report.html").read_text()
 
 
+def test_the_report_says_what_is_independent(cli_run, photos, int8, tmp_path):
+    for name, unit, text in (
+        ("patient", "patient", "24 of 8 patients"), ("camera", "image", "24 (images)"),
+    ):  # fmt: skip
+        table = tmp_path / f"{name}.csv"
+        table.write_text(photos[1].read_text().replace("lesion_id", name))
+        done = measured(cli_run, (photos[0], table), "-m", int8, "-o", tmp_path / name)
+        assert f"independent ones (by {unit})" in done.stdout
+        report = (tmp_path / name / "report.html").read_text()
+        assert text in report
+        assert "by lesion" not in report
+        assert "whole lesions" not in report
+
+
 def test_a_folders_own_table_says_the_skin_type(cli_run, photos, int8, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(photos[0], folder)

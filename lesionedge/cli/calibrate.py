@@ -263,8 +263,10 @@ def _write(profile: Profile, output: str) -> None:
 
 def _text(profile: Profile, output: str) -> str:
     data, report = profile.data, profile.report
+    unit = data["counted_by"]
+    of = "" if unit == "image" else f" of {data['lesions']} {unit}s"
     lines = [
-        f"{printable(output)}: {counted(data['images'])} of {data['lesions']} lesions, "
+        f"{printable(output)}: {counted(data['images'])}{of}, "
         f"{data['malignant']} malignant and {data['benign']} benign",
         "",
         *_probability_lines(report),

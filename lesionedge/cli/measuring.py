@@ -170,9 +170,11 @@ def _known_to_all(
         if truth[number] >= 0 and all(path in paths for paths in there)
     ]
     table = labelled.table.iloc[kept].reset_index(drop=True)
-    groups = replace(labelled, table=table).groups("patient", "lesion")
+    chosen = replace(labelled, table=table)
     return LabelledImages(
-        table.assign(group=groups), np.array([truth[number] for number in kept], np.int64)
+        table.assign(group=chosen.groups("patient", "lesion")),
+        np.array([truth[number] for number in kept], np.int64),
+        chosen.grouped_by("patient", "lesion"),
     )
 
 
@@ -216,7 +218,7 @@ def _record(
     understood = plan.understood
     return {
         "split": SPLIT, "dataset": labelled.name, "kind": understood.kind,
-        "grouped_by": labelled.grouped_by("patient", "lesion"),
+        "grouped_by": images.unit,
         "labels": [
             {"label": one.label, "images": one.count, "target": understood.target(one)}
             for one in understood.meanings

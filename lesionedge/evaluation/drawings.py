@@ -54,16 +54,16 @@ def draw(
     yield Drawing(
         file, "Accuracy against the share of images classified",
         "Predictions with a low score are withheld; the curve shows how accurate the others are. "
-        "Band: 95 % interval by lesion. AURC: area under 1 - accuracy, 0 is best.",
+        f"Band: 95 % interval by {images.unit}. AURC: area under 1 - accuracy, 0 is best.",
     )  # fmt: skip
     if model.figures["subgroups"]:
         file = folder / f"subgroups-{file_name(model.name)}.png"
         subgroup_plot.draw(model.figures["subgroups"], model.figures, file)
         yield Drawing(
             file, "By sex, age, body site and confirmation",
-            "In brackets: number of images; of malignant images. Bars: 95 % intervals by lesion; "
-            f"hollow: fewer than {subgroup_plot.FEW} lesions; dotted: all images. Groups differ "
-            "in their mix of diagnoses, and this alone changes the accuracy.",
+            "In brackets: number of images; of malignant images. Bars: 95 % intervals by "
+            f"{images.unit}; hollow: fewer than {subgroup_plot.FEW} {images.unit}s; dotted: all "
+            "images. Groups differ in their mix of diagnoses, and this alone changes the accuracy.",
         )  # fmt: skip
     if with_images:
         yield from _galleries(model, images, card, folder)
@@ -97,7 +97,8 @@ def _predictions(
     yield Drawing(
         file, "Reliability",
         "Bars: how often the prediction is right. Dots: the same at the bin's mean probability, "
-        "with 95 % intervals by lesion. Dashed: perfect calibration. Below: number of images.",
+        f"with 95 % intervals by {images.unit}. Dashed: perfect calibration. "
+        "Below: number of images.",
     )  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def _malignant(
     yield Drawing(
         file, "Malignant: sensitivity and specificity",
         "Images with at least this malignant probability count as malignant. Bands: 95 % "
-        "intervals by lesion.",
+        f"intervals by {images.unit}.",
     )  # fmt: skip
 
 
@@ -137,11 +138,11 @@ def _galleries(
         ),
         "mistakes": (
             gallery.worst(model.scores["confidence"], wrong, lesions, WORST), "The worst mistakes",
-            "The wrong predictions with the highest probability, one per lesion.",
+            f"The wrong predictions with the highest probability, one per {images.unit}.",
         ),
         "missed": (
             gallery.worst(1 - risk, missed, lesions, WORST), "Malignant lesions predicted benign",
-            "Those with the lowest malignant probability, one image per lesion.",
+            f"Those with the lowest malignant probability, one image per {images.unit}.",
         ),
     }  # fmt: skip
     labels = list(card.codes)

@@ -49,10 +49,12 @@ class LabelledImages:
     """The images that models are measured on."""
 
     table: pd.DataFrame
-    """One row per image: ``path``, ``group`` (images of one lesion share a number), and further
+    """One row per image: ``path``, ``group`` (images of one ``unit`` share a number), and further
     columns about it."""
     truth: np.ndarray
     """(N,) int class numbers."""
+    unit: str = "lesion"
+    """What the images of one ``group`` are of: ``lesion`` or ``patient``; or ``image``."""
 
     @property
     def names(self) -> list[str]:

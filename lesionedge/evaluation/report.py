@@ -57,7 +57,7 @@ def write(
     text = environment().get_template(TEMPLATE).render(
         card=card, split=record["split"], models=record["models"], drawings=found,
         training=training, images=len(images.truth),
-        lesions=len(np.unique(images.table["group"])), headlines=titles.HEADLINES,
+        lesions=len(np.unique(images.table["group"])), unit=images.unit, headlines=titles.HEADLINES,
         per_class=titles.PER_CLASS, subgroup=titles.SUBGROUP, variables=VARIABLES,
         version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
         names=list(card.codes), with_images=with_images, remarks=record.get("warnings", ()),
