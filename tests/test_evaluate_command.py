@@ -162,6 +162,7 @@ def test_models_and_profiles_are_compared(cli_run, reported, photos, int8, model
         cli_run, photos, "-m", int8, "-m", float32, "--profile", site, "--format", "json"
     )
     found = json.loads(done.stdout)
+    assert "int8 with site: its profile was made of as many images of each" in done.stderr
     assert list(found["models"]) == ["int8", "float32", "int8 with site"]
     first, second, third = found["models"].values()
     less = found["comparison"]["float32 less int8"]["balanced_accuracy"]
@@ -216,9 +217,10 @@ def test_a_profile_of_one_label_is_measured_on_it(cli_run, photos, int8, tmp_pat
         above[men & (kinds == "mel")].mean()
     )
     table = tmp_path / "binary.csv"
-    table.write_text("\n".join(["id,malignant", *(f"IMG_{n},{n // 3 % 2}" for n in range(24))]))
+    table.write_text("\n".join(["id,malignant", *(f"IMG_{n},{n // 3 % 2}" for n in range(23))]))
     done = measured(cli_run, (photos[0], table), *options, "--format", "json")
     assert json.loads(done.stdout)["models"]["int8 with site"]["operating_points"] == []
+    assert "was made of as many" not in done.stderr  # one image less
 
 
 def test_every_models_predictions_are_kept(cli_run, photos, int8, models, tmp_path):

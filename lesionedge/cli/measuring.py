@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lesionedge.drift.difference import Drift
     from lesionedge.evaluation.entries import Entry
     from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
+    from lesionedge.profile import Profile
 
 SPLIT = "images"
 """What ``metrics.json`` calls the images."""
@@ -246,14 +247,23 @@ def _warnings(
     drifts: Mapping[str, Drift],
 ) -> list[str]:  # fmt: skip
     """Say what limits the figures, on standard error too."""
+    import numpy as np
+
     from lesionedge.drift import words
     from lesionedge.evaluation import known
 
     models = {entry.classifier.path: entry.classifier for entry, _ in plan.entries}
     remarks = (known.remark(paths, one.card, path) for path, one in models.items())
     found = list(dict.fromkeys(filter(None, remarks)))
+    counts = np.bincount(images.truth, minlength=len(labels)).tolist()
+    found += [
+        f"{entry.name}: its profile was made of as many images of each class; if they are these, "
+        "the figures are too good: calibrate has measured it on held-out lesions"
+        for entry, _ in plan.entries
+        if entry.profile is not None and _made_of(entry.profile, dict(zip(labels, counts)))
+    ]
     for number, label in enumerate(labels):
-        count = int((images.truth == number).sum())
+        count = counts[number]
         if 0 < count < FEW:
             found.append(f"{label}: {counted(count)}, which is too few for a verdict")
     for name, drift in drifts.items():
@@ -262,3 +272,10 @@ def _warnings(
     for text in found:
         warn(text)
     return found
+
+
+def _made_of(profile: Profile, counts: Mapping[str, int]) -> bool:
+    """Return whether a profile may have been made of images with these labels: as many of each."""
+    data = profile.data
+    by_kind = {kind: data.get(kind) for kind in counts}
+    return counts in (data.get("by_label"), by_kind)
