@@ -405,6 +405,17 @@ def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
         assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 23)
 
 
+def test_empty_files_are_no_image_of_two_labels(cli_run, int8, tmp_path):
+    for label in ("mel", "nv"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        (tmp_path / "data" / label / f"{label}.png").touch()
+    for command in (("evaluate",), ("calibrate", "-o", tmp_path / "site.json")):
+        done = cli_run(*command, tmp_path / "data", "-m", int8)
+        assert done.exit_code == 1
+        assert "nv.png: " in done.stderr
+        assert ": all 2 images failed" in done.stderr
+
+
 def test_what_cannot_be_evaluated(cli_run, photos, int8, tmp_path):
     lone = tmp_path / "lone.csv"
     lone.write_text("id,label\nIMG_1,mel\nIMG_2,mel\n")

@@ -177,6 +177,7 @@ def _predict(
     import numpy as np
 
     from lesionedge.cli.progress import Progress
+    from lesionedge.datasets import DatasetError
     from lesionedge.prediction import by_class
 
     kept, rows = [], []
@@ -192,6 +193,8 @@ def _predict(
                 rows.append(by_class(result.prediction.top, labels))
             progress.step()
     progress.end()
+    if not kept:
+        raise DatasetError(f"{labelled.name}: all {len(labelled.paths)} images failed")
     table = labelled.table.iloc[kept].reset_index(drop=True)
     return replace(labelled, table=table), np.array(rows, float).reshape(len(kept), len(labels))
 

@@ -197,6 +197,7 @@ def refuse_copies(labelled: Labelled) -> None:
             continue
     labels = labelled.table["label"].tolist()
     seen: dict[bytes, int] = {}
+    by_size.pop(0, None)  # empty files are no image, which is said when they are read
     for numbers in by_size.values():
         if len({labels[number] for number in numbers}) < 2:
             continue

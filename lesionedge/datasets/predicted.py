@@ -89,7 +89,8 @@ def read(path: str, labels: Sequence[str], *, model: str, raw: bool = False) -> 
     except (OSError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); expected a csv") from error
     if not found.paths:
-        raise DatasetError(f"{path}: holds no predictions")
+        why = f": all {failed} images failed" if failed else ""
+        raise DatasetError(f"{path}: holds no predictions{why}")
     return Predicted(
         found.paths, np.array(found.shares), found.reliable, np.array(found.confidence),
         np.array(found.risks), found.codes, np.array(found.colours), failed,
