@@ -180,6 +180,11 @@ def test_models_and_profiles_are_compared(cli_run, reported, photos, int8, model
         "calibrate", predictions, "--truth", table, "-m", int8, "-o", tmp_path / "s.json"
     )
     assert done.exit_code == 0, done.output
+    other = cli_run(
+        "calibrate", predictions, "--truth", table, "-m", int8, "--views", 4, "-o",
+        tmp_path / "views.json",
+    )  # fmt: skip
+    assert (other.exit_code, "made with --views 1, not 4" in other.stderr) == (1, True)
     one, two = (json.loads(path.read_text()) for path in (site, tmp_path / "s.json"))
     assert one["recalibration"]["malignant"]["bias"] == pytest.approx(
         two["recalibration"]["malignant"]["bias"], abs=1e-6

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lesionedge.datasets.gather import Labelled
     from lesionedge.datasets.meaning import Understood
     from lesionedge.model_options import ModelOptions
-    from lesionedge.profile import Profile
+    from lesionedge.profile import Owner, Profile
 
 
 @click.command(
@@ -81,7 +81,7 @@ def command(
     malignant_of(classifier.diagnoses, model=classifier.model)
     owner = owner_of(classifier)
     site.check(owner, classifier.card, of=of, mix=prevalence)
-    labelled, ready = _labelled(source, truth, layout, classifier)
+    labelled, ready = _labelled(source, truth, layout, classifier, owner)
     understood = _understood(labelled, classifier)
     check_place(output)
     given = len(labelled.paths)
@@ -119,7 +119,7 @@ def _stem(output: str) -> str:
     return os.path.splitext(os.path.basename(output))[0] or "site"
 
 
-def owner_of(classifier: Classifier) -> Any:
+def owner_of(classifier: Classifier) -> Owner:
     """Return the model that a profile of it belongs to."""
     from lesionedge.profile import Owner, digest
 
@@ -131,7 +131,7 @@ def owner_of(classifier: Classifier) -> Any:
 
 
 def _labelled(
-    source: str, truth: str | None, layout: str | None, classifier: Classifier
+    source: str, truth: str | None, layout: str | None, classifier: Classifier, owner: Owner
 ) -> tuple[Labelled, np.ndarray | None]:
     """Return labelled images, and the model file's probabilities if the source holds them."""
     from lesionedge.datasets import gather, predicted
@@ -140,7 +140,7 @@ def _labelled(
         if truth is None:
             raise click.UsageError(f"{source}: holds predictions; --truth FILE says what they show")
         found = predicted.read(source, classifier.labels, model=classifier.model, raw=True)
-        _check_maker(source, classifier)
+        _check_maker(source, owner)
         labelled = gather.named(found.paths, truth, layout=layout)
         rows = {path: number for number, path in enumerate(found.paths)}
         return labelled, found.probabilities[[rows[path] for path in labelled.paths]]
@@ -149,24 +149,29 @@ def _labelled(
     return labelled, None
 
 
-def _check_maker(source: str, classifier: Classifier) -> None:
-    """Refuse predictions that evaluate made with another model file."""
+def _check_maker(source: str, owner: Owner) -> None:
+    """Refuse predictions that evaluate made with another model file, or used in another way."""
     import json
 
-    from lesionedge.profile import digest
+    from lesionedge.errors import ModelError
 
     try:
         with open(os.path.join(os.path.dirname(source), "predictions.json"), "rb") as file:
-            found = json.load(file)[os.path.basename(source)]["sha256"]
+            found = json.load(file)[os.path.basename(source)]
+            sha256 = str(found["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return  # of predict, which leaves no record
-    if found != digest(classifier.path):
-        from lesionedge.errors import ModelError
-
+    if sha256 != owner.sha256:
         raise ModelError(
-            f"{source}: made with another model file (SHA-256 {found[:12]}…) than "
-            f"{classifier.model}; name it with --model"
+            f"{source}: made with another model file (SHA-256 {sha256[:12]}…) than "
+            f"{owner.name}; name it with --model"
         )
+    given = None if owner.normalize is None else list(owner.normalize)
+    for key, wanted in (("views", owner.views), ("normalize", given)):
+        if found.get(key, wanted) != wanted:
+            raise ModelError(
+                f"{source}: made with --{key} {found[key]}, not {wanted}; give the same options"
+            )
 
 
 def _predict(
