@@ -76,7 +76,7 @@ def test_figures_are_those_of_the_predictions(reported, photos, int8):
     assert figures["balanced_accuracy"]["value"] == pytest.approx(np.mean(recalls))
     assert set(figures["subgroups"]) == {"sex", "age_band", "skin_type"}
     assert "seborrheic keratosis -> bkl" in done.stderr
-    assert "mel: 6 images, which is too few for a verdict" in done.stderr
+    assert "mel: 6 images of 2 lesions, which is too few for a verdict" in done.stderr
     assert metrics["warnings"]
     assert "balanced accuracy" in done.stdout
     assert done.stdout.endswith("For research use only: not a diagnosis.\n")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SPLIT = "images"
 """What ``metrics.json`` calls the images."""
 FEW = 20
-"""Fewer images of a class than this are too few for a verdict."""
+"""Fewer independent images of a class than this are too few for a verdict."""
 
 
 @dataclass(frozen=True)
@@ -263,9 +263,10 @@ def _warnings(
         if entry.profile is not None and _made_of(entry.profile, dict(zip(labels, counts)))
     ]
     for number, label in enumerate(labels):
-        count = counts[number]
-        if 0 < count < FEW:
-            found.append(f"{label}: {counted(count)}, which is too few for a verdict")
+        units = images.table["group"][images.truth == number].nunique()
+        if 0 < units < FEW:
+            of = "" if units == counts[number] else f" of {units} {images.unit}{'s' * (units > 1)}"
+            found.append(f"{label}: {counted(counts[number])}{of}, which is too few for a verdict")
     for name, drift in drifts.items():
         if drift.differing:
             found.append(f"{name}: {words.differing(drift)}")
