@@ -364,7 +364,7 @@ def test_images_of_an_archive_are_shown(cli_run, photos, int8, tmp_path):
 
 def test_the_report_says_what_is_independent(cli_run, photos, int8, tmp_path):
     for name, unit, text in (
-        ("patient", "patient", "24 of 8 patients"), ("camera", "image", "24 (images)"),
+        ("patient", "patient", "24 of 8 patients"), ("camera", "image", "<dd>24</dd>"),
     ):  # fmt: skip
         table = tmp_path / f"{name}.csv"
         table.write_text(photos[1].read_text().replace("lesion_id", name))
@@ -399,15 +399,20 @@ def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(photos[0], folder)
     (folder / "IMG_3.png").write_bytes(b"no image")
+    (folder / "IMG_4.png").unlink()
     command = ("evaluate", folder, "--truth", photos[1], "-m", int8, "-o", tmp_path / "out")
     for again in (False, True):
         done = cli_run(*command, "--format", "json")
         assert done.exit_code == 1
         assert "IMG_3.png: " in done.stderr
         assert ("remove it to try again" in done.stderr) == again
-        assert "1 of 24 images failed" in done.stderr
+        assert "1 of 23 images failed" in done.stderr
         metrics = json.loads(done.stdout)
-        assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 23)
+        assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 22)
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert (
+        "<dt>left out</dt><dd>image that failed: 1; row of truth without an image: 1</dd>" in report
+    )
 
 
 def test_empty_files_are_no_image_of_two_labels(cli_run, int8, tmp_path):

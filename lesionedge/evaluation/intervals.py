@@ -43,13 +43,12 @@ def resamples(groups: np.ndarray, *, seed: int = 0, count: int = RESAMPLES) -> n
     return draws
 
 
-def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
+def interval(figure: Weighted, draws: np.ndarray) -> Any:
     """Return a figure with the 2.5th and 97.5th percentile of its resamples.
 
     Args:
         figure: A number, or an array of them, by the images' weights.
         draws: From ``resamples``.
-        value: The figure of the unweighted images; None to compute it with ``figure``.
 
     Returns:
         ``{"value", "low", "high"}``, numbers or nested lists of them. Resamples for which a figure
@@ -58,7 +57,7 @@ def interval(figure: Weighted, draws: np.ndarray, *, value: Any = None) -> Any:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a figure that is always undefined
-        value = figure(np.ones((1, draws.shape[1])))[0] if value is None else value
+        value = figure(np.ones((1, draws.shape[1])))[0]
         blocks = np.split(draws, range(BLOCK, len(draws), BLOCK))
         spread = np.concatenate([figure(block.astype(np.float32)) for block in blocks])
         low, high = np.nanpercentile(spread, [2.5, 97.5], axis=0)

@@ -62,10 +62,24 @@ def write(
         version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
         names=list(card.codes), with_images=with_images, remarks=record.get("warnings", ()),
         mapping=record.get("labels", ()), comparison=record.get("comparison", {}),
+        left_out=_left_out(record), refused=record.get("refused_by_gate", 0),
     )  # fmt: skip
     file = target / REPORT
     write_text(file, text)
     return file
+
+
+def _left_out(record: Mapping[str, Any]) -> dict[str, int]:
+    """Return reason -> how many images, or rows of a table, are in no figure."""
+    failed = record.get("failed", 0)
+    no_class = sum(
+        row["images"] for row in record.get("labels", ()) if row["target"].startswith("left out")
+    )
+    found = {
+        "image that failed": failed, "image whose label is not counted": no_class,
+        **record.get("left_out", {}),
+    }  # fmt: skip
+    return {reason: count for reason, count in found.items() if count}
 
 
 def environment() -> jinja2.Environment:
