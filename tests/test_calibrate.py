@@ -403,6 +403,7 @@ def test_images_are_predicted_where_no_predictions_are(cli_run, int8, tmp_path, 
         ("mel", ("--prevalence", "mel=2"), "--prevalence mel=2: 'mel=2' is unusable"),
         ("mel", ("--prevalence", "card"), "the mix of diagnoses that the model was trained on"),
         ("toad", (), "fewer than two of the model's classes"),
+        ("bkl", (), "the 2 labelled images have none that is malignant"),
         ("mel", ("-o", "none/site.json"), "site.json: cannot be written (No such file"),
     ],
 )

@@ -108,7 +108,8 @@ def shifted(change: Recalibration, old: Array, new: Array) -> Recalibration:
     """Exchange the mix that recalibrated probabilities are for (Saerens et al. 2002).
 
     The odds of malignant against benign are multiplied by the change of these odds; and so for the
-    classes of each (doi:10.1162/089976602753284446).
+    classes of each (doi:10.1162/089976602753284446). Where the mix within malignant or benign
+    changes too, theirs would also change which of two images is the more suspicious; this does not.
 
     Args:
         change: What gives the probabilities.

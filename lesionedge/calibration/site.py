@@ -48,8 +48,8 @@ def make(
         ModelError: The mix cannot be used.
     """
     _check_label(owner, of)
+    check_images(sample, owner, of=of)
     positive = _positive(sample, owner, of)
-    _check_kinds(sample, positive, of)
     change = fit(sample, owner.malignant)
     change, target = _for_mix(change, sample, owner, card, mix)
     thresholds = {point.sensitivity: point.threshold for point in card.operating_points}
@@ -93,6 +93,27 @@ def check(owner: Owner, card: Card, *, of: str = MALIGNANT, mix: str = prevalenc
     _wanted(mix, owner, card, np.full(len(kinds), 1 / len(kinds)), kinds)
 
 
+def check_images(sample: Sample, owner: Owner, *, of: str = MALIGNANT) -> None:
+    """Refuse images without a positive or a benign one; probabilities are not needed.
+
+    Args:
+        sample: As in ``make``.
+        owner: As in ``make``.
+        of: As in ``make``.
+
+    Raises:
+        CalibrationError: There is none.
+    """
+    positive = _positive(sample, owner, of)
+    counts = {of: int(positive.sum()), "benign": int((sample.malignant == 0).sum())}
+    missing = [name for name, count in counts.items() if not count]
+    if missing:
+        raise CalibrationError(
+            f"the {len(sample)} labelled images have none that is {' or '.join(missing)}; "
+            "expected malignant and benign ones"
+        )
+
+
 def _check_label(owner: Owner, of: str) -> None:
     if of == MALIGNANT:
         return
@@ -113,16 +134,6 @@ def _positive(sample: Sample, owner: Owner, of: str) -> NDArray[np.bool_]:
     if of == MALIGNANT:
         return np.equal(sample.malignant, 1)
     return np.equal(sample.classes, owner.labels.index(of))
-
-
-def _check_kinds(sample: Sample, positive: NDArray[np.bool_], of: str) -> None:
-    counts = {of: int(positive.sum()), "benign": int((sample.malignant == 0).sum())}
-    missing = [name for name, count in counts.items() if not count]
-    if missing:
-        raise CalibrationError(
-            f"the {len(sample)} labelled images have none that is {' or '.join(missing)}; "
-            "expected malignant and benign ones"
-        )
 
 
 def _for_mix(

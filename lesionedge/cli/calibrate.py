@@ -85,6 +85,7 @@ def command(
     understood = _understood(labelled, classifier)
     check_place(output)
     given = len(labelled.paths)
+    _check_images(labelled, understood, classifier, owner, of)
     if ready is None:
         labelled, probabilities = _predict(labelled, jobs, model_options, classifier.labels)
     else:
@@ -224,6 +225,18 @@ def _understood(labelled: Labelled, classifier: Classifier) -> Understood:
         )
     tell_labels(found, labelled.skipped)
     return found
+
+
+def _check_images(
+    labelled: Labelled, understood: Understood, classifier: Classifier, owner: Owner, of: str
+) -> None:
+    """Refuse images of which no profile can be made, before they are classified."""
+    import numpy as np
+
+    from lesionedge.calibration import site
+
+    nothing = np.zeros((len(labelled.paths), len(classifier.labels)))
+    site.check_images(sample_of(labelled, nothing, understood, classifier)[0], owner, of=of)
 
 
 def tell_labels(found: Understood, skipped: dict[str, int]) -> None:
