@@ -482,6 +482,7 @@ def test_an_unknown_patient_is_no_patient(tmp_path, draw, word):
         (["mel", "nevus", "SCC"], "classes", 1),
         (["benign", "malignant"], "malignant", 0),
         (["melanoma", "not melanoma"], "melanoma", 0),
+        (["mel", "No-Melanoma"], "melanoma", 0),
         (["melanoma", "benign"], "malignant", 0),
     ],
 )

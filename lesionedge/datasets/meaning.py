@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,8 @@ from lesionedge.diagnosis import Diagnosis, describe, match
 
 CLASSES, MALIGNANT, MELANOMA = "classes", "malignant", "melanoma"
 """Kinds of truth: the model's classes; malignant or benign; melanoma or not."""
-NOT_MELANOMA = ("not melanoma", "no melanoma", "non melanoma", "nonmelanoma", "non-melanoma",
-                "not_melanoma", "no_melanoma", "non_melanoma", "notmelanoma", "other", "others",
-                "rest")  # fmt: skip
-"""Labels that, beside melanoma alone, stand for everything else."""
+NOT_MELANOMA = ("notmelanoma", "nomelanoma", "nonmelanoma", "other", "others", "rest")
+"""Labels that, beside melanoma alone, stand for everything else; without case and gaps."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def understand(
 def _kinds(meanings: Sequence[Meaning]) -> list[str]:
     """Return the kinds of truth that labels give, the one that says most first."""
     others = [one for one in meanings if not _is_melanoma(one.label)]
-    negative = all(one.label.strip().lower() in NOT_MELANOMA for one in others)
+    negative = all(re.sub(r"[\s_-]", "", one.label).lower() in NOT_MELANOMA for one in others)
     given = {
         CLASSES: len({one.model_label for one in meanings} - {None}) > 1,
         MALIGNANT: {True, False} <= {one.malignant for one in meanings},

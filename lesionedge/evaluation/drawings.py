@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lesionedge import titles
 from lesionedge.card import Card
 from lesionedge.evaluation import gallery, plots, subgroup_plot
 from lesionedge.evaluation.intervals import resamples
@@ -60,7 +61,7 @@ def draw(
         file = folder / f"subgroups-{file_name(model.name)}.png"
         subgroup_plot.draw(model.figures["subgroups"], model.figures, file)
         yield Drawing(
-            file, "By sex, age, body site and confirmation",
+            file, "By " + ", ".join(titles.VARIABLES[one] for one in model.figures["subgroups"]),
             "In brackets: number of images; of malignant images. Bars: 95 % intervals by "
             f"{images.unit}; hollow: fewer than {subgroup_plot.FEW} {images.unit}s; dotted: all "
             "images. Groups differ in their mix of diagnoses, and this alone changes the accuracy.",
