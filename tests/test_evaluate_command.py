@@ -415,6 +415,24 @@ def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
     )
 
 
+def test_names_need_not_be_utf_8(cli_run, draw, int8, tmp_path):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    for number in range(8):
+        folder = root / ("mel", "nv")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(64, 48, seed=number).save(folder / os.fsdecode(b"m\xe9%d.png" % number))
+    for source in (root, root / "mel"):
+        out = tmp_path / f"{source.name}-out"
+        done = cli_run("evaluate", source, "-m", int8, "-o", out, "--with-images")
+        assert done.exit_code == 0, done.output
+        assert "caf?" in (out / "report.html").read_text() or source.name == "mel"
+    line = ["-m", int8, "-o", tmp_path / "site.json"]
+    for source in (root, tmp_path / os.fsdecode(b"caf\xe9-out") / "predictions.csv"):
+        truth = [] if source == root else ["--truth", root]
+        done = cli_run("calibrate", source, *truth, *line)
+        assert done.exit_code == 0, done.output
+
+
 def test_empty_files_are_no_image_of_two_labels(cli_run, int8, tmp_path):
     for label in ("mel", "nv"):
         (tmp_path / "data" / label).mkdir(parents=True)

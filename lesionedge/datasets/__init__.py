@@ -24,6 +24,7 @@ from lesionedge.datasets.table import (
     UnknownLayoutError,
     header,
     tables,
+    text_as_it_is,
 )
 
 __all__ = ["LAYOUTS", "Dataset", "DatasetError", "UnknownLayoutError", "load"]
@@ -40,6 +41,7 @@ LAYOUTS = {
 """Name of a layout -> its loader and what it is known by, in the order that they are looked for."""
 
 
+@text_as_it_is()
 def load(root: Path, *, layout: str | None = None) -> Dataset:
     """Read a dataset.
 

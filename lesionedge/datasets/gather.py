@@ -14,7 +14,7 @@ import pandas as pd
 
 from lesionedge import datasets
 from lesionedge.datasets import places, predicted, truth
-from lesionedge.datasets.table import DatasetError, UnknownLayoutError
+from lesionedge.datasets.table import DatasetError, UnknownLayoutError, text_as_it_is
 from lesionedge.formats import is_image_name
 from lesionedge.sources.listing import PassedOver, expand
 from lesionedge.sources.names import is_address, is_archive, is_member
@@ -38,6 +38,7 @@ class Labelled:
         """The images."""
         return [str(path) for path in self.table["path"]]
 
+    @text_as_it_is()
     def groups(self, *columns: str) -> np.ndarray:
         """Return (N,) numbers of what is independent: by the first of the columns that is known.
 
@@ -69,6 +70,7 @@ class Labelled:
         return next((name for name in columns if self.table[name].notna().any()), "image")
 
 
+@text_as_it_is()
 def gather(source: str, *, truth_file: str | None = None, layout: str | None = None) -> Labelled:
     """Find labelled images.
 
@@ -100,6 +102,7 @@ def _expect(source: str) -> None:
         raise DatasetError(f"{source}: no such file or folder; expected images")
 
 
+@text_as_it_is()
 def unlabelled(source: str) -> Labelled:
     """Find images that nothing says anything of.
 
@@ -127,6 +130,7 @@ def images_of(source: str) -> list[str]:
     return [one.path for one in found]
 
 
+@text_as_it_is()
 def named(images: Sequence[str], truth_file: str, *, layout: str | None = None) -> Labelled:
     """Find the labels of images.
 

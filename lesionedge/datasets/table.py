@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +105,13 @@ def with_known_ids(rows: pd.DataFrame) -> pd.DataFrame:
     words = {name: rows[name].astype(str).str.lower() for name in ("lesion", "patient")}
     known = {name: rows[name].where(~words[name].isin(NO_ID), None) for name in words}
     return rows.assign(**known)
+
+
+@contextmanager
+def text_as_it_is() -> Iterator[None]:
+    """Keep text as Python's own: that of Arrow, where it is installed, must be valid Unicode."""
+    with pd.option_context("mode.string_storage", "python"):
+        yield
 
 
 def with_facts(rows: pd.DataFrame) -> pd.DataFrame:

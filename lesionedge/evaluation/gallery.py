@@ -105,7 +105,7 @@ def _title(
         f"truth: {labels[true]} {scores[true]:.1%}",
         fontsize=9, color=BLUE if right else VERMILION, fontweight="bold",
     )  # fmt: skip
-    stem = os.path.splitext(base_name(image))[0]
+    stem = os.path.splitext(base_name(image))[0].encode("utf-8", "replace").decode("utf-8")
     axes.text(0.5, -0.02, stem, transform=axes.transAxes, ha="center", va="top", fontsize=7)
 
 

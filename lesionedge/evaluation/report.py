@@ -64,8 +64,21 @@ def write(
         mapping=record.get("labels", ()), comparison=record.get("comparison", {}),
         left_out=_left_out(record), refused=record.get("refused_by_gate", 0),
     )  # fmt: skip
-    file = target / REPORT
-    write_text(file, text)
+    return save(target, text)
+
+
+def save(folder: Path, text: str) -> Path:
+    """Write a report; names that are not UTF-8 get question marks.
+
+    Args:
+        folder: Where it goes.
+        text: Its HTML.
+
+    Returns:
+        Its file.
+    """
+    file = folder / REPORT
+    write_text(file, text.encode("utf-8", "replace").decode("utf-8"))
     return file
 
 

@@ -62,7 +62,7 @@ def write(
         record=record, drifts=drifts, drawings=drawings, words=words,
         version=lesionedge.__version__, date=time.strftime("%Y-%m-%d"),
     )  # fmt: skip
-    write_text(folder / report.REPORT, text)
+    report.save(folder, text)
     return results
 
 
