@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 pytest.importorskip("pandas", reason="needs the extra evaluate")
@@ -143,6 +145,23 @@ def test_a_table_beside_images_may_have_backslashes(put):
     root = put("A/1.png", "B/2.png", labels="path,label\nA\\1.png,mel\nB\\2.png,nv\n")
     assert labels_of(gather.gather(str(root))) == ["mel", "nv"]
     assert labels_of(gather.gather(str(root / "labels.csv"))) == ["mel", "nv"]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("column", ["path", "image", "stem"])
+def test_accents_may_be_written_in_two_ways(put, forms, column):
+    """As one character in Excel's tables, as two in the names of files that a Mac wrote."""
+    names = ["Läsion 1.png", "Müller/Läsion 2.png"]
+    file, table = ([unicodedata.normalize(form, name) for name in names] for form in forms)
+    if column == "stem":
+        table = [name.removesuffix(".png") for name in table]
+    head = "path" if column == "path" else "image"
+    root = put(*file, labels=f"{head},label\n{table[0]},mel\n{table[1]},nv\n")
+    for truth_file in (None, str(root / "labels.csv")):
+        found = gather.gather(str(root), truth_file=truth_file)
+        assert sorted(labels_of(found)) == ["mel", "nv"]
+    if column == "path":
+        assert labels_of(gather.gather(str(root / "labels.csv"))) == ["mel", "nv"]
 
 
 def test_a_name_with_a_folder_is_searched_for_in_it(put):

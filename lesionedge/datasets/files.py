@@ -34,7 +34,7 @@ def by_stem(images: Iterable[Path]) -> dict[str, list[Path]]:
     """Group images by their names without suffix."""
     found: dict[str, list[Path]] = {}
     for path in images:
-        found.setdefault(path.stem, []).append(path)
+        found.setdefault(places.plain(path.stem), []).append(path)
     return found
 
 
@@ -65,7 +65,7 @@ def _one(name: str, files: list[Path]) -> Path | None:
     parts = places.parts_of(name)
     if len(parts) > 1:
         files = [path for path in files if places.rows_of([name], [str(path)])]
-    exact = [path for path in files if path.name == parts[-1]]
+    exact = [path for path in files if places.plain(path.name) == parts[-1]]
     return only(f"two images are called {name}", exact or files)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,22 +17,29 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
 Parts = tuple[str, ...]
 
 
+def plain(name: str) -> str:
+    """Return a name with composed accents: a Mac's files have ``u`` and dots, tables have ``ü``."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def parts_of(name: str) -> Parts:
     """Return the folders and the name of a table's path, whichever slashes part it."""
-    whole = posixpath.normpath(name.replace("\\", "/"))
+    whole = posixpath.normpath(plain(name).replace("\\", "/"))
     return tuple(part for part in whole.split("/") if part not in ("", ".."))
 
 
 def stem(name: str) -> str:
     """Return a path's last part without an image's suffix; a dot within a name is no suffix."""
-    base = name.replace("\\", "/").rpartition("/")[2]
+    base = plain(name).replace("\\", "/").rpartition("/")[2]
     return os.path.splitext(base)[0] if is_image_name(base) else base
 
 
 def beside(folder: Path, name: str) -> Path:
-    """Return the place of a path in a folder; backslashes part it where no file has them."""
-    found = folder / name
-    return found if "\\" not in name or found.is_file() else folder / name.replace("\\", "/")
+    """Return the place of a path in a folder, with the slashes and accents that its file has."""
+    ways = [name, name.replace("\\", "/")]
+    if not name.isascii():
+        ways += [unicodedata.normalize(form, way) for way in ways for form in ("NFC", "NFD")]
+    return next((path for way in ways if (path := folder / way).is_file()), folder / ways[1])
 
 
 def image_parts(image: str) -> Parts:

@@ -140,11 +140,11 @@ def join(
     rows = {name: number for number, name in enumerate(names)}
     by_path = places.rows_of(names, images)
     bare = [name if by_name or len(places.parts_of(name)) == 1 else None for name in names]
-    by_base = _only(bare, base_name)
+    by_base = _only(bare, _base)
     by_stem = _only(bare, places.stem)
     taken: dict[int, str] = {}
     for image in images:
-        base = base_name(image)
+        base = _base(image)
         by_image = by_base.get(base, by_stem.get(places.stem(base)))
         found = rows.get(image, by_path.get(image, by_image))
         if found is None:
@@ -167,6 +167,10 @@ def join(
         "row of truth without an image": len(truth) - len(taken),
     }
     return joined, {reason: count for reason, count in counts.items() if count}
+
+
+def _base(name: str) -> str:
+    return places.plain(base_name(name))
 
 
 def _only(names: Iterable[str | None], key: Callable[[str], str]) -> dict[str, int]:
