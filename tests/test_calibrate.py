@@ -295,7 +295,7 @@ def test_what_is_missing_is_said(calibrated):
     file, done = calibrated(80)
     malignant = json.loads(file.read_text())["data"]["malignant"]
     assert 29 <= malignant < 59
-    assert f"95 % sensitivity: no threshold; {59 - malignant} more lesions" in done.stdout
+    assert f"95 % sensitivity: no threshold; {59 - malignant} more malignant lesions" in done.stdout
     assert "too few to say much" in done.stderr
 
 

@@ -63,7 +63,7 @@ def make(
             "images": len(sample), "lesions": len(np.unique(sample.lesions)),
             "malignant": int((sample.malignant == 1).sum()),
             "benign": int((sample.malignant == 0).sum()),
-            "positive_lesions": len(np.unique(sample.lesions[positive])),
+            "of": of, "positive_lesions": len(np.unique(sample.lesions[positive])),
             "by_label": {
                 label: int((sample.classes == number).sum())
                 for number, label in enumerate(owner.labels)

@@ -352,7 +352,8 @@ def _missing(profile: Profile, wanted: float) -> str:
 
     have = profile.data["positive_lesions"]
     need = guarantee.needed(wanted)
-    return f"{need - have} more lesions to be found are needed ({have} of {need})"
+    ending = "" if need - have == 1 else "s"
+    return f"{need - have} more {profile.data['of']} lesion{ending} needed ({have} of {need})"
 
 
 def _advice(report: Any) -> str:
