@@ -147,6 +147,27 @@ def test_a_table_beside_images_may_have_backslashes(put):
     assert labels_of(gather.gather(str(root / "labels.csv"))) == ["mel", "nv"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "held"),
+    [
+        (('1.png,"mel,', "2.png,nv,", "3.png,nv,"), "2.png,nv,"),
+        (('1.png,mel,"', "2.png,nv,", '3.png,nv,""'), "2.png,nv,"),
+        (('1.png,mel,"one\ntwo, so, so"', '2.png,nv,"5"" long"', '3.png,nv,5" long'), None),
+    ],
+)
+def test_rows_are_not_lost_in_a_cell(put, rows, held):
+    """With a quotation mark that is not closed, a cell goes on to the next one, or to the end."""
+    root = put(*(f"{n}.png" for n in (1, 2, 3)), labels="\n".join(["path,label,note", *rows, ""]))
+    if held is None:
+        assert labels_of(gather.gather(str(root))) == ["mel", "nv", "nv"]
+        return
+    for truth_file in (None, str(root / "labels.csv")):
+        with pytest.raises(
+            DatasetError, match=f"a quotation mark is not closed.* such as '{held}'"
+        ):
+            gather.gather(str(root), truth_file=truth_file)
+
+
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
 @pytest.mark.parametrize("column", ["path", "image", "stem"])
 def test_accents_may_be_written_in_two_ways(put, forms, column):

@@ -219,14 +219,16 @@ def read_csv(
         columns: The columns of a table whose first line does not name them.
 
     Raises:
-        DatasetError: It cannot be read or lacks a column.
+        DatasetError: It cannot be read, lacks a column, or has a quotation mark that is not closed.
     """
     try:
-        lines = list(_lines(io.StringIO(_text(file), newline="")))
+        text = _text(file)
+        lines = list(_lines(io.StringIO(text, newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(file, error) from error
     names = list(columns) if columns else [name.strip() for name in (lines or [[]])[0]]
     body = lines if columns else lines[1:]
+    _refuse_open_quote(file, text, body, len(names))
     good = [line for line in body if not any(cell.strip() for cell in line[len(names) :])]
     cells = [[_cell(cell) for cell in line[: len(names)]] for line in good]
     filled = [line + [None] * (len(names) - len(line)) for line in cells]
@@ -239,6 +241,26 @@ def read_csv(
             f"{file}: columns {', '.join(sorted(missing))} are missing; found {found}"
         )
     return rows, len(body) - len(good)
+
+
+def _refuse_open_quote(file: Path, text: str, lines: Sequence[Sequence[str]], columns: int) -> None:
+    """Refuse a cell that holds whole lines of the table, which would be lost in it."""
+    held = next(filter(None, (_held(cell, columns) for line in lines for cell in line)), None)
+    if held is None:
+        return
+    try:
+        for _ in _lines(io.StringIO(text, newline=""), strict=True):
+            pass  # a note of several lines, between quotation marks as it should be
+    except csv.Error as error:
+        raise DatasetError(
+            f"{file}: a quotation mark is not closed, and a cell holds other rows, such as {held!r}"
+        ) from error
+
+
+def _held(cell: str, columns: int) -> str | None:
+    """Return a line within a cell that looks like a row; None if there is none."""
+    inside = cell.splitlines()[1:] if columns > 1 else []
+    return next((line for line in inside if columns - 1 in map(line.count, DELIMITERS)), None)
 
 
 def _text(file: Path) -> str:
@@ -261,7 +283,7 @@ def _unreadable(file: Path, error: Exception) -> DatasetError:
     return DatasetError(f"{file}: cannot be read ({reason}); expected a csv")
 
 
-def _lines(text: Iterable[str]) -> Iterator[list[str]]:
+def _lines(text: Iterable[str], *, strict: bool = False) -> Iterator[list[str]]:
     """Split a table into cells; its first line shows what parts them. Empty lines are left out."""
     lines = iter(text)
     begin = (line for line in lines if line.strip(_EMPTY))  # Excel writes empty rows above a table
@@ -271,7 +293,9 @@ def _lines(text: Iterable[str]) -> Iterator[list[str]]:
         first = next(begin, "")
     delimiter = told[1] if told else max(DELIMITERS, key=first.count)
     for source in ([first], lines):
-        reader = csv.reader(source, delimiter=delimiter, skipinitialspace=delimiter != "\t")
+        reader = csv.reader(
+            source, delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=strict
+        )
         yield from (line for line in reader if line)
 
 
