@@ -398,6 +398,7 @@ def test_one_image_under_two_labels_is_refused(cli_run, draw, int8, tmp_path):
 def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(photos[0], folder)
+    shutil.copy(folder / "IMG_0.png", folder / "IMG_1.png")  # of the same lesion
     (folder / "IMG_3.png").write_bytes(b"no image")
     (folder / "IMG_4.png").unlink()
     command = ("evaluate", folder, "--truth", photos[1], "-m", int8, "-o", tmp_path / "out")
@@ -406,6 +407,7 @@ def test_a_broken_image_is_counted(cli_run, photos, int8, tmp_path):
         assert done.exit_code == 1
         assert "IMG_3.png: " in done.stderr
         assert ("remove it to try again" in done.stderr) == again
+        assert "warning: 1 image is a copy of another, byte for byte" in done.stderr
         assert "1 of 23 images failed" in done.stderr
         metrics = json.loads(done.stdout)
         assert (metrics["failed"], metrics["models"]["int8"]["images"]) == (1, 22)

@@ -92,6 +92,8 @@ def command(
         probabilities = ready
     sample, unit = sample_of(labelled, probabilities, understood, classifier)
     _warn_of_known(labelled, classifier, source)
+    if labelled.copies:
+        warn(copies(labelled.copies))
     for label, count in site.few(sample, owner).items():
         warn(f"{label}: {counted(count)}, which is too few to say much")
     profile = site.make(
@@ -104,6 +106,12 @@ def command(
     if failed:
         click.echo(f"lesionedge: {failed} of {given} images failed", err=True)
         ctx.exit(1)
+
+
+def copies(count: int) -> str:
+    """Say how many images are copies of others."""
+    are = "1 image is a copy of another" if count == 1 else f"{count} images are copies of others"
+    return f"{are}, byte for byte; all of them are counted"
 
 
 def _warn_of_known(labelled: Labelled, classifier: Classifier, source: str) -> None:
@@ -146,8 +154,7 @@ def _labelled(
         rows = {path: number for number, path in enumerate(found.paths)}
         return labelled, found.probabilities[[rows[path] for path in labelled.paths]]
     labelled = gather.gather(source, truth_file=truth, layout=layout)
-    gather.refuse_copies(labelled)
-    return labelled, None
+    return gather.counting_copies(labelled), None
 
 
 def _check_maker(source: str, owner: Owner) -> None:

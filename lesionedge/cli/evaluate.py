@@ -151,8 +151,7 @@ def _gathered(source: str, truth: str | None, layout: str | None) -> Labelled:
         images = gather.unlabelled(source)
         click.echo(f"no labels: {printable(str(error))}", err=True)
         return images
-    gather.refuse_copies(labelled)
-    return labelled
+    return gather.counting_copies(labelled)
 
 
 def _plan(labelled: Labelled, loaded: Sequence[Classifier], profiles: Sequence[str]) -> Plan:

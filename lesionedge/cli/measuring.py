@@ -142,7 +142,7 @@ def measure(
     _refuse_one_class(images, card.codes, labelled.name)
     measured = list(_measured(plan, read, [str(path) for path in images.table["path"]]))
     record = _record(plan, labelled, images, read[0])
-    record["warnings"] = _warnings(images, card.codes, labelled.paths, plan, drifts)
+    record["warnings"] = _warnings(images, card.codes, labelled, plan, drifts)
     record["drift"] = {name: drift.to_dict() for name, drift in drifts.items()}
     record["comparison"] = _comparison(measured, images, card)
     if folder is None:
@@ -243,18 +243,21 @@ def _comparison(
 
 
 def _warnings(
-    images: LabelledImages, labels: Sequence[str], paths: Sequence[str], plan: Plan,
+    images: LabelledImages, labels: Sequence[str], labelled: Labelled, plan: Plan,
     drifts: Mapping[str, Drift],
 ) -> list[str]:  # fmt: skip
     """Say what limits the figures, on standard error too."""
     import numpy as np
 
+    from lesionedge.cli.calibrate import copies
     from lesionedge.drift import words
     from lesionedge.evaluation import known
 
     models = {entry.classifier.path: entry.classifier for entry, _ in plan.entries}
-    remarks = (known.remark(paths, one.card, path) for path, one in models.items())
+    remarks = (known.remark(labelled.paths, one.card, path) for path, one in models.items())
     found = list(dict.fromkeys(filter(None, remarks)))
+    if labelled.copies:
+        found.append(copies(labelled.copies))
     counts = np.bincount(images.truth, minlength=len(labels)).tolist()
     found += [
         f"{entry.name}: its profile was made of as many images of each class; if they are these, "

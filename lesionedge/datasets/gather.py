@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ class Labelled:
     """Reason -> how many were left out."""
     has_labels: bool = True
     """Whether anything says what they show; if not, no image has a label."""
+    copies: int = 0
+    """How many images are copies of others with the same label, byte for byte."""
 
     @property
     def paths(self) -> list[str]:
@@ -186,8 +188,8 @@ def _of_table(file: Path) -> Labelled:
     return Labelled(file.stem, rows, skipped)
 
 
-def refuse_copies(labelled: Labelled) -> None:
-    """Refuse one image, byte for byte, under two labels.
+def counting_copies(labelled: Labelled) -> Labelled:
+    """Return images with the number of their copies; refuse one image under two labels.
 
     Raises:
         DatasetError: There is one.
@@ -201,18 +203,22 @@ def refuse_copies(labelled: Labelled) -> None:
             continue
     labels = labelled.table["label"].tolist()
     seen: dict[bytes, int] = {}
+    copies = 0
     by_size.pop(0, None)  # empty files are no image, which is said when they are read
     for numbers in by_size.values():
-        if len({labels[number] for number in numbers}) < 2:
-            continue
-        for number in numbers:
-            digest = _digest(paths[number])
+        for number in numbers if len(numbers) > 1 else ():
+            try:
+                digest = _digest(paths[number])
+            except OSError:  # which is said when it is read
+                continue
             other = seen.setdefault(digest, number)
+            copies += other != number
             if labels[other] != labels[number]:
                 raise DatasetError(
                     f"{paths[other]} ({labels[other]}) and {paths[number]} ({labels[number]}) "
                     "are the same image under two labels; remove the wrong one"
                 )
+    return replace(labelled, copies=copies)
 
 
 def _digest(path: str) -> bytes:
