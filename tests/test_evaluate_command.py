@@ -22,7 +22,7 @@ pytest.importorskip("matplotlib", reason="needs the extra evaluate")
 from lesionedge import Classifier
 from lesionedge.datasets import DatasetError, gather, meaning
 from lesionedge.diagnosis import describe_all
-from lesionedge.evaluation import entries
+from lesionedge.evaluation import entries, submission
 
 LABELS = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
@@ -353,6 +353,23 @@ def test_class_folders_and_a_submission(cli_run, draw, int8, tmp_path):
             next((tmp_path / "data").rglob(f"{row['image']}.png"))
         )
         assert float(row["MEL"]) == float(shares[LABELS.index("mel")])
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "melanoma"),
+    [
+        (("Vascular lesions", "Actinic keratoses", "Basal cell carcinoma", "Melanocytic nevi",
+          "Melanoma", "Dermatofibroma", "Benign keratosis-like lesions"),
+         ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"), 0.4),
+        (("other", "mel"), ("OTHER", "MEL"), 0.1),
+    ],
+)  # fmt: skip
+def test_a_submission_has_the_challenges_columns(tmp_path, labels, columns, melanoma):
+    shares = np.arange(len(labels))[None] / 10
+    submission.write(str(tmp_path / "s.csv"), ["a/ISIC_1.jpg"], shares, labels)
+    (row,) = csv.DictReader((tmp_path / "s.csv").read_text().splitlines())
+    assert tuple(row) == ("image", *columns)
+    assert float(row["MEL"]) == melanoma
 
 
 def test_images_of_an_archive_are_shown(cli_run, photos, int8, tmp_path):

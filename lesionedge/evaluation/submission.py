@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lesionedge.atomic import write_text
+from lesionedge.diagnosis import match
 from lesionedge.sources.names import base_name
 
 ORDER = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -30,9 +31,11 @@ def write(
     Raises:
         OSError: It cannot be written.
     """
-    names = [label.upper() for label in labels]
-    columns = list(ORDER) if set(names) == set(ORDER) else names
-    places = [names.index(column) for column in columns]
+    own = [code.lower() for code in ORDER]
+    codes = [match(label, own) for label in labels]  # a model may call nv Melanocytic nevi
+    challenge = sorted(code or "" for code in codes) == sorted(own)
+    columns = list(ORDER) if challenge else [label.upper() for label in labels]
+    places = [codes.index(code) for code in own] if challenge else range(len(labels))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *columns])
