@@ -282,6 +282,7 @@ def test_images_that_were_replaced_are_noticed(
     draw(80, 60, seed=99).save(folder / "IMG_3.png")
     done = cli_run("evaluate", folder, "--truth", photos[1], "-m", int8, "-o", out)
     assert (done.exit_code, "some images have changed since" in done.stderr) == (1, True)
+    assert "the same command continues" not in done.stderr
     (out / name).unlink()
     measured(cli_run, (folder, photos[1]), "-m", int8, "-o", out)
     record = json.loads((out / "predictions.json").read_text())

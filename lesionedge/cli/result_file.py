@@ -150,6 +150,9 @@ def _collected(
             _into_array(part)
         atomic.move_into_place(part, path)
         whole = True
+    except (OutputError, click.UsageError):
+        advice = None  # these results are refused, and the error says what to do
+        raise
     finally:
         if not whole:
             _leave(part, advice)
