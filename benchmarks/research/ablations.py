@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from studies import classes, gain, gained, images, publish, turned_accuracy, turned_auroc
 from twins import ROOT, SPLIT
-from views import classes, gain, gained, images, publish, turned_accuracy, turned_auroc
 
 import lesionedge
 from lesionedge import tta

@@ -22,8 +22,8 @@ import click
 import numpy as np
 import pandas as pd
 from draft_decoding import enlarged
+from studies import classes, images
 from twins import SPLIT
-from views import classes, images
 
 import lesionedge
 from lesionedge import tta

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import twins
 from PIL import Image
-from views import gained, span
+from studies import gained, span
 
 import lesionedge
 from lesionedge.datasets import isic_archive

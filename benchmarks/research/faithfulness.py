@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import twins
 from PIL import Image
-from views import images
+from studies import images
 
 import lesionedge
 from lesionedge.evaluation.intervals import share

@@ -28,7 +28,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,16 +44,17 @@ import tf_keras as keras
 from PIL import Image
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from studies import difference, span
 from styles import restyled
+from trainings import plain, read
 from twins import ROOT, SPLIT
-from views import difference, span
 
 from lesionedge.atomic import whole_file, write_text
 from lesionedge.errors import LesionEdgeError
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import Weighted, interval, resamples
 from lesionedge.image import Preprocessing, fit
-from train import calibration, settings
+from train import calibration
 from train import recipe as recipes
 from train.data import cache, folds
 from train.data.prepare import Data, Source, prepare
@@ -68,7 +69,7 @@ from train.models.pixels import normalise
 from train.models.weights import load_weights
 from train.recipe import Distil, Recipe, Stage
 from train.run import Run
-from train.settings import STRICT, AtLeastOne, Count, Positive, RecipeError, Share
+from train.settings import STRICT, AtLeastOne, Count, Positive, Share
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 BASE = ROOT / "release" / "base" / "mobilenetv2-fold-1.npz"
@@ -156,7 +157,7 @@ def main() -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def run(configs: Path, data: Path, bcn20000: Path, isic2017: Path, out: Path) -> None:
     """Do each training of CONFIGS, JSON lines, whose predictions are not in --out."""
-    queue = read(configs)
+    queue = read(Settings, configs, taken=(START, "truth"))
     for given in queue:
         kept = out / f"{given.name}.npz"
         if kept.exists() and load(kept)["settings"] != plain(given):
@@ -178,31 +179,6 @@ def table(folder: Path) -> None:
     """Print a Markdown table of FOLDER's predictions."""
     for line in report(folder):
         click.echo(line)
-
-
-def read(file: Path) -> list[Settings]:
-    """Read settings, JSON lines.
-
-    Raises:
-        RecipeError: A line is no JSON, has settings that will not do, or has another one's name.
-    """
-    found: dict[str, Settings] = {}
-    for number, line in enumerate(settings.text(file).splitlines(), start=1):
-        where = f"{file}, line {number}"
-        try:
-            given = settings.section(Settings, json.loads(line), where)
-        except json.JSONDecodeError as error:
-            raise RecipeError(f"{where}: no JSON ({error}); expected an object a line") from None
-        if given.name in found or given.name in (START, "truth"):
-            raise RecipeError(f"{where}: the name {given.name} is taken")
-        found[given.name] = given
-    return list(found.values())
-
-
-def plain(given: Settings) -> dict[str, Any]:
-    """Return settings as JSON gives them back."""
-    found: dict[str, Any] = json.loads(json.dumps(asdict(given)))
-    return found
 
 
 def prepared(data: Path, bcn20000: Path, isic2017: Path, out: Path) -> Inputs:

@@ -26,7 +26,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +41,7 @@ import tf_keras as keras
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from quantization_inputs import MEASURED, SIDE, Inputs
+from trainings import plain, read
 
 from convert import export
 from lesionedge.atomic import write_bytes
@@ -51,13 +51,13 @@ from lesionedge.evaluation.comparison import differences
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.evaluation.metrics import measure
 from lesionedge.interpreter import Interpreter
-from train import calibration, settings
+from train import calibration
 from train.fit.losses import classes_alone, logit_adjusted
 from train.fit.schedule import learning_rate
 from train.models.batch_norm import batch_norms
 from train.models.pixels import normalise
 from train.recipe import Loss, Stage
-from train.settings import STRICT, AtLeastOne, BelowOne, Count, NotNegative, RecipeError
+from train.settings import STRICT, AtLeastOne, BelowOne, Count, NotNegative
 
 PARTS = {
     "all": ("kernel", "gamma", "beta", "bias"),
@@ -74,6 +74,8 @@ SHOWN = ("balanced_accuracy", "melanoma_auroc", "ece")
 """Figures that are kept of ``measure``."""
 PRINT_EVERY = 10
 """Steps after which progress is printed, and over how many steps the divergence is averaged."""
+Variants = Annotated[tuple[Literal["stored", "full", "reduced"], ...], Field(min_length=1)]
+"""Names of ``quantization_inputs.VARIANTS``."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -95,8 +97,8 @@ class Settings:
     """Weight of the features' squared error, as a share of their variance."""
     label_weight: NotNegative = 0.0
     """Weight of the labels' logit-adjusted cross-entropy; the divergence from the teacher has 1."""
-    variants: tuple[Literal["stored", "full", "reduced"], ...] = ("full", "reduced")
-    """How the images are decoded, in turn (``quantization_inputs.VARIANTS``)."""
+    variants: Variants = ("full", "reduced")
+    """How the images are decoded, in turn."""
     ema: BelowOne = 0.95
     """Decay a step of the weights' moving average, which is what is kept; 0: the last step's."""
     statistics: Literal["fixed", "free"] = "fixed"
@@ -128,13 +130,13 @@ def prepare(data: Path, out: Path, images: int | None) -> None:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 def run(configs: Path, out: Path) -> None:
     """Do each training of CONFIGS, JSON lines, that --out has no result of."""
-    queue = read(configs)
+    queue = read(Settings, configs)
     inputs = quantization_inputs.of_folder(out)
     done = {row["settings"]["name"]: row["settings"] for row in results(out)}
     for given in queue:
         if given.name not in done:
             _append(out / "results.jsonl", measured(given, inputs))
-        elif done[given.name] != _plain(given):
+        elif done[given.name] != plain(given):
             raise SystemExit(
                 f"error: {out}: has a result of {given.name} with other settings; give the "
                 f"training of {configs} another name"
@@ -149,38 +151,11 @@ def table(folder: Path) -> None:
         click.echo(line)
 
 
-def read(file: Path) -> list[Settings]:
-    """Read settings, JSON lines.
-
-    Raises:
-        RecipeError: A line is no JSON, has settings that will not do, or has another one's name.
-    """
-    found: dict[str, Settings] = {}
-    for number, line in enumerate(settings.text(file).splitlines(), start=1):
-        where = f"{file}, line {number}"
-        try:
-            given = settings.section(Settings, json.loads(line), where)
-        except json.JSONDecodeError as error:
-            raise RecipeError(f"{where}: no JSON ({error}); expected an object a line") from None
-        if given.name in found:
-            raise RecipeError(f"{where}: the name {given.name} is another line's, too")
-        if not given.variants:
-            raise RecipeError(f"{where}: variants is empty; expected one or more")
-        found[given.name] = given
-    return list(found.values())
-
-
 def results(folder: Path) -> list[dict[str, Any]]:
     """Read the results so far."""
     file = folder / "results.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return [json.loads(line) for line in lines]
-
-
-def _plain(given: Settings) -> dict[str, Any]:
-    """Return settings as JSON gives them back."""
-    found: dict[str, Any] = json.loads(json.dumps(asdict(given)))
-    return found
 
 
 def _append(file: Path, row: dict[str, Any]) -> None:
@@ -200,7 +175,7 @@ def measured(given: Settings, inputs: Inputs) -> dict[str, Any]:
     write_bytes(file, export.int8(converter))
     found = {name: predicted(file, inputs.measured(name)) for name in MEASURED}
     return {
-        "settings": _plain(given), "date": time.strftime("%Y-%m-%d"), "training_s": seconds,
+        "settings": plain(given), "date": time.strftime("%Y-%m-%d"), "training_s": seconds,
         "images": len(inputs.table), "divergence": divergence,
         **figures(found, inputs.read("float.npz"), inputs),
     }  # fmt: skip

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import twins
 from PIL import Image, ImageEnhance, ImageFilter
-from views import images
+from studies import images
 
 import lesionedge
 from lesionedge.evaluation import weighted

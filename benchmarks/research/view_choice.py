@@ -21,16 +21,8 @@ from typing import Any
 import numpy as np
 import twins
 from PIL import Image
-from views import (
-    COMPOSED,
-    classes,
-    gain,
-    gained,
-    images,
-    publish,
-    turned_accuracy,
-    turned_auroc,
-)
+from studies import classes, gain, gained, images, publish, turned_accuracy, turned_auroc
+from views import COMPOSED
 
 import lesionedge
 from lesionedge import tta
