@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
 
+import lesionedge
 from lesionedge.cli import COMMANDS, main
 
 SAME = {
@@ -93,9 +96,47 @@ def test_former_names_of_options_are_understood(cli_run, int8, photo, tmp_path):
         assert not re.search(r"--(out|workers|json|markdown)\b", shown)
 
 
-def test_version(cli_run):
-    import lesionedge
+OTHER_PROGRAMS = {
+    "batch/cluster.py": {"--head"},  # ray
+    "camera/picamera2.py": {"--system-site-packages"},  # venv
+    "doctor.py": {"--force-reinstall", "--upgrade", "--only-binary"},  # pip
+}
+"""Module -> options of other programs that its texts name."""
+RPICAM = "camera/rpicam.py"
+"""Texts with options of rpicam-vid, which it calls."""
 
+
+def named_options(file):
+    """Return the options that a module's texts name, but for options' former names."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    former = {
+        id(inner)
+        for node in ast.walk(tree) if isinstance(node, ast.keyword)
+        and (node.arg or "").startswith("former")
+        for inner in ast.walk(node)
+    }  # fmt: skip
+    texts = (
+        node.value for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in former
+    )  # fmt: skip
+    return {option for text in texts for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)}
+
+
+def test_texts_name_options_by_their_names():
+    package = Path(lesionedge.__file__).parent
+    known = {opt for name in COMMANDS for param in command_of(name).params
+             for opt in (*param.opts, *param.secondary_opts)}  # fmt: skip
+    known |= {opt for param in main.params for opt in param.opts} | {"--help"}
+    strange = {
+        str(module): options
+        for file in package.rglob("*.py")
+        if (module := file.relative_to(package)) != Path(RPICAM)
+        and (options := named_options(file) - known - OTHER_PROGRAMS.get(str(module), set()))
+    }
+    assert not strange
+
+
+def test_version(cli_run):
     for option in ("-V", "--version"):
         assert cli_run(option).stdout == f"lesionedge {lesionedge.__version__}\n"
 

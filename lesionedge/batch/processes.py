@@ -32,8 +32,8 @@ class _Worker:
             self.process.start()
         except OSError as error:
             raise LesionEdgeError(
-                f"a worker process cannot be started ({error.strerror}): run again with fewer "
-                "--workers"
+                f"a worker process cannot be started ({error.strerror}): run again with a smaller "
+                "--jobs"
             ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -137,7 +137,7 @@ class _Pool:
             if self._false_starts >= _FALSE_STARTS:
                 raise LesionEdgeError(
                     f"worker processes end at once (exit status {worker.process.exitcode}); "
-                    "if memory ran out, run again with fewer --workers"
+                    "if memory ran out, run again with a smaller --jobs"
                 )
         self.start_worker()
 

@@ -97,7 +97,10 @@ def _csv(root: Path) -> Path | None:
         found = [csv for csv in there if _has(csv, wanted)]
         if len(found) > 1:
             names = ", ".join(csv.name for csv in found)
-            raise DatasetError(f"{root}: several tables of images ({names}); give one as --data")
+            raise DatasetError(
+                f"{root}: several tables of images ({names}); name one of them "
+                "in place of the folder"
+            )
         if found:
             return found[0]
     return None
