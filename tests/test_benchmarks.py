@@ -225,3 +225,79 @@ def test_a_folder_without_images_has_no_share_of_known_ones(script, tmp_path):
     """It was NaN, which went into the filter's JSON."""
     with pytest.raises(SystemExit, match="holds no images"):
         script("known_images").share(None, tmp_path)
+
+
+@pytest.mark.parametrize("style", ["colours", "fourier", "features"])
+def test_styles_change_what_is_trained_on_and_nothing_else(script, style):
+    keras = pytest.importorskip("tf_keras", reason="needs the extra train")
+    from train.models import architectures
+    from train.models.batch_norm import folded
+    from train.recipe import Model
+
+    keras.utils.set_random_seed(1)
+    net = Model("mobilenetv2")
+    whole = architectures.build(net, classes=3, height_px=64, width_px=64)
+    model = folded(whole)
+    images = np.random.default_rng(1).uniform(-1, 1, (16, 64, 64, 3)).astype(np.float32)
+    images *= np.linspace(0.1, 1, 16, dtype=np.float32)[:, None, None, None]
+    learner = script("styles").restyled(model, style)
+    for own, copied in zip(model.get_weights(), learner.get_weights()):
+        assert np.array_equal(own, copied)
+    as_it_is = model(images, training=False).numpy()
+    scale = np.abs(as_it_is).max()
+    assert np.allclose(learner(images, training=False), as_it_is, atol=1e-3 * scale)
+    changed = learner(images, training=True).numpy()
+    assert np.isfinite(changed).all()
+    assert np.abs(changed - as_it_is).max() > 0.01 * scale
+
+
+def test_an_image_takes_on_the_statistics_of_another_one(script):
+    tf = pytest.importorskip("tensorflow", reason="needs the extra train")
+    rng = np.random.default_rng(1)
+    images = rng.normal(np.arange(4)[:, None, None, None], 1 + np.arange(4)[:, None, None, None],
+                        (4, 32, 32, 3)).astype(np.float32)  # fmt: skip
+    module, whole = script("styles"), tf.ones((4, 1, 1, 1))
+    tf.random.set_seed(1)
+    found = module._statistics(tf.constant(images), whole).numpy()
+    for own, new in ((images.mean((1, 2)), found.mean((1, 2))),
+                     (images.std((1, 2)), found.std((1, 2)))):  # fmt: skip
+        assert np.allclose(np.sort(own, axis=0), np.sort(new, axis=0), atol=1e-3)
+    assert not np.allclose(found, images)
+    same = module._amplitudes(tf.constant(images), tf.zeros((4, 1, 1, 1))).numpy()
+    assert np.allclose(same, images, atol=1e-3)
+
+
+def test_a_queue_of_trainings_refuses_what_will_not_do(script, tmp_path):
+    pytest.importorskip("tf_keras", reason="needs the extra train")
+    read, kind = script("trainings").read, script("other_collections").Settings
+    queue = tmp_path / "queue.jsonl"
+
+    def refused(text: str) -> str:
+        queue.write_text(text)
+        with pytest.raises(Exception, match=r"queue\.jsonl, line \d") as found:
+            read(kind, queue, taken=("start",))
+        return str(found.value)
+
+    assert "no JSON" in refused('{"name": "a"}\n{"name"')
+    assert "the name a is taken" in refused('{"name": "a"}\n{"name": "a"}\n')
+    assert "the name start is taken" in refused('{"name": "start"}\n')
+    assert "style" in refused('{"name": "a", "style": "cubist"}\n')
+    for file in ("other_collections", "quantization_aware"):
+        found = read(script(file).Settings, BENCHMARKS / "research" / f"{file}.jsonl")
+        assert len(found) > 5
+
+
+def test_lesions_of_another_collection_are_not_both_learnt_from_and_measured(script, tmp_path):
+    pytest.importorskip("tf_keras", reason="needs the extra train")
+    module = script("other_collections")
+    rows = [f"i{n},{'mel' if n % 3 else 'scc'},L{n // 2},{module.ACRAL if n % 4 == 0 else ''}"
+            for n in range(400)]  # fmt: skip
+    (tmp_path / "labels.csv").write_text("\n".join(["image_id,dx,lesion_id,site", *rows]) + "\n")
+    table = module.divided(tmp_path, ("mel", "nv"))
+    assert set(table["label"]) == {"mel"}
+    assert (table.groupby("lesion")["part"].nunique() == 1).all()
+    assert set(table["part"]) == {"train", "bcn20000", "acral"}
+    assert table.loc[table["part"] == "acral", "acral"].all()
+    chosen = module.learnt(table)
+    assert not chosen["not-acral"]["acral"].any()
+    assert len(chosen["rare"]) == 0 < len(chosen["all"])
