@@ -67,7 +67,7 @@ from train.models.batch_norm import folded
 from train.models.inference import logits
 from train.models.pixels import normalise
 from train.models.weights import load_weights
-from train.recipe import Distil, Recipe, Stage
+from train.recipe import Distil, Recipe, Shortened, Stage
 from train.run import Run
 from train.settings import STRICT, AtLeastOne, Count, Positive, Share
 
@@ -139,8 +139,8 @@ class Inputs:
     data: Data
     run: Run
     """Where splits and messages go."""
-    also: Mapping[str, Path]
-    """Folder of each other collection."""
+    folders: Mapping[str, Path]
+    """Of ISIC 2017, and of each choice of BCN_20000's images."""
     measured: Mapping[str, Measured]
 
 
@@ -186,17 +186,19 @@ def prepared(data: Path, bcn20000: Path, isic2017: Path, out: Path) -> Inputs:
     run = Run(out / "fold-1")
     run.folder.mkdir(parents=True, exist_ok=True)
     if not run.split.exists():
-        given = pd.read_csv(SPLIT, dtype={"label": str, "lesion": str, "path": str})
-        write_text(run.split, folds.divide(given, 2, seed=1)["fold-1"].to_csv(index=False))
-    recipe = recipes.load("mobilenetv2")
+        table = pd.read_csv(SPLIT, dtype={"label": str, "lesion": str, "path": str})
+        write_text(run.split, folds.divide(table, 2, seed=1)["fold-1"].to_csv(index=False))
+    given = recipes.read("mobilenetv2")
+    also = Shortened(also=("bcn20000", "isic2017"))  # without them the recipe leaves them out
+    recipe = recipes.loads(recipes.shortened_text(given, also), "mobilenetv2")
     own = prepare(recipe, Source(data), run, seed=1, cache_folder=out / "cache")
     bcn = divided(bcn20000, own.labels)
-    also = {"isic2017": isic2017}
+    folders = {"isic2017": isic2017}
     for name, chosen in learnt(bcn).items():
-        also[name] = out / f"bcn20000-{name}"
-        also[name].mkdir(exist_ok=True)
+        folders[name] = out / f"bcn20000-{name}"
+        folders[name].mkdir(exist_ok=True)
         rows = chosen.assign(split="train")[["path", "label", "split"]]
-        write_text(also[name] / "labels.csv", rows.to_csv(index=False))
+        write_text(folders[name] / "labels.csv", rows.to_csv(index=False))
     rows = own.rows("calibration")
     measured = {
         "calibration": Measured(
@@ -210,7 +212,7 @@ def prepared(data: Path, bcn20000: Path, isic2017: Path, out: Path) -> Inputs:
              for name, one in measured.items() for what in ("truth", "groups")}  # fmt: skip
     with whole_file(out / "truth.npz") as stream:
         np.savez(stream, labels=np.array(own.labels), **truth)
-    return Inputs(recipe, own, run, also, measured)
+    return Inputs(recipe, own, run, folders, measured)
 
 
 def divided(folder: Path, labels: tuple[str, ...]) -> pd.DataFrame:
@@ -241,7 +243,7 @@ def of_bcn(table: pd.DataFrame, own: Data, recipe: Recipe) -> Measured:
     """Prepare some of BCN_20000's images as the device would."""
     pixels, good = cache.prepared([*table["path"]], recipe.input, own.folder)
     truth = table["label"].map(own.labels.index).to_numpy()
-    return Measured(pixels[good], truth[good], table["lesion"].to_numpy()[good])
+    return Measured(pixels[good], truth[good], table["lesion"].to_numpy(str)[good])
 
 
 def of_isic(folder: Path, own: Data, recipe: Recipe) -> Measured:
@@ -310,7 +312,7 @@ def trainer_of(given: Settings, stage: Stage, model: keras.Model, inputs: Inputs
         if one.name != "bcn20000" or given.bcn20000 != "none"
     )  # fmt: skip
     recipe = replace(recipe, others=collections, distil=Distil(share=stage.taught))
-    folders = {**inputs.also, "bcn20000": inputs.also.get(given.bcn20000, Path())}
+    folders = {**inputs.folders, "bcn20000": inputs.folders.get(given.bcn20000, Path())}
     mixed, meanings = others.prepare(recipe, data, folders, inputs.run)
     teacher = keras.models.clone_model(model) if stage.taught else None
     if teacher is not None:
