@@ -17,7 +17,7 @@ with temperatures of its own:
 HALVES is what ``release/halve.py`` writes. BCN holds ``labels.csv`` with the columns image_id, dx,
 lesion_id and site, and a folder ``images``. ``DIR`` gets a file of predictions for each training;
 what has one is passed over, so that the same command goes on where it was stopped. ``table``
-prints the differences to the network that all begin with.
+prints the differences to the network that all begin with, or with ``--less`` to a training.
 """
 
 from __future__ import annotations
@@ -175,9 +175,12 @@ def run(configs: Path, data: Path, bcn20000: Path, isic2017: Path, out: Path) ->
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-def table(folder: Path) -> None:
+@click.option("--less", metavar="NAME", default=START, help="The training to compare with (start).")
+def table(folder: Path, less: str) -> None:
     """Print a Markdown table of FOLDER's predictions."""
-    for line in report(folder):
+    if not (folder / f"{less}.npz").is_file():
+        raise SystemExit(f"error: {folder}: has no {less}.npz")
+    for line in report(folder, less):
         click.echo(line)
 
 
@@ -375,26 +378,31 @@ def load(file: Path) -> dict[str, Any]:
                 for name in kept.files}  # fmt: skip
 
 
-def report(folder: Path) -> Iterator[str]:
-    """Yield the lines of a Markdown table: the start's figures, then differences to them."""
+def report(folder: Path, less: str) -> Iterator[str]:
+    """Yield the lines of a Markdown table: one training's figures, and differences to them.
+
+    Where it is no start, each is compared with it at the same share of the new weights.
+    """
+    with np.load(folder / "truth.npz") as kept:
+        truth = dict(kept)
     files = sorted(folder.glob("*.npz"), key=lambda file: file.stat().st_mtime)
-    truth = dict(np.load(folder / "truth.npz"))
-    start = figures(load(folder / f"{START}.npz"), "0.0", truth)
+    there = {file.stem: load(file) for file in files if file.stem != "truth"}
     draws = {name: resamples(truth[f"{name}:groups"]) for name in MEASURED}
-    yield f"| training | share of the new weights | {' | '.join(start)} |"
-    yield "|---|---|" + "---|" * len(start)
-    cells = [span(interval(figure, draws[what.split(":")[0]])) for what, figure in start.items()]
-    yield f"| {START} | | {' | '.join(cells)} |"
-    for file in files:
-        if file.stem in (START, "truth"):
-            continue
-        kept = load(file)
-        for mix in map(str, MIXES):
-            cells = [
-                span(interval(difference(figure, start[what]), draws[what.split(":")[0]]), "+.3f")
-                for what, figure in figures(kept, mix, truth).items()
-            ]
-            yield f"| {kept['settings']['name']} | {mix} | {' | '.join(cells)} |"
+    shares = [str(mix) for mix in MIXES]
+    other = {mix: figures(there[less], "0.0" if less == START else mix, truth) for mix in shares}
+    titles = list(other[shares[0]])
+    yield f"| training | share of the new weights | {' | '.join(titles)} |"
+    yield "|---|---|" + "---|" * len(titles)
+    for mix in shares[:1] if less == START else shares:
+        cells = [span(interval(other[mix][what], draws[what.split(":")[0]])) for what in titles]
+        yield f"| {less} | {'' if less == START else mix} | {' | '.join(cells)} |"
+    for name, kept in there.items():
+        for mix in shares if name not in (START, less) else ():
+            own = figures(kept, mix, truth)
+            gaps = [difference(own[what], other[mix][what]) for what in titles]
+            cells = [span(interval(gap, draws[what.split(":")[0]]), "+.3f")
+                     for what, gap in zip(titles, gaps)]  # fmt: skip
+            yield f"| {name} | {mix} | {' | '.join(cells)} |"
 
 
 def figures(
