@@ -132,7 +132,7 @@ def test_figures_of_other_models_stay(script, tmp_path, monkeypatch, capsys):
 def test_the_page_has_the_figures_that_are_kept(script):
     views = script("views")
     kept = json.loads((BENCHMARKS / "research" / "views.json").read_text())
-    assert "\n".join(views.report(kept)) in views.PAGE.read_text(encoding="utf-8")
+    assert "\n".join(views.report(kept)) in script("studies").PAGE.read_text(encoding="utf-8")
 
 
 def test_a_soak_ends_with_an_error_where_whole_images_fail(script, monkeypatch):
@@ -301,3 +301,13 @@ def test_lesions_of_another_collection_are_not_both_learnt_from_and_measured(scr
     chosen = module.learnt(table)
     assert not chosen["not-acral"]["acral"].any()
     assert len(chosen["rare"]) == 0 < len(chosen["all"])
+
+
+def test_accuracy_over_several_views_is_the_mean_of_their_accuracies(script):
+    rng = np.random.default_rng(1)
+    probabilities, truth = rng.dirichlet(np.ones(3), (200, 4)), rng.integers(0, 3, 200)
+    weights = rng.integers(0, 3, (5, 200))
+    single = [script("studies").turned_accuracy(probabilities[:, [way]], truth)(weights)
+              for way in range(4)]  # fmt: skip
+    found = script("studies").turned_accuracy(probabilities, truth)(weights)
+    assert np.allclose(found, np.mean(single, axis=0))

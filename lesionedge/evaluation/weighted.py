@@ -40,14 +40,15 @@ def shares(chosen: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.nda
     """Return several shares, each among images of its own; NaN if these have no weight.
 
     Args:
-        chosen: (N, K) bool.
+        chosen: (N, K) bool; or float, how much of each image is chosen, 0-1.
         among: (N, K) bool.
         weights: (R, N).
 
     Returns:
         (R, K).
     """
-    parts = weights @ (chosen & among).astype(weights.dtype)
+    dtype = weights.dtype if chosen.dtype == bool else chosen.dtype
+    parts = weights @ np.where(among, chosen, 0).astype(dtype)
     return _divided(parts, weights @ among.astype(weights.dtype))
 
 
@@ -57,7 +58,8 @@ def balanced_accuracy(
     """Return the mean recall of the classes that have any weight; NaN if none has.
 
     Args:
-        right: (N,) bool, whether each image was classified rightly.
+        right: (N,) bool, whether each image was classified rightly; or float, in which share of its
+            views.
         truth: (N,) int class numbers.
         weights: (R, N).
         subsets: (N, K) bool, to measure each of K subsets of the images; None: all of them.
