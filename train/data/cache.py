@@ -15,14 +15,27 @@ from types import ModuleType
 import numpy as np
 import PIL
 
-from lesionedge import colour, encodings, icc, image, image_file, jpeg_scan, pixels, rgb_space, tiff
+from lesionedge import (
+    colour,
+    encodings,
+    icc,
+    image,
+    image_file,
+    jpeg_scan,
+    pixels,
+    png_scan,
+    rgb_space,
+    tiff,
+)
 from lesionedge.atomic import replacing, whole_file
 from lesionedge.errors import LesionEdgeError
 from lesionedge.image import Preprocessing, model_input
 
 Progress = Callable[[int, int], None]
 
-PREPROCESSING = (image, pixels, image_file, jpeg_scan, encodings, tiff, colour, icc, rgb_space)
+PREPROCESSING = (
+    image, pixels, image_file, jpeg_scan, png_scan, encodings, tiff, colour, icc, rgb_space,
+)  # fmt: skip
 """Modules that decide on the pixels of a model's input."""
 
 MOST_BYTES = 20e9
