@@ -71,12 +71,12 @@ def _is_whole(file: IO[bytes]) -> bool:
             rest = unpacking.unconsumed_tail
         if left <= 0 or unpacking.eof:
             break
-    return left <= 0
+    return left <= len(unpacking.flush())
 
 
 def _length(header: bytes) -> int:
     """Return how many bytes the coded pixels have unpacked."""
-    width, height, depth, colours, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    width, height, depth, colours, _, _, interlaced = struct.unpack_from(">IIBBBBB", header)
     bits = depth * _CHANNELS[colours]
     parts = _PASSES if interlaced else ((0, 0, 1, 1),)
     sizes = ((-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in parts)

@@ -44,6 +44,12 @@ def counted(number: int) -> str:
     return f"{number} image" if number == 1 else f"{number} images"
 
 
+def copies(count: int) -> str:
+    """Say how many images are copies of others."""
+    are = "1 image is a copy of another" if count == 1 else f"{count} images are copies of others"
+    return f"{are}, byte for byte; all of them are counted"
+
+
 def malignancy(prediction: Prediction) -> str:
     """Return the malignant probability in words."""
     probability = prediction.malignant_probability

@@ -12,8 +12,7 @@ import click
 
 from lesionedge import datasets
 from lesionedge.atomic import write_text
-from lesionedge.errors import LesionEdgeError
-from train import memory
+from train import command_line, memory
 from train.fit import distillation
 
 if TYPE_CHECKING:
@@ -383,12 +382,12 @@ def _cache_of(out: Path, given: Path | None) -> Path:
     return given or out.absolute().parent / "cache"
 
 
+def _failure() -> int:
+    from train.fit import workers
+
+    return workers.failure()
+
+
 if __name__ == "__main__":
     memory.keep()
-    try:
-        main()
-    except LesionEdgeError as error:
-        click.echo(f"error: {error}", err=True)
-        from train.fit import workers
-
-        sys.exit(workers.failure())
+    command_line.run(main, failure=_failure)

@@ -25,7 +25,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -50,16 +49,16 @@ from trainings import plain, read
 from twins import ROOT, SPLIT
 
 from lesionedge.atomic import whole_file, write_text
-from lesionedge.errors import LesionEdgeError
 from lesionedge.evaluation import weighted
 from lesionedge.evaluation.intervals import Weighted, interval, resamples
 from lesionedge.image import Preprocessing, fit
-from train import calibration
+from train import calibration, command_line
 from train import recipe as recipes
 from train.data import cache, folds
 from train.data.prepare import Data, Source, prepare
 from train.fit import others
 from train.fit.batches import Lessons
+from train.fit.network import STATISTICS_IMAGES
 from train.fit.stages import set_trainable
 from train.fit.trainer import Trainer
 from train.models import architectures
@@ -80,8 +79,6 @@ MEASURED_BY_CLASS = ("calibration", "bcn20000")
 """Those that have images of all classes, and their diagnoses."""
 MIXES = (0.6, 1.0)
 """Shares of the new weights in the network that is measured; the recipe's, and all."""
-STATISTICS_IMAGES = 512
-"""How many training images the statistics of batch normalisation are measured on."""
 RARE = ("akiec", "bcc", "df", "vasc")
 """Diagnoses of which BCN_20000 has more images than HAM10000, or as many."""
 ACRAL = "acral palms or soles"
@@ -429,8 +426,4 @@ def _balanced(right: np.ndarray, truth: np.ndarray) -> Weighted:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LesionEdgeError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    command_line.run(main)

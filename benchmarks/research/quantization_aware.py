@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,12 +45,11 @@ from trainings import plain, read
 from convert import export
 from lesionedge.atomic import write_bytes
 from lesionedge.diagnosis import describe
-from lesionedge.errors import LesionEdgeError
 from lesionedge.evaluation.comparison import differences
 from lesionedge.evaluation.measured import LabelledImages, MeasuredModel
 from lesionedge.evaluation.metrics import measure
 from lesionedge.interpreter import Interpreter
-from train import calibration
+from train import calibration, command_line
 from train.fit.losses import classes_alone, logit_adjusted
 from train.fit.schedule import learning_rate
 from train.models.batch_norm import batch_norms
@@ -408,8 +406,4 @@ def cell(found: dict[str, Any], name: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LesionEdgeError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    command_line.run(main)

@@ -25,6 +25,7 @@ from twins import ROOT, SPLIT
 from lesionedge import tta
 from lesionedge.atomic import whole_file
 from lesionedge.image import Preprocessing, model_input
+from train.fit.network import STATISTICS_IMAGES
 from train.models import architectures
 from train.models.inference import logits
 from train.models.pixels import normalise
@@ -40,8 +41,6 @@ PUBLISHED = (600, 450)
 SIDE = 224
 PREPROCESSING = Preprocessing(SIDE, SIDE)
 REDUCED = replace(PREPROCESSING, decode_margin=1.0)
-STATISTICS_IMAGES = 512
-"""How many training images the statistics of batch normalisation are measured on."""
 STATISTICS_BATCHES = 24
 """How many batches of training images activations' ranges are measured on."""
 BATCH = 32

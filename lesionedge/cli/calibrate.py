@@ -12,7 +12,7 @@ import click
 from lesionedge.cli import fail, options, printable, warn
 from lesionedge.cli.output import OutputError, check_place
 from lesionedge.cli.signals import ended_by_signals
-from lesionedge.wording import RESEARCH_USE, counted, percent
+from lesionedge.wording import RESEARCH_USE, copies, counted, percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,12 +106,6 @@ def command(
     if failed:
         click.echo(f"lesionedge: {failed} of {given} images failed", err=True)
         ctx.exit(1)
-
-
-def copies(count: int) -> str:
-    """Say how many images are copies of others."""
-    are = "1 image is a copy of another" if count == 1 else f"{count} images are copies of others"
-    return f"{are}, byte for byte; all of them are counted"
 
 
 def _warn_of_known(labelled: Labelled, classifier: Classifier, source: str) -> None:

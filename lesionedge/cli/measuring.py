@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesionedge.cli import warn
 from lesionedge.cli.predictions_folder import Done, short
-from lesionedge.wording import counted
+from lesionedge.wording import copies, counted
 
 if TYPE_CHECKING:
     from lesionedge.classifier import Classifier
@@ -249,7 +249,6 @@ def _warnings(
     """Say what limits the figures, on standard error too."""
     import numpy as np
 
-    from lesionedge.cli.calibrate import copies
     from lesionedge.drift import words
     from lesionedge.evaluation import known
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from lesionedge.atomic import write_text
-from lesionedge.errors import LesionEdgeError
+from train.command_line import run
 
 
 @click.group()
@@ -67,8 +66,4 @@ def evaluate(data: Path, output: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LesionEdgeError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+    run(main)
