@@ -153,6 +153,25 @@ def test_images_come_in_the_order_of_their_numbers_and_none_is_missed(folder, jp
     assert (camera.seen, camera.dropped, camera.damaged) == (6, 0, 0)
 
 
+def test_digits_that_are_no_numbers(folder, jpegs):
+    (folder / "8.jpg").rename(folder / "1²1.jpg")
+    with lesionedge.Camera(str(folder)) as camera:
+        assert [frame.jpeg for frame in camera] == jpegs
+
+
+def test_a_folder_that_cannot_be_listed(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    camera = lesionedge.Camera(str(folder))
+    with (
+        pytest.raises(CameraError, match=r"images: cannot be listed \(Permission denied\)"),
+        camera,
+    ):
+        pass
+
+
 def test_a_pattern_and_a_broken_image(folder, classifier):
     (folder / "10.jpg").write_bytes(b"\xff\xd8\xffbroken")
     with lesionedge.Camera(str(folder / "%d.jpg")) as camera:

@@ -13,6 +13,7 @@ import pytest
 from file_server import FileServer
 
 import lesionedge
+from lesionedge import image as images
 from lesionedge.sources import archive, names, patterns, remote
 from lesionedge.sources.listing import PassedOver, expand
 from lesionedge.sources.reading import DeferredImage, content
@@ -74,6 +75,15 @@ def test_a_folder(tree):
     found, _, over = listed(tree, recursive=False)
     assert found == [str(tree / name) for name in WANTED[:2]]
     assert len(over) == 2
+
+
+def test_links_to_themselves_are_no_folders(tree):
+    (tree / "loop").symlink_to("loop")
+    (tree / "loop.jpg").symlink_to("loop.jpg")
+    paths, errors, _ = listed(tree)
+    assert (len(paths), errors) == (5, [])
+    with pytest.raises(lesionedge.ImageError, match=r"loop\.jpg: cannot be opened"):
+        images.decode(tree / "loop.jpg")
 
 
 def test_many_files_of_a_kind_are_counted_and_some_are_named(tmp_path):

@@ -71,6 +71,7 @@ def _files(path: str, passed_over: PassedOver) -> list[str]:
         if (kind := formats.unreadable_kind(path)) is not None and os.path.isfile(path):
             passed_over.add(path, kind)
             return []
+        _refuse_unlisted(path)
         found = expand([path], recursive=False, passed_over=passed_over)
         return [source.path for source in found if source.error is None]
     # Keep only names with digits between the pattern's start and end.
@@ -80,6 +81,17 @@ def _files(path: str, passed_over: PassedOver) -> list[str]:
     return [name for name in matching if wanted.fullmatch(name)]
 
 
+def _refuse_unlisted(path: str) -> None:
+    """Say why a folder's files are not known, which does not mean that there are none."""
+    if os.path.isdir(path):
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            raise CameraError(f"{path}: cannot be listed ({error.strerror})") from error
+
+
 def _natural(path: str) -> list[tuple[int, str]]:
     """Order ``9.jpg`` before ``10.jpg``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path)
+    ]

@@ -116,7 +116,7 @@ def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[S
     for entry in listed:
         if formats.is_hidden(entry.name):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             # A link to a folder could lead to an endless loop.
             if not entry.is_symlink():
                 folders.append(entry.path)
@@ -125,6 +125,13 @@ def _folder(folder: str, recursive: bool, passed_over: PassedOver) -> Iterator[S
     if recursive:
         for below in folders:
             yield from _folder(below, recursive, passed_over)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # such as a link to itself
 
 
 def _pattern(pattern: str, recursive: bool, passed_over: PassedOver) -> Iterator[Source]:
