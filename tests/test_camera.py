@@ -126,6 +126,33 @@ def test_jpegs_are_cut_out_of_a_stream_in_any_portions(jpegs):
         assert cutter.damaged == 0
 
 
+def filled(jpeg: bytes, count: int = 3) -> bytes:
+    """Put fill bytes before the second marker, as the standard allows."""
+    return jpeg[:2] + b"\xff" * count + jpeg[2:]
+
+
+@pytest.mark.parametrize("portion", [1, 1000])
+def test_fill_bytes_before_a_marker_belong_to_the_frame(jpegs, portion):
+    cutter = Cutter()
+    frames = []
+    stream = b"".join(map(filled, jpegs))
+    for start in range(0, len(stream), portion):
+        frames += cutter.feed(stream[start : start + portion])
+    assert frames == [filled(jpeg) for jpeg in jpegs]
+    assert cutter.damaged == 0
+
+
+def test_metadata_behind_fill_bytes_are_noticed(tmp_path, draw):
+    exif = Image.Exif()
+    exif[0x010F] = "Jane's camera"
+    content = io.BytesIO()
+    draw(320, 240, seed=1).save(content, "JPEG", exif=exif)
+    (tmp_path / "1.jpg").write_bytes(filled(content.getvalue()))
+    with lesionedge.Camera(str(tmp_path)) as camera:
+        (frame,) = camera
+    assert frame.jpeg is None
+
+
 def test_a_jpeg_that_breaks_off_is_counted_and_the_next_is_whole(jpegs):
     cutter = Cutter()
     frames = cutter.feed(jpegs[0][:3000] + jpegs[1] + jpegs[2])

@@ -349,7 +349,7 @@ def test_a_password_in_the_address(serve, jpegs, cli_run, int8, scheme):
 
     host = serve(snapshots(jpegs, before=locked)).removeprefix("http://")
     arguments = ("-m", int8, "--frames", 2, "--format", "json")
-    result = cli_run("camera", "--source", f"http://ann:s%20cret@{host}/shot", *arguments)
+    result = cli_run("camera", "--source", f"http://ann:p@s%20cret@{host}/shot", *arguments)
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[1])["source"] == f"http://…@{host}/shot"
     assert "cret" not in result.output + result.stderr

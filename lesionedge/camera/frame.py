@@ -120,7 +120,10 @@ def _holds_more(jpeg: bytes) -> bool:
     camera's stream (AVI1) belong to the image (ITU-T T.81, B.1.1).
     """
     at = 2
-    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != b"\xda":
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] not in (b"", b"\xda"):
+        if jpeg[at + 1] == 0xFF:  # before a marker
+            at += 1
+            continue
         mark, size = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
         if (0xE0 <= mark <= 0xEF or mark == 0xFE) and not jpeg.startswith(_PLAIN, at + 4):
             return True
@@ -176,4 +179,5 @@ def counted(number: int) -> str:
 
 def shown(address: str) -> str:
     """Return an address without the password in it."""
-    return re.sub(r"(?<=://)[^/@]*@", "…@", address)
+    # The last @ ends the password: many cameras' passwords hold one, too.
+    return re.sub(r"(?<=://)[^/?#]*@", "…@", address)

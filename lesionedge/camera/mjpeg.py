@@ -16,6 +16,7 @@ LARGEST_BYTES = 32_000_000
 _START = b"\xff\xd8\xff"
 # In the coded image, 0 or a restart marker follows 0xFF; anything else ends it.
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_FILLED = b"\xff\xff"  # any number of these may stand before a marker (ITU-T T.81, B.1.1.2)
 _SCAN, _END, _BEGIN = 0xDA, 0xD9, 0xD8
 _TABLES, _START_OF_SCAN = b"\xff\xc4", b"\xff\xda"
 
@@ -94,6 +95,8 @@ class Cutter:
                 self._at = max(self._at, len(held) - 1)
                 return None
             self._at, self._in_scan = found.start(), False
+        while held[self._at : self._at + 2] == _FILLED:
+            self._at += 1
         if len(held) < self._at + 2:
             return None
         mark = held[self._at + 1]
