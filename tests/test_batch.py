@@ -393,6 +393,13 @@ def test_metrics_among_the_results_are_refused(cli_run, archive, int8, tmp_path)
     assert (done.exit_code, "name a file outside" in done.stderr) == (2, True)
 
 
+def test_no_place_for_the_metrics_is_an_error_at_once(cli_run, archive, int8, tmp_path):
+    file = tmp_path / "none" / "drift.prom"
+    done = cli_run("batch", archive, "-o", tmp_path / "out", "-m", int8, "--metrics", file)
+    assert (done.exit_code, "drift.prom: cannot be written" in done.stderr) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_show_failed_makes_no_folder(cli_run, tmp_path):
     done = cli_run("batch", "-o", tmp_path / "mistyped", "--show-failed")
     assert done.exit_code == 1

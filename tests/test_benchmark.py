@@ -180,6 +180,12 @@ def test_wrong_usage(cli_run, int8, arguments):
     assert cli_run("benchmark", "-m", int8, "--quick", *arguments).exit_code == 2
 
 
+def test_no_place_for_the_plot_is_an_error_at_once(cli_run, int8, tmp_path):
+    done = cli_run("benchmark", "-m", int8, "--plot", tmp_path / "none" / "a.png")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "a.png: cannot be written" in done.stderr
+
+
 def test_a_missing_model_is_one_line(cli_run):
     result = cli_run("benchmark", "-m", "none.tflite", "--quick")
     assert result.exit_code == 1

@@ -611,6 +611,12 @@ def test_it_ends_after_the_duration(cli_run, server, int8):
     assert "classified" in result.stderr
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_duration_without_end(cli_run, folder, int8):
+    arguments = ("--source", folder, "-m", int8, "--duration", "inf", "--every", "0.1")
+    assert cli_run("camera", *arguments).exit_code == 0
+
+
 def test_a_missing_camera_is_one_line(cli_run, int8, tmp_path):
     result = cli_run("camera", "--source", tmp_path / "none.mp4", "-m", int8)
     assert result.exit_code == 1
@@ -619,8 +625,8 @@ def test_a_missing_camera_is_one_line(cli_run, int8, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--size", "big"], ["--crop", "0"], ["--smooth", "0"], ["--preview-address", "x",
-      "--preview", "web"]],
+    [["--size", "big"], ["--crop", "0"], ["--crop", "nan"], ["--every", "nan"], ["--smooth", "0"],
+     ["--preview-address", "x", "--preview", "web"]],
 )  # fmt: skip
 def test_wrong_usage(cli_run, folder, int8, arguments):
     assert cli_run("camera", "--source", folder, "-m", int8, *arguments).exit_code == 2

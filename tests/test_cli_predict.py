@@ -443,6 +443,37 @@ def test_names_that_are_not_utf8(command, int8, draw, tmp_path, locale):
             assert b"caf\\xe9.jpg" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["predict", "camera", "batch", "explain"])
+def test_names_that_standard_output_cannot_encode(command, int8, draw, tmp_path, name):
+    if name == "batch":
+        pytest.importorskip("pyarrow", reason="needs lesionedge[batch]")
+    (tmp_path / "ł").mkdir()
+    image = tmp_path / "ł" / "ł.png"
+    draw(40, 40, seed=1).save(image)
+    arguments = {
+        "predict": (image,), "camera": ("--source", image),
+        "batch": (image, "-o", tmp_path / "ł" / "out"),
+        "explain": (image, "-o", tmp_path / "e.png"),
+    }[name]  # fmt: skip
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = command(name, *arguments, "-m", int8, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert b"\\u0142" in done.stdout
+
+
+def test_all_is_done_if_standard_error_is_full_or_closed(command, int8, photo, tmp_path):
+    reader, closed = os.pipe()
+    os.close(reader)
+    images = [photo, *[tmp_path / f"none{number}.jpg" for number in range(6)]]
+    with open("/dev/full", "w") as full:
+        for number, stderr in enumerate((full, closed)):
+            output = tmp_path / f"{number}.csv"
+            done = command("predict", *images, "-m", int8, "-o", output, capture_output=False,
+                           stderr=stderr)  # fmt: skip
+            assert (done.returncode, output.read_text().count("\n")) == (1, 8)
+    os.close(closed)
+
+
 def test_memory_does_not_grow_with_the_number_of_images(int8, folder, many):
     def peak_kb(images):
         code = (

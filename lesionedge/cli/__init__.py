@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -60,6 +60,7 @@ class LazyGroup(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the arguments; ``--help`` and ``--version`` print here."""
+        _let_odd_names_through(sys.stdout)
         with _errors_reported():
             return super().make_context(*args, **extra)
 
@@ -81,7 +82,7 @@ def _errors_reported(ctx: click.Context | None = None) -> Iterator[None]:
         fail(str(error))
         status = 1
     except KeyboardInterrupt:
-        click.echo(err=True)
+        say("")
         status = 0 if ctx and ctx.invoked_subcommand in ENDED_BY_HAND else INTERRUPTED
     except BrokenPipeError:
         status = 1
@@ -98,14 +99,18 @@ def _errors_reported(ctx: click.Context | None = None) -> Iterator[None]:
 
 def fail(text: str) -> None:
     """Print an error as one line."""
-    with suppress(OSError):  # if standard error is gone too, only the exit status is left
-        click.echo(f"lesionedge: error: {printable(text)}", err=True)
+    say(f"lesionedge: error: {printable(text)}")
 
 
 def warn(text: str) -> None:
     """Print a warning as one line."""
+    say(f"lesionedge: warning: {printable(text)}")
+
+
+def say(text: str, *, newline: bool = True) -> None:
+    """Print to standard error; if that is full or nobody reads it, the work goes on."""
     with suppress(OSError):
-        click.echo(f"lesionedge: warning: {printable(text)}", err=True)
+        click.echo(text, err=True, nl=newline)
 
 
 def printable(text: str) -> str:
@@ -120,6 +125,17 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # Python's code for a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def _let_odd_names_through(stream: TextIO | None) -> None:
+    """Write names that are not UTF-8 as their original bytes; escape what cannot be encoded."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if stream is not None and reconfigure is not None:
+        reconfigure(errors="surrogateescape" if _is_utf8(stream) else "backslashreplace")
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _settle_stdout() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import fail, options, printable, warn
+from lesionedge.cli import fail, options, printable, say, warn
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.errors import LesionEdgeError
 from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, counted
@@ -54,7 +54,7 @@ MOST_REASONS = 10
     former=("--workers",), help="Processes, one core each [default: as many as there are cores].",
 )  # fmt: skip
 @click.option(
-    "--save-every", "save_every_s", type=click.FloatRange(min=0), default=30.0, show_default=True,
+    "--save-every", "save_every_s", type=options.FloatRange(min=0), default=30.0, show_default=True,
     metavar="S", help="Write the results every S seconds: a killed run loses only S seconds.",
 )  # fmt: skip
 @click.option(
@@ -91,6 +91,10 @@ def command(
             click.echo(printable(error))
         return
     model = Model.of(model_options)
+    if metrics is not None:
+        from lesionedge.cli.output import check_place
+
+        check_place(metrics)
     with ended_by_signals(), Output(out, model, save_every_s=save_every_s) as output:
         if model.unknown_notice is not None:
             warn(model.unknown_notice)
@@ -157,7 +161,7 @@ def _listed(sources: tuple[str, ...]) -> Any:
     passed_over = PassedOver()
     listed = run.names(finding.found(sources, errors, passed_over))
     if len(passed_over):
-        click.echo(f"lesionedge: {printable(passed_over.line())}", err=True)
+        say(f"lesionedge: {printable(passed_over.line())}")
     for error in list(errors.values())[1:]:
         fail(error)
     if errors:  # stop before hours of work, since it may be a typing error
@@ -171,7 +175,7 @@ def _todo(listed: Any, output: Output) -> Any:
 
     todo = run.without(listed, output.done())
     if len(todo) < len(listed):
-        click.echo(f"{len(listed) - len(todo)} of {counted(len(listed))} done before", err=True)
+        say(f"{len(listed) - len(todo)} of {counted(len(listed))} done before")
     return todo
 
 
@@ -186,7 +190,7 @@ def _fill(output: Output, todo: Any, predictions: Engine, model: Model, *, worke
         run.classify(todo, output, predictions, model, workers=workers, step=progress.step)
     except (KeyboardInterrupt, SystemExit):
         progress.clear()
-        click.echo("stopped; the same command continues", err=True)
+        say("stopped; the same command continues")
         raise
     progress.end()
     took = time.monotonic() - begin

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import options, printable, say
 
 if TYPE_CHECKING:
     from lesionedge.benchmark import Measurement
@@ -81,6 +81,10 @@ def command(
     """
     if plot is not None and not plot.lower().endswith(".png"):
         raise click.UsageError(f"--plot {plot}: expected a name that ends in .png")
+    if plot is not None:
+        from lesionedge.cli.output import check_place
+
+        check_place(plot)
     found: list[Measurement] = []
     try:
         for one in _measured(images, models or DEFAULT_MODELS, threads, quick=quick):
@@ -118,7 +122,7 @@ def _measured(
     for number, (model, count) in enumerate(settings, start=1):
         threaded = f", --threads {count}" if isinstance(count, int) else ""
         what = f"{names[model]}{threaded}, {seconds:.0f} s or more"
-        click.echo(f"measuring {number} of {len(settings)}: {what}", err=True)
+        say(f"measuring {number} of {len(settings)}: {what}")
         yield benchmark.measure_apart(
             list(images) or [benchmark.example_image()], model=model,
             threads=count if isinstance(count, int) else None, queries=queries, seconds=seconds,

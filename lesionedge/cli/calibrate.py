@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lesionedge.cli import fail, options, printable, warn
+from lesionedge.cli import fail, options, printable, say, warn
 from lesionedge.cli.output import OutputError, check_place
 from lesionedge.cli.signals import ended_by_signals
 from lesionedge.wording import RESEARCH_USE, copies, counted, percent
@@ -104,7 +104,7 @@ def command(
     click.echo(profile.to_json() if form == "json" else _text(profile, output), nl=False)
     failed = 0 if ready is not None else given - len(probabilities)
     if failed:
-        click.echo(f"lesionedge: {failed} of {given} images failed", err=True)
+        say(f"lesionedge: {failed} of {given} images failed")
         ctx.exit(1)
 
 
@@ -243,9 +243,9 @@ def _check_images(
 def tell_labels(found: Understood, skipped: dict[str, int]) -> None:
     """Say on standard error which label went where, and what was left out."""
     for line in found.lines():
-        click.echo(printable(line), err=True)
+        say(printable(line))
     for reason, count in skipped.items():
-        click.echo(f"{count:6d}  left out: {printable(reason)}", err=True)
+        say(f"{count:6d}  left out: {printable(reason)}")
 
 
 def sample_of(

@@ -44,16 +44,16 @@ NO_KEYS = "warning: standard input has ended, so no key there can save an image"
 )  # fmt: skip
 @options.camera_size
 @click.option(
-    "--every", type=click.FloatRange(min=0), default=0.0, metavar="S",
+    "--every", type=options.FloatRange(min=0), default=0.0, metavar="S",
     help="Wait at least S seconds between predictions: less heat, less power.",
 )  # fmt: skip
 @click.option("--frames", type=click.IntRange(min=1), metavar="N", help="End after N predictions.")
 @click.option(
-    "--duration", type=click.FloatRange(min=0, min_open=True), metavar="S",
+    "--duration", type=options.FloatRange(min=0, min_open=True), metavar="S",
     help="End after S seconds.",
 )  # fmt: skip
 @click.option(
-    "--give-up", type=click.FloatRange(min=0), metavar="S",
+    "--give-up", type=options.FloatRange(min=0), metavar="S",
     help="End after S seconds without a camera [default: 0 at the start, 60 once it has worked].",
 )  # fmt: skip
 @click.option(
@@ -61,7 +61,7 @@ NO_KEYS = "warning: standard input has ended, so no key there can save an image"
     help="Average the probabilities of N frames of one scene.",
 )  # fmt: skip
 @click.option(
-    "--crop", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+    "--crop", type=options.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
     metavar="F", help="Side of the classified square, as a share of the image's shorter side.",
 )  # fmt: skip
 @click.option(
@@ -175,7 +175,7 @@ def _limited(
         camera.close()
 
     if duration is not None:
-        timer = threading.Timer(duration, end)
+        timer = threading.Timer(min(duration, threading.TIMEOUT_MAX), end)
         timer.daemon = True
         timer.start()
     for number, observation in enumerate(seen, start=1):

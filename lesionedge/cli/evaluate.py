@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lesionedge.cli import options, printable
+from lesionedge.cli import options, printable, say
 from lesionedge.cli.output import OutputError, check_place, make_folder
 from lesionedge.cli.signals import ended_by_signals
 
@@ -114,7 +114,7 @@ def command(
         click.echo(unlabelled.text(drifts, images, output), nl=False)
     failed = done[0].failed
     if failed:
-        click.echo(f"lesionedge: {failed} of {len(images.paths)} images failed", err=True)
+        say(f"lesionedge: {failed} of {len(images.paths)} images failed")
         ctx.exit(1)
 
 
@@ -149,7 +149,7 @@ def _gathered(source: str, truth: str | None, layout: str | None) -> Labelled:
         if truth is not None:
             raise
         images = gather.unlabelled(source)
-        click.echo(f"no labels: {printable(str(error))}", err=True)
+        say(f"no labels: {printable(str(error))}")
         return images
     return gather.counting_copies(labelled)
 

@@ -6,14 +6,11 @@ import array
 import random
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from lesionedge.camera.frame import counted as frames
 from lesionedge.camera.frame import shown
-from lesionedge.cli import printable
+from lesionedge.cli import printable, say
 from lesionedge.wording import CANNOT_TELL, RESEARCH_USE, counted, is_own_name, percent, risk
 
 if TYPE_CHECKING:
@@ -88,8 +85,7 @@ def tell(text: str) -> None:
     """Write a line to standard error; from any thread."""
     # In one write. On a terminal it replaces the line of the current prediction.
     clear = "\r\x1b[K" if sys.stderr is not None and sys.stderr.isatty() else ""
-    with suppress(OSError):  # if standard error is gone, go on: threads that save images tell, too
-        click.echo(f"{clear}lesionedge: {printable(text)}", err=True)
+    say(f"{clear}lesionedge: {printable(text)}")
 
 
 def line_of(observation: Observation) -> str:

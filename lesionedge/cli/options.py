@@ -79,6 +79,19 @@ class Normalisation(click.ParamType):  # type: ignore[type-arg]
         return found
 
 
+class FloatRange(click.FloatRange):
+    """A number within limits, which ``nan`` is not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse ``0.5``."""
+        found: float = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return found
+
+
 class Labels(click.ParamType):  # type: ignore[type-arg]
     """``mel,bcc``: labels; an empty text means no label."""
 
@@ -216,7 +229,7 @@ MODEL_OPTIONS: dict[str, Callable[[Command], Command]] = {
         "card, or as known for these labels].",
     ),
     "operating_point": click.option(
-        "--operating-point", type=click.FloatRange(0, 1, min_open=True), metavar="S",
+        "--operating-point", type=FloatRange(0, 1, min_open=True), metavar="S",
         help="Use the malignant probability's threshold for this sensitivity (the share of "
         "malignant images above it): 0.9, 0.95 or 0.98 [default: 0.95].",
     ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge import formats
-from lesionedge.cli import fail, options, printable, warn
+from lesionedge.cli import fail, options, printable, say, warn
 from lesionedge.cli.loading import load
 from lesionedge.cli.output import FORMATS, OutputError, writer_of
 from lesionedge.cli.result_file import (
@@ -53,7 +53,7 @@ FEW = 5
     help="List only the N most probable classes.",
 )  # fmt: skip
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), default=0.0, metavar="P",
+    "--threshold", type=options.FloatRange(0, 1), default=0.0, metavar="P",
     help="List only classes with at least this probability.",
 )  # fmt: skip
 @options.processes
@@ -116,7 +116,7 @@ def command(
         with closing(predictions):
             failed = _write(predictions, writer, progress, flush=target.file.flush)
     if len(passed_over):
-        click.echo(f"lesionedge: {printable(passed_over.line())}", err=True)
+        say(f"lesionedge: {printable(passed_over.line())}")
     failed += sum(was_error for _, was_error in target.done)
     if failed:
         _summarise(failed, len(sources))
@@ -130,10 +130,9 @@ def _labels(model_options: ModelOptions) -> tuple[str, ...]:
 
 def _warn_of_views(model_options: ModelOptions) -> None:
     if model_options.views > 1 and model_options.operating_point is not None:
-        click.echo(
+        say(
             "lesionedge: operating points were chosen on single views. For the mean over "
-            f"{model_options.views} views, sensitivity and specificity differ a little.",
-            err=True,
+            f"{model_options.views} views, sensitivity and specificity differ a little."
         )
 
 
@@ -171,7 +170,7 @@ def _check_alike(
 def _summarise(failed: int, count: int) -> None:
     """Print the number of failures, because single errors may have scrolled out of sight."""
     if count > 1:
-        click.echo(f"lesionedge: {failed} of {count} images failed", err=True)
+        say(f"lesionedge: {failed} of {count} images failed")
 
 
 def _check_output(output: str | None, sources: list[Source], resume: bool) -> None:

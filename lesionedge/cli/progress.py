@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-import click
-
+from lesionedge.cli import say
 from lesionedge.wording import counted
 
 
@@ -29,13 +28,13 @@ class Progress:
     def clear(self) -> None:
         """Clear the line, so that another one can be printed."""
         if self._terminal:
-            click.echo("\r\x1b[K", err=True, nl=False)
+            say("\r\x1b[K", newline=False)
 
     def end(self) -> None:
         """Show the final count."""
         self._show()
         if self._terminal:
-            click.echo(err=True)
+            say("")
 
     def _show(self) -> None:
         took = max(1e-9, time.monotonic() - self._begin)
@@ -44,9 +43,9 @@ class Progress:
         if left >= 1:
             text += f", {_span(left)} left"
         if self._terminal:
-            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+            say(f"\r\x1b[K{text}", newline=False)
         else:
-            click.echo(text, err=True)
+            say(text)
 
 
 def _span(seconds: float) -> str:

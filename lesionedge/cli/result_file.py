@@ -12,12 +12,12 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple
 
 import click
 
 from lesionedge import formats
-from lesionedge.cli import printable
+from lesionedge.cli import printable, say
 from lesionedge.cli.output import FORMATS, OutputError, csv_header
 
 SUFFIXES = {".csv": "csv", ".jsonl": "json", ".json": "json"}
@@ -117,7 +117,6 @@ def opened(
 def _standard_output() -> Iterator[IO[str]]:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed")
-    _let_odd_names_through(sys.stdout)
     yield sys.stdout
     sys.stdout.flush()
 
@@ -166,9 +165,7 @@ def _leave(part: str, advice: str | None) -> None:
         os.unlink(part)
         return
     if advice is not None:
-        click.echo(
-            f"\nlesionedge: the finished results are in {printable(part)}; {advice}", err=True
-        )
+        say(f"\nlesionedge: the finished results are in {printable(part)}; {advice}")
 
 
 def _read_part(
@@ -281,16 +278,5 @@ def _into_array(part: str) -> None:
 def _is_regular(path: str) -> bool:
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return True  # it will be
-
-
-def _let_odd_names_through(stream: TextIO) -> None:
-    """Write names that are not UTF-8 as their original bytes."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="surrogateescape" if _is_utf8(stream) else "backslashreplace")
-
-
-def _is_utf8(stream: TextIO) -> bool:
-    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+    except OSError:
+        return True  # it will be, or writing it says why not
