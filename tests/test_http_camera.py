@@ -211,18 +211,32 @@ def test_a_file_without_frames_is_an_error(serve, tmp_path, recordings, command,
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
         out.start_encoding()
     address = serve(files(tmp_path, ranges=False))
-    (tmp_path / "page.html").write_text("<html>hello</html>")
+    (tmp_path / "page.html").write_text("<!doctype html><html>hello</html>")
+    (tmp_path / "text.html").write_text("hello")
     (tmp_path / "nothing.mp4").write_bytes(b"")
     for source, words in {
         tmp_path / "empty.mkv": b"ends before its first frame",
         f"{address}/empty.mkv": b"ends before its first frame",
-        f"{address}/page.html": b"no video that FFmpeg can read",
+        f"{address}/page.html": b"page.html: is a web page; expected the address of an image",
+        f"{address}/text.html": b"no video that FFmpeg can read",
         f"{address}/nothing.mp4": b"the server sends nothing",
         f"{address}/none.mp4": b"the server returned 404",
     }.items():
         done = command("camera", "--source", source, "-m", int8)
         assert done.returncode == 1, (source, done.stderr)
         assert words in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_a_redirect_that_goes_in_circles_is_one_line(serve):
+    class Handler(Quiet):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with pytest.raises(lesionedge.CameraError, match="the server returned 302 [^\n]*$"):
+        lesionedge.Camera(f"{serve(Handler)}/a").__enter__()
 
 
 def test_frames_that_are_all_damaged_are_an_error(tmp_path, jpegs, cli_run, int8):

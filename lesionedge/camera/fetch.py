@@ -38,9 +38,8 @@ class Response:
             self._reply = _opened(address)
         except urllib.error.HTTPError as error:
             error.close()
-            raise CameraError(
-                f"{self._name}: the server returned {error.code} {error.msg}"
-            ) from error
+            why = str(error.msg).partition("\n")[0]  # of a redirect that goes in circles, urllib's
+            raise CameraError(f"{self._name}: the server returned {error.code} {why}") from error
         except ERRORS as error:
             raise CameraError(f"{self._name}: cannot be opened ({reason(error)})") from error
         headers = self._reply.headers

@@ -29,6 +29,7 @@ _STARTS = (
 )  # fmt: skip
 _PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
 _MOVIE_BEGINS = (b"ftyp", b"wide", b"free", b"skip", b"mdat", b"pnot")
+_PAGES = ("text/html", "application/xhtml+xml")
 _LARGEST_HEAD_BYTES = 4096
 
 
@@ -62,6 +63,11 @@ def _source(address: str, response: Response) -> Source:
     if head.lstrip().startswith(_PLAYLISTS):
         response.close()
         return StreamSource(address)
+    if kind in _PAGES and head.lstrip().startswith(b"<"):
+        raise CameraError(
+            f"{shown(address)}: is a web page; expected the address of an image, a video or a "
+            "stream, as the camera's manual names it"
+        )
     if response.takes_ranges:
         response.close()
         return StreamSource(address, ends=response.length is not None)
