@@ -244,6 +244,19 @@ def test_every_frame_of_a_video_is_classified(tmp_path, draw, classifier, name, 
     assert all(0 <= o.prediction.probability <= 1 for o in seen)
 
 
+@pytest.mark.parametrize("name", ["a.ts", "a.mjpeg"])
+def test_every_frame_of_a_pipe_is_classified(tmp_path, draw, jpegs, classifier, name):
+    pytest.importorskip("av", reason="needs lesionedge[camera]")
+    content = b"".join(jpegs)
+    if name == "a.ts":
+        content = video(tmp_path / name, draw, codec="mpeg4", frames=6).read_bytes()
+        (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    threading.Thread(target=(tmp_path / name).write_bytes, args=(content,), daemon=True).start()
+    with lesionedge.Camera(str(tmp_path / name)) as camera:
+        assert len(list(lesionedge.watch(camera, classifier))) == 6
+
+
 def test_a_stream_gives_its_newest_frames(server, classifier):
     pytest.importorskip("av", reason="needs lesionedge[camera]")
     with lesionedge.Camera(url(server())) as camera:

@@ -286,6 +286,12 @@ def test_a_snapshot_address_is_requested_repeatedly(serve, jpegs, classifier, ki
     assert (camera.dropped, camera.damaged, camera.outages) == (0, 0, 0)
 
 
+def test_the_scheme_in_capitals(serve, jpegs):
+    address = serve(snapshots(jpegs)).replace("http://", "Http://")
+    with lesionedge.Camera(f"{address}/a.jpg") as camera:
+        assert next(iter(camera)).jpeg == jpegs[0]
+
+
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_snapshots_of_other_formats(serve, draw, classifier, form):
     image = draw(320, 240, seed=1)

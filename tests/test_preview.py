@@ -92,6 +92,11 @@ def test_ipv6():
     preview.close()
 
 
+def test_a_name_that_is_none_is_an_error():
+    with pytest.raises(CameraError, match=r"ä\.\.b: is not the name of a machine"):
+        WebPreview("ä..b", 0)
+
+
 def test_a_port_in_use_is_an_error(web):
     port = int(web.address.rstrip("/").rpartition(":")[2])
     with pytest.raises(CameraError, match="cannot be served"):

@@ -180,6 +180,7 @@ def test_a_file_whose_name_looks_like_a_pattern(tmp_path, jpeg):
         ("a.b+c", ["a.b+c"], ["axb+c", "a.bbc"]), ("[]]x", ["]x"], ["x"]),
         ("a[]", ["a[]"], ["a"]), ("[z-a]", [], ["z", "a", "-"]), ("[!z-a]", ["q"], ["/"]),
         ("[a--b]", ["b"], ["c"]), ("[a&&b|^]", ["&", "^"], ["c"]), ("[!]]", ["x"], ["]"]),
+        ("**/*.jpg", ["a\nb/c.jpg"], []),
     ],
 )  # fmt: skip
 def test_compiled_patterns(pattern, yes, no):

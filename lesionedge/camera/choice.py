@@ -39,7 +39,7 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
         from lesionedge.camera.v4l2 import V4L2Source
 
         return V4L2Source(address, size)
-    address = _local(address)
+    address = _local(_lower_scheme(address))
     from lesionedge.camera import sequence
 
     if "://" not in address and sequence.fits(address):
@@ -58,13 +58,19 @@ def open_source(address: str, size: tuple[int, int]) -> Source:
     return StreamSource(address)
 
 
+def _lower_scheme(address: str) -> str:
+    """Return a URL with its scheme in lower case, as FFmpeg knows it: phones write ``Rtsp://``."""
+    scheme, mark, rest = address.partition("://")
+    return scheme.lower() + mark + rest if mark else address
+
+
 def _local(address: str) -> str:
     """Return the path of a ``file://`` address; any other address unchanged.
 
     Raises:
         CameraError: It names another machine.
     """
-    if not address.lower().startswith("file://"):
+    if not address.startswith("file://"):
         return address
     from urllib.parse import unquote
 

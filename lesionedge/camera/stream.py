@@ -32,7 +32,7 @@ _PROBING = {"analyzeduration": "500000", "fpsprobesize": "0"}
 
 
 class Body(Protocol):
-    """A source of bytes; it is seekable if it has ``seek`` and ``tell``."""
+    """A source of bytes; it is seekable if it has ``seek`` and ``tell``, and is no pipe."""
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes; empty at the end."""
@@ -48,7 +48,7 @@ class _Drained:
         self._body = body
         self.error: Exception | None = None
         seekable: Any = body
-        if hasattr(seekable, "seek"):
+        if hasattr(seekable, "seek") and getattr(seekable, "seekable", lambda: True)():
             self.seek, self.tell = seekable.seek, seekable.tell
 
     def read(self, size: int) -> bytes:

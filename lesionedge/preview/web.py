@@ -71,6 +71,8 @@ class WebPreview:
                 f"{host}:{port}: the preview cannot be served there ({error.strerror}); is another "
                 "program using the port?"
             ) from error
+        except (TypeError, UnicodeError) as error:  # Python cannot encode it
+            raise CameraError(f"{host}: is not the name of a machine ({error})") from error
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._server.server_address[1]}/"
         self.only_here = self._server.server_address[0] in LOOPBACK

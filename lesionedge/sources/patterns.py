@@ -21,7 +21,8 @@ def compiled(pattern: str, *, magic: str = "*?[") -> re.Pattern[str]:
         pattern: Such as ``2019/**/*.jpg``.
         magic: The characters with a special meaning; others stand for themselves.
     """
-    return re.compile("".join(_translated(part, magic) for part in re.findall(_PART, pattern)))
+    parts = (_translated(part, magic) for part in re.findall(_PART, pattern))
+    return re.compile("".join(parts), re.DOTALL)  # names may hold line breaks, too
 
 
 def folder_of(pattern: str) -> str:
