@@ -287,6 +287,15 @@ def test_names_that_are_not_utf8_are_kept_apart_and_found_again(cli_run, archive
     assert "1 of 1 image done before" in done.stderr
 
 
+def test_equal_errors_of_members_are_counted_together(cli_run, int8, tmp_path):
+    packed = tmp_path / "bad.zip"
+    with zipfile.ZipFile(packed, "w") as file:
+        for number in range(1, 4):
+            file.writestr(f"{number}.jpg", b"x" * number)
+    done = cli_run("batch", packed, "-o", tmp_path / "out", "-m", int8, "--jobs", 1)
+    assert "\n        3  not an image that can be read" in done.stdout, done.output
+
+
 def test_images_behind_a_url_get_the_same_predictions(cli_run, archive, int8, tmp_path):
     pytest.importorskip("fsspec", reason="needs fsspec: make test-device installs it")
     packed = tmp_path / "archive.zip"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,8 @@ def failed(errors: dict[str, str], model: Model) -> Any:
 
 
 def reason(name: str, error: str) -> str:
-    """Return an error without the image's name, so that equal errors can be counted."""
-    return error.removeprefix(f"{name}: ")
+    """Return an error without the image's name or size, so that equal errors can be counted."""
+    return re.sub(r"^image of \d+ bytes: ", "", error.removeprefix(f"{name}: "))
 
 
 def _row(name: str, prediction: Prediction, labels: Sequence[str], model: Model) -> dict[str, Any]:
