@@ -507,6 +507,21 @@ def test_responses_that_are_no_image_are_errors(site, jpeg):
     assert content(served(site, "/lie.jpg", 200, jpeg, "text/html")) == jpeg
 
 
+@pytest.mark.parametrize("base", ["", "http://[", "/shots/", "../shots/"])
+def test_links_that_are_none_and_bases_of_links(site, base):
+    links = "".join(f'<a href="{link}">x</a>' for link in ("http://[", "//[a.jpg", "a.jpg"))
+    page = f'<base href="{base}">{links}'.encode()
+    site.behaviour["/shots/"] = lambda handler: site.send(handler, 200, page, "text/html")
+    assert listed(f"{site.url}/shots/")[:2] == ([f"{site.url}/shots/a.jpg"], [])
+
+
+def test_an_address_that_is_none_is_an_error(tmp_path):
+    assert listed("http://[/a.jpg")[0] == ["http://[/a.jpg"]
+    assert names.base_name("http://[/a.jpg") == "a.jpg"
+    with pytest.raises(lesionedge.ImageError, match="Invalid IPv6 URL"):
+        content("http://[/a.jpg")
+
+
 def test_pages_that_cannot_be_listed(site):
     address = f"{site.url}/none/"
     assert listed(address)[1] == [f"{address}: no such file (404 Not Found)"]

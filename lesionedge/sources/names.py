@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from contextlib import suppress
 
 _SCHEME = "zip://"
 _CACHES = ("simplecache", "filecache", "blockcache", "cached")  # fsspec's; they may come between
@@ -68,5 +69,6 @@ def base_name(path: str) -> str:
     elif is_address(path):
         from urllib.parse import unquote, urlsplit
 
-        path = unquote(urlsplit(path).path)
+        with suppress(ValueError):  # such as http://[, which nothing can read
+            path = unquote(urlsplit(path).path)
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]

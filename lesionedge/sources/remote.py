@@ -280,7 +280,7 @@ def _below(top: str) -> list[str] | None:
         for link in links:
             if not link.startswith(first[0]) or link in seen or link in files:
                 continue
-            if formats.is_hidden(unquote(urlsplit(link[len(first[0]) :]).path)):
+            if formats.is_hidden(unquote(link[len(first[0]) :].partition("?")[0])):
                 continue
             parts = urlsplit(link)
             if not parts.path.endswith("/"):
@@ -308,7 +308,16 @@ def _links(address: str) -> tuple[str, list[str]] | None:
     page = _Page()
     page.feed(_text(content, charset))
     base = own[: own.rindex("/") + 1] if urlsplit(own).path else f"{own}/"
-    return base, [urldefrag(urljoin(page.base or own, link)).url for link in page.links]
+    start = _joined(own, page.base or "") or own
+    return base, list(filter(None, (_joined(start, link) for link in page.links)))
+
+
+def _joined(start: str, link: str) -> str:
+    """Return a link's address; empty if it is none, such as ``http://[``."""
+    try:
+        return urldefrag(urljoin(start, link)).url
+    except ValueError:
+        return ""
 
 
 def _with_login(own: str, address: str) -> str:
