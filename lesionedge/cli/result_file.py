@@ -189,7 +189,7 @@ def _read_part(
                 f"{part}: cannot be continued ({error}); repeat the options of that run, "
                 "or remove it"
             ) from error
-    return tuple(done), sample, length
+    return tuple(done), sample, length if done else 0  # without results, no header either
 
 
 Entry = tuple["Record | None", int]
@@ -245,13 +245,20 @@ def _csv_rows(file: IO[str], columns: list[str]) -> Iterator[Entry]:
 
     def lines() -> Iterator[str]:
         for line in file:
+            if not line.endswith("\n"):
+                return  # the interruption cut this line off
             consumed.append(line)
             yield line
 
+    def table() -> Iterator[list[str]]:
+        try:
+            yield from csv.reader(lines(), strict=True)
+        except csv.Error as error:  # the interruption cut a cell of several lines off
+            if file.read(1):
+                raise ValueError(str(error)) from error
+
     first = True
-    for row in csv.reader(lines()):
-        if not consumed[-1].endswith("\n"):
-            return  # the interruption cut this line off
+    for row in table():
         length = sum(map(_bytes, consumed))
         consumed.clear()
         if first and row != columns:
