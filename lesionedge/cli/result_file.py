@@ -177,7 +177,8 @@ def _read_part(
         raise click.UsageError("--resume needs --format json or csv; text cannot be read again")
     done: list[tuple[str, bool]] = []
     sample, length = None, 0
-    with open(part, **_ENCODING) as file:  # type: ignore[call-overload]
+    # Only a line feed ends a line: names may hold other line breaks.
+    with open(part, **{**_ENCODING, "newline": "\n"}) as file:  # type: ignore[call-overload]
         try:
             for entry, consumed in read(file, columns):
                 length += consumed
