@@ -106,18 +106,24 @@ class Recalibration:
         import numpy as np
 
         floored = np.maximum(np.asarray(probabilities, np.float64), LEAST)
-        powers = np.log(floored) / np.array(self.temperatures) + np.array(self.biases)
-        powers = np.exp(powers - powers.max(-1, keepdims=True))
+        logits = np.log(floored) / np.array(self.temperatures) + np.array(self.biases)
         if self.between is None:
-            whole: NDArray[np.float64] = powers / powers.sum(-1, keepdims=True)
-            return whole
-        mask = np.array(self.malignant)
+            return _softmax(logits)
+        kind = np.array(self.malignant)
         risk = self.malignant_probability(self.suspicion(probabilities))[..., None]
-        tiny = np.finfo(np.float64).tiny
-        within_malignant = powers * mask / np.maximum((powers * mask).sum(-1, keepdims=True), tiny)
-        within_benign = powers * ~mask / np.maximum((powers * ~mask).sum(-1, keepdims=True), tiny)
+        within_malignant = _softmax(np.where(kind, logits, -np.inf))
+        within_benign = _softmax(np.where(kind, -np.inf, logits))
         found: NDArray[np.float64] = risk * within_malignant + (1 - risk) * within_benign
         return found
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (..., classes) float64 that sum to 1; 0 where a logit is -inf."""
+    import numpy as np
+
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    result: NDArray[np.float64] = powers / powers.sum(-1, keepdims=True)
+    return result
 
 
 class Owner(NamedTuple):
@@ -291,6 +297,10 @@ def _profile(content: Mapping[str, Any]) -> Profile:
     between, classes = change["malignant"], change["classes"]
     if list(classes) != list(owner.labels):
         raise ValueError("its classes are not the model's labels, in their order")
+    if between is not None and len({bool(one) for one in owner.malignant}) < 2:
+        raise ValueError(
+            "it recalibrates malignant against benign, but its classes are of one kind"
+        )
     return Profile(
         name=_text(content["name"]), owner=owner, made=str(content.get("made", "")),
         version=str(content.get("lesionedge", "")), data=content.get("data", {}),

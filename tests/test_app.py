@@ -405,14 +405,14 @@ def test_a_site_profile_does_what_it_does_in_python(open_app, server, model, of,
 
 
 def test_recalibration_is_python_s_for_any_probabilities(open_app, server):
-    """Also zeros, ones and a profile that knows of no malignant classes."""
+    """Also zeros, ones, steep temperatures and a profile that knows of no malignant classes."""
     rng = np.random.default_rng(1)
     rows = np.vstack([rng.dirichlet(np.full(7, share), 50) for share in (0.05, 0.5, 5)])
     rows = np.vstack([rows, np.eye(7)]).astype(np.float32)
     page = open_app(f"{server.url}app/")
     usual = site_profile("mobilenetv2")
-    change = replace(usual.recalibration, between=None)
-    for site in (usual, replace(usual, recalibration=change)):
+    for change in ({}, {"between": None}, {"temperatures": (0.005,) * 7}):
+        site = replace(usual, recalibration=replace(usual.recalibration, **change))
         found = page.evaluate(
             """async ([rows, written]) => {
                 const base = document.querySelector('script[type=module]').src;

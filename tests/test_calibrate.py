@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -203,6 +204,13 @@ def test_no_change_is_the_identity():
     probabilities, _ = drawn(50)
     same = Recalibration.none(MALIGNANT).apply(probabilities)
     assert same == pytest.approx(probabilities, abs=1e-7)
+
+
+def test_steep_temperatures_keep_both_kinds():
+    """The most likely benign class is e^-1000 times as likely here as a malignant one."""
+    change = replace(Recalibration.none(MALIGNANT), temperatures=(0.005,) * 7)
+    probabilities = np.where(MALIGNANT, 0.98 / 3, 0.02 / 4)
+    assert change.apply(probabilities) == pytest.approx(probabilities)
 
 
 def test_what_is_0_or_1_stays_finite():
@@ -623,6 +631,7 @@ def test_what_is_no_profile(tmp_path, int8, content):
         (("name",), ""),
         (("model", "labels"), ["mel"]),
         (("model", "malignant"), [1, 2]),
+        (("model", "malignant"), [False] * 7),
         (("recalibration", "classes"), {}),
         (("recalibration", "malignant", "temperature"), 0),
         (("recalibration", "malignant", "bias"), "x"),

@@ -34,6 +34,7 @@ function parsed({ format, name, made = "", model, recalibration, operating_point
   const owner = ownerOf(model ?? {});
   const { malignant, classes } = recalibration ?? {};
   need(String(Object.keys(classes ?? {})) === String(owner.labels), "recalibration.classes");
+  need(malignant === null || new Set(owner.malignant.map(Boolean)).size === 2, "recalibration.malignant");
   need(Array.isArray(points), "operating_points");
   const wanted = points.map(pointOf).find(({ sensitivity }) => Math.abs(sensitivity - DEFAULT_SENSITIVITY) < 1e-6);
   return {
@@ -91,15 +92,20 @@ export function check({ name, owner }, model) {
 
 /** Return recalibrated probabilities, rounded to 32 bits as Python's are. */
 export function recalibrated({ between, lines, owner: { malignant } }, probabilities) {
-  const logs = probabilities.map((one) => Math.log(Math.max(one, LEAST)));
-  const powers = logs.map((log, i) => log / lines[i].temperature + lines[i].bias);
-  const most = Math.max(...powers);
-  const weights = powers.map((power) => Math.exp(power - most));
-  const sum = (wanted) => weights.reduce((total, weight, i) => total + (wanted(i) ? weight : 0), 0);
-  if (!between) return weights.map((weight) => Math.fround(weight / sum(() => true)));
+  const logits = probabilities.map((one, i) => Math.log(Math.max(one, LEAST)) / lines[i].temperature + lines[i].bias);
+  if (!between) return softmax(logits).map(Math.fround);
   const risk = malignantProbability(between, malignant, probabilities);
-  const totals = [false, true].map((kind) => Math.max(sum((i) => malignant[i] === kind), 2 ** -1022));
-  return weights.map((weight, i) => Math.fround((malignant[i] ? risk : 1 - risk) * (weight / totals[Number(malignant[i])])));
+  const [within, benign] = [true, false].map((kind) =>
+    softmax(logits.map((logit, i) => (malignant[i] === kind ? logit : -Infinity))));
+  return within.map((share, i) => Math.fround(risk * share + (1 - risk) * benign[i]));
+}
+
+/** Numbers that sum to 1; 0 where a logit is -Infinity. */
+function softmax(logits) {
+  const most = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - most));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
 }
 
 function malignantProbability({ temperature, bias }, malignant, probabilities) {
