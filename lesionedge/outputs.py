@@ -39,7 +39,7 @@ class Outputs(NamedTuple):
             outputs: (outputs,) float32, dequantised.
 
         Returns:
-            (classes,) float32. A single output is the second class's probability; both are
+            (classes,) float32, 0-1. A single output is the second class's probability; both are
             returned.
 
         Raises:
@@ -53,10 +53,10 @@ class Outputs(NamedTuple):
             )
         if len(outputs) > 1:
             self._check_sum(outputs)
-            return outputs
         import numpy as np
 
-        return np.array([1 - outputs[0], outputs[0]], np.float32)
+        found: NDArray[np.float32] = np.clip(outputs, 0, 1)  # 8 bits may stand for 1.004
+        return found if len(found) > 1 else np.array([1 - found[0], found[0]], np.float32)
 
     def _check_sum(self, outputs: NDArray[np.float32]) -> None:
         # Those of a softmax over another axis do not, or if some are cut off after it.

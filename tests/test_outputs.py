@@ -138,6 +138,12 @@ def test_numbers_out_of_range_are_refused():
     assert outputs.probabilities(np.array([0.25], np.float32)).tolist() == [0.75, 0.25]
 
 
+def test_probabilities_in_8_bits_stay_between_0_and_1():
+    outputs = Outputs("m.tflite", threshold=None)
+    for values, wanted in (([1.004], [0, 1]), ([-0.004], [1, 0]), ([1.004, -0.004], [1, 0])):
+        assert outputs.probabilities(np.array(values, np.float32)).tolist() == wanted
+
+
 def test_our_own_files_need_no_steps_after_the_graph(int8):
     found = metadata.read(int8)
     assert (found.score_calibration, found.score_threshold) == (False, None)
