@@ -222,7 +222,9 @@ class Interpreter:
             info is None or len(info.shape) != 4 or info.shape[0] != 1 or info.shape[3] != 3
             or info.dtype not in DTYPES or -1 in details[0]["shape_signature"][1:]
         ):  # fmt: skip
-            raise self._not_a_classifier("inputs", details, "[1, H, W, 3] of fixed size")
+            raise self._not_a_classifier(
+                "inputs", details, "[1, H, W, 3] (channels last) of fixed size"
+            )
         return info
 
     def _score_tensor(self) -> TensorInfo:
@@ -231,8 +233,10 @@ class Interpreter:
         if (
             info is None or info.dtype not in DTYPES or not info.shape
             or not math.prod(info.shape) == info.shape[-1] > 0
+            # Such a size is 1 until the network runs.
+            or (info.shape[-1] == 1 and list(details[0]["shape_signature"][-1:]) == [-1])
         ):  # fmt: skip
-            raise self._not_a_classifier("outputs", details, "[1, classes]")
+            raise self._not_a_classifier("outputs", details, "[1, classes] of fixed size")
         return info
 
     def _not_a_classifier(

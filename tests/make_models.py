@@ -65,6 +65,9 @@ def main() -> None:
     write("int8-to-one", quantised(ended(ENDS["softmax"]), tf.int8, tf.int8, low=0))
     for name, kind in UNITS.items():
         write(name, foreign(converter(ended(ENDS["softmax"])).convert(), things, score_unit(kind)))
+    images = keras.Input((SIDE_PX, SIDE_PX, 3))
+    scores = open_classes(tf.nn.softmax(dense(7)(keras.layers.GlobalAveragePooling2D()(images))))
+    write("open-classes", converter(keras.Model(images, scores)).convert())
 
 
 def network(outputs: int, activation: str, height_px: int = SIDE_PX) -> keras.Model:
@@ -94,6 +97,12 @@ def shifted(x: tf.Tensor) -> tf.Tensor:
     """Return probabilities under other priors."""
     weighted = tf.nn.softmax(x) * tf.constant([[1.0, 2, 3, 4, 5, 6, 7]])
     return weighted / tf.reduce_sum(weighted, axis=-1, keepdims=True)
+
+
+def open_classes(x: tf.Tensor) -> tf.Tensor:
+    """Return the same in a shape that is known only when the network runs."""
+    classes = tf.reduce_sum(tf.cast(x > -1, tf.int32))
+    return tf.reshape(x, [tf.shape(x)[0], classes])
 
 
 ENDS = {

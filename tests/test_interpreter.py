@@ -124,6 +124,12 @@ def test_not_an_image_classifier(models):
         Interpreter(models / "not-image.tflite")
 
 
+def test_a_number_of_classes_that_is_known_only_at_run_time_is_refused(models):
+    """Before the first image it looks like one class."""
+    with pytest.raises(ModelError, match=r"its outputs are \[1, -1\] float32; .* of fixed size"):
+        Interpreter(models / "open-classes.tflite")
+
+
 def test_corrupt_missing_and_folder(models, tmp_path):
     cut = tmp_path / "cut.tflite"
     cut.write_bytes((models / "int8.tflite").read_bytes()[:2000])
