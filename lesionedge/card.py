@@ -9,6 +9,7 @@ of the command line defines them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
@@ -296,7 +297,8 @@ class Card:
         import json
 
         try:
-            content = json.loads(text)
+            # NaN and Infinity are not JSON, but Python writes them.
+            content = json.loads(text, parse_constant=lambda _: None)
         except (ValueError, RecursionError) as error:
             raise ModelError(f"{name}: its card is not JSON ({error})") from None
         if not isinstance(content, dict):
@@ -354,22 +356,23 @@ def _names(value: Any) -> tuple[str, ...]:
 def _measurements(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[Measurement]:
     for split, models in metrics.items():
         for model, found in models.items():
-            if isinstance(found, Mapping) and isinstance(found.get("lesions"), int):
+            if not isinstance(found, Mapping):
+                continue
+            images, lesions = found.get("images", 0), found.get("lesions")
+            if isinstance(images, int) and isinstance(lesions, int):
                 figures = {name: _figure(one) for name, one in found.items()}
-                yield Measurement(
-                    split, model, int(found.get("images", 0)), found["lesions"],
-                    {name: figure for name, figure in figures.items() if figure is not None},
-                )  # fmt: skip
+                known = {name: figure for name, figure in figures.items() if figure is not None}
+                yield Measurement(split, model, images, lesions, known)
 
 
 def _figure(found: object) -> Figure | None:
     """Read a figure; None if it is not a figure, or not defined."""
     if not isinstance(found, Mapping):
         return None
-    values = [found.get(key) for key in ("value", "low", "high")]
-    if not all(isinstance(value, (int, float)) for value in values):
+    try:
+        return Figure(*(_number(found.get(key)) for key in ("value", "low", "high")))
+    except (TypeError, ValueError, OverflowError):
         return None
-    return Figure(*map(float, values))  # type: ignore[arg-type]
 
 
 Reader = Callable[[Any], Any]
@@ -386,6 +389,8 @@ def _text(value: Any) -> str:
 def _number(value: Any) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
     return float(value)
 
 
@@ -404,9 +409,8 @@ def _share(value: Any) -> float:
 
 
 def _threshold(value: Any) -> float:
-    # A threshold that nothing reaches is above 1, or infinite.
-    number = _number(value)
-    if not number >= 0:
+    number = _number(value)  # above 1 where nothing reaches it
+    if number < 0:
         raise ValueError(f"{value!r} is not a threshold, 0 or more")
     return number
 

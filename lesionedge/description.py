@@ -236,7 +236,10 @@ def _preprocessing(path: str, card: Card, input_info: TensorInfo) -> Preprocessi
     if card.input is None:
         # Without a card, do as other programs do: squeeze the whole image into the input.
         return Preprocessing(width, height, crop="stretch")
-    preprocessing = Preprocessing.from_card(card.input)
+    try:
+        preprocessing = Preprocessing.from_card(card.input)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     if (preprocessing.width_px, preprocessing.height_px) != (width, height):
         raise ModelError(
             f"{path}: its card says {preprocessing.width_px}x{preprocessing.height_px} px, "

@@ -154,10 +154,11 @@ def test_the_cards_crop_and_meanings_are_used(int8, photo, tmp_path):
         {"input": None}, {"input": []}, {"input": {"width_px": 1e999, "height_px": 32}},
         {"input": {"width_px": 64, "height_px": 32}}, {"labels": None}, {"labels": 3},
         {"labels": ["mel"]}, {"labels": [{"name": "Melanoma"}]}, {"labels": [None]},
+        {"input": {"width_px": 32, "height_px": 32, "crop": "oval"}},
     ],
 )  # fmt: skip
 def test_unusable_cards_are_refused(int8, tmp_path, changes):
-    with pytest.raises(ModelError, match="card"):
+    with pytest.raises(ModelError, match=r"changed\.tflite: .*card"):
         Classifier(with_card(int8, tmp_path / "changed.tflite", **changes))
 
 

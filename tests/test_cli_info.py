@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
+
+import pytest
+from cards import with_card
 
 from lesionedge.wording import RESEARCH_USE
 
@@ -37,6 +41,19 @@ def test_info_refuses_labels_that_do_not_fit(cli_run, models, tmp_path):
     done = cli_run("info", models / "bare.tflite", "--labels", tmp_path / "labels.txt")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "labels.txt has 2 labels; its output needs 7" in done.stderr
+
+
+def test_info_leaves_out_figures_that_are_none(cli_run, int8, tmp_path):
+    """Python writes NaN, which is not JSON."""
+    row = {"lesions": 3, "accuracy": {"value": math.nan, "low": 0.1, "high": 10**400}}
+    metrics = {"test": {"float": {**row, "images": None}, "int8": {**row, "images": 4}}}
+    path = with_card(int8, tmp_path / "m.tflite", metrics=metrics)
+    shown = cli_run("info", path)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "4 images of 3 lesions" in shown.stdout
+    assert "accuracy" not in shown.stdout
+    facts = json.loads(cli_run("info", path, "--format", "json").stdout, parse_constant=pytest.fail)
+    assert facts["metrics"]["test"]["int8"]["accuracy"]["value"] is None
 
 
 def test_info_of_a_missing_model(cli_run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import zipfile
 from dataclasses import replace
@@ -87,7 +88,8 @@ def test_named_entries_are_no_operating_points_and_broken_ones_are_errors():
     point = find(0.9, points=card.operating_points, model="m")
     assert point.above(0.2)
     assert not point.above(0.19)
-    for broken in ([{"sensitivity": 0.9}], [1], 3, [{**entry, "threshold": "much"}]):
+    for broken in ([{"sensitivity": 0.9}], [1], 3, [{**entry, "threshold": "much"}],
+                   [{**entry, "threshold": math.inf}]):  # fmt: skip
         with pytest.raises(
             ModelError, match='m: "operating_points" in its card is unusable: .* is'
         ):
