@@ -144,13 +144,14 @@ def _pillow() -> Finding:
 
 
 def _runtime(images: bool) -> Iterator[Finding]:
-    from lesionedge.interpreter import find_backend
+    from lesionedge.interpreter import find_backend, how_to_install
 
     try:
         backend = find_backend()
     except MissingDependencyError as error:
-        found, _, fix = str(error).rpartition(" Install one: ")
-        yield Finding("runtime", "fault", found or str(error), fix)
+        fix = how_to_install()
+        found = str(error).removesuffix(fix).strip()
+        yield Finding("runtime", "fault", found, fix.removeprefix("Install one: "))
         return
     found = f"{backend.name} {backend.version}"
     if backend.name == "tflite-runtime" and bits() == 64:

@@ -96,7 +96,9 @@ def find_backend() -> Backend:
             faults.append(_fault(load is _tflite_runtime, error))
         else:
             return backend
-    raise MissingDependencyError(f"no TFLite runtime works here ({'; '.join(faults)}). {_fix()}")
+    raise MissingDependencyError(
+        f"no TFLite runtime works here ({'; '.join(faults)}). {how_to_install()}"
+    )
 
 
 def _litert() -> Backend:
@@ -137,7 +139,8 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _fix() -> str:
+def how_to_install() -> str:
+    """Return what to do where no TFLite runtime works."""
     if sys.maxsize > 2**32:
         return "Install one: pip install ai-edge-litert"
     if sys.version_info >= (3, 12):

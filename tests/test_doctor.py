@@ -87,6 +87,24 @@ def test_without_a_runtime_it_fails_with_the_command_to_run(command, tmp_path):
     assert fault["fix"] == "pip install ai-edge-litert"
 
 
+def test_the_advice_for_a_32_bit_system_stands_apart_from_what_was_found(monkeypatch):
+    from lesionedge import MissingDependencyError, interpreter
+
+    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    fix = (
+        "On a 32-bit system only tflite-runtime exists, for Python up to 3.11: use a 64-bit "
+        "system, or Python 3.11 or older"
+    )
+
+    def no_backend():
+        raise MissingDependencyError(f"no TFLite runtime works here (none). {fix}")
+
+    monkeypatch.setattr(interpreter, "find_backend", no_backend)
+    (finding,) = doctor._runtime(images=True)
+    assert (finding.found, finding.fix) == ("no TFLite runtime works here (none).", fix)
+
+
 @pytest.mark.parametrize("kind", ["ImportError", "RuntimeError"])
 def test_without_libraries_it_fails_and_does_not_stop(command, tmp_path, kind):
     for name in ("numpy", "PIL", "tflite_runtime", "ai_edge_litert"):
