@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convert.metadata import archive
+from convert.metadata import archive, card_text
 from lesionedge.atomic import write_bytes
 from lesionedge.card import Card, OperatingPoint
 from lesionedge.errors import ModelError
@@ -65,7 +65,7 @@ def set_figures(file: Path, metrics: Path) -> None:
         record = json.loads(metrics.read_text(encoding="utf-8"))
         figures = _figures(record["models"][file.name])
         measured = {record["split"]: {card.file.format: figures}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{metrics}: has no figures of {file.name} ({error!r}); expected the metrics.json of: "
             "python -m train evaluate RUN --model FILE"
@@ -90,7 +90,7 @@ def _measured(file: Path, metrics: Path) -> tuple[OperatingPoint, ...]:
         record = json.loads(metrics.read_text(encoding="utf-8"))
         found = record["models"][file.name]["operating_points"]
         points = tuple(_point(point) for point in found)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{metrics}: has no operating points of {file.name} ({error!r}); expected the "
             "metrics.json of: python -m train evaluate RUN --model FILE"
@@ -123,5 +123,5 @@ def with_card(content: bytes, card: Card) -> bytes:
     """
     with zipfile.ZipFile(io.BytesIO(content)) as files:
         start = min(entry.header_offset for entry in files.infolist())
-        texts = {name: files.read(name).decode("utf-8") for name in files.namelist()}
-    return content[:start] + archive({**texts, CARD_FILE: json.dumps(card.to_dict(), indent=1)})
+        kept = {name: files.read(name) for name in files.namelist()}
+    return content[:start] + archive({**kept, CARD_FILE: card_text(card)})

@@ -54,16 +54,22 @@ def pack(
     table.metadata = [*(table.metadata or []), entry]
     builder = flatbuffers.Builder(len(model) + 65_536)
     builder.Finish(table.Pack(builder), file_identifier=b"TFL3")
-    files = {LABELS_FILE: "\n".join(labels) + "\n", CARD_FILE: json.dumps(card.to_dict(), indent=1)}
+    text = "".join(f"{label}\n" for label in labels)
+    files = {LABELS_FILE: text.encode(), CARD_FILE: card_text(card)}
     return bytes(builder.Output()) + archive(files)
 
 
-def archive(files: dict[str, str]) -> bytes:
-    """Return a zip of stored files: name -> text."""
+def card_text(card: Card) -> bytes:
+    """Return what the file with the card holds."""
+    return json.dumps(card.to_dict(), indent=1).encode()
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """Return a zip of stored files: name -> content."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _TIME), text.encode("utf-8"))
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _TIME), data)
     return content.getvalue()
 
 

@@ -83,7 +83,11 @@ def verify(
     )
     if own != wanted:
         raise ModelError(f"{file}: takes images of {own} px; those of the run have {wanted}")
-    made = present(classifier.card.file, "file")
+    made = classifier.card.file
+    if made is None:
+        raise ModelError(
+            f"{file}: its card does not say how it was made; expected an exported file"
+        )
     if made.format not in ALLOWED_LOSS:
         raise ModelError(
             f"{file}: its card says that its format is {made.format!r}; expected one of "

@@ -83,6 +83,7 @@ def test_verify_refuses_a_file_of_another_run(run, tmp_path, models):
     card = Classifier(models / "int8.tflite").card.to_dict()
     larger = {**card["input"], "width_px": 64, "height_px": 64}
     assert "takes images of 32x32 px; those of the run have 64x64" in refused(input=larger)
+    assert "int8.tflite: its card does not say how it was made" in refused()
 
 
 def test_a_file_that_tensorflow_rounded_says_what_would_be_better(run, tmp_path):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from cards import with_card
 
 from lesionedge import Classifier, ModelError
 from lesionedge.card import Card, OperatingPoint
@@ -94,6 +95,25 @@ def test_named_entries_are_no_operating_points_and_broken_ones_are_errors():
             ModelError, match='m: "operating_points" in its card is unusable: .* is'
         ):
             Card.from_dict({"operating_points": broken}, "m")
+
+
+def test_other_files_behind_the_network_stay_and_odd_metrics_are_refused(models, tmp_path):
+    pytest.importorskip("tensorflow", reason="needs the extra train: make test installs it")
+    from convert.card import set_figures, set_operating_points
+
+    metrics = tmp_path / "metrics.json"
+    file = with_card(models / "int8.tflite", tmp_path / "m.tflite", file={"format": "int8"})
+    with zipfile.ZipFile(file, "a") as files:
+        files.writestr("anchors.bin", b"\xff\xfe")
+    entry = {"sensitivity": 0.9, "threshold": 0.25, "measured_sensitivity": 0.92,
+             "measured_specificity": 0.6}  # fmt: skip
+    metrics.write_text(json.dumps({"models": {file.name: {"operating_points": [entry]}}}))
+    set_operating_points(file, metrics)
+    with zipfile.ZipFile(file) as files:
+        assert files.read("anchors.bin") == b"\xff\xfe"
+    metrics.write_text(json.dumps({"split": "test", "models": {file.name: []}}))
+    with pytest.raises(ModelError, match=r"has no figures of m\.tflite"):
+        set_figures(file, metrics)
 
 
 def test_the_card_is_rewritten_and_the_network_is_not(models, tmp_path, photo):
