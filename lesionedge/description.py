@@ -209,16 +209,16 @@ def check_count(
     Raises:
         ModelError: There are more or fewer.
     """
-    source = "the list of labels"
+    source, advice = "the list of labels", ""
     if options.labels is None:
-        source = "its metadata"
+        source, advice = "its metadata", "; give --labels FILE"
     elif isinstance(options.labels, (str, os.PathLike)):
         source = os.fsdecode(options.labels)
     classes = 2 if count == 1 else count
     if len(diagnoses) != classes:
         raise ModelError(
             f"{path}: {source} has {_counted(len(diagnoses), 'label')}; its output needs {classes}"
-            + (" (negative, positive)" if count == 1 else "")
+            f"{' (negative, positive)' if count == 1 else ''}{advice}"
         )
 
 

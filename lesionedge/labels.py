@@ -50,7 +50,9 @@ def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
     except OSError as error:
         raise ModelError(f"{name}: labels cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise ModelError(f"{name}: labels are not UTF-8 text ({error.reason})") from error
+        raise ModelError(
+            f"{name}: labels are not UTF-8 text ({error.reason}); save them as UTF-8"
+        ) from error
 
 
 def split(text: str) -> tuple[str, ...]:
@@ -140,9 +142,12 @@ def _sorted(numbered: Sequence[re.Match[str]], source: str) -> tuple[str, ...]:
 
 def distinct(labels: Sequence[str]) -> tuple[str, ...]:
     """Return labels as column names; a repeated label gets a number, such as ``mole_2``."""
-    seen: dict[str, int] = {}
-    names = []
+    taken, seen, names = set(labels), dict.fromkeys(labels, 0), []
     for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        names.append(label if seen[label] == 1 else f"{label}_{seen[label]}")
+        name, number = label, seen[label] + 1
+        while number > 1 and (name := f"{label}_{number}") in taken:
+            number += 1
+        seen[label] = number
+        taken.add(name)
+        names.append(name)
     return tuple(names)

@@ -201,7 +201,7 @@ def test_a_sigmoid_model_returns_both_classes(models, photo):
 
 
 def test_wrong_number_of_labels(models, tmp_path):
-    with pytest.raises(ModelError, match="3 labels; its output needs 7"):
+    with pytest.raises(ModelError, match=r"3 labels; its output needs 7; give --labels"):
         Classifier(models / "wrong-labels.tflite")
     file = tmp_path / "labels.txt"
     file.write_text("a\nb\n", encoding="utf-8")

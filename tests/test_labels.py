@@ -95,6 +95,16 @@ def test_gaps_duplicates_and_missing_numbers_are_refused(lines, message, tmp_pat
         labels.read(file)
 
 
+def test_repeated_labels_get_names_that_no_other_has():
+    assert labels.distinct(["a", "a", "a_2", "b", "a"]) == ("a", "a_3", "a_2", "b", "a_4")
+
+
+def test_labels_in_utf_16_are_refused_with_what_to_do(tmp_path):
+    (tmp_path / "labels.txt").write_text("mel\nnv\n", encoding="utf-16")
+    with pytest.raises(ModelError, match=r"labels\.txt: labels are not UTF-8.*save them as UTF-8"):
+        labels.read(tmp_path / "labels.txt")
+
+
 def test_ordered_labels_stay_unchanged():
     again = pickle.loads(pickle.dumps(labels.OrderedLabels(["1 spot", "0 dots"])))
     assert labels.in_order(again, "list") == ("1 spot", "0 dots")
