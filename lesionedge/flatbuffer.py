@@ -53,16 +53,6 @@ def mapped(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
         ) from None
 
 
-def check(path: str | os.PathLike[str]) -> None:
-    """Check that a file can be read and begins like a model.
-
-    Raises:
-        ModelError: It cannot be read, or does not begin like a model.
-    """
-    with mapped(path):
-        pass
-
-
 def cut(content: Bytes, start: int, size: int) -> bytes:
     """Return ``size`` bytes from ``start`` on.
 
@@ -173,6 +163,11 @@ class Table:
         start, count = self.vector(number, 4)
         self._budget.spend(count)
         return struct.unpack(f"<{count}i", cut(self._content, start, 4 * count))
+
+    def longs(self, number: int) -> tuple[int, ...]:
+        """Return a list of 64-bit integers."""
+        start, count = self.vector(number, 8)
+        return struct.unpack(f"<{count}q", cut(self._content, start, 8 * count))
 
     def floats(self, number: int) -> tuple[float, ...]:
         """Return a list of 32-bit floats."""

@@ -5,6 +5,7 @@ Field numbers and operator codes are those of tensorflow/lite/schema/schema.fbs.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Mapping
@@ -174,6 +175,43 @@ _LAYOUT: Mapping[str, Mapping[int, str | list[str] | int]] = {
     "Buffer": {0: 1},
     "Metadata": {0: 1},
 }
+
+
+# Type of a tensor (uint8, int16, int8) -> the range of its stored numbers.
+_STORED = {3: (0, 255), 7: (-32_768, 32_767), 9: (-128, 127)}
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Check that a file is a model, and that its inputs and outputs stand for numbers.
+
+    LiteRT 2.3 crashes the process at a scale or zero point that makes no sense.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ModelError: It cannot be read, is not a model, or such a number makes no sense.
+    """
+    with mapped(path) as content:
+        try:
+            graph = next(Table.root(content).tables(2), None)
+            if graph is None:
+                raise BrokenError("it has no graph")
+            for number in (*graph.integers(1), *graph.integers(2)):
+                _check_numbers(graph.item(0, number))
+        except (BrokenError, struct.error) as error:
+            raise _damaged(path, error) from None
+
+
+def _check_numbers(tensor: Table) -> None:
+    limits, quantization = _STORED.get(tensor.scalar(1, "<b", 0)), tensor.table(4)
+    if limits is None or quantization is None:
+        return
+    for scale, zero_point in zip(quantization.floats(2), quantization.longs(3)):
+        if not (2**-126 <= scale < math.inf and limits[0] <= zero_point <= limits[1]):
+            raise BrokenError(
+                f"an input or output has the scale {scale:g} and the zero point {zero_point}"
+            )
 
 
 def verify(path: str | os.PathLike[str]) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lesionedge import flatbuffer, graph
+from lesionedge import graph
 from lesionedge.cores import default_threads
 from lesionedge.errors import MissingDependencyError, ModelError
 
@@ -180,7 +180,7 @@ class Interpreter:
         self._verbose = verbose
         if not os.path.exists(self.path):
             raise ModelError(f"{self.path}: no such file; expected a .tflite model")
-        flatbuffer.check(self.path)
+        graph.check(self.path)
         self.backend = find_backend()
         if self.backend.name == "tflite-runtime":
             graph.verify(self.path)

@@ -65,6 +65,7 @@ def test_damage_anywhere_is_our_error_or_an_ending(models, tmp_path):
                 content[position] = rng.integers(0, 256)
         path.write_bytes(content)
         try:
+            graph.check(path)
             graph.ending(path)
         except ModelError as error:
             assert "m.tflite: damaged or cut short" in str(error)

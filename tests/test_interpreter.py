@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -139,6 +140,21 @@ def test_corrupt_missing_and_folder(models, tmp_path):
         Interpreter(tmp_path / "none.tflite")
     with pytest.raises(ModelError, match="is a folder"):
         Interpreter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("form", "old", "new"),
+    [("<f", (1 / 256,), (0,)), ("<f", (1 / 256,), (-0.01,)), ("<f", (1 / 256,), (1e-45,)),
+     ("<f", (1 / 127.5,), (np.nan,)), ("<f", (1 / 127.5,), (np.inf,)),
+     ("<Iq", (1, 127), (1, 256)), ("<Iq", (1, 127), (1, -1))],
+)  # fmt: skip
+def test_scales_and_zero_points_without_sense_are_refused(models, tmp_path, form, old, new):
+    """LiteRT would crash the process."""
+    content = (models / "foreign.tflite").read_bytes()
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(content.replace(struct.pack(form, *old), struct.pack(form, *new)))
+    with pytest.raises(ModelError, match=r"damaged\.tflite: .*has the scale .* zero point"):
+        Interpreter(damaged)
 
 
 def test_a_tensor_name_that_is_not_utf8_is_a_model_error(models, tmp_path):

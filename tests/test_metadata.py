@@ -53,7 +53,7 @@ def test_missing_and_folder(tmp_path):
 
 def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
     os.mkfifo(tmp_path / "m.tflite")
-    for read in (metadata.read, graph.verify, graph.ending):
+    for read in (metadata.read, graph.check, graph.verify, graph.ending):
         with pytest.raises(ModelError, match=r"m\.tflite: is neither"):
             read(tmp_path / "m.tflite")
 

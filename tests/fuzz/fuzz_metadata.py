@@ -31,7 +31,7 @@ def one(content: bytes) -> None:
         outputs.read(FILE.name, 7, found)
     except ModelError:
         pass
-    for read in (graph.verify, graph.ending):
+    for read in (graph.check, graph.verify, graph.ending):
         try:
             read(FILE.name)
         except ModelError:
