@@ -268,7 +268,9 @@ def read(given: Given) -> Profile:
         content = json.loads(text)
         if not isinstance(content, dict) or "recalibration" not in content:
             raise ValueError("it has no recalibration")
-        return _profile(content)
+        found = _profile(content)
+        found.to_json()  # the sections that are only kept can be written again, too
+        return found
     except KeyError as error:
         reason = f"{error} is missing"
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -638,6 +638,8 @@ def test_what_is_no_profile(tmp_path, int8, content):
         (("operating_points", 0, "sensitivity"), 0),
         (("operating_points", 0, "guaranteed"), None),
         (("operating_points", 0, "threshold"), None),
+        (("data",), 3),
+        (("report", "before"), float("nan")),
     ],
 )
 def test_a_profile_that_was_spoilt(calibrated, int8, place, value):
