@@ -476,6 +476,17 @@ def test_an_error_in_the_server_is_counted_and_allowed_sites_can_read_it(int8, j
         assert any("RuntimeError: a bug" in line for line in server.messages)
 
 
+def test_a_model_whose_outputs_are_no_probabilities_is_an_error_of_one_line(models, jpeg, tmp_path):
+    (tmp_path / "labels.txt").write_text("".join(f"thing {n}\n" for n in range(7)))
+    options = ["--labels", tmp_path / "labels.txt", "--normalize", "127.5,127.5"]
+    with serving("-m", models / "end-doubled.tflite", *options) as server:
+        response = server.predict(jpeg)
+        assert (response.status, "outputs add up to 0.5" in response.error) == (500, True)
+        several = server.request("POST", "/v1/predict", as_form(jpeg, jpeg), **FORM).json
+        assert ["outputs add up to 0.5" in one["error"] for one in several["results"]] == [True] * 2
+        assert not any("Traceback" in line for line in server.messages)
+
+
 def test_allowed_sites_can_read_that_a_token_is_missing(int8, jpeg):
     site = "https://good.example"
     given = {"env": {"LESIONEDGE_TOKEN": TOKEN}}

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from lesionedge import __version__
 from lesionedge import image as images
 from lesionedge.drift import reference
-from lesionedge.errors import ImageError, MissingDecoderError
+from lesionedge.errors import ImageError, MissingDecoderError, ModelError
 from lesionedge.web import limits, phone, predictions
 from lesionedge.web.guard import Access, Guard, refuse
 from lesionedge.web.heat import heat_map
@@ -170,7 +170,7 @@ class Service:
             return self._result(classifier, upload, top_k, wait_s)
         except Refusal as refusal:
             reason = refusal.reason
-        except ImageError as error:
+        except (ImageError, ModelError) as error:
             reason = str(error)
         return {"path": upload.name or "image", "error": reason}
 
@@ -362,6 +362,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ImageError)
     async def unreadable(_request: Request, error: ImageError) -> Response:
         return _Refused(Refusal(400, str(error)))
+
+    @app.exception_handler(ModelError)
+    async def unusable(_request: Request, error: ModelError) -> Response:
+        return _Refused(Refusal(500, str(error)))
 
     @app.exception_handler(HTTPException)
     async def other(_request: Request, error: HTTPException) -> Response:
