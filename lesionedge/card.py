@@ -386,6 +386,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _format(value: Any) -> int:
+    number = _whole(value)
+    if number != Card.format:
+        raise ValueError(f"it is {number}, and this version of lesionedge reads {Card.format}")
+    return number
+
+
 def _number(value: Any) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not a number")
@@ -496,7 +503,7 @@ def _points(value: Any) -> tuple[tuple[OperatingPoint, ...], tuple[NamedPoint, .
 
 
 _CARD: Mapping[str, Reader] = {
-    "format": _whole,
+    "format": _format,
     "name": _text,
     "version": _text,
     "description": _text,

@@ -307,7 +307,7 @@ class Classifier:
         found.check_owner(profile.Owner(
             self.model, profile.digest(self.path), self.labels,
             tuple(diagnosis.malignant for diagnosis in self.diagnoses), self.views,
-            self.options.normalize,
+            self.options.normalize and tuple(self.options.normalize),
         ))  # fmt: skip
         return found
 

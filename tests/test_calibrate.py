@@ -612,6 +612,13 @@ def test_another_model_refuses_it(calibrated, models, int8, tmp_path):
         Classifier(int8, profile=file, labels=[*LABELS[:-1], "other"])
 
 
+def test_its_normalisation_may_be_given_as_a_list(calibrated, int8):
+    file, _ = calibrated(100)
+    found = read(file)
+    site = replace(found, owner=found.owner._replace(normalize=(127.5, 127.5)))
+    assert Classifier(int8, normalize=[127.5, 127.5], profile=site).profile == site
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", "{}", '{"recalibration": 1}', "null", "\x00", '{"a": 1e999}'],

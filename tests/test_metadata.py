@@ -162,3 +162,8 @@ def test_keys_of_earlier_cards_are_read():
     assert (card.data.images, card.calibration.images) == ({"train": 5}, 3)
     assert card.measurements[0].images == 2
     assert "pictures" not in card.to_json()
+
+
+def test_a_card_of_a_later_format_is_refused():
+    with pytest.raises(ModelError, match='m: "format" in its card is unusable: it is 2, and this'):
+        Card.from_dict({"format": 2}, "m")
