@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lesionedge.card import Card, present
+from train.run import RunError
 
 SENSITIVITIES = (0.9, 0.95, 0.98)
 TEMPERATURES = (0.1, 10.0)
@@ -30,8 +31,16 @@ class Calibration:
 
     @classmethod
     def from_card(cls, card: Card, kind: str) -> Calibration:
-        """Read what a run's card says of its ``float`` or ``int8`` model."""
+        """Read what a run's card says of its ``float`` or ``int8`` model.
+
+        Raises:
+            RunError: It says nothing: ``quantize`` was stopped before it was done.
+        """
         section = present(card.calibration, "calibration")
+        if kind not in section.temperature:
+            raise RunError(
+                f"{card.name}: its card has no calibration of {kind}: run quantize again"
+            )
         return cls(section.temperature[kind], section.class_temperature.get(kind))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ UNSTATED = "not stated; the recipe's [data] attribution and licence say it"
 def write(
     recipe: Recipe, data: Data, run: Run, *, seed: int, also: Mapping[str, int] | None = None
 ) -> None:
-    """Write ``card.json`` with its calibration, still without metrics.
+    """Write ``card.json``, with its calibration and still without metrics, whole or not at all.
 
     Args:
         recipe: As run.
@@ -61,15 +61,18 @@ def write(
         seed: The seed of the split.
         also: Other collection -> how many of its images were learnt from.
     """
-    run.write_card(_facts(recipe, data, seed, also or {}))
-    calibrate(recipe, data, run)
+    run.write_card(_calibrated(_facts(recipe, data, seed, also or {}), recipe, data, run))
 
 
 def calibrate(recipe: Recipe, data: Data, run: Run) -> None:
     """Fit the calibration of each of a run's models anew and put it into the card."""
+    run.write_card(_calibrated(run.read_card(), recipe, data, run))
+
+
+def _calibrated(card: Card, recipe: Recipe, data: Data, run: Run) -> Card:
+    """Return a card with the calibration of each of a run's models."""
     truth = data.classes[data.rows("calibration")]
     inputs = data.inputs("calibration", recipe.input)
-    card = run.read_card()
     malignant = np.array(card.malignant)
     fitted: dict[str, calibration.Calibration] = {}
     points: dict[str, list[dict[str, float]]] = {}
@@ -87,12 +90,12 @@ def calibrate(recipe: Recipe, data: Data, run: Run) -> None:
         run.say(f"{kind}: temperature {found.temperature:.2f}{told and f'; by class: {told}'}")
     kind = "int8" if "int8" in points else "float"
     lesions = data.table["group"].iloc[data.rows("calibration")].nunique()
-    run.write_card(replace(
+    return replace(
         card, quantization=Quantization(_rounding(recipe.quantized) if kind == "int8" else "none"),
         calibration=_calibration(fitted, images=len(truth), lesions=int(lesions)),
         operating_points=tuple(OperatingPoint(**point, extra={}) for point in points[kind]),
         named_points=tuple(_named(point) for point in named[kind]),
-    ))  # fmt: skip
+    )  # fmt: skip
 
 
 def _named(point: dict[str, Any]) -> NamedPoint:

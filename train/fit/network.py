@@ -31,12 +31,13 @@ def begin(training: Training, number: int, state: State, weights: Path | None) -
     )  # fmt: skip
     if number:
         model.set_weights(checkpoints.load_best(run, number - 1))
-    elif state.arrays and recipe.stages[0].fold_batch_norm:  # its statistics are the start's
-        model.set_weights(checkpoints.load_start(run))
-    elif not state.arrays and (recipe.model.weights == "imagenet" or weights is not None):
-        load_weights(model, weights, _sample(training, recipe.stages[0].input_px))
+    elif not state.arrays:
+        if recipe.model.weights == "imagenet" or weights is not None:
+            load_weights(model, weights, _sample(training, recipe.stages[0].input_px))
         if training.team.chief:
             checkpoints.save_start(run, model.get_weights())
+    elif recipe.stages[0].fold_batch_norm:  # its statistics are the start's
+        model.set_weights(checkpoints.load_start(run))
     return model
 
 
