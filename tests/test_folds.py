@@ -72,6 +72,7 @@ def test_folds_have_the_same_mix_of_classes_and_are_fixed_by_the_seed(table):
         (lambda t: t.assign(split="train"), 5, "with test images"),
         (lambda t: t.drop(columns="group"), 5, "no column group"),
         (lambda t: t.head(40), 90, "lesions for 89 more folds"),
+        (lambda t: t.assign(label=t["group"].astype(str)), 90, "the largest class has"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(table, change, count, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import shutil
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from lesionedge.card import Card
 from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
 from train import calibration, recipe, run
-from train.data import cache, splits
+from train.data import cache, prepare, splits
 from train.fit import checkpoints
 from train.settings import RecipeError
 
@@ -98,6 +99,35 @@ def test_no_lesion_crosses_the_split():
 def test_too_few_images_to_split():
     with pytest.raises(datasets.DatasetError, match="largest class has 2 images"):
         splits.split(["a", "a", "b"], np.arange(3), seed=1)
+
+
+def test_too_few_patients_to_split():
+    patients = np.repeat(np.arange(5), 30)
+    with pytest.raises(datasets.DatasetError, match="are of 5 lesions or patients"):
+        splits.split(["a", "b"] * 75, patients, seed=1)
+
+
+def test_one_class_is_nothing_to_learn():
+    dataset = SimpleNamespace(name="mine", labels=("mole",))
+    with pytest.raises(RecipeError, match="cnn: the dataset has one class, mole"):
+        prepare._labels(dataset, recipe.load("cnn"))
+
+
+@pytest.mark.parametrize("images", [6, 195])
+def test_a_shortened_training_keeps_the_classes_shares(images):
+    classes = np.repeat(np.arange(7), (100, 50, 20, 10, 10, 5, 3))
+    rows, tiny = np.arange(len(classes)), recipe.load("cnn")
+    chosen = prepare._training_rows(rows, classes, shortened(tiny, 99), 1)
+    assert np.bincount(classes[chosen]).tolist() == [50, 25, 10, 5, 5, 3, 1]
+    with pytest.raises(RecipeError, match=f"--images {images}; expected 7 to 191 of 198"):
+        prepare._training_rows(rows, classes, shortened(tiny, images), 1)
+    rows = np.arange(99, len(classes))  # of the first class one image
+    with pytest.raises(RecipeError, match="two and more of each class: the least common has 1"):
+        prepare._training_rows(rows, classes, shortened(tiny, 50), 1)
+
+
+def shortened(whole: recipe.Recipe, images: int) -> recipe.Recipe:
+    return dataclasses.replace(whole, shortened=recipe.Shortened(images=images))
 
 
 def test_look_alikes_under_two_lesions_stay_together(draw):

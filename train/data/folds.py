@@ -58,6 +58,8 @@ def _parts(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
         return parts
     if table["group"].nunique() < count:
         raise RecipeError(f"{table['group'].nunique()} lesions for {count} more folds")
+    if (most := int(table["label"].value_counts().max())) < count:
+        raise RecipeError(f"the largest class has {most} images for {count} more folds")
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     for number, (_, rows) in enumerate(folds.split(table, table["label"], table["group"])):
         parts[rows] = number

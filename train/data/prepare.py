@@ -213,6 +213,10 @@ def _labels(dataset: Dataset, recipe: Recipe) -> tuple[str, ...]:
             f"{dataset.name} has {', '.join(dataset.labels)}"
         )
     labels = tuple(recipe.data.classes) or dataset.labels
+    if len(labels) < 2:
+        raise RecipeError(
+            f"{recipe.name}: the dataset has one class, {labels[0]}; expected two and more"
+        )
     if recipe.model.output == "sigmoid" and len(labels) != 2:
         raise RecipeError(
             f"{recipe.name}: a sigmoid is for two classes; the dataset has {', '.join(labels)}: "
@@ -253,10 +257,12 @@ def _training_rows(rows: np.ndarray, classes: np.ndarray, recipe: Recipe, seed: 
     if most and most < len(rows):
         from sklearn.model_selection import train_test_split
 
-        present = len(np.unique(classes[rows]))
-        if most < present:
+        counts = np.unique(classes[rows], return_counts=True)[1]
+        fewest, largest = len(counts), len(rows) - len(counts)
+        if counts.min() < 2 or not fewest <= most <= largest:
             raise RecipeError(
-                f"--images {most}; expected at least one of each of {present} classes"
+                f"--images {most}; expected {fewest} to {largest} of {len(rows)} training images, "
+                f"and two and more of each class: the least common has {counts.min()}"
             )
         rows, _ = train_test_split(rows, train_size=most, stratify=classes[rows], random_state=seed)
         rows = np.sort(rows)

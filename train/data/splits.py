@@ -140,6 +140,11 @@ def split(
         raise DatasetError(
             f"the largest class has {most} images; a split into {count} folds needs {count}"
         )
+    if (own := len(np.unique(groups))) < count:
+        raise DatasetError(
+            f"the images are of {own} lesions or patients, counting look-alikes as one; a split "
+            f"into {count} folds needs {count}"
+        )
     folds = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=seed)
     owners = [name for name, share in shares.items() for _ in range(share)]
     result = np.empty(len(labels), dtype=object)
