@@ -90,6 +90,18 @@ def test_the_command_writes_run_folders(tmp_path):
     assert "'test': 1502" in done.output
 
 
+def test_folds_that_may_have_been_trained_on_stay(tmp_path):
+    """Another division would measure a model on lesions that it was trained on."""
+    line = ["folds", str(RELEASED), "--count", "3", "--out", str(tmp_path)]
+    for _ in range(2):
+        assert CliRunner().invoke(main, line).exit_code == 0
+    before = (tmp_path / "fold-2" / "split.csv").read_bytes()
+    done = CliRunner().invoke(main, [*line, "--seed", "2"])
+    assert isinstance(done.exception, RunError)
+    assert "divides the images in another way" in str(done.exception)
+    assert (tmp_path / "fold-2" / "split.csv").read_bytes() == before
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, draw, models) -> tuple[Path, list[Run]]:
     """Two runs of one dataset that test twenty images each, with a .tflite file each."""

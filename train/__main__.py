@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lesionedge import datasets
-from lesionedge.atomic import write_text
 from train import command_line, memory
 from train.fit import distillation
 
@@ -365,16 +364,12 @@ def folds(split: Path, count: int, seed: int, out: Path) -> None:
 
     Each run folder gets its split.csv, which `fit --out` then keeps to.
     """
-    import pandas as pd
-
     from train.data import folds as division
-    from train.run import Run
+    from train.run import Run, read_split
 
-    table = pd.read_csv(split, dtype={"label": str, "lesion": str, "path": str})
-    for name, one in division.divide(table, count, seed=seed).items():
+    for name, one in division.divide(read_split(split), count, seed=seed).items():
         run = Run(out / name)
-        run.folder.mkdir(parents=True, exist_ok=True)
-        write_text(run.split, one.to_csv(index=False))
+        run.keep_split(one)
         click.echo(f"{run.split}: {one['split'].value_counts().to_dict()}")
 
 

@@ -28,6 +28,30 @@ class RunError(LesionEdgeError):
     """A run folder is in use, incomplete or belongs to another recipe."""
 
 
+def read_split(file: Path) -> pd.DataFrame:
+    """Read a ``split.csv``.
+
+    Raises:
+        RunError: It cannot be read, or lacks a column.
+    """
+    try:
+        # Only an empty cell is missing: a label may be called "None".
+        table = pd.read_csv(
+            file, dtype={"label": str, "lesion": str, "path": str}, keep_default_na=False,
+            na_values=[""],
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); expected a split.csv") from error
+    missing = sorted({"path", "label", "split"} - set(table))
+    if missing:
+        raise RunError(f"{file}: has no column {', '.join(missing)}; expected a split.csv")
+    return table
+
+
+def _division(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return [(Path(path).name, split) for path, split in zip(table["path"], table["split"])]
+
+
 @dataclass(frozen=True)
 class Run:
     """Paths inside one run folder."""
@@ -124,11 +148,27 @@ class Run:
         """Read ``split.csv``.
 
         Raises:
-            RunError: It is not there.
+            RunError: It is not there, or cannot be read.
         """
         if not self.split.exists():
             raise RunError(f"{self.folder}: no split.csv; expected a run folder made by fit")
-        return pd.read_csv(self.split, dtype={"label": str, "lesion": str, "path": str})
+        return read_split(self.split)
+
+    def keep_split(self, table: pd.DataFrame) -> None:
+        """Write ``split.csv``; one that is there, and divides the images in the same way, stays.
+
+        Raises:
+            RunError: There is one that divides them in another way: a model may have been trained
+                by it, whose test images would then be among those that it has learned from.
+        """
+        if not self.split.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            atomic.write_text(self.split, table.to_csv(index=False))
+        elif _division(self.table()) != _division(table):
+            raise RunError(
+                f"{self.split}: divides the images in another way; choose another --out, or "
+                "remove it"
+            )
 
     def read_recipe(self) -> Recipe:
         """Read the recipe as run.
