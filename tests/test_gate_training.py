@@ -13,6 +13,7 @@ from training import program
 
 import lesionedge
 from lesionedge.card import Card
+from lesionedge.datasets.table import DatasetError
 from lesionedge.metadata import read
 from lesionedge.reliability import Gate
 from train import recipe
@@ -79,6 +80,15 @@ def test_it_learns_and_says_what_it_refuses(run):
     assert {"ham10000", "clinical", "not_skin", "drawn", "ruined"} <= set(measured)
     assert measured["ham10000"]["images"] == MANY["test"]
     assert all(0 <= one["refused"] <= 1 for one in measured.values() if isinstance(one, dict))
+
+
+def test_a_table_of_photographs_that_lacks_a_column_is_named(data, tmp_path):
+    for name in ("ham10000", "not_skin"):
+        (tmp_path / name).symlink_to(data / name)
+    (tmp_path / "clinical_photos").mkdir()
+    (tmp_path / "clinical_photos" / "labels.csv").write_text("image_id,person\n1,2\n")
+    with pytest.raises(DatasetError, match=r"labels\.csv: columns patient_id are missing"):
+        sources.table(tmp_path)
 
 
 def test_the_same_command_again_trains_no_more(run, data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import os
 import shutil
 from types import SimpleNamespace
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs the extra train: make test installs it")
+import pandas as pd
+
 from lesionedge import datasets
 from lesionedge.card import Card
 from lesionedge.evaluation import intervals, metrics, weighted
 from lesionedge.image import Preprocessing, model_input
-from train import calibration, recipe, run
+from train import calibration, command_line, recipe, run
 from train.data import cache, prepare, splits
-from train.fit import checkpoints
+from train.fit import checkpoints, distillation
+from train.models import folded
 from train.settings import RecipeError
 
 
@@ -130,6 +134,64 @@ def shortened(whole: recipe.Recipe, images: int) -> recipe.Recipe:
     return dataclasses.replace(whole, shortened=recipe.Shortened(images=images))
 
 
+def test_a_class_may_be_called_none(tmp_path):
+    folder = run.Run(tmp_path)
+    folder.split.write_text("path,label,lesion,split\na.jpg,None,,train\nb.jpg,NA,NULL,test\n")
+    table = folder.table()
+    assert table["label"].tolist() == ["None", "NA"]
+    assert table["lesion"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read"),
+        (bytes(range(256)), "cannot be read"),
+        (b"path,label\na,b\n", "no column split"),
+    ],
+)
+def test_a_split_that_is_none_is_named(tmp_path, content, message):
+    folder = run.Run(tmp_path)
+    folder.split.write_bytes(content)
+    with pytest.raises(run.RunError, match=rf"split\.csv: .*{message}"):
+        folder.table()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 is no archive"])
+def test_files_that_are_no_npz_are_named(tmp_path, content):
+    file = tmp_path / "soft.npz"
+    file.write_bytes(content)
+    with pytest.raises(distillation.SoftLabelsError, match="no file of soft labels"):
+        distillation.read(file, pd.DataFrame({"path": ["a.jpg"]}), ("a", "b"), recipe.Distil(0.5))
+    with pytest.raises(RecipeError, match="no weights that can be read"):
+        folded.read(file)
+    with file.open("wb") as stream:
+        np.save(stream, np.zeros(3))  # one array is no .npz either
+    with pytest.raises(RecipeError, match="no weights that can be read"):
+        folded.read(file)
+
+
+def test_an_image_that_cannot_be_read_gets_no_soft_label(dataset, int8, tmp_path):
+    good, bad = sorted((dataset / "images").iterdir())[:2]
+    bad.write_bytes(b"no image")
+    said = []
+    distillation.write([int8], [good, bad], tmp_path / "soft.npz", say=said.append)
+    assert "skipped: " in said[0] and bad.name in said[0]
+    with np.load(tmp_path / "soft.npz") as kept:
+        assert kept["names"].tolist() == [good.name]
+        assert kept["probabilities"].shape == (1, len(kept["labels"]))
+
+
+def test_a_full_disk_is_one_line(capsys):
+    def fit() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/mine/float.h5")
+
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(fit, failure=lambda: 3)
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == "error: runs/mine/float.h5: No space left on device\n"
+
+
 def test_look_alikes_under_two_lesions_stay_together(draw):
     first, other = (np.asarray(draw(200, 150, seed=n)) for n in (1, 2))
     brighter = np.clip(first.astype(int) + 6, 0, 255).astype(np.uint8)
@@ -172,6 +234,17 @@ def test_the_cache_holds_what_the_device_feeds_the_model(dataset, tmp_path, monk
     monkeypatch.setattr(cache, "PREPROCESSING", (SimpleNamespace(__file__=str(code)),))
     cache.prepared(paths, settings, tmp_path / "cache")
     assert len(os.listdir(tmp_path / "cache")) == 3 * len(before)
+
+
+def test_a_disk_too_full_for_the_cache_is_found_out_first(dataset, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    paths = list(datasets.load(dataset).table["path"])
+    with pytest.raises(OSError, match="No space left on device: '.*part'"):
+        cache.prepared(paths, Preprocessing(32, 24), tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_the_cache_that_was_used_longest_ago_makes_room(dataset, tmp_path, monkeypatch):

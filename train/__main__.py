@@ -55,7 +55,11 @@ _out = click.option(
     help="The run folder, such as runs/mobilenetv2.",
 )  # fmt: skip
 _seed = click.option(
-    "--seed", type=int, default=1, show_default=True, help="Makes a run repeatable."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=1,
+    show_default=True,
+    help="Makes a run repeatable.",
 )
 _cache = click.option(
     "--cache", "cache_folder", type=click.Path(file_okay=False, path_type=Path),
@@ -243,6 +247,8 @@ def quantize(
 )  # fmt: skip
 def label(models: tuple[Path, ...], data: Path, layout: str | None, out: Path) -> None:
     """Predict every image with MODELS (.tflite files), for another model to learn from.
+
+    Images that cannot be read are skipped, as `fit` skips them.
 
     The predictions are means over eight turned and mirrored views of each image.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 
@@ -9,9 +10,15 @@ import click
 
 from lesionedge.errors import LesionEdgeError
 
+_FIXABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.ENOTDIR,
+)  # fmt: skip
+"""Full disks, and folders that may not be written or read."""
+
 
 def run(main: Callable[[], object], *, failure: Callable[[], int] = lambda: 1) -> None:
-    """Run a command; what its user can mend becomes one line.
+    """Run a command; an error that its user can fix becomes one line.
 
     Args:
         main: The command.
@@ -21,4 +28,11 @@ def run(main: Callable[[], object], *, failure: Callable[[], int] = lambda: 1) -
         main()
     except LesionEdgeError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(failure())
+    except OSError as error:
+        if error.errno not in _FIXABLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror}", err=True)
+    else:
+        return
+    sys.exit(failure())

@@ -151,6 +151,27 @@ def digest(paths: Sequence[Path], settings: str, code: Sequence[ModuleType] = ()
     return found.hexdigest()[:20]
 
 
+def blank(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Make a file for a uint8 array, with all its room on the disk.
+
+    A disk that is too full is found out now. Later, the system would kill the process.
+
+    Args:
+        file: The file; where there is no room, it is left for the caller to remove.
+        shape: The array's.
+
+    Raises:
+        OSError: There is no room, or it cannot be written.
+    """
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    with file.open("r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(file)) from error
+    return array
+
+
 def _fill(
     paths: Sequence[Path],
     preprocessing: Preprocessing,
@@ -161,7 +182,7 @@ def _fill(
     shape = (len(paths), preprocessing.height_px, preprocessing.width_px, 3)
     part = file.with_suffix(f".{os.getpid()}.part")
     with replacing(file, part=part):
-        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        pixels = blank(part, shape)
         good = np.zeros(len(paths), dtype=bool)
 
         def read(index: int) -> None:

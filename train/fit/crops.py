@@ -10,7 +10,7 @@ the teachers take about as long as an epoch of training.
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 import shutil
 import time
 from collections import Counter
@@ -24,6 +24,7 @@ import tensorflow as tf
 from lesionedge import tta
 from lesionedge.atomic import replacing, whole_file
 from lesionedge.errors import LesionEdgeError
+from train.data import cache
 from train.data.prepare import Data
 from train.fit import distillation
 from train.fit.batches import Lessons, training_batches
@@ -134,7 +135,7 @@ def _teacher(model: Path, data: Data, recipe: Recipe) -> Classifier:
 
 
 def _images(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Open the crops, or make room for them: a full disk is found out now, not on the way."""
+    """Open the crops, or make room for them."""
     if file.exists():
         kept = np.lib.format.open_memmap(file, mode="r+")
         if kept.shape == shape:
@@ -143,13 +144,11 @@ def _images(file: Path, shape: tuple[int, ...]) -> np.memmap:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     with replacing(file, part=part):
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        size = part.stat().st_size
         try:
-            with part.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, size)
+            cache.blank(part, shape)
         except OSError as error:
-            reason = f"no room for {size / 1e9:.1f} GB of crops ({error})"
+            size = math.prod(shape)
+            reason = f"no room for {size / 1e9:.1f} GB of crops ({error.strerror})"
             raise CropsError(f"{file}: {reason}") from error
     return np.lib.format.open_memmap(file, mode="r+")
 

@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from lesionedge import tta
 from lesionedge.atomic import whole_file
-from lesionedge.errors import LesionEdgeError
+from lesionedge.errors import ImageError, LesionEdgeError
+from train import npz
 from train.recipe import Distil
+
+if TYPE_CHECKING:
+    from lesionedge import Classifier
 
 TOLD_EVERY = 1000
 """Images after which progress is told."""
@@ -31,13 +36,13 @@ class SoftLabelsError(LesionEdgeError):
 def write(
     models: Sequence[Path], paths: Sequence[Path], file: Path, *, say: Callable[[str], None]
 ) -> None:
-    """Predict every image with the teachers and write their predictions.
+    """Predict every image that can be read with the teachers and write their predictions.
 
     Args:
         models: .tflite files with the same labels in the same order.
         paths: N image files, of different names.
         file: The .npz to write: ``names`` (N,), ``labels`` (classes,) and ``probabilities`` (N,
-            classes) float16.
+            classes) float16, fewer where images cannot be read.
         say: Receives messages on progress.
 
     Raises:
@@ -58,16 +63,25 @@ def write(
                 f"{model}: its labels are {', '.join(teacher.labels)}; the first model's are "
                 f"{', '.join(labels)}"
             )
-    whole = np.zeros((len(paths), len(labels)), np.float32)
-    for number, path in enumerate(paths):
-        predictions = [
-            teacher.probabilities_of_inputs(_views(teacher.model_input(path)))
-            for teacher in teachers
-        ]
-        whole[number] = np.mean(predictions, axis=(0, 1))
-        if (number + 1) % TOLD_EVERY == 0 or number + 1 == len(paths):
-            say(f"{number + 1} of {len(paths)} images")
-    keep(file, [path.name for path in paths], labels, whole)
+    found: dict[str, np.ndarray] = {}
+    for number, path in enumerate(paths, start=1):
+        try:
+            found[path.name] = _prediction(teachers, path)
+        except ImageError as error:
+            say(f"skipped: {error}")
+        if number % TOLD_EVERY == 0 or number == len(paths):
+            say(f"{number} of {len(paths)} images")
+    whole = np.array(list(found.values()), np.float32).reshape(-1, len(labels))
+    keep(file, list(found), labels, whole)
+
+
+def _prediction(teachers: Sequence[Classifier], path: Path) -> np.ndarray:
+    """Return the (classes,) mean of the teachers' predictions of an image's views."""
+    predictions = [
+        teacher.probabilities_of_inputs(_views(teacher.model_input(path))) for teacher in teachers
+    ]
+    mean: np.ndarray = np.mean(predictions, axis=(0, 1))
+    return mean
 
 
 def keep(
@@ -109,9 +123,9 @@ def read(file: Path, table: pd.DataFrame, labels: Sequence[str], distil: Distil)
         SoftLabelsError: The file cannot be read, or is of other classes or images.
     """
     try:
-        with np.load(file) as kept:
-            names, theirs = kept["names"].tolist(), kept["labels"].tolist()
-            probabilities = kept["probabilities"].astype(np.float32)
+        kept = npz.read(file)
+        names, theirs = kept["names"].tolist(), kept["labels"].tolist()
+        probabilities = kept["probabilities"].astype(np.float32)
     except (OSError, KeyError, ValueError) as error:
         raise SoftLabelsError(f"{file}: no file of soft labels ({error})") from error
     if theirs != list(labels):

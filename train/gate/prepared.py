@@ -96,7 +96,7 @@ class Copies:
         part = file.with_suffix(".part")
         shape = (len(jobs), side_px, side_px, 3)
         with replacing(file, part=part):
-            pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+            pixels = cache.blank(part, shape)
             # Not fork: TensorFlow's threads would not survive it.
             with get_context("spawn").Pool() as pool:
                 for number, copy in enumerate(pool.imap(_one, jobs, chunksize=64), start=1):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lesionedge import formats
 from lesionedge.datasets import files
+from lesionedge.datasets.table import read_csv
 from lesionedge.errors import LesionEdgeError
 
 LABELS = ("dermoscopic", "clinical", "other")
@@ -36,6 +37,7 @@ def table(data: Path) -> pd.DataFrame:
 
     Raises:
         SourceError: One of the three is missing.
+        DatasetError: The table of the clinical photographs cannot be read.
     """
     for name in ("ham10000", "clinical_photos", "not_skin"):
         if not (data / name).is_dir():
@@ -65,7 +67,8 @@ def _isic(data: Path) -> pd.DataFrame:
 
 
 def _clinical(data: Path) -> pd.DataFrame:
-    rows = pd.read_csv(data / "clinical_photos" / "labels.csv", dtype=str)
+    rows, _ = read_csv(data / "clinical_photos" / "labels.csv", ("image_id", "patient_id"))
+    rows = rows.dropna(subset=["image_id", "patient_id"])
     found = files.find(rows["image_id"], [data / "clinical_photos"])
     rows["path"] = found.map(str, na_action="ignore")
     rows = rows.dropna(subset="path")

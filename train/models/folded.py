@@ -17,6 +17,7 @@ from lesionedge import metadata
 from lesionedge.atomic import whole_file
 from lesionedge.card import Card, present
 from lesionedge.errors import ModelError
+from train import npz
 from train.settings import RecipeError
 
 HEAD = "logits"
@@ -66,8 +67,7 @@ def read(file: Path) -> Mapping[str, np.ndarray]:
     try:
         if file.suffix == ".tflite":
             return dict(_of_tflite(file))
-        with np.load(file) as weights:
-            return {name: weights[name] for name in weights.files}
+        return npz.read(file)
     except (OSError, ValueError, KeyError, ModelError) as error:
         raise RecipeError(f"{file}: no weights that can be read ({error})") from error
 
