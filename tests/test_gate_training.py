@@ -51,7 +51,7 @@ def data(tmp_path_factory, draw) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data) -> Run:
-    """A run of the embedded recipe, smaller and shorter, that was interrupted and resumed."""
+    """A run of the embedded recipe, smaller and shorter."""
     text = recipe.read("gate")
     for old, new in (
         ('weights = "imagenet"', 'weights = "random"'),
@@ -80,6 +80,22 @@ def test_it_learns_and_says_what_it_refuses(run):
     assert {"ham10000", "clinical", "not_skin", "drawn", "ruined"} <= set(measured)
     assert measured["ham10000"]["images"] == MANY["test"]
     assert all(0 <= one["refused"] <= 1 for one in measured.values() if isinstance(one, dict))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--images", 9], "--images"),
+        (["--layout", "folders"], "--layout"),
+        (["--allow-overlap"], "--drop-overlap and --allow-overlap"),
+    ],
+)
+def test_what_the_gate_has_no_use_for_is_refused(data, tmp_path, given, named):
+    line = ["train", "fit", "gate", "--data", data, "--out", tmp_path / "run"]
+    done = program(*line, *given, check=False)
+    assert done.returncode == 1
+    assert f"gate: {named} cannot be used with a [gate]" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_table_of_photographs_that_lacks_a_column_is_named(data, tmp_path):

@@ -15,13 +15,14 @@ from training import keras, program, tensorflow
 import lesionedge
 from convert.export import int8
 from train import recipe
-from train.fit.batches import Lessons
+from train.fit.batches import Lessons, OtherImages
 from train.fit.stages import set_trainable
 from train.fit.trainer import Trainer
 from train.models import architectures, batch_norm, folded, inference, weights
 from train.models.pixels import normalise
 from train.quantize import aware, bias_correction, kernels, ranges, rounding
 from train.recipe import Distil, Input, Model, Recipe, Stage
+from train.settings import RecipeError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
 
@@ -255,6 +256,24 @@ def test_weights_taken_out_of_a_file_are_those_of_the_file(tmp_path, batches):
     largest = np.abs(logits[0]).max()
     assert largest > 0.05
     assert np.abs(logits[0] - logits[1]).max() < 0.01 * largest
+
+
+def test_a_batch_that_other_collections_fill_is_refused():
+    other = OtherImages(PIXELS, np.arange(9), np.zeros(9, int) + 7, share=0.25)
+    lessons = Lessons(PIXELS, np.arange(64) % 7, np.arange(64), others=(other,))
+    recipe = Recipe("r", "", Input(32, 32), SMALL, (Stage("s", 1, 0.1, 32),), batch_size=1)
+    with pytest.raises(RecipeError, match=r"the \[\[others\]\] fill batches of 1 images"):
+        Trainer(recipe, recipe.stages[0], build(1), lessons)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"convolutions": 2}, {"batch_norm": True}, {"block_dropout": 0.1}]
+)
+def test_settings_of_another_architecture_are_refused(setting):
+    with pytest.raises(RecipeError, match="are for the architecture 'stacked'; found 'cnn'"):
+        build(1, Model("cnn", **setting))
+    with pytest.raises(RecipeError, match="dense_dropout is for dense layers"):
+        build(1, Model("cnn", dense_dropout=0.5))
 
 
 def test_the_mean_of_several_trainings_weights_is_every_arrays(tmp_path):

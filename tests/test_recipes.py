@@ -14,7 +14,7 @@ from training import program
 
 from lesionedge import Classifier, ModelError
 from train import calibration, recipe
-from train.fit import schedule
+from train.fit import crops, schedule
 from train.settings import RecipeError
 
 PUBLISHED = {
@@ -77,6 +77,9 @@ def test_a_shortened_recipe_is_kept_as_run():
     assert recipe.shortened_text("a = 1\n", recipe.Shortened()) == "a = 1\n"
     with pytest.raises(RecipeError, match="shortened"):
         recipe.shortened_text(text, recipe.Shortened(2))
+    assert "epochs = 2" in recipe.shortened_text("# [shortened]\na = 1\n", recipe.Shortened(2))
+    with pytest.raises(RecipeError, match="shortened"):
+        recipe.shortened_text("shortened = { epochs = 3 }\n", recipe.Shortened(2))
 
 
 @pytest.mark.parametrize(
@@ -185,6 +188,36 @@ keep = "last"
         ("width_px = 128", "width_px = 128\ndecode_margin = 0.5", "decode_margin is 0.5; expected"),
         ("[loss]", "[loss]\ncolour = 3", r"\[loss\]: unknown colour; known: tau"),
         ("[loss]\n", "[[loss]]\n", r"\[loss\] is .*; expected a table"),
+        ("scale = [0.6, 1.05]", "scale = [0.6, 1, 2]", "expected at most 2 values"),
+        ("epochs = 20", "epochs = 1000", "epochs is 1000; expected less than 1000"),
+        ("epochs = 20", "epochs = 20\ncut = 0.5", "cut_after are for .*; its schedule is cosine"),
+        ("epochs = 20", "epochs = 20\ncut_after = 2", "cut_after are for the schedules steps and"),
+        (
+            "epochs = 20",
+            'epochs = 20\nschedule = "constant"\nfinal_learning_rate = 0.1',
+            "final_learning_rate is for the schedule cosine; its schedule is constant",
+        ),
+        ("[loss]", '[data.classes]\na = ["x"]\n[loss]', "has one class; expected two and more"),
+        (
+            "[loss]",
+            '[data.classes]\na = ["x"]\nb = []\n[loss]',
+            r"\[data\]: classes\[b\] is \(\); expected at least 1 value",
+        ),
+        (
+            "[loss]",
+            '[data.classes]\na = ["x", "y"]\nb = ["x"]\n[loss]',
+            r"\[data.classes\] has x more than once; expected each of the dataset's labels in one",
+        ),
+        (
+            "epochs = 20",
+            "epochs = 20\nothers = true",
+            r"has a stage with others = true, but lacks \[\[others\]\]",
+        ),
+        (
+            "[loss]",
+            '[[others]]\nname = "o"\nshare = 0.2\n[loss]',
+            r"has \[\[others\]\], but lacks a stage with others = true",
+        ),
     ],
 )
 def test_every_setting_has_a_type_and_bounds(old, new, message):
@@ -404,6 +437,36 @@ def test_own_files_predict_both_classes(own, tmp_path, form):
         )
     done = program("convert", "verify", file, "--run", folder, check=False)
     assert "same top label" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[loss]", "[shortened]\nas_given = true\n[loss]", "trains no stage; expected trained wei"),
+        (
+            'keep = "last"\npatience = 10',
+            'others = true\n[[others]]\nname = "o"\nshare = 0.2\n[shortened]\nalso = ["o"]',
+            "is to learn from o; expected where its images are: --also NAME=FOLDER",
+        ),
+        ('architecture = "cnn"', 'architecture = "resnet"', "architecture 'resnet' is unknown"),
+        ("epochs = 4", 'epochs = 4\ntrain = "blok"', "stage full: trains from layer 'blok' on"),
+    ],
+)
+def test_what_a_training_lacks_is_said_before_it_begins(tmp_path, old, new, message):
+    assert old in WHOLE
+    file, out = tmp_path / "own.toml", tmp_path / "run"
+    file.write_text(WHOLE.replace(old, new, 1))
+    done = program("train", "fit", file, "--data", tmp_path, "--out", out, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not out.exists()
+
+
+def test_crops_are_of_the_size_that_the_float_stages_train_at():
+    text = WHOLE.replace("input_px = 128", "input_px = 96", 1)
+    assert crops.size_px(recipe.loads(text, "own.toml")) == 96  # the quantized stage's is 128
+    with pytest.raises(RecipeError, match="crops have one size"):
+        crops.size_px(recipe.loads(WHOLE, "own.toml"))
 
 
 def test_recipe_and_data_that_do_not_fit_say_so(own):

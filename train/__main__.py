@@ -128,6 +128,8 @@ def _collections(
         name, folder = value.split("=", 1) if "=" in value else (value, "")
         if not folder or not Path(folder).exists():
             raise click.BadParameter(f"{value!r}; expected NAME=FOLDER, a folder that is there")
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice; expected one folder for each name")
         found[name] = Path(folder)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ from train.settings import (
 
 FOLDER = Path(__file__).parent / "recipes"
 T = TypeVar("T")
+
+MOST_EPOCHS = 1000
+"""More than a stage has: the stage's number times this, and the epoch, are an epoch's own seed."""
 
 PRETRAINED = ("mobilenetv2", "gate", "efficientnetb3")
 """Architectures for which there are ImageNet weights."""
@@ -166,7 +170,7 @@ class Stage:
 
     name: Text
     """What it is called in the log."""
-    epochs: Count
+    epochs: Annotated[int, Field(ge=0, lt=MOST_EPOCHS)]
     """How many passes over the training images at most; 0 in a first stage: the weights that
     ``fit --weights`` gives are taken as they are."""
     learning_rate: NotNegative
@@ -224,7 +228,9 @@ class Stage:
 class DataSettings:
     """What the dataset's labels become, and what a card says of the data."""
 
-    classes: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)
+    classes: Mapping[str, Annotated[tuple[Text, ...], Field(min_length=1)]] = field(
+        default_factory=dict
+    )
     """The model's class -> the dataset's labels that it stands for, in output order (with a
     sigmoid: negative, positive); images of labels that are not named are left out. Empty: the
     dataset's own labels."""
@@ -437,12 +443,13 @@ def parse(data: dict[str, Any], path: str) -> Recipe:
     }
     if "gate" in data:
         parts["gate"] = section(Gate, data.pop("gate"), f"{path}: [gate]")
-    recipe = section(Recipe, {**data, **parts}, path)
-    if not recipe.stages:
+    whole = section(Recipe, {**data, **parts}, path)
+    if not whole.stages:
         raise RecipeError(f"{path}: has no [[stages]]; expected at least one")
-    _check_others(recipe, path)
-    recipe = _shorten(recipe)
+    _check_others(whole, path)
+    recipe = _shorten(whole)
     _check(recipe, path)
+    _check_used(whole, path)
     return recipe
 
 
@@ -475,8 +482,18 @@ def _check_others(recipe: Recipe, path: str) -> None:
         )
 
 
+def _check_used(recipe: Recipe, path: str) -> None:
+    """Refuse other collections that no stage learns from, and a stage that has none."""
+    learns = any(stage.others for stage in recipe.stages)
+    if bool(recipe.others) != learns:
+        there, lacks = "[[others]]", "a stage with others = true"
+        if learns:
+            there, lacks = lacks, there
+        raise RecipeError(f"{path}: has {there}, but lacks {lacks}; expected both or neither")
+
+
 def _shorten(recipe: Recipe) -> Recipe:
-    """Return the recipe as it is run: fewer epochs, or from random weights."""
+    """Return the recipe as it is run: with fewer epochs, some collections, or random weights."""
     short = recipe.shortened
     stages = recipe.stages
     if short.epochs:
@@ -514,6 +531,7 @@ def _check(recipe: Recipe, path: str) -> None:
     for stage in recipe.stages:
         _check_stage(stage, path)
     _check_teaching(recipe, path)
+    _check_classes(recipe, path)
     if recipe.model.weights == "imagenet" and recipe.model.architecture not in PRETRAINED:
         raise RecipeError(
             f"{path}: there are no ImageNet weights for {recipe.model.architecture}; expected "
@@ -532,9 +550,23 @@ def _check(recipe: Recipe, path: str) -> None:
         )
     if recipe.model.flatten and any(s.input_px != last.input_px for s in recipe.stages):
         raise RecipeError(f"{path}: flatten ties the network to one size; stages have several")
-    if recipe.model.output == "sigmoid" and len(recipe.data.classes) not in (0, 2):
+
+
+def _check_classes(recipe: Recipe, path: str) -> None:
+    """Refuse classes that cannot be told apart."""
+    classes = recipe.data.classes
+    if recipe.model.output == "sigmoid" and len(classes) not in (0, 2):
         raise RecipeError(
-            f"{path}: a sigmoid is for two classes; [data.classes] has {len(recipe.data.classes)}"
+            f"{path}: a sigmoid is for two classes; [data.classes] has {len(classes)}"
+        )
+    if len(classes) == 1:
+        raise RecipeError(f"{path}: [data.classes] has one class; expected two and more")
+    times = Counter(old for olds in classes.values() for old in olds)
+    twice = [old for old, count in times.items() if count > 1]
+    if twice:
+        raise RecipeError(
+            f"{path}: [data.classes] has {', '.join(twice)} more than once; expected each of the "
+            "dataset's labels in one class"
         )
 
 
@@ -554,6 +586,16 @@ def _check_stage(stage: Stage, path: str) -> None:
         raise RecipeError(
             f"{path}: stage {stage.name}: schedule {stage.schedule} needs a cut below 1, and "
             "plateau a cut_after above 0; otherwise the learning rate stays as it is"
+        )
+    if stage.schedule not in ("steps", "plateau") and (stage.cut < 1 or stage.cut_after):
+        raise RecipeError(
+            f"{path}: stage {stage.name}: cut and cut_after are for the schedules steps and "
+            f"plateau; its schedule is {stage.schedule}"
+        )
+    if stage.schedule != "cosine" and stage.final_learning_rate:
+        raise RecipeError(
+            f"{path}: stage {stage.name}: final_learning_rate is for the schedule cosine; its "
+            f"schedule is {stage.schedule}"
         )
     whole = stage.train == "all" or stage.freeze_batch_norm or stage.fold_batch_norm
     if stage.quantize and (stage.others or stage.fold_batch_norm):
@@ -633,7 +675,7 @@ def shortened_text(text: str, short: Shortened) -> str:
     given = [item for item in fields(short) if getattr(short, item.name)]
     if not given:
         return text
-    if "[shortened]" in text:
+    if "shortened" in settings.parse(text, "the recipe"):
         raise RecipeError("the recipe has a [shortened] of its own; change it there")
     lines = [f"{item.name} = {json.dumps(getattr(short, item.name))}" for item in given]
     return "\n".join(

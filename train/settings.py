@@ -129,7 +129,7 @@ def _faults(kind: type, error: ValidationError) -> list[str]:
 
 def _name(places: tuple[int | str, ...]) -> str:
     first, *rest = places
-    return str(first) + "".join(f"[{place}]" for place in rest)
+    return str(first) + "".join(f"[{place}]" for place in rest if place != "[key]")
 
 
 def _expected(fault: Any) -> str:
@@ -138,5 +138,9 @@ def _expected(fault: Any) -> str:
         return f"expected one of {choices}"
     if fault["type"] == "string_too_short":
         return "expected some text"
+    if fault["type"] in ("too_short", "too_long"):
+        least, most = (fault["ctx"].get(name) for name in ("min_length", "max_length"))
+        count = f"at most {most}" if least is None else f"at least {least}"
+        return f"expected {count} {'value' if 1 in (least, most) else 'values'}"
     wanted = fault["msg"].removeprefix("Input should be ")
     return f"expected {_WORDS.get(wanted, wanted)}"

@@ -11,11 +11,8 @@ import tf_keras as keras
 
 from train.fit.augmentation import random_changes
 from train.fit.losses import LabelMeanings
-from train.recipe import Augment, Recipe
+from train.recipe import MOST_EPOCHS, Augment, Recipe
 from train.settings import RecipeError
-
-MOST_EPOCHS = 1000
-"""More than a stage has: a seed's second number is its stage times this, and its epoch."""
 
 MOST_STEPS = 1_000_000
 """More than an epoch has: each collection draws its random changes from numbers of its own."""

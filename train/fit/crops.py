@@ -46,12 +46,12 @@ class CropsError(LesionEdgeError):
 
 
 def size_px(recipe: Recipe) -> int:
-    """Return the side of the crops: that of the images which the recipe's stages train on.
+    """Return the side of the crops: that of the images which the float stages train on.
 
     Raises:
         RecipeError: They train on several sizes.
     """
-    sides = {stage.input_px for stage in recipe.stages if stage.epochs}
+    sides = {stage.input_px for stage in recipe.float_stages if stage.epochs}
     if len(sides) != 1:
         raise RecipeError(
             f"{recipe.name}: crops have one size; stages train at {sorted(sides) or 'no'} px"

@@ -63,7 +63,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
         SoftLabelsError: The soft labels are of other images.
         CropsError: The teachers do not fit, or there is no room for the crops.
     """
-    _check(recipe, given)
+    check(recipe, given)
     if run.float_weights.exists() and run.card.exists():
         run.keep_recipe(recipe_text)
         checkpoints.keep_seed(run, given.seed)
@@ -71,6 +71,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
         return True
     team = workers.join()
     _check_alone(recipe, team)
+    network.check(recipe)
     with run.lock() if team.chief else nullcontext():
         if team.chief:
             run.keep_recipe(recipe_text)
@@ -95,8 +96,12 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
     return True
 
 
-def _check(recipe: Recipe, given: Given) -> None:
-    """Refuse a recipe without what it needs, and what it has no use for."""
+def check(recipe: Recipe, given: Given) -> None:
+    """Refuse a recipe without what it needs, and what it has no use for.
+
+    Raises:
+        RecipeError: Something is missing, or cannot be used.
+    """
     if any(stage.quantize for stage in recipe.stages):
         architectures.check_quantizable(recipe)
     share, asks = recipe.distil.share, recipe.distil.crops > 0
@@ -109,6 +114,16 @@ def _check(recipe: Recipe, given: Given) -> None:
                 f"{recipe.name}: [distil] has share {share:g} and {recipe.distil.crops} crops; "
                 f"{option} is {'given' if is_given else 'missing'}"
             )
+    missing = [other.name for other in recipe.others if other.name not in given.also]
+    if missing:
+        raise RecipeError(
+            f"{recipe.name}: is to learn from {', '.join(missing)}; expected where its images "
+            "are: --also NAME=FOLDER"
+        )
+    if given.weights is None and not any(stage.epochs for stage in recipe.float_stages):
+        raise RecipeError(
+            f"{recipe.name}: trains no stage; expected trained weights: --weights FILE"
+        )
     if given.weights is None and recipe.stages[0].mix < 1:
         raise RecipeError(
             f"{recipe.name}: the first stage mixes its last weights with its first ones; none are "

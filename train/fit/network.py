@@ -10,13 +10,27 @@ import tf_keras as keras
 
 from train.fit import checkpoints
 from train.fit.checkpoints import State
-from train.fit.stages import Training
+from train.fit.stages import Training, set_trainable
 from train.models import architectures
 from train.models.pixels import normalise
 from train.models.weights import load_weights
+from train.recipe import Recipe
 
 STATISTICS_IMAGES = 512
 """How many training images the statistics of batch normalisation are measured on."""
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a recipe whose network cannot be built, or has not the layers that its stages name.
+
+    Raises:
+        RecipeError: It is such a recipe.
+    """
+    model = architectures.build(
+        recipe.model, classes=2, height_px=recipe.input.height_px, width_px=recipe.input.width_px
+    )
+    for stage in recipe.stages:
+        set_trainable(model, stage)
 
 
 def begin(training: Training, number: int, state: State, weights: Path | None) -> keras.Model:

@@ -9,14 +9,14 @@ import numpy as np
 import tf_keras as keras
 
 from train.fit import checkpoints
-from train.fit.batches import MOST_EPOCHS, Lessons, statistics_batches
+from train.fit.batches import Lessons, statistics_batches
 from train.fit.checkpoints import State
 from train.fit.trainer import Trainer
 from train.fit.validation import FIGURES, ValidationImages
 from train.fit.workers import Team
 from train.models import architectures
 from train.models.batch_norm import folded, refresh_batch_norm, unfolded
-from train.recipe import Distil, Recipe, Stage
+from train.recipe import MOST_EPOCHS, Distil, Recipe, Stage
 from train.run import Run
 from train.settings import RecipeError
 

@@ -37,8 +37,13 @@ class Trainer:
             )
         classes = lessons.classes[lessons.rows]
         own = lessons.own(recipe.batch_size)
-        self.steps = len(classes) // max(1, own)
-        if self.steps == 0 or own < 1:
+        if own < 1:
+            raise RecipeError(
+                f"{recipe.name}: the [[others]] fill batches of {recipe.batch_size} images; "
+                "expected larger batches"
+            )
+        self.steps = len(classes) // own
+        if self.steps == 0:
             raise RecipeError(
                 f"{len(classes)} training images make no batch of {recipe.batch_size}"
             )

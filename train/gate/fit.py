@@ -25,7 +25,7 @@ from lesionedge.card import (
 from train.calibration import softmax
 from train.fit import checkpoints, network, workers
 from train.fit.batches import Lessons
-from train.fit.fit import Given
+from train.fit.fit import Given, check
 from train.fit.stages import Training, train_stage
 from train.fit.validation import ValidationImages
 from train.gate import prepared, sources
@@ -64,19 +64,23 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
     Raises:
         RunError: The folder is in use or holds a run of another recipe.
         SourceError: A source is missing.
-        RecipeError: The recipe does not fit.
+        DatasetError: A source's table cannot be read.
+        RecipeError: The recipe does not fit, or something is given that the gate cannot use.
     """
     settings = recipe.gate
     if settings is None:
         raise RecipeError(f"{recipe.name}: has no [gate]")
     if workers.is_member():
         raise RecipeError(f"{recipe.name}: the gate is trained by one worker alone")
+    check(recipe, given)
+    _check(recipe, given)
     with run.lock():
         run.keep_recipe(recipe_text)
         checkpoints.keep_seed(run, given.seed)
         if run.float_weights.exists() and run.card.exists():
             run.say("is trained already; another --out begins another training")
             return
+        network.check(recipe)
         keras.utils.set_random_seed(given.seed)
         table = sources.table(given.source.folder)
         write_text(run.split, table.to_csv(index=False))
@@ -87,6 +91,23 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
         model = _trained(recipe, run, lessons, held["validation"], given)
         run.save_model("float", model)
         _finish(recipe, settings, model, held, table, run, given.seed)
+
+
+def _check(recipe: Recipe, given: Given) -> None:
+    """Refuse what the gate, whose ``[gate]`` says what its images are, has no use for."""
+    unused = {
+        "--images": recipe.shortened.images > 0,
+        "--layout": given.source.layout is not None,
+        "--drop-overlap and --allow-overlap": given.source.overlap != "refuse",
+    }
+    found = ", ".join(name for name, is_given in unused.items() if is_given)
+    if found:
+        raise RecipeError(f"{recipe.name}: {found} cannot be used with a [gate]")
+    if any(stage.quantize for stage in recipe.stages):
+        raise RecipeError(
+            f"{recipe.name}: has a stage with quantize = true; expected none: python -m convert "
+            "export rounds a gate"
+        )
 
 
 def _trained(recipe: Recipe, run: Run, lessons: Images, held: Images, given: Given) -> keras.Model:

@@ -64,6 +64,14 @@ def build(
         raise RecipeError(f"architecture {model.architecture!r} is unknown; known: {known}")
     if (model.architecture == "stacked") != bool(model.filters):
         raise RecipeError("filters are for the architecture 'stacked', which needs them")
+    others = (model.convolutions > 1, model.batch_norm, model.block_dropout)
+    if model.architecture != "stacked" and any(others):
+        raise RecipeError(
+            "convolutions, batch_norm and block_dropout are for the architecture 'stacked'; "
+            f"found {model.architecture!r}"
+        )
+    if model.dense_dropout and not model.dense:
+        raise RecipeError("dense_dropout is for dense layers; there are none (dense)")
     images = keras.Input((height_px, width_px, 3), name="image")
     x = body(images, model)
     top = layers.Flatten if model.flatten else layers.GlobalAveragePooling2D
