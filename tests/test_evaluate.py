@@ -435,5 +435,5 @@ def test_saved_keras_models_are_loaded_back_and_measured(run, tmp_path):
     right = found[-1].predicted == images.truth
     assert figures["accuracy"]["value"] == pytest.approx(right.mean())
     few, alone = map(measure, ("few.h5", "alone.weights.h5"))
-    assert "gives 3 outputs; this run has 7 classes" in few.stderr
+    assert "has 3 outputs; this run has 7 classes" in few.stderr
     assert "weights alone" in alone.stderr

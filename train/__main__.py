@@ -272,8 +272,8 @@ def weights(models: tuple[Path, ...], out: Path) -> None:
     """Take the weights out of MODEL, or the mean of several models' weights.
 
     MODEL is a float16 .tflite file, Keras' published MobileNetV2 without top (.h5), or an .npz that
-    was written before. `fit --weights` takes all three. Several models must
-    be of one network and have begun with the same weights: the mean of others is no network.
+    was written before. `fit --weights` takes all three. Several models must be of one network and
+    have begun with the same weights: the mean of others is no network.
     """
     from train.models import folded
 

@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 def keep() -> None:
     """Let the C library keep what is freed, in one heap; where it is another than glibc, nothing.
 
-    A step's arrays are hundreds of megabytes. By default glibc gives each back to the system and
+    A step's arrays are hundreds of megabytes. By default glibc returns each to the system and
     fetches it again, page by page, which takes a third of the processor time of a step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

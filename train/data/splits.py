@@ -18,7 +18,7 @@ PUBLISHED_FOLDS = {"train": 16, "validation": 2, "calibration": 2}
 
 HASH_BITS = 256
 TWIN_BITS = 48
-"""Images whose perceptual hashes differ in fewer of 256 bits are taken for one lesion.
+"""Images whose perceptual hashes differ in fewer than this of 256 bits are taken for one lesion.
 
 In HAM10000 this joins about twenty pairs of lesions; the known one (ISIC_0025226 and
 ISIC_0030074) differs by 14 bits, unrelated round lesions by 50 and more. Joining two lesions

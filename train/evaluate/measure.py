@@ -40,7 +40,7 @@ def evaluate(
         split: ``test``, or another split's name.
 
     Returns:
-        Model (``float``, ``int8`` or a file's name) -> figures: what ``metrics.measure`` gives,
+        Model (``float``, ``int8`` or a file's name) -> figures: what ``metrics.measure`` returns,
         ``risk_coverage``, ``operating_points`` and ``subgroups``.
 
     Raises:

@@ -75,10 +75,10 @@ def training_batches(
         lessons: What is trained on; each row comes once, in an order drawn from the seed. Images of
             other collections come in turn, as often as need be.
         augment: Ranges of the random changes.
-        input_px: Side of the images given.
+        input_px: Side of the images returned.
         batch_size: Images a batch; the rest of the last one is left out.
         seed: Two numbers that fix the order and every change.
-        shares: In how many equal shares each batch is divided, and which of them are given, one
+        shares: In how many equal shares each batch is divided, and which of them are returned, one
             after the other; ``batch_size`` is a multiple of their number.
 
     Returns:

@@ -17,7 +17,7 @@ from lesionedge import atomic
 from train.run import Run, RunError
 
 Weights = list[np.ndarray]
-"""As ``keras.Model.get_weights`` gives them."""
+"""As ``keras.Model.get_weights`` returns them."""
 
 
 def save_start(run: Run, weights: Weights) -> None:

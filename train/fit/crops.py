@@ -167,7 +167,7 @@ def _ask(
     teachers: Sequence[tuple[Classifier, int]], data: Data, recipe: Recipe, images: np.ndarray,
     changes: tuple[int, int], say: Callable[[str], None],
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Make one crop of every image, into ``images``; give classes and mean predictions."""
+    """Make one crop of every image, into ``images``; return classes and mean predictions."""
     batches = training_batches(
         Lessons(data.pixels, data.classes, data.train_rows), augment=recipe.augment,
         input_px=recipe.input.width_px, batch_size=recipe.batch_size, seed=changes,

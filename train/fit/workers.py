@@ -178,7 +178,7 @@ def _end_with_parent() -> None:
 
 
 def _first_death(crew: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """Wait until a worker fails, and give its number from 1; None when all have ended well."""
+    """Wait until a worker fails and return its number, from 1; None when all have ended well."""
     while True:
         states = [each.poll() for each in crew]
         for number, state in enumerate(states, start=1):

@@ -1,4 +1,4 @@
-"""The networks: ``build(recipe, …)`` gives a flat functional Keras model that ends in logits.
+"""The networks: ``build(model, …)`` returns a flat functional Keras model that ends in logits.
 
 Quantization-aware training wants it so: no nested model, batch normalisation right after a
 convolution, no layer that rescales. Strided convolutions pad as TensorFlow's ``same`` does,

@@ -78,7 +78,7 @@ def unfolded(model: keras.Model, made: keras.Model, weights: list[np.ndarray]) -
     Args:
         model: What was folded; unchanged.
         made: From ``folded``.
-        weights: As ``made.get_weights()`` gives them.
+        weights: As ``made.get_weights()`` returns them.
     """
     values = {id(v): value for v, value in zip(made.weights, weights)}
     behind = _convolutions(model)

@@ -62,7 +62,7 @@ def _check(file: Path, model: Any, facts: Card) -> None:
         raise RunError(f"{file}: its input is {shape}; this run's images are {wanted}")
     outputs = model.output_shape[-1]
     if outputs != count and not (outputs == 1 and count == 2):
-        raise RunError(f"{file}: gives {outputs} outputs; this run has {count} classes")
+        raise RunError(f"{file}: has {outputs} outputs; this run has {count} classes")
 
 
 def outputs(model: Any, inputs: np.ndarray, facts: Card) -> np.ndarray:
