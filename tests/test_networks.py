@@ -258,6 +258,32 @@ def test_weights_taken_out_of_a_file_are_those_of_the_file(tmp_path, batches):
     assert np.abs(logits[0] - logits[1]).max() < 0.01 * largest
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_all_layers_of_a_network_are_taken_as_far_as_they_fit(tmp_path, batches, batch_norm):
+    """Not the convolutions and the last layer alone: what is between them would stay random."""
+    model = Model("stacked", filters=(8,), batch_norm=batch_norm, dense=(6, 5))
+    wanted = build(1, model)
+    arrays = {f"{layer.name}/{part}": array for layer in wanted.layers if layer.count_params()
+              for part, array in zip(("kernel", "bias"), layer.get_weights())}  # fmt: skip
+    arrays.setdefault("block_1_a/bias", np.zeros(8, np.float32))
+    np.savez(tmp_path / "w.npz", **arrays)
+    sample = np.asarray(batches[0])
+    network = build(2, model)
+    assert weights.load_weights(network, tmp_path / "w.npz", sample)
+    assert network(sample).numpy() == pytest.approx(wanted(sample).numpy(), abs=5e-3)
+    other = build(2, Model("stacked", filters=(8,), batch_norm=batch_norm, dense=(6, 4)))
+    before = other.get_layer("dense_2").get_weights()[0]
+    assert not weights.load_weights(other, tmp_path / "w.npz", sample)
+    assert np.array_equal(other.get_layer("dense_1").get_weights()[0], arrays["dense_1/kernel"])
+    assert np.array_equal(other.get_layer("dense_2").get_weights()[0], before)
+    with pytest.raises(RecipeError, match="weights of block_1_a are those of another network"):
+        weights.load_weights(build(1, Model("stacked", filters=(4,), batch_norm=batch_norm)),
+                             tmp_path / "w.npz", sample)  # fmt: skip
+    with pytest.raises(RecipeError, match="no weights for block_2_a"):
+        weights.load_weights(build(1, Model("stacked", filters=(8, 8), batch_norm=batch_norm)),
+                             tmp_path / "w.npz", sample)  # fmt: skip
+
+
 def test_a_batch_that_other_collections_fill_is_refused():
     other = OtherImages(PIXELS, np.arange(9), np.zeros(9, int) + 7, share=0.25)
     lessons = Lessons(PIXELS, np.arange(64) % 7, np.arange(64), others=(other,))

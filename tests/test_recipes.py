@@ -15,6 +15,9 @@ from training import program
 from lesionedge import Classifier, ModelError
 from train import calibration, recipe
 from train.fit import crops, schedule
+from train.models import architectures
+from train.models.weights import load_weights
+from train.run import Run
 from train.settings import RecipeError
 
 PUBLISHED = {
@@ -416,6 +419,8 @@ def test_own_files_predict_both_classes(own, tmp_path, form):
     file = tmp_path / f"{form}.tflite"
     kind = "float16" if form == "float16" else "int8"
     program("convert", "export", folder, "--format", kind, "-o", file)
+    if form == "float16":
+        assert_begins_where_the_file_is(own, file)
     classifier = Classifier(file)
     assert classifier.labels == ("mole", "wart")
     assert classifier.interpreter.input.dtype == ("float32" if form == "float16" else "uint8")
@@ -437,6 +442,18 @@ def test_own_files_predict_both_classes(own, tmp_path, form):
         )
     done = program("convert", "verify", file, "--run", folder, check=False)
     assert "same top label" in done.stdout
+
+
+def assert_begins_where_the_file_is(own: Path, file: Path) -> None:
+    """Check that a training that is given a file begins with all layers of it."""
+    wanted = Run(own).load_model("float")
+    images = np.random.default_rng(1).uniform(-1, 1, (64, 32, 32, 3)).astype(np.float32)
+    network = architectures.build(
+        recipe.load(str(own / "recipe.toml")).model, classes=2, height_px=32, width_px=32
+    )
+    assert load_weights(network, file, images)
+    found = network(images, training=False).numpy()
+    assert np.abs(found - wanted(images, training=False).numpy()).max() < 0.02 * np.ptp(found)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from train.models import architectures
 from train.models.pixels import normalise
 from train.models.weights import load_weights
 from train.recipe import Recipe
+from train.settings import RecipeError
 
 STATISTICS_IMAGES = 512
 """How many training images the statistics of batch normalisation are measured on."""
@@ -47,7 +48,12 @@ def begin(training: Training, number: int, state: State, weights: Path | None) -
         model.set_weights(checkpoints.load_best(run, number - 1))
     elif not state.arrays:
         if recipe.model.weights == "imagenet" or weights is not None:
-            load_weights(model, weights, _sample(training, recipe.stages[0].input_px))
+            whole = load_weights(model, weights, _sample(training, recipe.stages[0].input_px))
+            if recipe.shortened.as_given and not whole:
+                raise RecipeError(
+                    f"{weights}: has no head of this recipe's {training.held.classes} classes; "
+                    "--as-given takes weights that have one"
+                )
         if training.team.chief:
             checkpoints.save_start(run, model.get_weights())
     elif recipe.stages[0].fold_batch_norm:  # its statistics are the start's

@@ -23,7 +23,7 @@ from train.settings import RecipeError
 HEAD = "logits"
 """Name of the last layer of the networks that are built here."""
 
-_LAYER = re.compile(r"([^/;]+)/(?:Conv2D|depthwise)\d*$")
+_LAYER = re.compile(r"([^/;]+)/(?:Conv2D|depthwise|MatMul)\d*$")
 """The layer's name at the end of the name that the converter gives its kernel."""
 
 
@@ -59,7 +59,7 @@ def mean(files: Sequence[Path]) -> dict[str, np.ndarray]:
 def read(file: Path) -> Mapping[str, np.ndarray]:
     """Return ``<layer>/kernel`` and ``<layer>/bias`` float32, kernels with Keras' order of axes.
 
-    A .tflite file has the head, too: ``logits/kernel`` and ``logits/bias``.
+    A .tflite file has the head, too: dense layers, ``logits/kernel`` and ``logits/bias``.
 
     Raises:
         RecipeError: The file cannot be read, or is a .tflite file with rounded weights.
@@ -138,20 +138,25 @@ def _of_tflite(file: Path) -> Iterator[tuple[str, np.ndarray]]:
         if kind not in (kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D, kinds.FULLY_CONNECTED):
             continue
         kernel, bias = (values(tensor) for tensor in operator.inputs[1:3])
-        if kind == kinds.FULLY_CONNECTED:
-            # The converter folds the division by the temperature into the head.
-            temperature = present(present(card.file, "file").temperature, "temperature")
-            yield f"{HEAD}/kernel", kernel.T * temperature
-            yield f"{HEAD}/bias", bias * temperature
-            continue
-        name = _layer(graph.tensors[operator.inputs[1]])
-        axes = (1, 2, 3, 0)
-        yield f"{name}/kernel", kernel.transpose(axes)
-        yield f"{name}/bias", bias
+        dense = kind == kinds.FULLY_CONNECTED
+        # The converter folds the division by the temperature into the last layer, and renames it.
+        name = _layer(graph.tensors[operator.inputs[1]], otherwise=HEAD if dense else None)
+        factor: Any = 1
+        if name == HEAD:
+            factor = present(present(card.file, "file").temperature, "temperature")
+        axes = (1, 0) if dense else (1, 2, 3, 0)
+        yield f"{name}/kernel", kernel.transpose(axes) * factor
+        yield f"{name}/bias", bias * factor
 
 
-def _layer(kernel: Any) -> str:
+def _layer(kernel: Any, *, otherwise: str | None) -> str:
+    """Return the name of a kernel's layer.
+
+    Raises:
+        ValueError: The kernel's name does not tell, and there is no other name to take.
+    """
     found = _LAYER.search(kernel.name.decode())
-    if found is None:
+    name = otherwise if found is None else found[1]
+    if name is None:
         raise ValueError(f"a kernel of no known layer: {kernel.name.decode()}")
-    return found[1]
+    return name
