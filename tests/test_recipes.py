@@ -13,7 +13,7 @@ from cards import with_card
 from training import program
 
 from lesionedge import Classifier, ModelError
-from train import calibration, recipe
+from train import calibration, card, recipe
 from train.fit import crops, schedule
 from train.models import architectures
 from train.models.weights import load_weights
@@ -66,6 +66,10 @@ def test_the_published_recipes_say_what_they_changed():
     for name in PUBLISHED:
         assert "# changed:" in recipe.read(name) or "changed:" in recipe.read(name)
         assert recipe.load(name).source
+
+
+def test_the_card_names_the_weights_that_every_pretrained_network_begins_with():
+    assert set(card.IMAGENET) == set(recipe.PRETRAINED)
 
 
 def test_a_shortened_recipe_is_kept_as_run():

@@ -34,6 +34,7 @@ from train.run import Run
 
 IMAGENET = {
     "mobilenetv2": "starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
+    "gate": "starting from MobileNetV2 weights of ImageNet (Google, Apache-2.0)",
     "efficientnetb3": "starting from EfficientNetB3 weights of ImageNet (Google, Apache-2.0)",
 }
 INTENDED_USE = "Research and teaching; not a medical device, never advice"

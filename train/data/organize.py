@@ -37,7 +37,8 @@ def organize(table: pd.DataFrame, folder: Path, *, how: str) -> dict[str, int]:
         source = Path(path).resolve()
         if sources.setdefault(target, source) != source:
             raise DatasetError(f"{source} and {sources[target]}: both would become {target}")
-        counts[f"{part}/{label}"] = counts.get(f"{part}/{label}", 0) + 1
+        below = str(target.parent.relative_to(folder))
+        counts[below] = counts.get(below, 0) + 1
     for target, source in sources.items():
         try:
             _place(source, target, how)

@@ -178,7 +178,10 @@ def _finish(training: Training, data: Data) -> None:
     mixed = zip(recipe.others, training.lessons.others)
     also = {other.name: len(images.rows) for other, images in mixed}
     card.write(recipe, data, run, seed=training.seed, also=also)
-    run.say(f"done; python -m train quantize {run.folder} makes it ready for 8 bits")
+    if recipe.model.architecture in architectures.NO_QUANTIZATION_AWARE:
+        run.say(f"done; python -m convert export {run.folder} makes files of it, int8 ones too")
+    else:
+        run.say(f"done; python -m train quantize {run.folder} makes it ready for 8 bits")
     if len(data.rows("test")):
         run.say(f"python -m train evaluate {run.folder} measures it on held-out lesions")
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tf_keras as keras
 
+from lesionedge.card import present
 from train import card
 from train.data import prepare
 from train.fit import checkpoints, validation, workers
@@ -60,8 +61,7 @@ def quantize(
 
 def _training(recipe: Recipe, images: prepare.Data, run: Run, floating: keras.Model) -> Training:
     """Put together what the stage needs; it learns from the labels and from the float network."""
-    found = run.read_card().data
-    seed = found.seed if found is not None and found.seed is not None else 1
+    seed = present(present(run.read_card().data, "data").seed, "seed")
     keras.utils.set_random_seed(seed)
     own = Lessons(images.pixels, images.classes, images.train_rows)
     held = validation.held(recipe, images, seed)
