@@ -21,7 +21,7 @@ MODELS = Path(__file__).parent / "data"
 
 
 LONGEST = (
-    "test_pipeline.py", "test_app.py", "test_gate_training.py", "test_batch.py",
+    "test_pipeline.py", "test_app.py", "test_gate_training.py", "test_batch.py", "test_resume.py",
     "test_evaluate_command.py", "test_networks.py", "test_recipes.py", "test_app_firefox.py",
     "test_serve.py", "test_evaluate.py", "test_serve_page.py", "test_calibrate.py",
 )  # fmt: skip

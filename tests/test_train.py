@@ -414,6 +414,18 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(back.arrays["weights"], arrays["weights"]))
 
 
+def test_weights_that_a_begun_training_would_pass_over_are_refused(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    folder = run.Run(tmp_path / "run")
+    checkpoints.refuse_other_weights(folder, tmp_path / "b")  # it has not begun
+    checkpoints.keep_weights(folder, tmp_path / "a")
+    checkpoints.refuse_other_weights(folder, tmp_path / "a")
+    checkpoints.refuse_other_weights(folder, None)  # to go on, none are needed
+    with pytest.raises(run.RunError, match="has begun with other weights"):
+        checkpoints.refuse_other_weights(folder, tmp_path / "b")
+
+
 def test_shares_have_wilsons_interval():
     # Wilson's formula with z = 1.95996 (Brown, Cai and DasGupta 2001, equation 4).
     assert intervals.share(0, 20) == pytest.approx((0, 0.16113), abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -48,6 +49,36 @@ def keep_seed(run: Run, seed: int) -> None:
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_text(file, f"{seed}\n")
+
+
+def keep_weights(run: Run, weights: Path) -> None:
+    """Write down which file a training has begun with."""
+    file = _begun_with(run)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(file, f"{_digest(weights)}\n")
+
+
+def refuse_other_weights(run: Run, weights: Path | None) -> None:
+    """Refuse a file that a training, which has begun with another, would pass over.
+
+    Raises:
+        RunError: The folder holds a training that has begun with another file.
+    """
+    file = _begun_with(run)
+    if weights is None or not file.exists() or file.read_text().strip() == _digest(weights):
+        return
+    raise RunError(
+        f"{run.folder}: holds a training that has begun with other weights; choose another --out "
+        f"for {weights}"
+    )
+
+
+def _begun_with(run: Run) -> Path:
+    return run.checkpoint / "weights"
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def save_best(run: Run, stage: int, weights: Weights) -> None:

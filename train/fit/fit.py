@@ -57,7 +57,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
         Whether all is done; else one worker has to go on alone.
 
     Raises:
-        RunError: The folder is in use or holds a run of another recipe or seed.
+        RunError: The folder is in use or holds a run of another recipe, seed or first weights.
         DatasetError: The dataset cannot be understood.
         RecipeError: The recipe does not fit what is given.
         SoftLabelsError: The soft labels are of other images.
@@ -67,6 +67,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
     if run.float_weights.exists() and run.card.exists():
         run.keep_recipe(recipe_text)
         checkpoints.keep_seed(run, given.seed)
+        checkpoints.refuse_other_weights(run, given.weights)
         run.say("is trained already; another --out begins another training")
         return True
     team = workers.join()
@@ -76,6 +77,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> bool:
         if team.chief:
             run.keep_recipe(recipe_text)
             checkpoints.keep_seed(run, given.seed)
+            checkpoints.refuse_other_weights(run, given.weights)
         else:
             team.agree()  # when the chief has split and prepared the images
             run = replace(run, silent=True)

@@ -54,6 +54,8 @@ def begin(training: Training, number: int, state: State, weights: Path | None) -
                     f"{weights}: has no head of this recipe's {training.held.classes} classes; "
                     "--as-given takes weights that have one"
                 )
+            if weights is not None and training.team.chief:
+                checkpoints.keep_weights(run, weights)
         if training.team.chief:
             checkpoints.save_start(run, model.get_weights())
     elif recipe.stages[0].fold_batch_norm:  # its statistics are the start's

@@ -77,6 +77,7 @@ def fit(recipe: Recipe, recipe_text: str, run: Run, given: Given) -> None:
     with run.lock():
         run.keep_recipe(recipe_text)
         checkpoints.keep_seed(run, given.seed)
+        checkpoints.refuse_other_weights(run, given.weights)
         if run.float_weights.exists() and run.card.exists():
             run.say("is trained already; another --out begins another training")
             return
