@@ -135,7 +135,7 @@ class FrameRecorder:
         while (job := self._jobs.get()) is not None:
             try:
                 _write(job)
-            except (OSError, ImageError) as error:
+            except (OSError, ImageError, MemoryError) as error:
                 self._fail(error)
             else:
                 self._succeed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -164,11 +165,14 @@ def blank(file: Path, shape: tuple[int, ...]) -> np.memmap:
         OSError: There is no room, or it cannot be written.
     """
     array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return array
     with file.open("r+b") as stream:
         try:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(file)) from error
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # this disk cannot reserve
+                raise OSError(error.errno, error.strerror, str(file)) from error
     return array
 
 
