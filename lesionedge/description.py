@@ -126,11 +126,8 @@ def _demand(
     """Check that labels and normalisation are known, from the options or the file."""
     wanted = []
     if options.labels is None and found.labels is None:
-        lost = found.lost_labels
-        why = "" if lost is None else f" (their file {lost!r} is not in it: is it cut short?)"
         wanted.append(
-            f"its labels{why}: give --labels FILE (one per line, for its "
-            f"{_counted(count, 'output')})"
+            f"its labels: give --labels FILE (one per line, for its {_counted(count, 'output')})"
         )
     if options.normalize is None and found.mean is None:
         fits = normalisation.fitting(input_info)

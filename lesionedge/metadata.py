@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Mapping
 from math import isfinite
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from lesionedge.flatbuffer import BrokenError, Table, cut, mapped
 CARD_FILE = "lesionedge.json"
 """Name of the model card inside the appended zip."""
 
+_NONE: Mapping[str, tuple[str, ...]] = {}
 _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS = 2, 3
 # Kinds of process units: steps before or after the network.
 _NORMALIZATION, _SCORE_CALIBRATION, _SCORE_THRESHOLDING = 1, 2, 3
@@ -32,8 +34,8 @@ class ModelMetadata(NamedTuple):
 
     labels: tuple[str, ...] | None = None
     """Lines of the labels file, of the default locale; None if the file has none."""
-    lost_labels: str | None = None
-    """Name of the labels file, if it should be in the file and is not."""
+    names: Mapping[str, tuple[str, ...]] = _NONE
+    """Locale -> labels, for label files that have one."""
     mean: tuple[float, ...] | None = None
     """NormalizationOptions of the input: what is subtracted from a pixel, as one value or one per
     channel."""
@@ -102,9 +104,11 @@ def _assemble(table: Table | None, archive: Appended, name: str) -> ModelMetadat
     images = next(graph.tables(2), None) if graph else None
     scores = next(graph.tables(3), None) if graph else None
     mean, std = _normalization(images) if images else (None, None)
-    lines, lost = _labels(scores, archive) if scores else (None, None)
+    by_locale = _labels(scores, archive) if scores else {}
     return ModelMetadata(
-        labels=lines, lost_labels=lost, mean=mean, std=std,
+        labels=by_locale.get("", next(iter(by_locale.values()), None)),
+        names={locale: lines for locale, lines in by_locale.items() if locale},
+        mean=mean, std=std,
         score_calibration=scores is not None and _unit(scores, _SCORE_CALIBRATION) is not None,
         score_threshold=_score_threshold(scores) if scores else None,
         name=table.text(0), description=table.text(1), version=table.text(2),
@@ -142,19 +146,14 @@ def _score_threshold(tensor: Table) -> float | None:
     return threshold
 
 
-def _labels(tensor: Table, archive: Appended) -> tuple[tuple[str, ...] | None, str | None]:
-    """Return the lines of the labels file; or its name, if it is not in the archive.
-
-    A labels file is recognised by its type, never by its name. Those of a locale are translations.
-    """
-    kinds = _TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS
-    files = [file for file in tensor.tables(6) if file.scalar(2, "<B", 0) in kinds]
-    if not files:
-        return None, None
-    name = next((file for file in files if not file.text(3)), files[0]).text(0) or ""
-    if name not in archive:
-        return None, name
-    return labels.split(archive.read(name).decode("utf-8-sig")), None
+def _labels(tensor: Table, archive: Appended) -> dict[str, tuple[str, ...]]:
+    """Return locale -> labels. A labels file is recognised by its type, never by its name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for file in tensor.tables(6):
+        if file.scalar(2, "<B", 0) in (_TENSOR_AXIS_LABELS, _TENSOR_VALUE_LABELS):
+            text = archive.read(file.text(0) or "")
+            found.setdefault(file.text(3) or "", labels.split(text.decode("utf-8-sig")))
+    return found
 
 
 def _card(archive: Appended, name: str) -> Card | None:

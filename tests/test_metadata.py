@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from lesionedge import Classifier, ModelError, graph, metadata
+from lesionedge import ModelError, graph, metadata
 from lesionedge.card import Card
 
 
@@ -91,6 +91,7 @@ def test_compressed_files_and_a_byte_order_mark_are_read(models, tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
+        ({}, "names.txt"),
         ({"names.txt": b"\xff\xfe\xfa"}, "broken"),
         ({"names.txt": b"x" * 5_000_000}, "over 4000000 bytes"),
         ({"names.txt": b"a", "lesionedge.json": b"{"}, "not JSON"),
@@ -104,19 +105,6 @@ def test_broken_archives_are_refused(models, tmp_path, files, message):
     path.write_bytes(with_archive(bare[: bare.index(b"PK\x03\x04")], files))
     with pytest.raises(ModelError, match=message):
         metadata.read(path)
-
-
-def test_labels_may_be_given_where_a_program_dropped_the_files_behind_the_network(
-    models, photo, tmp_path
-):
-    whole = (models / "foreign.tflite").read_bytes()
-    path = tmp_path / "m.tflite"
-    path.write_bytes(whole[: whole.index(b"PK\x03\x04")])
-    with pytest.raises(ModelError, match=r"their file 'names\.txt' is not in it.*give --labels"):
-        Classifier(path)
-    classifier = Classifier(path, labels=[f"thing {n}" for n in range(7)])
-    wanted = Classifier(models / "foreign.tflite").probabilities(photo)
-    assert np.array_equal(classifier.probabilities(photo), wanted)
 
 
 @pytest.mark.parametrize("name", ["int8", "foreign", "score-calibration", "score-threshold"])

@@ -119,6 +119,12 @@ def survey() -> Iterator[tuple[str, bool, str, str]]:
 def _finders() -> Iterator[tuple[str, Callable[[], str]]]:
     from lesionedge.camera import picamera2, rpicam, v4l2
 
-    yield "picamera2", lambda: "picamera2" if picamera2.find() >= 0 else ""
+    def listed() -> str:
+        try:
+            return "picamera2" if picamera2.find() >= 0 else ""
+        except picamera2.ERRORS as error:
+            raise CameraError(f"picamera2: the cameras cannot be listed ({error})") from error
+
+    yield "picamera2", listed
     yield "rpicam", lambda: "rpicam" if rpicam.find() else ""
     yield "V4L2", v4l2.find
